@@ -1,0 +1,35 @@
+# Each target sets up what it needs, once; run any of them again and it starts at once.
+LAKE ?= ./lake
+PY := .venv/bin/python
+
+.PHONY: help setup demo test lint bench docs report clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup:  ## create .venv with locked versions and place the Delta jars
+	@scripts/setup.sh
+
+demo: setup  ## the main jobs end to end on embedded data, or on DATA=path/to/movielens
+	@$(PY) examples/demo.py $(if $(DATA),--data "$(DATA)")
+
+test: setup lint  ## lint, types and all tests, on classic Spark and on Spark Connect
+	@$(PY) -m pytest -q -n 2 --dist loadfile
+	@LAKERANK_TEST_REMOTE='local[2]' $(PY) -m pytest -q -n 2 --dist loadfile
+
+lint: setup  ## ruff and mypy
+	@.venv/bin/ruff check -q .
+	@.venv/bin/ruff format -q --check .
+	@.venv/bin/mypy
+
+bench: setup  ## ours against peers; RATINGS=a ratings table
+	@$(PY) benchmarks/bench_lfm.py --ratings "$(or $(RATINGS),$(LAKE)/ratings)"
+
+docs: setup  ## regenerate docs/tables.md and docs/commands.md from the code
+	@$(PY) scripts/make_docs.py
+
+report: setup  ## HTML report of LAKE (default ./lake)
+	@$(PY) -m spark_jobs.report --lake "$(LAKE)"
+
+clean:  ## remove what was built (not the lake)
+	rm -rf build dist .venv

@@ -1,0 +1,315 @@
+"""Every table of the lake, named once: columns, types, keys, units and meaning.
+
+A `Relation` is checked where a frame enters a job and again before it is written; what is wrong is said by
+column. `docs/tables.md` is generated from this file (`python -m spark_jobs.lake.contracts > docs/tables.md`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from spark_jobs.lake.errors import UserError
+
+# `id`: whole numbers stay numbers, anything else is kept as text; jobs map ids to dense indexes inside.
+ID = "id"
+_ID_TYPES = ("bigint", "string")
+# Lossless on the way in: a frame may bring the type on the left where the contract says the right.
+_WIDENS = {
+    "bigint": ("int", "smallint", "tinyint"),
+    "int": ("smallint", "tinyint"),
+    "double": ("float", "int", "smallint", "tinyint"),
+    "float": ("smallint", "tinyint"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: Spark SQL type (or `id`), what it means, and whether it may be null."""
+
+    name: str
+    type: str
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table's contract.
+
+    Attributes:
+        name: the table's name in the lake.
+        meaning: one sentence.
+        columns: in the order they are written.
+        keys: columns that identify a row; empty if rows may repeat.
+        made_by: the job that writes it.
+        grows_with: what the number of rows follows.
+    """
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    keys: tuple[str, ...]
+    made_by: str
+    grows_with: str
+
+    def check(self, df: DataFrame, where: str) -> DataFrame:
+        """Return `df` with exactly this relation's columns, or raise.
+
+        Args:
+            df: a frame that has at least these columns; narrower number types are widened.
+            where: what the frame is, for the message, e.g. `./lake/ratings`.
+
+        Raises:
+            UserError: a column is missing or has a type that cannot be widened without loss.
+        """
+        have = {field.name: field.dataType.simpleString() for field in df.schema.fields}
+        chosen: list[SparkColumn] = []
+        for column in self.columns:
+            if column.name not in have:
+                raise UserError(
+                    f"{where}: column `{column.name}` is missing; `{self.name}` needs "
+                    f"{', '.join(c.name for c in self.columns)} and this has {', '.join(have)}"
+                )
+            chosen.append(self._conform(column, have[column.name], where))
+        return df.select(*chosen)
+
+    def _conform(self, column: Column, actual: str, where: str) -> SparkColumn:
+        wanted = _ID_TYPES if column.type == ID else (column.type,)
+        if actual in wanted:
+            return F.col(column.name)
+        for target in wanted:
+            if actual in _WIDENS.get(target, ()):
+                return F.col(column.name).cast(target).alias(column.name)
+        raise UserError(f"{where}: column `{column.name}` is {actual}, but `{self.name}` needs {' or '.join(wanted)}")
+
+    def guard(self, df: DataFrame, where: str) -> DataFrame:
+        """`check`, and make writing fail, naming the column, if a null stands where none may."""
+        checked = self.check(df, where)
+        nullable = {column.name: column.nullable for column in self.columns}
+        return checked.select(
+            *(
+                F.col(field.name)
+                if nullable[field.name]
+                else F.coalesce(
+                    F.col(field.name),
+                    F.raise_error(F.lit(f"{where}: `{self.name}.{field.name}` is null")).cast(field.dataType),
+                ).alias(field.name)
+                for field in checked.schema.fields
+            )
+        )
+
+    def schema(self, id_type: str = "bigint") -> StructType:
+        """The Spark schema, with `id` columns of the given type."""
+        ddl = ", ".join(f"`{c.name}` {id_type if c.type == ID else c.type}" for c in self.columns)
+        return cast(StructType, StructType.fromDDL(ddl))
+
+
+def _rejected(name: str, made_by: str, what: str) -> Relation:
+    return Relation(
+        name,
+        f"{what} that were not used, each with its reason.",
+        (
+            Column("source", "string", "file the row came from"),
+            Column("line", "bigint", "line (text, from 1) or row (Parquet, from 1) in that file", nullable=True),
+            Column("raw", "string", "the row as it stood", nullable=True),
+            Column("reason", "string", "why it was rejected"),
+        ),
+        (),
+        made_by,
+        "bad input rows",
+    )
+
+
+LINKS = Relation(
+    "links",
+    "Hyperlinks between pages; the edges PageRank walks along.",
+    (
+        Column("src", ID, "page the link stands on"),
+        Column("dst", ID, "page it points to"),
+    ),
+    (),
+    "ingest_pages",
+    "links on pages",
+)
+RANKS = Relation(
+    "ranks",
+    "PageRank of every node: the probability of finding the random surfer there; sums to 1.",
+    (Column("id", ID, "node"), Column("pagerank", "double", "probability in (0, 1]")),
+    ("id",),
+    "pagerank",
+    "nodes",
+)
+PAGERANK_METRICS = Relation(
+    "pagerank_metrics",
+    "How the last PageRank run converged.",
+    (
+        Column("iteration", "int", "from 1"),
+        Column("l1_delta", "double", "sum of absolute changes of all ranks in this iteration"),
+        Column("dangling", "double", "rank held by nodes without outgoing edges, before this iteration"),
+    ),
+    ("iteration",),
+    "pagerank",
+    "iterations",
+)
+EDGES_REJECTED = _rejected("edges_rejected", "pagerank", "Edge-list lines")
+
+RATINGS = Relation(
+    "ratings",
+    "What users think of items, one row for each user and item.",
+    (
+        Column("user_id", ID, "who rated"),
+        Column("item_id", ID, "what was rated"),
+        Column("rating", "float", "on the data set's scale, e.g. 0.5 to 5 stars"),
+        Column("rated_at", "timestamp", "when, UTC; null if the source has no times", nullable=True),
+    ),
+    ("user_id", "item_id"),
+    "ingest_ratings",
+    "ratings given",
+)
+ITEMS = Relation(
+    "items",
+    "The catalogue.",
+    (
+        Column("item_id", ID, "item"),
+        Column("title", "string", "as shown to people, without the year"),
+        Column("year", "int", "year of release, from the title", nullable=True),
+        Column("genres", "array<string>", "empty if none are listed"),
+    ),
+    ("item_id",),
+    "ingest_ratings",
+    "items",
+)
+TAGS = Relation(
+    "tags",
+    "Words users put on items.",
+    (
+        Column("user_id", ID, "who tagged"),
+        Column("item_id", ID, "what was tagged"),
+        Column("tag", "string", "free text"),
+        Column("tagged_at", "timestamp", "when, UTC", nullable=True),
+    ),
+    (),
+    "ingest_ratings",
+    "tags given",
+)
+RATINGS_REJECTED = _rejected("ratings_rejected", "ingest_ratings", "Rating, item and tag lines")
+
+LFM_MODELS = Relation(
+    "lfm_models",
+    "One row per training run of the latent-factor model: what is needed to predict and to repeat it.",
+    (
+        Column("run_id", "string", "hash of settings and training data"),
+        Column("mean", "float", "μ, the mean training rating; 0 without biases"),
+        Column("rating_min", "float", "lowest training rating; predictions are clipped to the scale"),
+        Column("rating_max", "float", "highest training rating"),
+        Column("epoch", "int", "epoch whose factors were kept"),
+        Column("settings", "string", "JSON of the resolved settings"),
+    ),
+    ("run_id",),
+    "lfm",
+    "training runs",
+)
+USER_FACTORS = Relation(
+    "user_factors",
+    "Users in the latent space: rating ≈ μ + b_u + b_i + p_u·q_i.",
+    (
+        Column("user_id", ID, "user"),
+        Column("bias", "float", "b_u, in rating units"),
+        Column("factors", "array<float>", "p_u, one value per latent factor"),
+    ),
+    ("user_id",),
+    "lfm",
+    "users × factors",
+)
+ITEM_FACTORS = Relation(
+    "item_factors",
+    "Items in the latent space: rating ≈ μ + b_u + b_i + p_u·q_i.",
+    (
+        Column("item_id", ID, "item"),
+        Column("bias", "float", "b_i, in rating units"),
+        Column("factors", "array<float>", "q_i, one value per latent factor"),
+    ),
+    ("item_id",),
+    "lfm",
+    "items × factors",
+)
+LFM_METRICS = Relation(
+    "lfm_metrics",
+    "Learning curve of every training run.",
+    (
+        Column("run_id", "string", "training run"),
+        Column("epoch", "int", "passes over the training ratings, from 1"),
+        Column("lr", "double", "learning rate of this epoch"),
+        Column("train_rmse", "double", "while training (each rating before its update), in rating units"),
+        Column("valid_rmse", "double", "on the validation ratings after the epoch", nullable=True),
+        Column("test_rmse", "double", "on the test ratings after the epoch", nullable=True),
+        Column("seconds", "double", "wall-clock time of the epoch's updates"),
+        Column("updates_per_second", "double", "ratings visited per second of the epoch"),
+    ),
+    ("run_id", "epoch"),
+    "lfm",
+    "training runs × epochs",
+)
+RECOMMENDATIONS = Relation(
+    "recommendations",
+    "The best unseen items for each user, best first.",
+    (
+        Column("user_id", ID, "user"),
+        Column("rank", "int", "from 1"),
+        Column("item_id", ID, "item"),
+        Column("score", "double", "predicted rating"),
+        Column("reason", "string", "which model gave the score, and which fallback if any"),
+    ),
+    ("user_id", "rank"),
+    "recommend",
+    "users × N",
+)
+
+RELATIONS: dict[str, Relation] = {
+    relation.name: relation
+    for relation in (
+        LINKS,
+        EDGES_REJECTED,
+        RANKS,
+        PAGERANK_METRICS,
+        RATINGS,
+        ITEMS,
+        TAGS,
+        RATINGS_REJECTED,
+        LFM_MODELS,
+        USER_FACTORS,
+        ITEM_FACTORS,
+        LFM_METRICS,
+        RECOMMENDATIONS,
+    )
+}
+
+
+def as_markdown() -> str:
+    """The table reference, `docs/tables.md`."""
+    lines = [
+        "# Tables",
+        "",
+        "Generated from `spark_jobs/lake/contracts.py` by `make docs`; a test fails when it is stale.",
+        "Type `id` means `bigint` where all ids of the source are whole numbers, else `string`: you always",
+        "see the ids you put in.",
+    ]
+    for relation in RELATIONS.values():
+        lines += ["", f"## {relation.name}", "", relation.meaning, ""]
+        lines += [f"Written by `{relation.made_by}`. Grows with: {relation.grows_with}."]
+        lines += [f"Key: {', '.join(f'`{key}`' for key in relation.keys) or 'none, rows may repeat'}.", ""]
+        lines += ["| column | type | null | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{c.name}` | {c.type} | {'yes' if c.nullable else 'no'} | {c.meaning} |" for c in relation.columns
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(as_markdown(), end="")

@@ -1,0 +1,141 @@
+"""Where tables are, and the only two things to do with one: read it checked, or write it whole.
+
+`TableRef` names a table by path or by `catalog.schema.table`. `TableSink` writes a relation in one Delta
+commit, so a reader sees the old table or the new one, never half of it, and writing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
+
+from spark_jobs.lake.contracts import Relation
+from spark_jobs.lake.errors import UserError
+
+_CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
+_FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
+
+
+def is_catalog_name(text: str) -> bool:
+    """Whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
+    return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A Delta table by folder (`./lake/ratings`, `s3://…`) or by catalog name (`main.movies.ratings`)."""
+
+    location: str
+
+    @classmethod
+    def find(cls, given: str, relation: Relation, lake: str) -> TableRef:
+        """The table a flag names, or the relation's own name in the lake if the flag is empty."""
+        if given:
+            return cls(given)
+        separator = "." if is_catalog_name(lake) or re.fullmatch(r"[A-Za-z_]\w*", lake) else "/"
+        return cls(f"{lake.rstrip('/')}{separator}{relation.name}")
+
+    @property
+    def sql(self) -> str:
+        """How SQL statements name the table."""
+        if is_catalog_name(self.location):
+            return ".".join(f"`{part}`" for part in self.location.split("."))
+        return f"delta.`{self.path}`"
+
+    @property
+    def path(self) -> str:
+        """The folder, absolute: Delta takes no other in SQL, and the JVM may have another working directory."""
+        if "://" in self.location or self.location.startswith("dbfs:"):
+            return self.location
+        return str(Path(self.location).absolute())
+
+    def exists(self, spark: SparkSession) -> bool:
+        """Whether a Delta table stands there."""
+        try:
+            _ = spark.sql(f"SELECT * FROM {self.sql} LIMIT 0").schema
+        except AnalysisException:
+            return False
+        return True
+
+    def read(self, spark: SparkSession, relation: Relation) -> DataFrame:
+        """The table, checked against its contract.
+
+        Raises:
+            UserError: there is no such Delta table, or a column is missing or of the wrong type.
+        """
+        if not self.exists(spark):
+            raise UserError(f"no Delta table `{relation.name}` at {self.location}: run {relation.made_by} first")
+        return relation.check(self.frame(spark), self.location)
+
+    def frame(self, spark: SparkSession) -> DataFrame:
+        """The table as it stands, unchecked."""
+        return spark.table(self.location) if is_catalog_name(self.location) else self._load(spark)
+
+    def _load(self, spark: SparkSession) -> DataFrame:
+        return spark.read.format("delta").load(self.path)
+
+    def stamp(self, spark: SparkSession) -> str:
+        """What the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
+        row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
+        return str(row["userMetadata"] or "") if row else ""
+
+    def version(self, spark: SparkSession) -> int:
+        """Number of the newest version; it identifies the table's content."""
+        row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
+        return int(row["version"]) if row else -1
+
+
+@dataclass(frozen=True)
+class TableSink:
+    """A place to write one relation to.
+
+    Attributes:
+        ref: where.
+        relation: what; the frame must have exactly its columns.
+        stamp: a word that identifies this write (e.g. a run id), kept in the table's history.
+    """
+
+    ref: TableRef
+    relation: Relation
+    stamp: str = ""
+
+    def write(self, df: DataFrame, replace_where: str = "") -> None:
+        """Replace the table (or the rows matching `replace_where`) by `df` in one commit.
+
+        Raises:
+            UserError: a column is missing, of the wrong type, or null where the contract forbids it;
+                or the place cannot be written.
+        """
+        extra = [name for name in df.columns if name not in {c.name for c in self.relation.columns}]
+        if extra:
+            raise UserError(f"{self.ref.location}: `{self.relation.name}` has no column `{extra[0]}`")
+        guarded = self.relation.guard(df, self.ref.location)
+        writer = guarded.write.format("delta").mode("overwrite")
+        if self.stamp:
+            writer = writer.option("userMetadata", self.stamp)
+        if replace_where and self.ref.exists(df.sparkSession):
+            writer = writer.option("replaceWhere", replace_where)
+        else:
+            writer = writer.option("overwriteSchema", "true")
+        try:
+            if is_catalog_name(self.ref.location):
+                writer.saveAsTable(self.ref.location)
+            else:
+                writer.save(self.ref.path)
+        except Exception as error:  # py4j, Connect and Spark each have their own class for it
+            raise _write_problem(error, self.ref.location) from error
+
+
+def _write_problem(error: Exception, location: str) -> Exception:
+    """The user's share of write errors as a sentence; anything else unchanged."""
+    text = str(error)
+    if found := re.search(r"`\w+\.\w+` is null", text):
+        return UserError(f"{location}: {found.group(0)}; nothing was written")
+    for sign in ("Permission denied", "No space left", "Read-only file system", "CANNOT_CREATE_LOG_PATH"):
+        if sign in text:
+            return UserError(f"{location}: cannot write ({sign.lower()}); choose another --lake or --out")
+    return error

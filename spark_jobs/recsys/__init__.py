@@ -1,0 +1,1 @@
+"""Recommendation: splits, metrics and models, as pure functions on frames and arrays."""

@@ -1,0 +1,65 @@
+"""The same list for everybody: what any personal model must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from spark_jobs.lake.blocks import BlockStore
+
+PRIOR_RATINGS = 25.0  # an item's mean counts as if so many more ratings of the global mean had been given
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Damped mean rating of each item: (Σr + m·μ) / (n + m), the Bayesian average.
+
+    Attributes:
+        items: frame (item_id, score double).
+        mean: μ in rating units.
+    """
+
+    items: DataFrame
+    mean: float
+
+    @classmethod
+    def fit(cls, ratings: DataFrame, store: BlockStore) -> Popular:
+        """As `average`; the store, which iterative models need, is not used."""
+        return cls.average(ratings)
+
+    @classmethod
+    def average(cls, ratings: DataFrame) -> Popular:
+        """From the `ratings` relation."""
+        row = ratings.agg(F.avg(F.col("rating").cast("double")).alias("mean")).first()
+        mean = float(row["mean"]) if row and row["mean"] is not None else 0.0
+        total, n = F.sum(F.col("rating").cast("double")), F.count("*")
+        score = (total + F.lit(PRIOR_RATINGS * mean)) / (n + F.lit(PRIOR_RATINGS))
+        return cls(ratings.groupBy("item_id").agg(score.alias("score")), mean)
+
+    def predict(self, pairs: DataFrame) -> DataFrame:
+        """Add `prediction` (double) and `source` (`item mean` or `mean`) to (user_id, item_id)."""
+        return (
+            pairs.join(self.items, "item_id", "left")
+            .withColumn("prediction", F.coalesce("score", F.lit(self.mean)))
+            .withColumn("source", F.when(F.col("score").isNull(), "mean").otherwise("item mean"))
+            .drop("score")
+        )
+
+    def recommend(self, users: DataFrame, seen: DataFrame, top: int) -> DataFrame:
+        """The `recommendations` relation: the best `top` unseen items, equal scores by item id.
+
+        A user has seen at most s items, so the best top + s items of all are enough to choose from.
+        """
+        row = seen.groupBy("user_id").count().agg(F.max("count").alias("n")).first()
+        enough = top + int(row["n"] if row and row["n"] else 0)
+        best = self.items.sort(F.desc("score"), "item_id").limit(enough)
+        order = Window.partitionBy("user_id").orderBy(F.desc("score"), "item_id")
+        return (
+            users.crossJoin(F.broadcast(best))
+            .join(seen.select("user_id", "item_id").distinct(), ["user_id", "item_id"], "left_anti")
+            .withColumn("rank", F.row_number().over(order))
+            .where(F.col("rank") <= top)
+            .select("user_id", "rank", "item_id", "score", F.lit("popular with everybody").alias("reason"))
+        )

@@ -1,0 +1,155 @@
+"""Show what is in the lake on one HTML page: numbers, curves, ranks, recommendations, a map of taste.
+
+Reads whatever tables there are; a section whose table is missing says which job makes it. The page needs no
+network, no server and no JavaScript: open the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from spark_jobs.lake.args import JobArgs, flag
+from spark_jobs.lake.contracts import ID, LFM_METRICS, RANKS, RECOMMENDATIONS, RELATIONS, Column, Relation
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.job import run_job
+from spark_jobs.lake.tables import TableRef, is_catalog_name
+from spark_jobs.lake.text import has_scheme
+from spark_jobs.show import summaries
+from spark_jobs.show.page import Page, Table, render
+from spark_jobs.show.sections import SECTIONS, Lake
+
+# Of web pages only the titles are wanted; any table with these two columns will do.
+TITLES = Relation(
+    "pages",
+    "Titles of web pages.",
+    (Column("page_id", ID, "page"), Column("title", "string", "as shown", nullable=True)),
+    ("page_id",),
+    "ingest_pages",
+    "pages",
+)
+
+
+@dataclass(frozen=True)
+class ReportArgs(JobArgs):
+    """Settings of the report job."""
+
+    out: str = flag("", "HTML file to write (default: report/index.html in the lake)", metavar="FILE")
+    show_users: str = flag("", "ids of users whose recommendations to show, separated by commas (default: three)")
+
+
+def out_file(args: ReportArgs) -> Path:
+    """Where the page goes; a folder that exists gets an index.html.
+
+    Raises:
+        UserError: the lake is no local folder and `--out` is not given.
+    """
+    place = TableRef.find("", RANKS, args.lake).location
+    if has_scheme(args.out) or (not args.out and (is_catalog_name(place) or has_scheme(place))):
+        raise UserError(f"the report is a local file and {args.out or args.lake} is not local: give --out FILE")
+    path = Path(args.out) if args.out else Path(args.lake.removeprefix("file:")) / "report" / "index.html"
+    return (path / "index.html" if path.is_dir() else path).resolve()
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file in one step: a reader sees the old one or the new one.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another --out") from error
+
+
+def existing(spark: SparkSession, lake: str) -> tuple[dict[str, DataFrame], dict[str, TableRef]]:
+    """The lake's tables, checked, and where they are.
+
+    Raises:
+        UserError: there is none, or one is not as its contract says.
+    """
+    relations = RELATIONS | {TITLES.name: TITLES}
+    refs = {name: TableRef.find("", relation, lake) for name, relation in relations.items()}
+    refs = {name: ref for name, ref in refs.items() if ref.exists(spark)}
+    if not refs:
+        raise UserError(f"no tables in {lake}: run ingest_ratings or pagerank first")
+    return {name: relations[name].check(ref.frame(spark), ref.location) for name, ref in refs.items()}, refs
+
+
+def written(spark: SparkSession, refs: Mapping[str, TableRef]) -> tuple[tuple[str, int, str, str], ...]:
+    """Per table: its name, newest version, when that was written, and the run that did, if it said so."""
+    newest = {name: spark.sql(f"DESCRIBE HISTORY {ref.sql} LIMIT 1").collect()[0] for name, ref in refs.items()}
+    return tuple(
+        (name, row["version"], f"{row['timestamp']:%Y-%m-%d %H:%M:%S}", row["userMetadata"] or "")
+        for name, row in sorted(newest.items())
+    )
+
+
+def check_users(tables: dict[str, DataFrame], users: Sequence[str]) -> None:
+    """Raise a UserError for a user without recommendations; a mistyped id is not shown as an empty table."""
+    if users and RECOMMENDATIONS.name in tables:
+        known = summaries.of_users(tables[RECOMMENDATIONS.name], users).select("user_id").distinct()
+        have = {str(row["user_id"]) for row in summaries.few(known)}
+        if missing := [user for user in users if user not in have]:
+            raise UserError(f"--show-users: there are no recommendations for user {', '.join(missing)}")
+
+
+def installed(package: str) -> str:
+    """Version of an installed package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def run(spark: SparkSession, args: ReportArgs) -> dict[str, Any]:
+    """Look at the tables, make the sections, write the page."""
+    begun = time.perf_counter()
+    path = out_file(args)
+    tables, refs = existing(spark, args.lake)
+    users = list(dict.fromkeys(user.strip() for user in args.show_users.split(",") if user.strip()))
+    check_users(tables, users)
+    listed = written(spark, refs)
+    lake = Lake(tables, next((str(run) for name, _, _, run in listed if name == LFM_METRICS.name), ""), users)
+    made_by = {name: relation.made_by for name, relation in RELATIONS.items()}
+    sections = tuple(part.section(lake, made_by) for part in SECTIONS)
+    page = Page(
+        "lakerank report",
+        args.lake,
+        sections,
+        datetime.now(UTC),
+        {"lakerank": installed("lakerank"), "Spark": spark.version, "Delta": installed("delta-spark")},
+        Table("Tables this page was made from", ("table", "version", "written", "run"), listed, numbers=("version",)),
+    )
+    write_file(path, render(page))
+    seconds = round(time.perf_counter() - begun, 3)
+    shown = [section.key for section in sections if section.blocks]
+    print(f"report: {len(refs)} tables, sections {', '.join(shown) or 'none'} ({seconds:.1f} s)")
+    print(path)
+    return {"path": str(path), "tables": sorted(refs), "sections": shown, "seconds": seconds}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line."""
+    return run_job(run, ReportArgs, "report", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The report's room: small summaries of tables, figures as SVG, and the page they stand on."""

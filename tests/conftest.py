@@ -1,0 +1,37 @@
+"""One Spark session for the whole run: classic local[2], or Spark Connect when LAKERANK_TEST_REMOTE is set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests_root import ROOT
+
+# Real sample data; tests that need it skip with the reason where it is missing.
+SHARED = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
+REMOTE = os.environ.get("LAKERANK_TEST_REMOTE", "")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On Connect run only what is marked for it."""
+    if REMOTE:
+        chosen = [item for item in items if item.get_closest_marker("connect")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """The session; jobs called in-process find it as the active one."""
+    from spark_jobs.lake.session import get_spark
+
+    os.chdir(tmp_path_factory.mktemp("cwd"))  # a stray relative path must not land in the checkout
+    # Short tests: the JVM's second compiler costs more than it brings.
+    os.environ["PYSPARK_SUBMIT_ARGS"] = (
+        "--driver-java-options -XX:TieredStopAtLevel=1 --conf spark.sql.shuffle.partitions=2 pyspark-shell"
+    )
+    session = get_spark("lakerank-tests", "" if REMOTE else "local[2]", REMOTE)
+    yield session
+    session.stop()

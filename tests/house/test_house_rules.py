@@ -1,0 +1,120 @@
+"""The rules of the house, as tests: where things stand, who may import whom, who may touch storage."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from tests_root import ROOT
+
+JOBS = sorted(p.stem for p in (ROOT / "spark_jobs").glob("[a-z]*.py"))
+ROOMS = sorted(p.name for p in (ROOT / "spark_jobs").iterdir() if (p / "__init__.py").exists() and p.name != "lake")
+SOURCES = sorted([*(ROOT / "spark_jobs").rglob("*.py"), *(ROOT / "sr_model").rglob("*.py")])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names a file imports."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def attributes(file: Path) -> Iterator[tuple[int, str]]:
+    """(line, name) of every attribute access."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+
+
+def test_nothing_beside_the_jobs_shadows_a_module() -> None:
+    # spark-submit puts spark_jobs/ first on the path: `import search` there would find ours.
+    names = {p.stem for p in (ROOT / "spark_jobs").iterdir() if not p.name.startswith("__")}
+    assert not names & (set(sys.stdlib_module_names) | set(packages_distributions())), "rename the file or folder"
+
+
+def test_a_job_and_a_room_do_not_share_a_name() -> None:
+    assert not set(JOBS) & set(ROOMS)
+
+
+def test_sr_model_does_without_spark() -> None:
+    for file in (ROOT / "sr_model").rglob("*.py"):
+        assert not [name for name in imports(file) if name.split(".")[0] in ("pyspark", "spark_jobs")], file
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_do_not_import_one_another(room: str) -> None:
+    for file in (ROOT / "spark_jobs" / room).rglob("*.py"):
+        for name in imports(file):
+            parts = name.split(".")
+            if parts[0] == "spark_jobs" and len(parts) > 1:
+                assert parts[1] in (room, "lake"), f"{file}: imports {name}; rooms meet in tables"
+
+
+def test_only_the_lake_and_jobs_touch_storage() -> None:
+    for room in ROOMS:
+        for file in (ROOT / "spark_jobs" / room).rglob("*.py"):
+            for line, name in attributes(file):
+                touches = name in (
+                    "read",
+                    "write",
+                    "readStream",
+                    "writeStream",
+                    "writeTo",
+                    "open",
+                    "read_text",
+                    "write_text",
+                )
+                assert not touches, f"{file}:{line}: `.{name}`; only lake/ and jobs touch storage"
+
+
+def test_no_api_that_connect_and_serverless_lack() -> None:
+    for file in SOURCES:
+        if file.name == "graphframes_engine.py":
+            continue  # the one exception: it asks the JVM whether GraphFrames' classes are there
+        for line, name in attributes(file):
+            banned = name in ("sparkContext", "rdd", "_jvm", "_jdf", "_sc", "cache", "persist")
+            assert not banned, f"{file}:{line}: `.{name}` does not exist on Spark Connect or serverless"
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_is_registered_and_documented(job: str) -> None:
+    assert PROJECT["scripts"][f"lakerank-{job.replace('_', '-')}"] == f"spark_jobs.{job}:main"
+    assert f"spark_jobs/{job}.py" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_dependency_says_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text.split("dependencies = [")[1].split("\n]")[0]
+    for line in filter(None, map(str.strip, block.splitlines())):
+        assert "#" in line, f"pyproject.toml: no reason given: {line}"
+
+
+def test_every_spark_setting_says_why() -> None:
+    previous = ""
+    for line in (ROOT / "conf" / "spark" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines():
+        if line.startswith("spark."):
+            assert previous.startswith(("#", "spark.")), f"no reason above: {line}"
+        previous = line
+
+
+def test_generated_references_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import make_docs
+
+    for name, made in (("tables", make_docs.as_markdown()), ("commands", make_docs.commands())):
+        stands = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        assert stands == made, f"docs/{name}.md is stale: run `make docs`"
+
+
+def test_notebooks_compile_and_define_nothing() -> None:
+    for file in (ROOT / "notebooks").glob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)], file

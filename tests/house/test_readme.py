@@ -1,0 +1,63 @@
+"""What the README tells people to type exists: files, flags, make targets, links."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from tests_root import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"```(?:bash|sh|console)?\n(.*?)```", re.DOTALL)
+COMMANDS = sorted(
+    {
+        (page.name, re.sub(r"\s*#.*$", "", line).strip().removeprefix("$ "))
+        for page in PAGES
+        for block in BLOCK.findall(page.read_text(encoding="utf-8"))
+        for line in block.replace("\\\n", " ").splitlines()
+        if "spark-submit" in line or line.strip().startswith("make ")
+    }
+)
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_command_exists(page: str, command: str) -> None:
+    if command.startswith("make "):
+        target = command.split()[1]
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        return
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import make_docs
+
+    job = re.search(r"spark_jobs/(\w+)\.py", command)
+    assert job, command
+    known = {field.replace("_", "-") for field in make_docs.jobs()[job[1]].__dataclass_fields__} | {"conf", "preset"}
+    for used in re.findall(r"--([\w-]+)", command.split(job[0])[1]):
+        assert used in known or used.removeprefix("no-") in known, f"{page}: {job[1]} has no --{used}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_no_java_or_an_old_one_is_one_sentence(tmp_path) -> None:
+    script = str(ROOT / "scripts" / "check_java.sh")
+    fake = tmp_path / "bin"
+    fake.mkdir()
+    (fake / "java").write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
+    (fake / "java").chmod(0o755)
+    for home, sentence in ((tmp_path / "none", "was not found"), (tmp_path, "is version 11")):
+        done = subprocess.run(
+            ["bash", script], env={"PATH": "/usr/bin:/bin", "JAVA_HOME": str(home)}, capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert len(done.stderr.splitlines()) == 1

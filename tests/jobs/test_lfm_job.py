@@ -1,0 +1,216 @@
+"""lfm and recommend end to end: real tables, twice, killed and resumed, with wrong input."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs import lfm, recommend
+from spark_jobs.lake.contracts import (
+    ITEM_FACTORS,
+    ITEMS,
+    LFM_METRICS,
+    LFM_MODELS,
+    RATINGS,
+    RECOMMENDATIONS,
+    USER_FACTORS,
+)
+from spark_jobs.lake.tables import TableRef, TableSink
+from spark_jobs.recsys.planted import plant
+
+QUICK = ["--factors", "4", "--epochs", "3", "--blocks", "2"]
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Ratings and items, as ingest_ratings leaves them."""
+    folder = tmp_path_factory.mktemp("lake")
+    made = plant(80, 60, 2500, rank=3, seed=1)
+    when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
+    rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
+    TableSink(TableRef(str(folder / "ratings")), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))
+    items = [(i, f"Generated film {i}", 1990, ["Drama"]) for i in range(1, 61)]
+    TableSink(TableRef(str(folder / "items")), ITEMS).write(spark.createDataFrame(items, ITEMS.schema()))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(lake: str) -> str:
+    """The lake with a model in it."""
+    assert lfm.main(["--lake", lake, *QUICK]) == 0
+    return lake
+
+
+def summary(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def table(spark: SparkSession, lake: str, relation, order: str) -> list[tuple]:
+    return [tuple(row) for row in TableRef.find("", relation, lake).read(spark, relation).sort(order).collect()]
+
+
+@pytest.mark.connect
+def test_trains_and_recommends_twice_the_same(
+    spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = []
+    for _ in range(2):
+        assert lfm.main(["--lake", lake, "--json", *QUICK]) == 0
+        facts = summary(capsys)
+        assert facts["epochs"] == 3
+        assert 0 < facts["train_rmse"] < facts["test_rmse"] < 1.5
+        assert facts["updates_per_second"] > 0
+        assert recommend.main(["--lake", lake, "--json", "--top", "5"]) == 0
+        printed = capsys.readouterr().out
+        assert "Generated film" in printed
+        assert json.loads(printed.splitlines()[-1])["rows"] == 80 * 5
+        seen.append([table(spark, lake, r, k) for r, k in ((USER_FACTORS, "user_id"), (ITEM_FACTORS, "item_id"))])
+        seen[-1].append(sorted(table(spark, lake, RECOMMENDATIONS, "user_id")))
+        assert [row[1] for row in table(spark, lake, LFM_METRICS, "epoch")] == [1, 2, 3]
+        assert len(table(spark, lake, LFM_MODELS, "run_id")) == 1
+    assert seen[0] == seen[1]
+    rated = {(row[0], row[1]) for row in table(spark, lake, RATINGS, "user_id")}
+    assert not rated & {(row[0], row[2]) for row in seen[0][2]}
+
+
+def test_killed_and_resumed_equals_uninterrupted(
+    spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--ratings", f"{lake}/ratings", "--factors", "4", "--blocks", "2", "--seed", "5"]
+    whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
+    command = [sys.executable, "-m", "spark_jobs.lfm", *settings, "--lake", broken, "--epochs", "100000"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_")}
+    process = subprocess.Popen(
+        [*command, "--master", "local[2]"], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    try:  # let it finish two epochs, then give it no chance to tidy up
+        limit = time.monotonic() + 120
+        while not any(e["epoch"] >= 2 for f in Path(broken).glob("_lfm/*/progress.json") for e in _epochs(f)):
+            assert process.poll() is None, "ended by itself"
+            assert time.monotonic() < limit, "no epoch finished"
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = max(e["epoch"] for f in Path(broken).glob("_lfm/*/progress.json") for e in _epochs(f))
+    assert lfm.main([*settings, "--lake", whole, "--epochs", str(done + 2)]) == 0
+    capsys.readouterr()
+    assert lfm.main([*settings, "--lake", broken, "--epochs", str(done + 2), "--resume", "--json"]) == 0
+    assert summary(capsys)["resumed_from"] == done
+    for relation, key in ((USER_FACTORS, "user_id"), (ITEM_FACTORS, "item_id")):
+        assert table(spark, broken, relation, key) == table(spark, whole, relation, key)
+
+
+def _epochs(file: Path) -> list[dict]:
+    try:
+        return json.loads(file.read_text())["history"]
+    except FileNotFoundError:
+        return []
+
+
+def test_the_seeds_preset_runs_and_can_be_overridden(
+    spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--epochs", "2", "--factors", "30", "--split", "corner:70,30", "--json"]
+    assert lfm.main(["--lake", lake, "--preset", "seed-2018", *few]) == 0
+    printed = capsys.readouterr().out
+    for line in ("init: uniform:-5,5", "optimizer: adam", "lr: 0.0002", "lr-decay: 0.98", "lr-decay-steps: 50.0"):
+        assert f"{line}   (preset seed-2018)" in printed
+    assert "factors: 30   (flag)" in printed
+    run = json.loads(printed.splitlines()[-1])["run_id"]
+    curve = [row[3] for row in table(spark, lake, LFM_METRICS, "epoch") if row[0] == run]
+    assert len(curve) == 2
+    assert curve[0] > 10  # factors from uniform(-5, 5) start far off
+
+
+def test_early_stopping_and_schedules(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--early-stop", "1", "--valid", "0.2", "--lr", "0.5", "--lr-schedule", "bold-driver", "--json"]
+    assert lfm.main(["--lake", lake, "--factors", "8", "--epochs", "40", "--blocks", "1", *flags]) == 0
+    facts = summary(capsys)
+    assert facts["epochs"] == facts["kept_epoch"] + 1
+    assert facts["valid_rmse"] is not None
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--split", "half"], "--split half: must be one of"),
+        (["--optimizer", "lbfgs"], "invalid choice: 'lbfgs'"),
+        (["--init", "zeros"], "--init zeros: must be normal:SIGMA or uniform:LOW,HIGH"),
+        (["--lr", "-1"], "`lr` must be above 0"),
+        (["--ratings", "/nowhere"], "no Delta table `ratings` at /nowhere: run ingest_ratings first"),
+        (["--optimizer", "sgd", "--lr", "80", "--epochs", "9"], "diverged in epoch"),
+        (["--scratch", "s3://x/y"], "--scratch s3://x/y: blocks need a folder"),
+        (["--preset", "seed-1999"], "invalid choice: 'seed-1999'"),
+    ],
+)
+def test_wrong_settings_end_with_2(
+    lake: str, argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lfm.main(["--lake", lake, *argv]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_ratings_of_the_wrong_shape_are_named(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spark.range(3).withColumnRenamed("id", "user_id").write.format("delta").save(str(tmp_path / "ratings"))
+    assert lfm.main(["--lake", str(tmp_path)]) == 2
+    assert "column `item_id` is missing" in capsys.readouterr().err
+
+
+def test_recommend_for_named_users_and_strangers(
+    trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = trained
+    (tmp_path / "users").write_text("3\n\n777\n")
+    out = str(tmp_path / "out")
+    assert (
+        recommend.main(["--lake", lake, "--users", str(tmp_path / "users"), "--out", out, "--top", "2", "--json"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "user 777 (fallback: item bias, user not in training)" in printed
+    assert json.loads(printed.splitlines()[-1])["rows"] == 4
+    assert recommend.main(["--lake", lake, "--model", "popular", "--out", out]) == 0
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [("", "no user ids in it"), ("1\nx7\n", "line 2: 'x7' is not a whole number"), (None, "cannot read it")],
+)
+def test_wrong_users_file_ends_with_2(
+    trained: str, tmp_path: Path, users: str | None, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "users"
+    if users is not None:
+        file.write_text(users)
+    assert recommend.main(["--lake", trained, "--users", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_halves_of_two_models_are_not_mixed(
+    spark: SparkSession, trained: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = trained
+    ref = TableRef.find("", USER_FACTORS, lake)
+    TableSink(ref, USER_FACTORS, stamp="another run").write(ref.read(spark, USER_FACTORS).limit(3))
+    assert recommend.main(["--lake", lake]) == 2
+    assert "are from different runs" in capsys.readouterr().err
+    assert lfm.main(["--lake", lake, *QUICK, "--resume"]) == 0  # what the message says to do
+    assert recommend.main(["--lake", lake]) == 0
+
+
+def test_nothing_trained_yet_says_what_to_run(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recommend.main(["--lake", str(tmp_path), "--ratings", f"{lake}/ratings"]) == 2
+    assert "run lfm first" in capsys.readouterr().err

@@ -1,0 +1,198 @@
+"""report end to end: on an empty lake, one table, a full lake with text ids and hostile titles, wrong settings."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from spark_jobs import report
+from spark_jobs.lake.contracts import RELATIONS
+from spark_jobs.lake.tables import TableRef, TableSink
+from spark_jobs.show import sections, summaries
+
+EVIL = "<script>alert('title')</script>"
+RUN = "run-of-today"
+
+
+def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
+    relation = RELATIONS[name]
+    frame = spark.createDataFrame(rows, relation.schema(ids)).coalesce(1)
+    TableSink(TableRef.find("", relation, str(lake)), relation, stamp).write(frame)
+
+
+@pytest.fixture(scope="module")
+def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every table, with text ids: user u01 rated one item, u20 all of them."""
+    lake = tmp_path_factory.mktemp("full")
+    when = dt.datetime(2020, 5, 1)
+    given = [(f"u{u:02}", f"i{i:02}", 0.5 + (u * i) % 10 / 2, when) for u in range(1, 21) for i in range(1, u + 1)]
+    put(spark, lake, "ratings", given, "string")
+    titles = [(f"i{i:02}", EVIL if i == 1 else f"Film {i} & co", 1990 + i, ["Drama"]) for i in range(1, 26)]
+    put(spark, lake, "items", titles, "string")
+    bad = [("/in/ratings.csv", 7, EVIL, "rating is no number"), ("/in/ratings.csv", 9, "x", "rating is no number")]
+    put(spark, lake, "ratings_rejected", bad, "string")
+    put(spark, lake, "edges_rejected", [], "string")
+    old = [("a-run-before", e, 0.1, 9.0, None, 9.0, 1.0, 10.0) for e in range(1, 9)]
+    curve = [(RUN, e, 0.1, 1 / e, None, 1.0 + abs(e - 2) / 8, 0.5, 1e5) for e in range(1, 4)]
+    put(spark, lake, "lfm_metrics", old + curve, "string", RUN)
+    put(spark, lake, "lfm_models", [(RUN, 3.0, 0.5, 5.0, 2, "{}")], "string")
+    factors = [(f"i{i:02}", 0.1, [float(i), i**2 / 9, 1.0]) for i in range(1, 21)]
+    put(spark, lake, "item_factors", factors, "string", RUN)
+    advice = [(f"u{u:02}", r, f"i{20 + r}", 5 - r / 7, "latent factors") for u in range(1, 21) for r in range(1, 4)]
+    put(spark, lake, "recommendations", advice, "string")
+    put(spark, lake, "links", [("p1", "p2"), ("p2", "p1"), ("p1", "p1")], "string")
+    put(spark, lake, "ranks", [(f"p{n}", n / 55) for n in range(1, 11)], "string")
+    put(spark, lake, "pagerank_metrics", [(n, 0.85**n, 0.0) for n in range(1, 13)], "string")
+    pages = spark.createDataFrame([("p10", EVIL), ("p9", "About us")], "page_id string, title string")
+    pages.write.format("delta").save(str(lake / "pages"))
+    return lake
+
+
+def plain(html: str) -> str:
+    """The page's words, without style and tags."""
+    text = re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL))
+    return re.sub(r"\s+", " ", text)
+
+
+@pytest.mark.connect
+def test_full_lake(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["--lake", str(full), "--json"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    facts = json.loads(printed[-1])
+    page = full / "report" / "index.html"
+    assert printed[-2] == facts["path"] == str(page)
+    assert facts["sections"] == ["ratings", "learning", "recommendations", "taste", "ranks", "rejected"]
+    html = page.read_text(encoding="utf-8")
+    said = plain(html)
+    for words in (
+        "ratings 210 52 % of all pairs",
+        "users 20 10.5 ratings each",
+        "rated items 20 of 25 in the catalogue",
+        "test RMSE 1.0000 latent factors, epoch 2",  # the epoch that was kept, of the newest run
+        "epochs 3 1.5 s",
+        "nodes 10 ranks sum to 1",
+        "links 3",
+        "iterations 12",
+        "rejected ratings 2",
+        "rejected edges 0",
+        f"Run {RUN} of the latent-factor model",
+        "each iteration leaves 85 % of the change",
+        "The 10 highest of 10 nodes hold 100 %",
+        "rating is no number 2 ratings.csv, line 7",
+        "Film 21 &amp; co 2011 4.86 latent factors",
+        "Rated highest by user u02 2 ratings",
+        "Recommended to user u10",
+        "Recommended to user u18",
+        "About us",
+    ):
+        assert words in said, words
+    assert "missing" not in said
+    assert re.search(r"item_factors 0 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d run-of-today", said)
+    assert re.search(r"with lakerank [\d.]+, Spark 4\.[\d.]+, Delta 4\.[\d.]+\.", said)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(") >= 4  # map, bar, line of input, table
+    assert not re.search(r"https?://", html)
+
+
+def test_one_table_and_numbers_as_ids(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(spark, tmp_path, "ranks", [(n, n / 210) for n in range(20, 0, -1)], "bigint")
+    out = tmp_path / "new" / "folder" / "ours.html"
+    assert report.main(["--lake", str(tmp_path), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    said = plain(out.read_text(encoding="utf-8"))
+    for words in (
+        "the table ratings is missing: run ingest_ratings",
+        "the table lfm_metrics is missing: run lfm",
+        "the table recommendations is missing: run recommend",
+        "the table item_factors is missing: run lfm; the table ratings is missing",
+        "the table pagerank_metrics is missing, run pagerank",
+        "nodes 20 ranks sum to 1",
+    ):
+        assert words in said, words
+    assert [path.name for path in out.parent.iterdir()] == ["ours.html"]
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_empty_lake_says_what_to_run(
+    tmp_path: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main(["--lake", str(tmp_path)]) == 2
+    assert f"no tables in {tmp_path}: run ingest_ratings or pagerank first" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_without_rows_are_said_to_be_empty(spark: SparkSession) -> None:
+    names = ("ratings", "lfm_metrics", "recommendations", "item_factors", "ranks")
+    tables = {name: spark.createDataFrame([], RELATIONS[name].schema()) for name in names}
+    notes = {part.key: part.section(sections.Lake(tables), {}).note for part in sections.SECTIONS}
+    assert notes == {
+        "ratings": "The table ratings is empty.",
+        "learning": "The last run did not finish an epoch.",
+        "recommendations": "The table recommendations is empty.",
+        "taste": "Fewer than three rated items have factors: no map.",
+        "ranks": "The table ranks is empty.",
+        "rejected": "Nothing to show yet; ingest_ratings and pagerank keep what they refuse.",
+    }
+
+
+def test_named_users_in_their_order(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(spark, tmp_path, "recommendations", [(u, 1, 5, 4.9, "latent factors") for u in range(1, 9)], "bigint")
+    assert report.main(["--lake", str(tmp_path), "--show-users", "7, 3"]) == 0
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r"Recommended to user (\w+)</h3>", html) == ["7", "3"]
+    assert "1 5 4.90 latent factors" in plain(html)  # no title: the id; no catalogue: no year
+    assert report.main(["--lake", str(tmp_path), "--show-users", "3,99"]) == 2
+    assert "--show-users: there are no recommendations for user 99" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_page_is_replaced_whole_or_not_at_all(
+    failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "index.html"
+    file.write_text("old")
+    seen = []
+    replace = Path.replace
+
+    def look(fresh: Path, target: Path) -> Path:
+        seen.append((file.read_text(), fresh.read_text(), fresh.parent == target.parent))
+        if failing:
+            raise OSError(28, "No space left on device")
+        return replace(fresh, target)
+
+    monkeypatch.setattr(Path, "replace", look)
+    if failing:
+        with pytest.raises(report.UserError, match=r"index\.html: cannot write it \(No space left"):
+            report.write_file(file, "new")
+    else:
+        report.write_file(file, "new")
+    assert seen == [("old", "new", True)]
+    assert file.read_text() == ("old" if failing else "new")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_where_the_page_goes(tmp_path: Path) -> None:
+    assert report.out_file(report.ReportArgs(lake=str(tmp_path))) == tmp_path / "report" / "index.html"
+    assert report.out_file(report.ReportArgs(lake="s3://x", out=str(tmp_path))) == tmp_path / "index.html"
+    for lake, out in (("s3://x/lake", ""), ("main.movies", ""), (str(tmp_path), "s3://x/y.html")):
+        with pytest.raises(report.UserError, match="give --out FILE"):
+            report.out_file(report.ReportArgs(lake=lake, out=out))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(report.UserError, match="cannot write it"):
+        report.write_file(tmp_path / "file" / "index.html", "x")
+
+
+def test_many_distinct_ratings_are_binned(spark: SparkSession) -> None:
+    ratings = spark.range(1000).selectExpr("id AS user_id", "id AS item_id", "float(id / 999) AS rating")
+    bars, mean = summaries.histogram(ratings)
+    assert mean == pytest.approx(0.5)
+    assert len(bars) == 40
+    assert sum(bar[2] for bar in bars) == 1000
+    assert bars[0][0] == 0
+    assert bars[-1][1] == pytest.approx(1)
