@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from spark_jobs.lake.connect import on_own_port
 from spark_jobs.lake.errors import UserError
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -76,6 +77,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
         builder = builder.remote(remote)
         if not remote.startswith("local"):  # a server that runs already has its own configuration
             return _reach(builder, f"the Spark Connect server at {remote}")
+        builder = on_own_port(builder)
     elif master:
         builder = builder.master(master)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM before us
@@ -109,8 +111,14 @@ def _reach(builder: SparkSession.Builder, what: str) -> SparkSession:
             warnings.filterwarnings("ignore", message="Failed to set spark")
             return builder.getOrCreate()
     except Exception as error:
-        last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise UserError(f"cannot start or reach {what}: {last}") from error
+        raise UserError(f"cannot start or reach {what}: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """The one line of a Java error that says what happened: the last that is no stack frame."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("at ", "... "))]
+    return told[-1].removeprefix("Caused by: ").lstrip(": ") if told else type(error).__name__
 
 
 def _require_delta(spark: SparkSession) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from spark_jobs.recsys.models import kernels
-from spark_jobs.recsys.models.lfm import LfmConfig, arrange, initial_state, train_in_place
+from spark_jobs.recsys.models.lfm_config import LfmConfig
+from spark_jobs.recsys.models.lfm_workers import initial_state, train_in_place
+from spark_jobs.recsys.models.rating_blocks import arrange
 
 
 def _reference(users, items, ratings, config: LfmConfig, mean: float, lr: float, rng) -> float:

@@ -12,8 +12,9 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.lake.errors import UserError
-from spark_jobs.recsys.models import lfm
-from spark_jobs.recsys.models.lfm import Epoch, LfmConfig, learning_rate, train
+from spark_jobs.recsys.models.lfm import Epoch, LfmConfig, Trained, learning_rate, train
+from spark_jobs.recsys.models.lfm_config import parse_init
+from spark_jobs.recsys.models.lfm_workers import initial_state
 from spark_jobs.recsys.planted import plant
 
 
@@ -26,7 +27,7 @@ def planted_frame(spark: SparkSession, add: float = 0.0, held: float = 0.1, n: i
     return spark.createDataFrame(list(rows), "user_id bigint, item_id bigint, rating float, part string")
 
 
-def factors(trained: lfm.Trained) -> tuple[np.ndarray, np.ndarray]:
+def factors(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     """All user and item rows (bias, then factors), by id."""
     sides = ((trained.user_factors, "user_id"), (trained.item_factors, "item_id"))
     return tuple(np.array([[r["bias"], *r["factors"]] for r in frame.sort(key).collect()]) for frame, key in sides)  # type: ignore[return-value]
@@ -123,16 +124,16 @@ def test_learning_rate_schedules() -> None:
 @pytest.mark.parametrize("text", ["gauss:1", "uniform:5", "uniform:5,-5", "normal:x", "normal:-1", "normal:1,2"])
 def test_bad_init_is_an_error(text: str) -> None:
     with pytest.raises(UserError, match="--init"):
-        lfm.parse_init(text)
+        parse_init(text)
 
 
 def test_init_forms() -> None:
-    assert lfm.parse_init("normal") == ("normal", (0.1,))
-    assert lfm.parse_init("uniform(-5, 5)") == ("uniform", (-5.0, 5.0))
-    state = lfm.initial_state(2000, LfmConfig(factors=4, init="uniform:-5,5"), np.random.default_rng(0))
+    assert parse_init("normal") == ("normal", (0.1,))
+    assert parse_init("uniform(-5, 5)") == ("uniform", (-5.0, 5.0))
+    state = initial_state(2000, LfmConfig(factors=4, init="uniform:-5,5"), np.random.default_rng(0))
     assert state["factors"].min() < -4.9
     assert state["factors"].max() > 4.9
-    normal = lfm.initial_state(4000, LfmConfig(factors=4, init="normal:0.2"), np.random.default_rng(0))
+    normal = initial_state(4000, LfmConfig(factors=4, init="normal:0.2"), np.random.default_rng(0))
     assert normal["factors"].std() == pytest.approx(0.1, rel=0.03)
 
 

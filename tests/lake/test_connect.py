@@ -1,0 +1,68 @@
+"""Spark Connect servers of our own: several on one machine, each found by its own client."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REMOTE
+from pyspark.sql import SparkSession
+
+from spark_jobs.lake.connect import FIRST_PORT, PORTS, free_port
+from spark_jobs.lake.errors import UserError
+
+
+def test_a_port_somebody_listens_on_is_passed_over() -> None:
+    start = free_port(os.getpid()) - FIRST_PORT
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", FIRST_PORT + start))
+        taken.listen()
+        other = free_port(start)
+    assert other != FIRST_PORT + start
+    assert FIRST_PORT <= other < FIRST_PORT + PORTS
+
+
+def test_no_port_left_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Taken(socket.socket):
+        def bind(self, address: object) -> None:
+            raise OSError("in use")
+
+    monkeypatch.setattr(socket, "socket", Taken)
+    with pytest.raises(UserError, match="no port from 15002"):
+        free_port(0)
+
+
+@pytest.mark.connect
+@pytest.mark.skipif(not REMOTE, reason="this run is on classic Spark")
+def test_the_server_listens_to_this_machine_only(spark: SparkSession) -> None:
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+
+    port = DefaultChannelBuilder("sc://localhost").endpoint.rpartition(":")[2]
+    listening = Path("/proc/net/tcp6").read_text() + Path("/proc/net/tcp").read_text()
+    address = re.findall(rf"\s([0-9A-F]+):{int(port):04X}\s\S+\s0A\s", listening)
+    assert address in (["0100007F"], ["0000000000000000FFFF00000100007F"])
+
+
+HOLD = """
+import sys
+from spark_jobs.lake.session import session
+with session("probe", remote="local[1]") as spark:
+    print(spark.range(3).count(), flush=True)
+    sys.stdin.read()  # the server stays until both have answered
+"""
+
+
+@pytest.mark.skipif(bool(REMOTE), reason="starts servers of its own")
+def test_two_processes_have_a_server_each() -> None:
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    both = [subprocess.Popen([sys.executable, "-c", HOLD], env=plain, text=True, **pipes) for _ in range(2)]
+    assert [process.stdout.readline() for process in both] == ["3\n", "3\n"]
+    for process in both:
+        process.communicate("")
+        assert process.returncode == 0
