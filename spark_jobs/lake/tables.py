@@ -33,10 +33,13 @@ class TableRef:
 
     @classmethod
     def find(cls, given: str, relation: Relation, lake: str) -> TableRef:
-        """The table a flag names, or the relation's own name in the lake if the flag is empty."""
+        """The table a flag names, or the relation's own name in the lake if the flag is empty.
+
+        A lake is a folder, or with a dot and no slash `catalog.schema` (a folder `a.b` is written `./a.b`).
+        """
         if given:
             return cls(given)
-        separator = "." if is_catalog_name(lake) or re.fullmatch(r"[A-Za-z_]\w*", lake) else "/"
+        separator = "." if is_catalog_name(lake) else "/"
         return cls(f"{lake.rstrip('/')}{separator}{relation.name}")
 
     @property
@@ -135,6 +138,9 @@ def _write_problem(error: Exception, location: str) -> Exception:
     text = str(error)
     if found := re.search(r"`\w+\.\w+` is null", text):
         return UserError(f"{location}: {found.group(0)}; nothing was written")
+    if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
+        lake = location.rpartition(".")[0]
+        return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
     for sign in ("Permission denied", "No space left", "Read-only file system", "CANNOT_CREATE_LOG_PATH"):
         if sign in text:
             return UserError(f"{location}: cannot write ({sign.lower()}); choose another --lake or --out")

@@ -31,6 +31,8 @@ def test_catalog_names_and_paths_are_told_apart(text: str, catalog: bool) -> Non
 
 def test_names_are_looked_up_in_the_lake() -> None:
     assert TableRef.find("", RATINGS, "./lake/").location == "./lake/ratings"
+    assert TableRef.find("", RATINGS, "lake").location == "lake/ratings"
+    assert TableRef.find("", RATINGS, "./data.v1").location == "./data.v1/ratings"
     assert TableRef.find("", RATINGS, "main.movies").location == "main.movies.ratings"
     assert TableRef.find("/elsewhere", RATINGS, "./lake").location == "/elsewhere"
     assert TableRef("main.movies.ratings").sql == "`main`.`movies`.`ratings`"
@@ -103,6 +105,13 @@ def test_catalog_table(spark: SparkSession) -> None:
     assert sink.ref.location == "spark_catalog.shelf.ranks"
     assert sink.ref.read(spark, RANKS).collect() == [("a", 1.0)]
     spark.sql("DROP DATABASE shelf CASCADE")
+
+
+def test_a_schema_that_is_not_there_is_named(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([(1, 1.0)], "id bigint, pagerank double")
+    for lake in ("spark_catalog.nowhere", "nowhere.movies"):
+        with pytest.raises(UserError, match=rf"no schema {lake}: create it first, or write \./{lake}"):
+            TableSink(TableRef.find("", RANKS, lake), RANKS).write(frame)
 
 
 def test_a_place_that_cannot_be_written_is_named(spark: SparkSession) -> None:
