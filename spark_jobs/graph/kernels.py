@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from numba import njit
 from numpy.typing import NDArray
 
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`njit`, kept on disk between processes where there is a place for it (not inside a zip)."""
-    try:
-        compiled: Callable[..., Any] = njit(cache=True)(function)
-    except RuntimeError:  # numba: no locator available
-        compiled = njit(function)
-    return compiled
+from spark_jobs.lake.compiled import compiled
 
 
-@_compiled
+@compiled()
 def pull(y: NDArray[Any], ptr: NDArray[Any], src: NDArray[Any], weight: NDArray[Any], values: NDArray[Any]) -> None:
     """Fill `values[i]` with Σ y[src[k]] (· weight[k]) over k in ptr[i] … ptr[i+1], in that order.
 

@@ -7,13 +7,48 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from tests_root import ROOT
 
+FROM_WHEEL = """
+import importlib, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import spark_jobs
+assert sys.argv[1] in spark_jobs.__file__, spark_jobs.__file__
+for job in sys.argv[2:]:
+    importlib.import_module(f"spark_jobs.{job}")
+from spark_jobs.graph.kernels import pull
+values = np.zeros(1)
+pull(np.array([0.25, 0.5]), np.array([0, 2]), np.array([0, 1], np.uint32), np.empty(0), values)
+assert values[0] == 0.75
+from spark_jobs.recsys.models.kernels import squared_error
+one, none = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
+at, scale = np.zeros(1, np.int32), [np.float32(x) for x in (0, 0, 9)]
+assert squared_error(at, at, np.array([4], np.float32), one, none, one, none, *scale) == 9.0
+from datetime import datetime
+from spark_jobs.show.page import Page, render
+assert "<title>probe</title>" in render(Page("probe", "lake", (), datetime(2026, 1, 1)))
+"""
 
-def test_wheel_holds_both_packages_and_their_data(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("lakerank-*.whl")
+    (built,) = folder.glob("lakerank-*.whl")
+    return built
+
+
+def test_jobs_and_kernels_work_from_inside_the_wheel(wheel: Path) -> None:
+    # As workers import it when it is given by `--py-files`: numba finds no folder for its cache there.
+    jobs = [file.stem for file in (ROOT / "spark_jobs").glob("[a-z]*.py")]
+    done = subprocess.run([sys.executable, "-c", FROM_WHEEL, str(wheel), *jobs], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_wheel_holds_both_packages_and_their_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"spark_jobs", "sr_model"}
     for file in (ROOT / "spark_jobs").rglob("*"):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from spark_jobs.lake.compiled import compiled
 
 SGD, ADAGRAD, ADAM = 0, 1, 2
 OPTIMIZERS = {"sgd": SGD, "adagrad": ADAGRAD, "adam": ADAM}
@@ -19,7 +20,7 @@ _FAST = {"reassoc", "contract", "arcp", "nsz"}
 _BETA1, _BETA2, _EPS = np.float32(0.9), np.float32(0.999), np.float32(1e-8)  # Kingma and Ba 2015
 
 
-@njit(cache=True, fastmath=_FAST, inline="always")
+@compiled(fastmath=_FAST, inline="always")
 def _adam_step(m: Any, v: Any, row: int, f: int, g: Any, fix1: Any, fix2: Any) -> Any:
     """Update one weight's two moments; return the direction to step in."""
     m[row, f] = _BETA1 * m[row, f] + (np.float32(1) - _BETA1) * g
@@ -27,7 +28,7 @@ def _adam_step(m: Any, v: Any, row: int, f: int, g: Any, fix1: Any, fix2: Any) -
     return (m[row, f] * fix1) / (np.sqrt(v[row, f] * fix2) + _EPS)
 
 
-@njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def train_block(
     rows_N: Any,
     cols_N: Any,
@@ -133,7 +134,7 @@ def train_block(
     return total
 
 
-@njit(cache=True, fastmath=_FAST, nogil=True)
+@compiled(fastmath=_FAST, nogil=True)
 def squared_error(
     rows_N: Any,
     cols_N: Any,

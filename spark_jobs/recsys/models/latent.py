@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +13,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.recsys.models import lfm
-
-USERS_AT_ONCE = 256  # scores of so many users × all items are in memory together
+from spark_jobs.recsys.models.top_n import Scorer, top_unseen
 
 
 @dataclass(frozen=True)
@@ -86,23 +84,13 @@ class LatentFactors:
         """
         items = self.items.sort("item_id").toArrow()
         k = len(items.column("factors")[0]) if items.num_rows else 1
-        rank = _ranker(
-            ids=items.column("item_id").combine_chunks(),
+        score = _scorer(
             bias=items.column("bias").to_numpy().astype(np.float32),
             factors=_matrix(items.column("factors").combine_chunks(), k),
             mean=self.mean,
-            top=top,
         )
-        user_type = dict(users.dtypes)["user_id"]
-        item_type = dict(self.items.dtypes)["item_id"]
-        gathered = (
-            users.join(self.users, "user_id", "left")
-            .join(seen.groupBy("user_id").agg(F.collect_set("item_id").alias("seen")), "user_id", "left")
-            .select("user_id", "bias", "factors", "seen")
-        )
-        return gathered.mapInArrow(
-            rank, f"user_id {user_type}, rank int, item_id {item_type}, score double, reason string"
-        )
+        known = users.join(self.users, "user_id", "left").select("user_id", "bias", "factors")
+        return top_unseen(known, seen, items, score, top)
 
 
 def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
@@ -114,51 +102,15 @@ def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
     return flat
 
 
-def best_first(scores_I: NDArray[np.floating[Any]], top: int) -> NDArray[np.intp]:
-    """Positions of the `top` highest finite scores, best first, equal ones by position."""
-    top = min(top, int(np.isfinite(scores_I).sum()))
-    if top == 0:
-        return np.empty(0, np.intp)
-    threshold = np.partition(scores_I, -top)[-top]
-    candidates = np.flatnonzero(scores_I >= threshold)
-    return candidates[np.lexsort((candidates, -scores_I[candidates]))][:top]
+def _scorer(bias: NDArray[np.float32], factors: NDArray[np.float32], mean: float) -> Scorer:
+    """Scores from batches (user_id, bias, factors); users without factors get μ + b_i."""
 
+    def score(batch: pa.RecordBatch) -> Iterator[tuple[NDArray[np.float32], str]]:
+        known = batch.column("bias").is_valid().to_pylist()
+        user_bias = batch.column("bias").fill_null(0.0).to_numpy(zero_copy_only=False)
+        p_UK = _matrix(batch.column("factors"), factors.shape[1])
+        scores_UI = p_UK @ factors.T + bias + user_bias[:, None] + np.float32(mean)
+        for row, is_known in enumerate(known):
+            yield scores_UI[row], "latent factors" if is_known else "fallback: item bias, user not in training"
 
-def _ranker(
-    ids: pa.Array, bias: NDArray[np.float32], factors: NDArray[np.float32], mean: float, top: int
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Arrow batches (user_id, bias, factors, seen) in; recommendation rows out."""
-
-    def rank(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        place = {item: position for position, item in enumerate(ids.to_pylist())}
-        for whole in batches:
-            for start in range(0, whole.num_rows, USERS_AT_ONCE):
-                batch = whole.slice(start, USERS_AT_ONCE)
-                known = batch.column("bias").is_valid().to_pylist()
-                user_bias = batch.column("bias").fill_null(0.0).to_numpy(zero_copy_only=False)
-                p_UK = _matrix(batch.column("factors"), factors.shape[1])
-                scores_UI = p_UK @ factors.T + bias + user_bias[:, None] + np.float32(mean)
-                out: dict[str, list[Any]] = {name: [] for name in ("user", "rank", "item", "score", "reason")}
-                users, seen = batch.column("user_id").to_pylist(), batch.column("seen").to_pylist()
-                for row, user in enumerate(users):
-                    mine = scores_UI[row]
-                    mine[[place[item] for item in seen[row] or () if item in place]] = -np.inf
-                    best = best_first(mine, top)
-                    out["user"] += [user] * len(best)
-                    out["rank"] += range(1, len(best) + 1)
-                    out["item"] += best.tolist()
-                    out["score"] += mine[best].astype(np.float64).tolist()
-                    reason = "latent factors" if known[row] else "fallback: item bias, user not in training"
-                    out["reason"] += [reason] * len(best)
-                yield pa.RecordBatch.from_arrays(
-                    [
-                        pa.array(out["user"], batch.schema.field("user_id").type),
-                        pa.array(out["rank"], pa.int32()),
-                        ids.take(pa.array(out["item"], pa.int64())),
-                        pa.array(out["score"], pa.float64()),
-                        pa.array(out["reason"], pa.string()),
-                    ],
-                    names=["user_id", "rank", "item_id", "score", "reason"],
-                )
-
-    return rank
+    return score

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, Window
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
+from spark_jobs.recsys.models.top_n import top_unseen
 
 PRIOR_RATINGS = 25.0  # an item's mean counts as if so many more ratings of the global mean had been given
 
@@ -48,18 +53,11 @@ class Popular:
         )
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int) -> DataFrame:
-        """The `recommendations` relation: the best `top` unseen items, equal scores by item id.
+        """The `recommendations` relation: the best `top` unseen items, equal scores by item id."""
+        items = self.items.sort("item_id").toArrow()
+        everybodys = items.column("score").to_numpy()
 
-        A user has seen at most s items, so the best top + s items of all are enough to choose from.
-        """
-        row = seen.groupBy("user_id").count().agg(F.max("count").alias("n")).first()
-        enough = top + int(row["n"] if row and row["n"] else 0)
-        best = self.items.sort(F.desc("score"), "item_id").limit(enough)
-        order = Window.partitionBy("user_id").orderBy(F.desc("score"), "item_id")
-        return (
-            users.crossJoin(F.broadcast(best))
-            .join(seen.select("user_id", "item_id").distinct(), ["user_id", "item_id"], "left_anti")
-            .withColumn("rank", F.row_number().over(order))
-            .where(F.col("rank") <= top)
-            .select("user_id", "rank", "item_id", "score", F.lit("popular with everybody").alias("reason"))
-        )
+        def score(batch: pa.RecordBatch) -> Iterator[tuple[NDArray[np.float64], str]]:
+            return ((everybodys.copy(), "popular with everybody") for _ in range(batch.num_rows))
+
+        return top_unseen(users, seen, items, score, top)
