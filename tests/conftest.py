@@ -13,6 +13,11 @@ from tests_root import ROOT
 SHARED = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 REMOTE = os.environ.get("LAKERANK_TEST_REMOTE", "")
 
+# For a JVM that lives some seconds: its second compiler costs more than it brings, and so do many small partitions.
+SHORT_RUNS = "--driver-java-options -XX:TieredStopAtLevel=1 --conf spark.sql.shuffle.partitions=2 pyspark-shell"
+# Nor is Java compiled for each query here (a sixth of the time); the run on Spark Connect does that.
+INTERPRETED = "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN"
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """On Connect run only what is marked for it."""
@@ -28,10 +33,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     from spark_jobs.lake.session import get_spark
 
     os.chdir(tmp_path_factory.mktemp("cwd"))  # a stray relative path must not land in the checkout
-    # Short tests: the JVM's second compiler costs more than it brings.
-    os.environ["PYSPARK_SUBMIT_ARGS"] = (
-        "--driver-java-options -XX:TieredStopAtLevel=1 --conf spark.sql.shuffle.partitions=2 pyspark-shell"
-    )
+    os.environ["PYSPARK_SUBMIT_ARGS"] = SHORT_RUNS if REMOTE else f"{INTERPRETED} {SHORT_RUNS}"
     session = get_spark("lakerank-tests", "" if REMOTE else "local[2]", REMOTE)
     yield session
     session.stop()

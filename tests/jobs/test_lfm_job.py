@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import SHORT_RUNS
 from pyspark.sql import SparkSession
 
 from spark_jobs import lfm, recommend
@@ -89,6 +90,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     whole, broken = str(tmp_path / "whole"), str(tmp_path / "broken")
     command = [sys.executable, "-m", "spark_jobs.lfm", *settings, "--lake", broken, "--epochs", "100000"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_")}
+    environment["PYSPARK_SUBMIT_ARGS"] = SHORT_RUNS
     process = subprocess.Popen(
         [*command, "--master", "local[2]"], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
     )

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REMOTE
+from conftest import REMOTE, SHORT_RUNS
 from pyspark.sql import SparkSession
 
 from spark_jobs.lake.connect import FIRST_PORT, PORTS, free_port
@@ -60,6 +60,7 @@ with session("probe", remote="local[1]") as spark:
 @pytest.mark.skipif(bool(REMOTE), reason="starts servers of its own")
 def test_two_processes_have_a_server_each() -> None:
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    plain["PYSPARK_SUBMIT_ARGS"] = SHORT_RUNS
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     both = [subprocess.Popen([sys.executable, "-c", HOLD], env=plain, text=True, **pipes) for _ in range(2)]
     assert [process.stdout.readline() for process in both] == ["3\n", "3\n"]
