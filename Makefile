@@ -2,7 +2,7 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint bench docs report clean
+.PHONY: help setup demo test lint bench docs report wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ docs: setup  ## regenerate docs/tables.md and docs/commands.md from the code
 
 report: setup  ## HTML report of LAKE (default ./lake)
 	@$(PY) -m spark_jobs.report --lake "$(LAKE)"
+
+wheel: setup  ## dist/lakerank-….whl, what clusters install
+	@$(PY) -m hatchling build -t wheel -d dist
 
 clean:  ## remove what was built (not the lake)
 	rm -rf build dist .venv

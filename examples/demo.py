@@ -44,7 +44,7 @@ def main() -> None:
     begun = time.perf_counter()
     shutil.rmtree(LAKE, ignore_errors=True)
     if not data:
-        print("No DATA=… given: the ratings are generated (no real users, no real films).")
+        print("No DATA=… given: the ratings are generated (no real users, no real films).", flush=True)
         python("examples/make_ratings.py", source)
     python("examples/site_links.py", "examples/site", "https://lakerank.example/", "build/demo-links.tsv")
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.lake.errors import UserError
+from spark_jobs.recsys.models import rating_blocks
 from spark_jobs.recsys.models.lfm import Epoch, LfmConfig, Trained, learning_rate, train
 from spark_jobs.recsys.models.lfm_config import parse_init
 from spark_jobs.recsys.models.lfm_workers import initial_state
@@ -71,6 +72,22 @@ def test_resumed_equals_uninterrupted_bitwise(spark: SparkSession, tmp_path: Pat
     for one, other in zip(factors(whole), factors(halves), strict=True):
         np.testing.assert_array_equal(one, other)
     assert [e.train_rmse for e in halves.history] == [e.train_rmse for e in whole.history]
+
+
+def test_resumed_on_a_machine_with_other_cores_keeps_its_blocks(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ratings = planted_frame(spark, n=2000)
+    config = LfmConfig(factors=3, epochs=2)
+    results = []
+    for name, cores in (("whole", (2, 2)), ("moved", (2, 5))):
+        store = BlockStore.open(str(tmp_path / name), "")
+        for epochs, count in zip((1, 2), cores, strict=True):
+            monkeypatch.setattr(rating_blocks, "_block_count", lambda spark, ratings, count=count: count)
+            trained = train(ratings, dataclasses.replace(config, epochs=epochs), store)
+        results.append(factors(trained))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_constant_added_to_all_ratings_moves_only_the_mean(spark: SparkSession, tmp_path: Path) -> None:
