@@ -23,6 +23,7 @@ from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.lake.contracts import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, RATINGS, USER_FACTORS
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
+from spark_jobs.lake.lineage import CUT
 from spark_jobs.lake.tables import TableRef, TableSink, is_catalog_name
 from spark_jobs.recsys.models.kernels import OPTIMIZERS
 from spark_jobs.recsys.models.lfm import LfmConfig, Trained, train
@@ -107,12 +108,13 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     store = _open_store(args, name)
     items_ref = TableRef.find("", ITEMS, args.lake)
     items = items_ref.read(spark, ITEMS) if items_ref.exists(spark) else ratings.select("item_id").distinct()
-    parts = split_ratings(ratings, items, split, args.seed, args.valid if args.early_stop else 0.0)
+    parts = split_ratings(ratings, items, split, args.seed, args.valid if args.early_stop else 0.0, store.root)
 
     trained = train(parts, args.config(), store)
     _write(spark, args, name, trained)
-    store.drop("ratings")  # rebuilt from the table, the same, when a run is continued
-    store.drop("blocks.json")
+    for key in store.keys():  # noqa: SIM118  (a method of ours, not a dict)
+        if key in ("ratings", "blocks.json") or key.startswith(CUT):
+            store.drop(key)  # rebuilt from the table, the same, when a run is continued
     print(
         f"lfm: run {name}: epoch {trained.epoch}, train RMSE {trained.train_rmse:.4f}"
         + (f", test RMSE {trained.test_rmse:.4f}" if trained.test_rmse is not None else "")

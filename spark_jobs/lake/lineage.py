@@ -12,6 +12,10 @@ import uuid
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 
+from spark_jobs.lake.errors import UserError
+
+CUT = "cut-"  # what the folders made in `scratch` begin with; they may be removed when the job has ended
+
 
 def cut(df: DataFrame, scratch: str = "") -> DataFrame:
     """Compute `df` once and return a frame with the same rows and no history.
@@ -21,14 +25,17 @@ def cut(df: DataFrame, scratch: str = "") -> DataFrame:
         scratch: folder every worker can reach, used where `localCheckpoint` is refused.
 
     Raises:
-        PySparkException: the platform refuses local checkpoints and no scratch folder was given, or
-            computing `df` failed.
+        UserError: the platform refuses local checkpoints and no scratch folder was given.
     """
     try:
         return df.localCheckpoint(eager=True)
     except PySparkException as error:
-        if not scratch or "NOT_SUPPORTED" not in str(error).upper():
+        if "NOT_SUPPORTED" not in str(error).upper():
             raise
-    path = f"{scratch.rstrip('/')}/cut-{uuid.uuid4().hex}"
+        if not scratch:
+            raise UserError(
+                "this Spark refuses local checkpoints, as serverless does: give --scratch, a folder all workers reach"
+            ) from error
+    path = f"{scratch.rstrip('/')}/{CUT}{uuid.uuid4().hex}"
     df.write.parquet(path)
     return df.sparkSession.read.parquet(path)

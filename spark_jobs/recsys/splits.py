@@ -93,7 +93,9 @@ _RULES: dict[str, Callable[[DataFrame, DataFrame, Split, int], Column]] = {
 }
 
 
-def split_ratings(ratings: DataFrame, items: DataFrame, split: Split, seed: int, valid: float = 0.0) -> DataFrame:
+def split_ratings(
+    ratings: DataFrame, items: DataFrame, split: Split, seed: int, valid: float = 0.0, scratch: str = ""
+) -> DataFrame:
     """Add `part` to ratings.
 
     Args:
@@ -104,14 +106,15 @@ def split_ratings(ratings: DataFrame, items: DataFrame, split: Split, seed: int,
             `corner:133493,1000` on MovieLens-20M is userId ≥ 133493 and movie index < 1000.
         seed: for `random` and for validation.
         valid: share of the training part set aside for validation.
+        scratch: folder for `lineage.cut`.
 
     Raises:
         UserError: the split needs times that are missing.
     """
     if split.kind == "corner":
         first_row, columns = split.numbers
-        users, _ = dense_index(ratings.select("user_id"))
-        catalogue, _ = dense_index(items.select("item_id"))
+        users, _ = dense_index(ratings.select("user_id"), scratch)
+        catalogue, _ = dense_index(items.select("item_id"), scratch)
         ratings = ratings.join(users.withColumnRenamed("ix", "_u"), "user_id").join(
             catalogue.withColumnRenamed("ix", "_i"), "item_id", "left"
         )

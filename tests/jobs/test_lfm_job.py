@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SHORT_RUNS
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from spark_jobs import lfm, recommend
@@ -110,6 +111,19 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert summary(capsys)["resumed_from"] == done
     for relation, key in ((USER_FACTORS, "user_id"), (ITEM_FACTORS, "item_id")):
         assert table(spark, broken, relation, key) == table(spark, whole, relation, key)
+
+
+def test_a_spark_that_refuses_checkpoints_is_served_from_scratch(
+    spark: SparkSession, lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: object, eager: bool = True) -> None:
+        raise PySparkException("[NOT_SUPPORTED_WITH_SERVERLESS] localCheckpoint")
+
+    monkeypatch.setattr(type(spark.range(1)), "localCheckpoint", refuse)
+    flags = ["--ratings", f"{lake}/ratings", "--factors", "2", "--epochs", "1", "--split", "corner:70,30", "--json"]
+    assert lfm.main(["--lake", str(tmp_path), *flags]) == 0
+    left = sorted(path.name for path in (tmp_path / "_lfm" / summary(capsys)["run_id"]).iterdir())
+    assert left == ["epoch-1", "progress.json"]
 
 
 def _epochs(file: Path) -> list[dict]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.index import dense_index
-from spark_jobs.lake.lineage import cut
+from spark_jobs.lake.lineage import CUT, cut
 
 
 @pytest.mark.connect
@@ -30,6 +33,21 @@ def test_text_nulls_and_nothing(spark: SparkSession) -> None:
     empty, none = dense_index(spark.createDataFrame([], "name string"))
     assert none == 0
     assert empty.columns == ["name", "ix"]
+
+
+def test_where_checkpoints_are_refused_a_folder_serves(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: object, eager: bool = True) -> None:
+        raise PySparkException("[NOT_SUPPORTED_WITH_SERVERLESS] localCheckpoint")
+
+    frame = spark.range(7)
+    monkeypatch.setattr(type(frame), "localCheckpoint", refuse)
+    with pytest.raises(UserError, match="give --scratch"):
+        cut(frame)
+    assert sorted(row["id"] for row in cut(frame, str(tmp_path)).collect()) == list(range(7))
+    (made,) = tmp_path.iterdir()
+    assert made.name.startswith(CUT)
 
 
 def test_a_cut_frame_has_no_history_and_keeps_its_rows(spark: SparkSession) -> None:

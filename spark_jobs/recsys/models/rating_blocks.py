@@ -76,8 +76,8 @@ def prepare(ratings: DataFrame, store: BlockStore, wanted: int, seed: int) -> Da
     ).first()
     if facts is None or facts["n"] == 0:
         raise UserError("no training ratings are left after the split: choose a smaller test share")
-    users, n_users = dense_index(train.select("user_id"))
-    items, n_items = dense_index(train.select("item_id"))
+    users, n_users = dense_index(train.select("user_id"), store.root)
+    items, n_items = dense_index(train.select("item_id"), store.root)
     blocks = max(1, min(wanted or _block_count(ratings.sparkSession, facts["n"]), n_users, n_items))
     noted = store.noted("blocks.json")
     if noted is None or noted["blocks"] != blocks:
