@@ -160,7 +160,7 @@ def _write(spark: SparkSession, args: LfmArgs, name: str, trained: Trained) -> N
         trained.low,
         trained.high,
         trained.epoch,
-        json.dumps(dataclasses.asdict(args)),
+        json.dumps(args.shown()),
     )
     curve = [(name, *dataclasses.astuple(epoch)) for epoch in trained.history]
     metrics = spark.createDataFrame(

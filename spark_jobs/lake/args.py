@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import sys
 import types
 import typing
@@ -59,6 +60,11 @@ class JobArgs:
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
         """Named settings for `--preset`, if the job has any."""
         return {}
+
+    def shown(self) -> dict[str, Any]:
+        """The settings as they may be printed and stored: a token in an address is masked."""
+        shown = dataclasses.asdict(self)
+        return shown | {"remote": re.sub(r"token=[^;]*", "token=***", self.remote, flags=re.IGNORECASE)}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -178,8 +184,8 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
         if meta["check"] is not None and value is not None and not meta["check"](value):
             raise UserError(f"{origins.get(key, 'default')}: `{key}` must {meta['must']}, not {value!r}")
     print(f"{name}: settings")
-    for key in fields:
+    for key, value in args.shown().items():
         note = f"   ({origins[key]})" if key in origins else ""
-        print(f"  {key.replace('_', '-')}: {getattr(args, key)}{note}")
+        print(f"  {key.replace('_', '-')}: {value}{note}")
     sys.stdout.flush()
     return args

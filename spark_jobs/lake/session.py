@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.connect import on_own_port
+from spark_jobs.lake.connect import chosen_remote, on_own_port, require_server
 from spark_jobs.lake.errors import UserError
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -73,11 +73,12 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
     # Workers must start this interpreter: another one may lack numpy.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(app)
+    remote = chosen_remote(remote)
+    if remote and not remote.startswith("local"):  # a server that runs already has its own configuration
+        endpoint = require_server(remote)
+        return _reach(builder.remote(remote), f"the Spark Connect server at {endpoint}")
     if remote:
-        builder = builder.remote(remote)
-        if not remote.startswith("local"):  # a server that runs already has its own configuration
-            return _reach(builder, f"the Spark Connect server at {remote}")
-        builder = on_own_port(builder)
+        builder = on_own_port(builder.remote(remote))
     elif master:
         builder = builder.master(master)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM before us

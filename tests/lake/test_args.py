@@ -37,6 +37,13 @@ def test_code_then_preset_then_file_then_flag(tmp_path: Path) -> None:
     assert (args.factors, args.lr, args.learning_note, args.bias) == (1000, 1e-3, "from flag", False)
 
 
+def test_a_token_is_neither_printed_nor_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    args = parse("--remote", "sc://host:443/;token=secret;use_ssl=true")
+    assert args.remote.count("secret") == 1
+    assert args.shown()["remote"] == "sc://host:443/;token=***;use_ssl=true"
+    assert "secret" not in capsys.readouterr().out
+
+
 def test_resolved_settings_are_printed_with_their_origin(capsys: pytest.CaptureFixture[str]) -> None:
     parse("--preset", "big", "--lr", "0.5")
     printed = capsys.readouterr().out

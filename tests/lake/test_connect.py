@@ -13,7 +13,7 @@ import pytest
 from conftest import REMOTE, SHORT_RUNS
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.connect import FIRST_PORT, PORTS, free_port
+from spark_jobs.lake.connect import FIRST_PORT, PORTS, chosen_remote, free_port, require_server
 from spark_jobs.lake.errors import UserError
 
 
@@ -35,6 +35,43 @@ def test_no_port_left_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(socket, "socket", Taken)
     with pytest.raises(UserError, match="no port from 15002"):
         free_port(0)
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without traces of the run that tests this."""
+    for name in ("MASTER", "SPARK_REMOTE", "PYSPARK_REMOTE_INIT_CONF_LEN", "grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+def test_the_jobs_flag_wins_over_what_spark_submit_says(launched: pytest.MonkeyPatch) -> None:
+    assert chosen_remote("") == ""
+    launched.setenv("PYSPARK_REMOTE_INIT_CONF_LEN", "2")
+    launched.setenv("PYSPARK_REMOTE_INIT_CONF_0", '{"spark.app.name": "x"}')
+    launched.setenv("PYSPARK_REMOTE_INIT_CONF_1", '{"spark.remote": "sc://submitted"}')
+    assert chosen_remote("") == "sc://submitted"
+    launched.setenv("MASTER", "local[*]")
+    assert chosen_remote("sc://flag") == "sc://flag"
+    assert "MASTER" not in os.environ  # pyspark refuses to have both
+
+
+def test_a_server_that_is_not_there_is_the_users_error_at_once(launched: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"no Spark Connect server answers at 127\.0\.0\.1:1 ") as caught:
+        require_server("sc://127.0.0.1:1/;token=secret")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UserError, match="must be sc://HOST"):
+        require_server("https://somewhere")
+    launched.setenv("https_proxy", "http://proxy:3128")
+    assert require_server("sc://127.0.0.1:1") == "127.0.0.1:1"
+
+
+def test_a_server_that_listens_is_found(launched: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        assert require_server(f"sc://127.0.0.1:{port}") == f"127.0.0.1:{port}"
 
 
 @pytest.mark.connect
