@@ -76,6 +76,7 @@ def test_a_server_that_listens_is_found(launched: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.connect
 @pytest.mark.skipif(not REMOTE, reason="this run is on classic Spark")
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="/proc/net/tcp lists listening ports on Linux only")
 def test_the_server_listens_to_this_machine_only(spark: SparkSession) -> None:
     from pyspark.sql.connect.client import DefaultChannelBuilder
 
