@@ -112,9 +112,8 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
 
     trained = train(parts, args.config(), store)
     _write(spark, args, name, trained)
-    for key in store.keys():  # noqa: SIM118  (a method of ours, not a dict)
-        if key in ("ratings", "blocks.json") or key.startswith(CUT):
-            store.drop(key)  # rebuilt from the table, the same, when a run is continued
+    # These are rebuilt from the table, the same, when a run is continued.
+    store.drop_where(lambda name: name in ("ratings", "blocks.json") or name.startswith(CUT))
     print(
         f"lfm: run {name}: epoch {trained.epoch}, train RMSE {trained.train_rmse:.4f}"
         + (f", test RMSE {trained.test_rmse:.4f}" if trained.test_rmse is not None else "")
@@ -141,8 +140,7 @@ def _open_store(args: LfmArgs, name: str) -> BlockStore:
     folder = args.scratch or f"{args.lake.rstrip('/')}/_lfm"
     store = BlockStore.open(folder, "--scratch" if args.scratch else "--lake").below(name)
     if not args.resume:
-        for key in store.keys():  # noqa: SIM118  (a method of ours, not a dict)
-            store.drop(key)
+        store.drop_where(lambda _: True)
     elif store.noted("progress.json") is None:
         print(f"lfm: nothing to resume for these settings and ratings (run {name}): starting anew")
     return store

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
 from tests_root import ROOT
 
 # Real sample data; tests that need it skip with the reason where it is missing.
@@ -37,3 +39,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     session = get_spark("lakerank-tests", "" if REMOTE else "local[2]", REMOTE)
     yield session
     session.stop()
+
+
+@pytest.fixture
+def no_checkpoints(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Spark that refuses local checkpoints, as Databricks serverless does."""
+
+    def refuse(self: object, eager: bool = True) -> None:
+        raise PySparkException("[NOT_SUPPORTED_WITH_SERVERLESS] localCheckpoint")
+
+    monkeypatch.setattr(type(spark.range(1)), "localCheckpoint", refuse)

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,11 @@ class BlockStore:
             where.unlink()
         else:
             shutil.rmtree(where, ignore_errors=True)
+
+    def drop_where(self, doomed: Callable[[str], bool]) -> None:
+        """Remove what stands directly in the store under the names that `doomed` picks."""
+        for name in filter(doomed, self.keys()):
+            self.drop(name)
 
     def note(self, key: str, facts: dict[str, Any]) -> None:
         """Write a small JSON file in one step; it marks what came before it as complete."""

@@ -39,7 +39,7 @@ def chosen_remote(flag: str) -> str:
 
 
 def require_server(remote: str) -> str:
-    """Knock at a server before pyspark does, which tries for ten minutes to reach one that is not there.
+    """Knock at a server before pyspark does, which tries for minutes to reach one that is not there.
 
     Returns:
         `host:port`, which is fit for messages: an address may hold a token.
@@ -75,7 +75,7 @@ def _channel_builder() -> Any:
 
 
 def free_port(start: int) -> int:
-    """A port nobody listens on: the first of `PORTS` from `FIRST_PORT` on, looked for from the `start`-th round.
+    """A port nobody listens on: the first of `PORTS` from `FIRST_PORT` on, beginning with the `start`-th.
 
     Raises:
         UserError: all are taken.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from fake_java import fake_java
 from tests_root import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,11 +51,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_no_java_or_an_old_one_is_one_sentence(tmp_path) -> None:
     script = str(ROOT / "scripts" / "check_java.sh")
-    fake = tmp_path / "bin"
-    fake.mkdir()
-    (fake / "java").write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\"' >&2\n")
-    (fake / "java").chmod(0o755)
-    for home, sentence in ((tmp_path / "none", "was not found"), (tmp_path, "is version 11")):
+    for home, sentence in ((tmp_path / "none", "was not found"), (fake_java(tmp_path, "11.0.2"), "is version 11")):
         done = subprocess.run(
             ["bash", script], env={"PATH": "/usr/bin:/bin", "JAVA_HOME": str(home)}, capture_output=True, text=True
         )

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from conftest import SHORT_RUNS
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from spark_jobs import lfm, recommend
@@ -114,12 +113,8 @@ def test_killed_and_resumed_equals_uninterrupted(
 
 
 def test_a_spark_that_refuses_checkpoints_is_served_from_scratch(
-    spark: SparkSession, lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    no_checkpoints: None, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(self: object, eager: bool = True) -> None:
-        raise PySparkException("[NOT_SUPPORTED_WITH_SERVERLESS] localCheckpoint")
-
-    monkeypatch.setattr(type(spark.range(1)), "localCheckpoint", refuse)
     flags = ["--ratings", f"{lake}/ratings", "--factors", "2", "--epochs", "1", "--split", "corner:70,30", "--json"]
     assert lfm.main(["--lake", str(tmp_path), *flags]) == 0
     left = sorted(path.name for path in (tmp_path / "_lfm" / summary(capsys)["run_id"]).iterdir())
@@ -137,6 +132,7 @@ def test_the_seeds_preset_runs_and_can_be_overridden(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["--epochs", "2", "--factors", "30", "--split", "corner:70,30", "--json"]
+    few += ["--remote", "sc://host/;token=secret"]  # goes unused: there is a session
     assert lfm.main(["--lake", lake, "--preset", "seed-2018", *few]) == 0
     printed = capsys.readouterr().out
     for line in ("init: uniform:-5,5", "optimizer: adam", "lr: 0.0002", "lr-decay: 0.98", "lr-decay-steps: 50.0"):
@@ -145,6 +141,8 @@ def test_the_seeds_preset_runs_and_can_be_overridden(
     run = json.loads(printed.splitlines()[-1])["run_id"]
     curve = [row[3] for row in table(spark, lake, LFM_METRICS, "epoch") if row[0] == run]
     assert len(curve) == 2
+    (stored,) = (row[5] for row in table(spark, lake, LFM_MODELS, "run_id") if row[0] == run)
+    assert json.loads(stored)["remote"] == "sc://host/;token=***"
     assert curve[0] > 10  # factors from uniform(-5, 5) start far off
 
 

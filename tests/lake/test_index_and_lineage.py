@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import pytest
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -36,13 +35,9 @@ def test_text_nulls_and_nothing(spark: SparkSession) -> None:
 
 
 def test_where_checkpoints_are_refused_a_folder_serves(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, tmp_path: Path, no_checkpoints: None
 ) -> None:
-    def refuse(self: object, eager: bool = True) -> None:
-        raise PySparkException("[NOT_SUPPORTED_WITH_SERVERLESS] localCheckpoint")
-
     frame = spark.range(7)
-    monkeypatch.setattr(type(frame), "localCheckpoint", refuse)
     with pytest.raises(UserError, match="give --scratch"):
         cut(frame)
     assert sorted(row["id"] for row in cut(frame, str(tmp_path)).collect()) == list(range(7))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fake_java import fake_java
 
 from spark_jobs.lake import session
 from spark_jobs.lake.errors import UserError
@@ -36,14 +37,6 @@ def test_a_failing_start_says_the_cause_and_no_stack_frame(text: str, said: str)
     with pytest.raises(UserError) as caught:
         session._reach(Failing(text), "it")  # type: ignore[arg-type]
     assert str(caught.value).endswith(said)
-
-
-def fake_java(folder: Path, version: str) -> Path:
-    (folder / "bin").mkdir()
-    java = folder / "bin" / "java"
-    java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
-    java.chmod(0o755)
-    return folder
 
 
 @pytest.mark.parametrize(

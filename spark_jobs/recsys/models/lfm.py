@@ -217,6 +217,4 @@ def _should_stop(config: LfmConfig, history: list[Epoch], best: int) -> bool:
 def _forget_all_but(store: BlockStore, epochs: set[int]) -> None:
     """Drop states of other epochs and of strata in between, finished or not."""
     keep = {f"epoch-{epoch}" for epoch in epochs}
-    for key in store.keys():  # noqa: SIM118  (a method of ours, not a dict)
-        if key.startswith("epoch-") and key not in keep:
-            store.drop(key)
+    store.drop_where(lambda name: name.startswith("epoch-") and name not in keep)

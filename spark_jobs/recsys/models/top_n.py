@@ -20,8 +20,8 @@ Scorer = Callable[[pa.RecordBatch], Iterable[tuple[NDArray[np.floating[Any]], st
 def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Table, score: Scorer, top: int) -> DataFrame:
     """The `recommendations` relation: each user's `top` items of highest score, without those they have seen.
 
-    A worker holds all item ids, the scores of `USERS_AT_ONCE` users and what these have seen; nothing is joined
-    with the items and nothing shuffled but `seen`.
+    A worker holds all item ids, the scores of `USERS_AT_ONCE` users and what these have seen. Users and `seen` are
+    shuffled to meet; nothing is joined with the items.
 
     Args:
         users: frame (user_id, …), distinct users; the other columns are for `score`.
