@@ -1,7 +1,8 @@
-"""Job settings: defaults in code < preset < YAML file < flag. An unknown key or flag is an error.
+"""Settings of a command: defaults in code < preset < YAML file < flag. An unknown key or flag is an error.
 
-A job's settings are a frozen dataclass derived from `JobArgs`; each field is made with `flag(…)`, which
-carries the help text. `parse_args` builds the command line from the fields, so a flag exists in one place.
+A command's settings are a frozen dataclass derived from `Settings`, a Spark job's from `JobArgs`; each field is
+made with `flag(…)`, which carries the help text. `parse_args` builds the command line from the fields, so a flag
+exists in one place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import yaml
 
 from spark_jobs.lake.errors import UserError
 
-A = TypeVar("A", bound="JobArgs")
+A = TypeVar("A", bound="Settings")
 
 
 def flag(
@@ -32,6 +33,7 @@ def flag(
     metavar: str | None = None,
     check: Callable[[Any], bool] | None = None,
     must: str = "",
+    positional: bool = False,
 ) -> Any:
     """A dataclass field that is also a command-line flag and a YAML key.
 
@@ -42,28 +44,40 @@ def flag(
         metavar: placeholder in the help text.
         check: returns whether a value is allowed.
         must: what `check` wants, in words, e.g. "be between 0 and 1".
+        positional: given by its place on the command line; must be there unless the default is not None.
     """
-    metadata = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
+    metadata: dict[str, Any] = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
+    metadata["positional"] = positional
     return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
-class JobArgs:
-    """Settings every job has."""
+class Settings:
+    """Settings every command has."""
 
-    lake: str = flag("./lake", "folder (or catalog.schema) in which tables are looked up by name")
-    master: str = flag("", "Spark master, e.g. local[2] or spark://host:7077 (default: spark-submit's)")
-    remote: str = flag("", "Spark Connect address, e.g. sc://host:15002, or local[2]")
     json: bool = flag(False, "print one JSON summary as the last line of standard output")
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """Named settings for `--preset`, if the job has any."""
+        """Named settings for `--preset`, if the command has any."""
         return {}
 
     def shown(self) -> dict[str, Any]:
-        """The settings as they may be printed and stored: a token in an address is masked."""
-        shown = dataclasses.asdict(self)
+        """The settings as they may be printed and stored."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class JobArgs(Settings):
+    """Settings every Spark job has."""
+
+    lake: str = flag("./lake", "folder (or catalog.schema) in which tables are looked up by name")
+    master: str = flag("", "Spark master, e.g. local[2] or spark://host:7077 (default: spark-submit's)")
+    remote: str = flag("", "Spark Connect address, e.g. sc://host:15002, or local[2]")
+
+    def shown(self) -> dict[str, Any]:
+        """Without the token that an address may hold."""
+        shown = super().shown()
         return shown | {"remote": re.sub(r"token=[^;]*", "token=***", self.remote, flags=re.IGNORECASE)}
 
 
@@ -119,7 +133,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return loaded
 
 
-def _build_parser(args_class: type[JobArgs], name: str, doc: str, hints: Mapping[str, Any]) -> argparse.ArgumentParser:
+def _build_parser(args_class: type[Settings], name: str, doc: str, hints: Mapping[str, Any]) -> argparse.ArgumentParser:
     parser = _Parser(prog=name, description=doc.strip().split("\n\n")[0], allow_abbrev=False)
     parser.add_argument("--conf", default=None, metavar="FILE", help="YAML file of settings (flags win over it)")
     if args_class.presets():
@@ -129,7 +143,16 @@ def _build_parser(args_class: type[JobArgs], name: str, doc: str, hints: Mapping
         meta = field.metadata
         default_text = "" if field.default in ("", None) else f" (default: {field.default})"
         text = (meta["help"] + default_text).replace("%", "%%")
-        if _value_type(hints[field.name]) is bool:
+        if meta["positional"]:
+            parser.add_argument(
+                field.name,
+                type=_value_type(hints[field.name]),
+                choices=meta["choices"],
+                metavar=meta["metavar"] or field.name.upper(),
+                nargs=None if field.default is None else "?",
+                help=text,
+            )
+        elif _value_type(hints[field.name]) is bool:
             parser.add_argument(option, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             parser.add_argument(

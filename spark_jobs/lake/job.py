@@ -1,21 +1,17 @@
-"""What every job's `main` does around its own work: arguments, session, exit code, summary."""
+"""What every Spark job's `main` does around its own work: a command with a session."""
 
 from __future__ import annotations
 
-import json
-import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.args import JobArgs, parse_args
-from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.args import JobArgs
+from spark_jobs.lake.command import Summary, run_command
 from spark_jobs.lake.session import session
 
 A = TypeVar("A", bound=JobArgs)
-Summary = Mapping[str, Any]
 
 
 def run_job(
@@ -25,7 +21,7 @@ def run_job(
     doc: str | None,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parse, run, print the summary; return the exit code: 0 done, 2 the user's mistake, 1 ours.
+    """`run_command` with a Spark session, which a running one lends or which ends with the job.
 
     Args:
         run: the job's own work; returns the fields of the `--json` summary.
@@ -34,20 +30,9 @@ def run_job(
         doc: the job's module docstring; its first paragraph becomes the help text.
         argv: command line without the program's name; None reads `sys.argv`.
     """
-    try:
-        args = parse_args(args_class, name, doc or "", argv)
+
+    def in_session(args: A) -> Summary:
         with session(f"lakerank-{name}", args.master, args.remote) as spark:
-            summary = run(spark, args)
-    except UserError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
-    except Exception:
-        traceback.print_exc()
-        print(f"{name}: this is a bug of ours; please report it with the lines above", file=sys.stderr)
-        return 1
-    if args.json:
-        print(json.dumps({"job": name, **summary}, default=str), flush=True)
-    return 0
+            return run(spark, args)
+
+    return run_command(in_session, args_class, name, doc, argv)
