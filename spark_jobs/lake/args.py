@@ -110,6 +110,8 @@ def _coerce(name: str, value: Any, wanted: type, origin: str) -> Any:
         return wanted(value)
     elif wanted is bool and isinstance(value, bool):
         return value
+    elif wanted is str and isinstance(value, Mapping):  # `losses: {mse: 1.0}` is the flag's `mse=1.0`
+        return ",".join(f"{key}={number}" for key, number in value.items())
     raise UserError(f"{origin}: `{name}` must be {wanted.__name__}, not {value!r}")
 
 

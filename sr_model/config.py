@@ -1,0 +1,135 @@
+"""Settings of a training run: defaults here < named config or YAML file < `key=value` or flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.errors import UserError
+from sr_model.nets import GENERATORS
+
+NAMED = Path(__file__).parent / "configs"
+
+MODES = ("srresnet", "srgan", "evaluate")
+_COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "must": "be at least 1"}
+_NONE_OR_MORE: dict[str, Any] = {"check": lambda v: v >= 0, "must": "be at least 0"}
+_POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "must": "be above 0"}
+_SHARE: dict[str, Any] = {"check": lambda v: 0 <= v < 1, "must": "be 0 to below 1"}
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """Everything that decides what a run computes, and how often it says so."""
+
+    # --- what
+    mode: str = flag("srgan", "srresnet: content loss only; srgan: that, then adversarial; evaluate", choices=MODES)
+    data: str = flag("lake/patches/train", "patches that make_patches wrote (the train folder)", metavar="DIR")
+    valid: str = flag("", "folder of HR pictures (or HR and LR) to validate on; empty: no validation", metavar="DIR")
+    out: str = flag("build/sr", "where checkpoints, logs and samples go", metavar="DIR")
+    resume: str = flag("no", "no, auto (go on where `out` stopped, or begin) or a checkpoint file")
+    init_from: str = flag("", "generator weights to begin with (.safetensors or checkpoint)", metavar="FILE")
+    seed: int = flag(0, "of weights, order and augmentation", **_NONE_OR_MORE)
+
+    # --- data
+    reader: str = flag("petastorm", "how patches are read; both give the same batches", choices=("petastorm", "arrow"))
+    workers: int = flag(2, "reading threads", **_COUNT)
+    batch: int = flag(16, "patches per step and process", **_COUNT)
+    crop: int = flag(0, "HR pixels of the random crop from a patch; 0: the whole patch", **_NONE_OR_MORE)
+    augment: bool = flag(True, "random flips and quarter turns")
+    cache: str = flag("none", "device: keep all patches in the device's memory", choices=("none", "device"))
+
+    # --- networks and losses
+    net: str = flag("srresnet16", "generator", choices=tuple(GENERATORS))
+    discriminator: str = flag("srgan", "srgan (Ledig et al.) or seed", choices=("srgan", "seed"))
+    losses_init: str = flag("mse=1", "content losses of the first phase, NAME=WEIGHT,… (a mapping in YAML)")
+    losses: str = flag("mse=1,adversarial=1e-3", "losses of the adversarial phase, NAME=WEIGHT,…")
+    adversarial: str = flag("vanilla", "vanilla, wgan, wgan-gp, relativistic or hinge")
+    vgg_weights: str = flag("", "VGG19 weights (.pth) for the vgg loss; empty: torchvision's cache", metavar="FILE")
+    vgg_layer: str = flag("5,4", "i,j of φ(i,j): the j-th conv before the i-th max-pooling")
+
+    # --- length: epochs, or steps where given, or seconds
+    n_epoch_init: int = flag(100, "epochs with the content loss alone", **_NONE_OR_MORE)
+    n_epoch: int = flag(1000, "epochs with the adversarial loss", **_NONE_OR_MORE)
+    steps_init: int = flag(0, "steps of the first phase instead of epochs", **_NONE_OR_MORE)
+    steps: int = flag(0, "steps of the adversarial phase instead of epochs", **_NONE_OR_MORE)
+    seconds: float = flag(0.0, "end each phase after so much training time; 0: no limit", **_NONE_OR_MORE)
+    stop_after: float = flag(0.0, "stop this process after so many seconds, to be resumed; 0: never", **_NONE_OR_MORE)
+
+    # --- optimisation
+    optimizer: str = flag("adam", "of both networks", choices=("adam", "adamw", "rmsprop", "muon"))
+    lr: float = flag(1e-4, "learning rate", **_POSITIVE)
+    beta1: float = flag(0.9, "Adam's", **_SHARE)
+    beta2: float = flag(0.999, "Adam's", **_SHARE)
+    schedule: str = flag("step", "step: × lr_decay at decay_at; cosine: to 0", choices=("constant", "step", "cosine"))
+    lr_decay: float = flag(0.1, "factor of the step schedule", **_POSITIVE)
+    decay_at: float = flag(0.5, "share of a phase after which it falls", **_SHARE)
+    warmup: float = flag(0.0, "share of a phase in which the rate rises to lr", **_SHARE)
+    ema: float = flag(0.999, "decay of the averaged generator; 0: none", **_SHARE)
+    grad_clip: float = flag(0.0, "largest gradient norm of each network; 0: unlimited", **_NONE_OR_MORE)
+    amp: str = flag("auto", "auto: bf16 on a GPU", choices=("auto", "none", "bf16"))
+    compile: bool = flag(False, "torch.compile the networks")
+    device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    threads: int = flag(0, "CPU threads of a process; 0: PyTorch's choice", **_NONE_OR_MORE)
+
+    # --- what is kept and shown, in steps; 0: never
+    log_every: int = flag(50, "steps between lines of progress", **_COUNT)
+    valid_every: int = flag(1000, "steps between validations; 0: at the end only", **_NONE_OR_MORE)
+    sample_every: int = flag(1000, "steps between sample pictures; 0: at the end only", **_NONE_OR_MORE)
+    checkpoint_every: int = flag(1000, "steps between checkpoints; 0: at the end only", **_NONE_OR_MORE)
+    checkpoint_epochs: int = flag(0, "epochs between checkpoints, instead of steps", **_NONE_OR_MORE)
+    keep_last: int = flag(3, "how many checkpoints are kept, besides the best", **_COUNT)
+    leak_check: bool = flag(True, "refuse to train on copies or crops of the validation pictures")
+    tensorboard: bool = flag(True, "write curves and samples for TensorBoard into out/tensorboard")
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """The named configs: one YAML file each beside this module."""
+        return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(NAMED.glob("*.yaml"))}
+
+
+def as_flags(argv: Sequence[str]) -> list[str]:
+    """`--config NAME|FILE` and `key=value` in terms of the flags every command has.
+
+    Raises:
+        UserError: --config names neither a named config nor a file.
+    """
+    flags: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if name == "--config":
+            if not equals and not rest:
+                raise UserError(f"--config: needs a name ({', '.join(TrainConfig.presets())}) or a YAML file")
+            value = value if equals else rest.pop(0)
+            if value in TrainConfig.presets():
+                flags += ["--preset", value]
+            elif Path(value).is_file():
+                flags += ["--conf", value]
+            else:
+                known = ", ".join(TrainConfig.presets())
+                raise UserError(f"--config {value}: neither a file nor one of {known}")
+        elif equals and not word.startswith("-") and (not flags or not _wants_value(flags[-1])):
+            flags += _pair(name, value)
+        else:
+            flags.append(word)
+    return flags
+
+
+def _wants_value(word: str) -> bool:
+    """Whether the next word belongs to this flag (`--losses mse=1`)."""
+    plain = word.removeprefix("--").replace("-", "_")
+    fields = TrainConfig.__dataclass_fields__
+    return word.startswith("--") and plain in fields and fields[plain].type != "bool"
+
+
+def _pair(key: str, value: str) -> list[str]:
+    option = "--" + key.replace("_", "-")
+    if value.lower() in ("true", "false"):
+        return [option if value.lower() == "true" else option.replace("--", "--no-", 1)]
+    return [option, value]
