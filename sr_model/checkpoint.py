@@ -1,0 +1,105 @@
+"""Checkpoints of a training run: written whole or not at all, the last few and the best kept.
+
+A checkpoint holds tensors and plain values only, so that reading one cannot run code.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spark_jobs.lake.errors import UserError
+from sr_model.weights import read_pt
+
+FORMAT = "lakerank-training-1"
+BEST = "best.pt"
+
+
+class Checkpoints:
+    """The checkpoints in a run's folder.
+
+    Args:
+        folder: where they lie; made if missing.
+        keep: how many of the last are kept.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def all(self) -> list[Path]:
+        """In the order of their steps."""
+        return sorted(path for path in self.folder.glob("step-*.pt") if re.fullmatch(r"step-\d{9}\.pt", path.name))
+
+    def last(self) -> Path | None:
+        """The newest, if there is one."""
+        found = self.all()
+        return found[-1] if found else None
+
+    def save(self, step: int, state: Mapping[str, Any], best: bool) -> Path:
+        """Write one, note it as the best if it is, drop those that are too old."""
+        path = self.folder / f"step-{step:09}.pt"
+        part = path.with_suffix(".part")
+        torch.save({"format": FORMAT, **state}, part)
+        part.replace(path)
+        if best:
+            copy = self.folder / "best.part"
+            shutil.copyfile(path, copy)
+            copy.replace(self.folder / BEST)
+        for old in self.all()[: -self.keep]:
+            old.unlink()
+        return path
+
+
+def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint to go on from.
+
+    Args:
+        path: the file.
+        config: the run's settings; what decides the computation must be the checkpoint's.
+
+    Raises:
+        UserError: missing, damaged, not ours, or of a run with other settings.
+    """
+    if not path.is_file():
+        raise UserError(f"--resume {path}: no such checkpoint")
+    saved = read_pt(path)
+    if saved.get("format") != FORMAT:
+        raise UserError(f"--resume {path}: no training checkpoint of ours")
+    for key, value in saved["config"].items():
+        if key not in MAY_CHANGE and key in config and config[key] != value:
+            raise UserError(
+                f"--resume {path}: that run has {key}={value}, this one {key}={config[key]}; "
+                "give the same settings, or begin anew with another --out and --init-from this file"
+            )
+    return saved
+
+
+# Where a run runs and what it shows may change on the way; what it computes may not. Lengths may grow.
+MAY_CHANGE = {
+    *("json", "data", "valid", "out", "resume", "init_from", "reader", "workers", "cache", "compile", "device"),
+    *("threads", "log_every", "valid_every", "sample_every", "checkpoint_every", "checkpoint_epochs", "keep_last"),
+    *("leak_check", "tensorboard", "stop_after", "n_epoch_init", "n_epoch", "steps_init", "steps", "seconds", "mode"),
+    "amp",
+}
+
+
+def git_commit() -> str:
+    """The checkout's commit, with `+` if files differ from it; empty where there is no git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if commit and git("status", "--porcelain", "--untracked-files=no") else "")
+    except OSError:
+        return ""

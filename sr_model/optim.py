@@ -1,0 +1,117 @@
+"""Optimisers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sr_model.config import TrainConfig
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every step is orthogonalised, for conv kernels (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+
+    A kernel (O, I, h, w) is taken as the matrix (O, I·h·w). PyTorch's own Muon takes matrices only.
+
+    Args:
+        params: tensors of 2 or more dimensions.
+        lr: size of a step, in spectral norm.
+        momentum: Nesterov's.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                state = self.state[param]
+                mean = state.setdefault("momentum", torch.zeros_like(param))
+                mean.lerp_(param.grad, 1 - group["momentum"])
+                matrix = param.grad.lerp(mean, group["momentum"]).reshape(len(param), -1)
+                stretch = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+                param.add_(_orthogonal(matrix).reshape(param.shape), alpha=-group["lr"] * stretch)
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrix, roughly: five Newton-Schulz steps with Jordan's coefficients."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return cast(Tensor, x.T if tall else x)
+
+
+class Optimizer:
+    """One or two torch optimisers that are stepped, scaled and saved as one."""
+
+    def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+        self.base = [[cast(float, group["lr"]) for group in part.param_groups] for part in parts]
+
+    def scale(self, factor: float) -> None:
+        """Set every learning rate to its base times `factor`."""
+        for part, rates in zip(self.parts, self.base, strict=True):
+            for group, rate in zip(part.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self.parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Update the parameters."""
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What `load_state_dict` takes."""
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Go on where another left."""
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def make_optimizer(net: nn.Module, config: TrainConfig) -> Optimizer:
+    """The optimiser `config` asks for, over all parameters of `net`."""
+    params = list(net.parameters())
+    betas = (config.beta1, config.beta2)
+    fused = all(p.is_cuda for p in params)  # one kernel for all tensors; on a CPU it is no faster
+    match config.optimizer:
+        case "adam":
+            return Optimizer([torch.optim.Adam(params, config.lr, betas=betas, fused=fused)])
+        case "adamw":
+            return Optimizer([torch.optim.AdamW(params, config.lr, betas=betas, fused=fused)])
+        case "rmsprop":
+            # TensorFlow's decay, which the seed ran with; PyTorch's default is 0.99.
+            return Optimizer([torch.optim.RMSprop(params, config.lr, alpha=0.9, eps=1e-10)])
+    # Muon for what lies between the first and the last layer, Adam for those, biases and norms.
+    kernels = [p for p in params if p.ndim == 4]
+    inner = kernels[1:-1]
+    rest = [p for p in params if not any(p is k for k in inner)]
+    adam = torch.optim.Adam(rest, config.lr, betas=betas, fused=fused)
+    return Optimizer([Muon(inner, 10 * config.lr), adam] if inner else [adam])
+
+
+def rate(config: TrainConfig, share: float) -> float:
+    """The learning rate's factor after `share` (0 to 1) of a phase."""
+    warm = min(1.0, share / config.warmup) if config.warmup else 1.0
+    match config.schedule:
+        case "step":
+            return warm * (config.lr_decay if share >= config.decay_at else 1.0)
+        case "cosine":
+            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    return warm
