@@ -65,7 +65,11 @@ class TrainConfig(Settings):
     lr: float = flag(1e-4, "learning rate", **_POSITIVE)
     beta1: float = flag(0.9, "Adam's", **_SHARE)
     beta2: float = flag(0.999, "Adam's", **_SHARE)
-    schedule: str = flag("step", "step: × lr_decay at decay_at; cosine: to 0", choices=("constant", "step", "cosine"))
+    schedule: str = flag(
+        "step",
+        "step: × lr_decay at decay_at; cosine: to 0; linear: from decay_at on to 0",
+        choices=("constant", "step", "cosine", "linear"),
+    )
     lr_decay: float = flag(0.1, "factor of the step schedule", **_POSITIVE)
     decay_at: float = flag(0.5, "share of a phase after which it falls", **_SHARE)
     warmup: float = flag(0.0, "share of a phase in which the rate rises to lr", **_SHARE)

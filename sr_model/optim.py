@@ -114,4 +114,6 @@ def rate(config: TrainConfig, share: float) -> float:
             return warm * (config.lr_decay if share >= config.decay_at else 1.0)
         case "cosine":
             return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+        case "linear":
+            return warm * min(1.0, max(0.0, 1.0 - share) / (1.0 - config.decay_at))
     return warm

@@ -13,6 +13,8 @@ from tests_root import ROOT
 
 # Real sample data; tests that need it skip with the reason where it is missing.
 SHARED = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
+# Tests run side by side, one a core; PyTorch's and OpenCV's threads would fight for them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 REMOTE = os.environ.get("LAKERANK_TEST_REMOTE", "")
 
 # For a JVM that lives some seconds: its second compiler costs more than it brings, and so do many small partitions.

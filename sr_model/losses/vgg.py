@@ -1,0 +1,107 @@
+"""Content loss on VGG19 features, φ(i,j) of SRGAN: pictures that look alike rather than match by pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spark_jobs.lake.errors import UserError
+
+# torchvision's VGG19_Weights.IMAGENET1K_V1 and the name it is cached under.
+ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+_CONVS = (2, 2, 4, 4, 4)  # of VGG19 before each max-pooling
+# Brings the features to the size of pixel values (SRGAN, section 3.2: "rescaled by 1/12.75").
+_RESCALE = 1 / 12.75
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's VGG was trained
+
+
+def parse_layer(text: str) -> tuple[int, int]:
+    """`5,4` to (5, 4).
+
+    Raises:
+        UserError: not a layer of VGG19.
+    """
+    i, _, j = text.partition(",")
+    if i.strip().isdigit() and j.strip().isdigit():
+        pool, conv = int(i), int(j)
+        if 1 <= pool <= 5 and 1 <= conv <= _CONVS[pool - 1]:
+            return pool, conv
+    raise UserError(f"vgg_layer {text}: must be i,j with i from 1 to 5 and j up to {_CONVS} convs, e.g. 5,4 or 2,2")
+
+
+def find_weights(given: str) -> Path:
+    """The file of VGG19's weights.
+
+    Raises:
+        UserError: there is none; says where it was looked for and what to do.
+    """
+    if given:
+        if not Path(given).is_file():
+            raise UserError(f"vgg_weights {given}: no such file")
+        return Path(given)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / ADDRESS.rpartition("/")[2]
+    if not cached.is_file():
+        raise UserError(
+            f"the vgg loss needs VGG19's weights and {cached} is not there: fetch {ADDRESS} and pass "
+            "vgg_weights=FILE, or use the loss vgg-random (random weights, nothing to fetch)"
+        )
+    return cached
+
+
+class VGGLoss(nn.Module):
+    """Mean squared difference of the features after the j-th conv (and ReLU) before the i-th max-pooling.
+
+    Args:
+        layer: `i,j`; the paper uses 5,4 and 2,2.
+        weights: torchvision's state dict of VGG19 (`.pth`); None: random weights (He et al. 2015), always the
+            same ones. Random features are reported to serve nearly as well (arXiv 2103.10571); figures made with
+            them are not those of SRGAN's VGG loss.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, layer: str = "5,4", weights: Path | None = None) -> None:
+        super().__init__()
+        from torchvision.models import vgg19  # slow to import
+
+        pool, conv = parse_layer(layer)
+        before = sum(_CONVS[: pool - 1])
+        depth = 2 * (before + conv) + (pool - 1)  # each conv has its ReLU, each stage ended in a pooling
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = vgg19(weights=None)
+            if weights is None:
+                for part in net.features:
+                    if isinstance(part, nn.Conv2d):
+                        nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
+        if weights is not None:
+            self._load(net, weights)
+        self.features = nn.Sequential(*list(net.features)[:depth]).eval().requires_grad_(False)
+        for part in self.features:
+            if isinstance(part, nn.ReLU):
+                part.inplace = False
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
+        """Both (N, 3, H, W) in [-1, 1]; a scalar."""
+        with torch.no_grad():
+            wanted = self._phi(hr_NCHW)
+        return F.mse_loss(self._phi(sr_NCHW), wanted)
+
+    def _phi(self, x_NCHW: Tensor) -> Tensor:
+        seen = ((x_NCHW + 1) / 2 - self.mean.to(x_NCHW.dtype)) / self.std.to(x_NCHW.dtype)
+        return cast(Tensor, self.features(seen)) * _RESCALE
+
+    @staticmethod
+    def _load(net: nn.Module, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            net.load_state_dict(state)
+        except Exception as error:  # unpickling foreign bytes raises nearly anything
+            raise UserError(f"{path}: not torchvision's VGG19 ({str(error).splitlines()[0][:100]})") from error

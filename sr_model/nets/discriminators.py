@@ -1,0 +1,96 @@
+"""Discriminators by name: (N, 3, P, P) in [-1, 1] to (N,) logits, without a sigmoid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from torch import Tensor, nn
+
+from spark_jobs.lake.errors import UserError
+from sr_model.nets.init import initialise
+
+
+def _conv(a: int, b: int, kernel: int, stride: int = 1, norm: bool = True, act: bool = True) -> list[nn.Module]:
+    """conv, BN, LeakyReLU 0.2; BN brings the bias."""
+    parts: list[nn.Module] = [nn.Conv2d(a, b, kernel, stride, padding=(kernel - 1) // 2, bias=not norm)]
+    parts += [nn.BatchNorm2d(b)] if norm else []
+    parts += [nn.LeakyReLU(0.2)] if act else []
+    return parts
+
+
+class SeedDiscriminator(nn.Module):
+    """The seed's: six 4×4 stride-2 convs, two 1×1, a residual tail, one linear output (TensorLayer's SRGAN of 2018).
+
+    Args:
+        patch: side of the pictures, a multiple of 64.
+        width: channels of the first conv; the deepest have 32 times as many.
+    """
+
+    def __init__(self, patch: int, width: int = 64) -> None:
+        super().__init__()
+        if patch % 64:
+            raise UserError(f"discriminator seed: halves patches six times and needs multiples of 64, not {patch}")
+        layers = _conv(3, width, 4, 2, norm=False)
+        for i in range(5):
+            layers += _conv(width * 2**i, width * 2 ** (i + 1), 4, 2)
+        layers += _conv(32 * width, 16 * width, 1)
+        layers += _conv(16 * width, 8 * width, 1, act=False)
+        self.trunk = nn.Sequential(*layers)
+        self.tail = nn.Sequential(
+            *_conv(8 * width, 2 * width, 1),
+            *_conv(2 * width, 2 * width, 3),
+            *_conv(2 * width, 8 * width, 3, act=False),
+        )
+        self.act = nn.LeakyReLU(0.2)
+        self.out = nn.Linear(8 * width * (patch // 64) ** 2, 1)
+        initialise(self, "normal002")
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, 3, P, P) to (N,)."""
+        x = self.trunk(x_NCHW)
+        return cast(Tensor, self.out(self.act(x + self.tail(x)).flatten(1)).squeeze(1))
+
+
+class SRGANDiscriminator(nn.Module):
+    """The paper's (Ledig et al. 2017, figure 4): eight 3×3 convs, every second with stride 2, two dense layers.
+
+    Args:
+        patch: side of the pictures, a multiple of 16.
+        width: channels of the first conv; the last have 8 times as many.
+    """
+
+    def __init__(self, patch: int, width: int = 64) -> None:
+        super().__init__()
+        if patch % 16:
+            raise UserError(f"discriminator srgan: halves patches four times and needs multiples of 16, not {patch}")
+        layers = [*_conv(3, width, 3, norm=False), *_conv(width, width, 3, 2)]
+        for i in range(3):
+            layers += _conv(width * 2**i, width * 2 ** (i + 1), 3)
+            layers += _conv(width * 2 ** (i + 1), width * 2 ** (i + 1), 3, 2)
+        self.trunk = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(8 * width * (patch // 16) ** 2, 16 * width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(16 * width, 1),
+        )
+        initialise(self, "normal002")
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, 3, P, P) to (N,)."""
+        return cast(Tensor, self.head(self.trunk(x_NCHW)).squeeze(1))
+
+
+DISCRIMINATORS: dict[str, Callable[[int, int], nn.Module]] = {"seed": SeedDiscriminator, "srgan": SRGANDiscriminator}
+
+
+def make_discriminator(name: str, patch: int = 96, width: int = 64) -> nn.Module:
+    """A discriminator with fresh weights.
+
+    Raises:
+        UserError: no discriminator has this name, or it cannot take such patches.
+    """
+    if name not in DISCRIMINATORS:
+        raise UserError(f"discriminator {name}: must be one of {', '.join(DISCRIMINATORS)}")
+    return DISCRIMINATORS[name](patch, width)

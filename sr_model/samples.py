@@ -1,0 +1,83 @@
+"""Pictures of a run: rows of LR, bicubic, SR and HR, and the learning curve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from sr_model.degrade import bicubic_upscale
+
+COLUMNS = ("LR", "bicubic", "SR", "HR")
+_GAP = 4
+
+
+def to_uint8(x_NCHW: Tensor) -> NDArray[np.uint8]:
+    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) uint8, clamped and rounded."""
+    scaled = ((x_NCHW.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    out: NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def sample_grid(generator: nn.Module, lr_NCHW: Tensor, hr_NCHW: Tensor) -> NDArray[np.uint8]:
+    """One row for each picture: LR (pixels enlarged), bicubic, SR, HR; (rows, columns, 3) uint8.
+
+    Args:
+        generator: put into evaluation mode for it, and back.
+        lr_NCHW: in [-1, 1].
+        hr_NCHW: in [-1, 1], 4 times as large.
+    """
+    training = generator.training
+    sr = to_uint8(generator.eval()(lr_NCHW))
+    generator.train(training)
+    rows = []
+    for small, made, truth in zip(to_uint8(lr_NCHW), sr, to_uint8(hr_NCHW), strict=True):
+        pixels = small.repeat(4, axis=0).repeat(4, axis=1)
+        cells = (pixels, bicubic_upscale(small, 4), made, truth)
+        rows.append(np.concatenate([np.pad(cell, ((0, _GAP), (0, _GAP), (0, 0))) for cell in cells], axis=1))
+    grid: NDArray[np.uint8] = np.concatenate(rows)[:-_GAP, :-_GAP]
+    return grid
+
+
+def save_grid(grid: NDArray[np.uint8], path: Path) -> None:
+    """As PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid).save(path)
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The lines of `history.jsonl`; none if it is not there."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
+    """Losses and validation PSNR over training time, as PNG; False where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    names = sorted({key for line in history for key in line} - _NOT_LOSSES)
+    for name in names:
+        points = [(line["seconds"], line[name]) for line in history if name in line]
+        left.plot(*zip(*points, strict=True), label=name, linewidth=1)
+    left.set(xlabel="training time, s", ylabel="loss", yscale="symlog")
+    left.legend(fontsize=7)
+    scored = [(line["seconds"], line["psnr_y"]) for line in history if "psnr_y" in line]
+    if scored:
+        right.plot(*zip(*scored, strict=True), marker=".")
+    right.set(xlabel="training time, s", ylabel="validation PSNR on Y, dB")
+    figure.savefig(path, dpi=120)
+    return True
+
+
+_NOT_LOSSES = {"step", "epoch", "seconds", "psnr_y", "ssim_y", "images_per_second", "lr"}

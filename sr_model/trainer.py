@@ -1,0 +1,200 @@
+"""One step of training, in both phases, and the state that goes on from step to step."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from spark_jobs.lake.errors import UserError
+from sr_model.config import TrainConfig
+from sr_model.losses import TotalLoss
+from sr_model.losses.adversarial import gradient_penalty
+from sr_model.nets import make_generator
+from sr_model.nets.discriminators import make_discriminator
+from sr_model.optim import Optimizer, make_optimizer
+from sr_model.parallel import average_gradients
+
+
+class Trainer:
+    """The networks, their optimisers, and how one batch changes them.
+
+    Args:
+        config: the run's settings.
+        device: where it computes.
+        world: processes that train together; each has its own part of the batch.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device, world: int = 1) -> None:
+        self.config, self.device, self.world = config, device, world
+        torch.manual_seed(config.seed)  # the same weights in every process
+        self.generator = _placed(make_generator(config.net), device)
+        self.discriminator: nn.Module | None = None
+        self.average: nn.Module | None = None
+        self.optimizer_g: Optimizer
+        self.optimizer_d: Optimizer | None = None
+        self.bf16 = config.amp == "bf16" or (config.amp == "auto" and device.type == "cuda")
+        self.losses: TotalLoss
+
+    def begin(self, losses: TotalLoss, patch: int) -> None:
+        """Start a phase: fresh optimisers, and the average from the weights as they are.
+
+        Args:
+            losses: of this phase; with an adversarial one there is a discriminator.
+            patch: side of the HR patches, which some discriminators need to know.
+        """
+        self.losses = losses
+        self.optimizer_g = make_optimizer(self.generator, self.config)
+        if self.config.ema:
+            self.average = copy.deepcopy(self.generator).requires_grad_(False)
+        if losses.adversarial:
+            torch.manual_seed(self.config.seed + 1)
+            self.discriminator = _placed(make_discriminator(self.config.discriminator, patch), self.device)
+            self.optimizer_d = make_optimizer(self.discriminator, self.config)
+        # The compiled form shares the weights; state is kept and restored through the plain one.
+        self._g = self._compiled(self.generator)
+        self._d = self._compiled(self.discriminator) if self.discriminator else None
+        self.updates = 0
+
+    @property
+    def shown(self) -> nn.Module:
+        """The generator that is validated, shown and kept: the averaged one if there is one."""
+        return self.average or self.generator
+
+    def step(self, lr_NCHW: Tensor, hr_NCHW: Tensor, rate: float) -> dict[str, Tensor]:
+        """Train on one batch; returns the losses, still on the device.
+
+        Args:
+            lr_NCHW: (N, 3, h, w) in [-1, 1].
+            hr_NCHW: (N, 3, 4h, 4w) in [-1, 1].
+            rate: factor of the learning rates.
+        """
+        self.generator.train()
+        self.optimizer_g.scale(rate)
+        with self._autocast():
+            sr_NCHW = self._g(lr_NCHW)
+        sr_NCHW = sr_NCHW.float()
+        parts: dict[str, Tensor] = {}
+        if self.losses.adversarial:
+            parts["d"] = self.update_discriminator(sr_NCHW.detach(), hr_NCHW, rate)
+        parts |= self.update_generator(sr_NCHW, hr_NCHW)
+        self._follow()
+        return parts
+
+    def update_discriminator(self, sr_NCHW: Tensor, hr_NCHW: Tensor, rate: float) -> Tensor:
+        """Real against made; only the discriminator changes. Returns its loss."""
+        kind = self.losses.adversarial
+        assert kind is not None
+        assert self.discriminator is not None
+        assert self.optimizer_d is not None
+        self.discriminator.train().requires_grad_(True)
+        self.optimizer_d.scale(rate)
+        self.optimizer_d.zero_grad()
+        with self._autocast():
+            d_real, d_fake = self._d_logits(hr_NCHW), self._d_logits(sr_NCHW)
+        loss = kind.discriminator_loss(d_real.float(), d_fake.float())
+        if kind.penalty:
+            loss = loss + kind.penalty * gradient_penalty(self.discriminator, hr_NCHW, sr_NCHW)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._finish(self.discriminator, self.optimizer_d)
+        if kind.clip:
+            with torch.no_grad():
+                for param in self.discriminator.parameters():
+                    param.clamp_(-kind.clip, kind.clip)
+        return loss.detach()
+
+    def update_generator(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> dict[str, Tensor]:
+        """Content, and what the discriminator thinks of it; only the generator changes. Returns the parts."""
+        total, parts = self.losses(sr_NCHW, hr_NCHW)
+        kind = self.losses.adversarial
+        if kind is not None:
+            assert self.discriminator is not None
+            self.discriminator.requires_grad_(False)
+            with self._autocast():
+                d_fake = self._d_logits(sr_NCHW).float()
+                d_real = self._d_logits(hr_NCHW).float() if kind.needs_real else None
+            adversarial = kind.generator_loss(d_fake, d_real)
+            total = total + self.losses.adversarial_weight * adversarial
+            parts = {**parts, "adversarial": adversarial.detach()}
+        self.optimizer_g.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        self._finish(self.generator, self.optimizer_g)
+        return {**parts, "total": total.detach()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that goes on: networks, optimisers, average, generators of random numbers."""
+        return {
+            "generator": self.generator.state_dict(),
+            "ema": self.average.state_dict() if self.average else None,
+            "discriminator": self.discriminator.state_dict() if self.discriminator else None,
+            "optimizer_g": self.optimizer_g.state_dict(),
+            "optimizer_d": self.optimizer_d.state_dict() if self.optimizer_d else None,
+            "updates": self.updates,
+            "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another trainer left; `begin` must have started the same phase."""
+        self.generator.load_state_dict(state["generator"])
+        if self.average and state["ema"] is not None:
+            self.average.load_state_dict(state["ema"])
+        if self.discriminator and state["discriminator"] is not None:
+            assert self.optimizer_d is not None
+            self.discriminator.load_state_dict(state["discriminator"])
+            self.optimizer_d.load_state_dict(state["optimizer_d"])
+        self.optimizer_g.load_state_dict(state["optimizer_g"])
+        self.updates = state["updates"]
+        torch.set_rng_state(state["rng"])
+        if state["rng_cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["rng_cuda"], self.device)
+
+    def check_finite(self, parts: dict[str, Tensor], step: int, kept: str) -> None:
+        """Stop a run whose losses are no numbers any more, before it is saved.
+
+        Raises:
+            UserError: a loss is NaN or infinite.
+        """
+        for name, value in parts.items():
+            if not bool(torch.isfinite(value)):
+                raise UserError(
+                    f"step {step}: the loss `{name}` is {float(value)}: training has diverged; {kept}. "
+                    "Lower lr, set grad_clip=1, or give the adversarial loss less weight"
+                )
+
+    def _compiled(self, net: nn.Module) -> nn.Module:
+        return cast(nn.Module, torch.compile(net)) if self.config.compile else net
+
+    def _d_logits(self, x_NCHW: Tensor) -> Tensor:
+        assert self._d is not None
+        return cast(Tensor, self._d(x_NCHW))
+
+    def _finish(self, net: nn.Module, optimizer: Optimizer) -> None:
+        average_gradients(net, self.world)
+        if self.config.grad_clip:
+            nn.utils.clip_grad_norm_(net.parameters(), self.config.grad_clip)
+        optimizer.step()
+
+    def _follow(self) -> None:
+        """Move the average towards the weights; faster in the first steps, when it still holds the beginning."""
+        self.updates += 1
+        if self.average is None:
+            return
+        decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
+        with torch.no_grad():
+            ours: list[Tensor] = list(self.average.parameters())
+            theirs: list[Tensor] = list(self.generator.parameters())
+            torch._foreach_lerp_(ours, theirs, 1 - decay)
+            for mine, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+                mine.copy_(other)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+
+def _placed(net: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, in the layout that convolutions are fastest with."""
+    return net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
