@@ -1,0 +1,1 @@
+"""Patches on disk and their way to the device."""

@@ -1,0 +1,195 @@
+"""Writes a patch data set with pyarrow alone: part files from any process, and the files that make it complete.
+
+Pictures are stored as Petastorm's NdarrayCodec stores them, one page a column and row group, not compressed and
+without a dictionary: a row group on disk is then an array with a fixed stride, which is read without decoding.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from sr_model.data.schema import PatchRow, arrow_schema, image_shapes, npy_header, pickled_unischema
+
+MANIFEST = "_lakerank.json"
+COMMON_METADATA = "_common_metadata"
+FORMAT = 1
+# A row group is what a worker reads at once: large enough for the disk, small enough to hold several in memory.
+ROW_GROUP_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """A written part file.
+
+    Attributes:
+        name: relative to the data set's folder.
+        size: bytes.
+        row_groups: rows in each row group.
+    """
+
+    name: str
+    size: int
+    row_groups: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in the file."""
+        return sum(self.row_groups)
+
+
+def default_row_group_rows(patch: int) -> int:
+    """Rows a row group should have for patches of this side, so that it holds some megabytes."""
+    return max(1, ROW_GROUP_BYTES // (patch * patch * 3))
+
+
+def _binary(images: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int]) -> pa.Array:
+    """Pictures as `numpy.save` would write them, one value each."""
+    header = npy_header(shape)
+    values = np.empty((len(images), len(header) + int(np.prod(shape))), np.uint8)
+    values[:, : len(header)] = np.frombuffer(header, np.uint8)
+    for value, image in zip(values, images, strict=True):
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(f"a patch is {image.shape} {image.dtype}, not {shape} uint8")
+        value[len(header) :] = image.reshape(-1)
+    offsets = np.arange(len(images) + 1, dtype=np.int32) * np.int32(values.shape[1])
+    return pa.Array.from_buffers(pa.binary(), len(images), [None, pa.py_buffer(offsets), pa.py_buffer(values)])
+
+
+def _groups(rows: Iterable[PatchRow], size: int) -> Iterator[list[PatchRow]]:
+    iterator = iter(rows)
+    while group := list(islice(iterator, size)):
+        yield group
+
+
+def write_part(
+    path: Path | str,
+    rows: Iterable[PatchRow],
+    *,
+    patch: int,
+    scale: int = 4,
+    store_lr: bool = False,
+    row_group_rows: int | None = None,
+    compression: str = "none",
+) -> PartInfo | None:
+    """Write one part file; it appears under its name only when it is complete.
+
+    Args:
+        path: ends in `.parquet`, directly in the data set's folder.
+        rows: the patches; read one row group at a time.
+        patch: side of the HR patches.
+        scale: the factor.
+        store_lr: whether rows have `lr`, and it is stored.
+        row_group_rows: rows in a row group; None: some megabytes (`default_row_group_rows`).
+        compression: of the pictures, e.g. `zstd`; compressed ones are smaller but have to be decoded.
+
+    Returns:
+        Facts for `finish`; None if there were no rows, and then no file.
+
+    Raises:
+        ValueError: a patch of another shape or type, or without the LR it should have.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shapes = image_shapes(patch, scale, store_lr)
+    schema = arrow_schema(patch, scale, store_lr)
+    size = row_group_rows or default_row_group_rows(patch)
+    if size * patch * patch * 3 >= 1 << 30:
+        raise ValueError(f"row groups of {size} patches of {patch} × {patch} exceed 1 GiB; use fewer rows")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    counts: list[int] = []
+    writer: pq.ParquetWriter | None = None
+    try:
+        for group in _groups(rows, size):
+            writer = writer or pq.ParquetWriter(
+                temporary,
+                schema,
+                compression=compression,
+                use_dictionary=["source"],
+                write_statistics=False,  # minimum and maximum of pictures would double the footer
+                data_page_size=1 << 30,  # one page a column chunk; pages have fixed stride then
+                write_batch_size=1 << 20,
+            )
+            columns: dict[str, pa.Array] = {"hr": _binary([row.hr for row in group], shapes["hr"])}
+            if store_lr:
+                small = [row.lr for row in group if row.lr is not None]
+                if len(small) < len(group):
+                    raise ValueError("a patch has no LR, but it is to be stored")
+                columns["lr"] = _binary(small, shapes["lr"])
+            columns["source"] = pa.array([row.source for row in group], pa.string())
+            columns["x"] = pa.array([row.x for row in group], pa.int32())
+            columns["y"] = pa.array([row.y for row in group], pa.int32())
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=size)
+            counts.append(len(group))
+        if writer is None:
+            path.unlink(missing_ok=True)  # of a run before, with other rows
+            return None
+        writer.close()
+        temporary.replace(path)
+    except BaseException:
+        if writer is not None:
+            writer.close()
+        temporary.unlink(missing_ok=True)
+        raise
+    return PartInfo(path.name, path.stat().st_size, tuple(counts))
+
+
+def finish(
+    folder: Path | str,
+    parts: Iterable[PartInfo],
+    *,
+    patch: int,
+    scale: int = 4,
+    store_lr: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a folder of part files a data set: what Petastorm wants to find, and the manifest, last.
+
+    A folder without a manifest is unfinished, and readers refuse it.
+
+    Args:
+        folder: where the parts are.
+        parts: what `write_part` returned.
+        patch: side of the HR patches.
+        scale: the factor.
+        store_lr: whether LR is stored.
+        facts: kept in the manifest for people and for a job that is run again: split, settings, counts.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(parts, key=lambda part: part.name)
+    metadata = {
+        b"dataset-toolkit.unischema.v1": pickled_unischema(patch, scale, store_lr),
+        b"dataset-toolkit.num_row_groups_per_file.v1": json.dumps(
+            {part.name: len(part.row_groups) for part in ordered}
+        ).encode(),
+    }
+    common = _temporary(folder / COMMON_METADATA)
+    pq.write_metadata(arrow_schema(patch, scale, store_lr).with_metadata(metadata), common)
+    common.replace(folder / COMMON_METADATA)
+    manifest = {
+        "format": FORMAT,
+        "rows": sum(part.rows for part in ordered),
+        "patch": patch,
+        "scale": scale,
+        "store_lr": store_lr,
+        "facts": dict(facts or {}),
+        "files": [{"name": part.name, "size": part.size, "row_groups": list(part.row_groups)} for part in ordered],
+    }
+    temporary = _temporary(folder / MANIFEST)
+    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / MANIFEST)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
