@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,33 +18,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sr_model.data.schema import PatchRow, arrow_schema, image_shapes, npy_header, pickled_unischema
+from sr_model.data.schema import (
+    COMMON_METADATA,
+    MANIFEST,
+    Manifest,
+    PartInfo,
+    PatchRow,
+    arrow_schema,
+    image_shapes,
+    manifest_json,
+    npy_header,
+    pickled_unischema,
+)
 
-MANIFEST = "_lakerank.json"
-COMMON_METADATA = "_common_metadata"
-FORMAT = 1
 # A row group is what a worker reads at once: large enough for the disk, small enough to hold several in memory.
 ROW_GROUP_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class PartInfo:
-    """A written part file.
-
-    Attributes:
-        name: relative to the data set's folder.
-        size: bytes.
-        row_groups: rows in each row group.
-    """
-
-    name: str
-    size: int
-    row_groups: tuple[int, ...]
-
-    @property
-    def rows(self) -> int:
-        """Rows in the file."""
-        return sum(self.row_groups)
 
 
 def default_row_group_rows(patch: int) -> int:
@@ -167,7 +154,7 @@ def finish(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    ordered = sorted(parts, key=lambda part: part.name)
+    ordered = tuple(sorted(parts, key=lambda part: part.name))
     metadata = {
         b"dataset-toolkit.unischema.v1": pickled_unischema(patch, scale, store_lr),
         b"dataset-toolkit.num_row_groups_per_file.v1": json.dumps(
@@ -177,17 +164,9 @@ def finish(
     common = _temporary(folder / COMMON_METADATA)
     pq.write_metadata(arrow_schema(patch, scale, store_lr).with_metadata(metadata), common)
     common.replace(folder / COMMON_METADATA)
-    manifest = {
-        "format": FORMAT,
-        "rows": sum(part.rows for part in ordered),
-        "patch": patch,
-        "scale": scale,
-        "store_lr": store_lr,
-        "facts": dict(facts or {}),
-        "files": [{"name": part.name, "size": part.size, "row_groups": list(part.row_groups)} for part in ordered],
-    }
     temporary = _temporary(folder / MANIFEST)
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    manifest = Manifest(patch, scale, store_lr, ordered, facts or {})
+    temporary.write_text(manifest_json(manifest), encoding="utf-8")
     temporary.replace(folder / MANIFEST)
 
 
