@@ -9,7 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs.lake.errors import UserError
-from sr_model.data.writer import FORMAT, MANIFEST, PartInfo
+
+MANIFEST = "_lakerank.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PartInfo:
+    """A part file.
+
+    Attributes:
+        name: relative to the data set's folder.
+        size: bytes.
+        row_groups: rows in each row group.
+    """
+
+    name: str
+    size: int
+    row_groups: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in the file."""
+        return sum(self.row_groups)
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,22 @@ class Manifest:
     def rows(self) -> int:
         """Patches in all files."""
         return sum(part.rows for part in self.parts)
+
+
+def manifest_json(manifest: Manifest) -> str:
+    """As it stands in the folder."""
+    fields = {
+        "format": FORMAT,
+        "rows": manifest.rows,
+        "patch": manifest.patch,
+        "scale": manifest.scale,
+        "store_lr": manifest.store_lr,
+        "facts": dict(manifest.facts),
+        "files": [
+            {"name": part.name, "size": part.size, "row_groups": list(part.row_groups)} for part in manifest.parts
+        ],
+    }
+    return json.dumps(fields, indent=1) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
