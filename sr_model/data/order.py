@@ -77,7 +77,8 @@ def windows(groups: Sequence[RowGroup], seed: int, epoch: int, shuffle: bool, wi
         shuffle: permute the row groups.
         window_rows: a window is complete when it has at least so many rows.
     """
-    order = _generator(seed, epoch, _ORDER_OF_GROUPS).permutation(len(groups)) if shuffle else range(len(groups))
+    bits = _bits(seed, epoch, _ORDER_OF_GROUPS)
+    order = _permutation(bits, len(groups)) if shuffle else np.arange(len(groups))
     made: list[Window] = []
     waiting: list[RowGroup] = []
     start = held = 0
@@ -103,13 +104,20 @@ def draw(window: Window, seed: int, epoch: int, shuffle: bool, augment: bool, sq
         augment: draw crops and turns; else the middle is cropped and nothing is turned.
         square: the axes may be swapped.
     """
-    random = _generator(seed, epoch, window.index)
+    bits = _bits(seed, epoch, window.index)
     rows = window.rows
-    order = random.permutation(rows) if shuffle else np.arange(rows)
+    order = _permutation(bits, rows) if shuffle else np.arange(rows)
     if not augment:
         return Draw(order, np.full((rows, 2), 0.5), np.zeros(rows, np.uint8))
-    return Draw(order, random.random((rows, 2)), random.integers(0, 8 if square else 4, rows, dtype=np.uint8))
+    crop = (bits.random_raw(2 * rows) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    turn = (bits.random_raw(rows) >> np.uint64(61 if square else 62)).astype(np.uint8)
+    return Draw(order, crop.reshape(rows, 2), turn)
 
 
-def _generator(seed: int, epoch: int, window: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, window, epoch]))
+def _bits(seed: int, epoch: int, window: int) -> np.random.Philox:
+    return np.random.Philox(key=seed, counter=[0, 0, window, epoch])
+
+
+def _permutation(bits: np.random.Philox, n: int) -> NDArray[np.intp]:
+    """From the raw bits: what numpy's own `permutation` makes of them may change from version to version."""
+    return np.argsort(bits.random_raw(n), kind="stable")
