@@ -1,9 +1,16 @@
-"""A row group's bytes to arrays, all rows at once."""
+"""A row group's pictures as arrays, all rows at once.
+
+A column chunk that holds one page of plain, uncompressed values of one length is an array with a fixed stride: it is
+read into memory as it is, and the pictures are a view of it. That is how `writer.py` stores them. Any other chunk
+(compressed, several pages, written by other programs) is decoded by pyarrow.
+"""
 
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +20,9 @@ from numpy.typing import NDArray
 
 from sr_model.data.order import RowGroup
 
+_LENGTH_BYTES = 4  # Parquet writes its length before each plain binary value
+_FOOTERS = 256  # files whose footers are kept; a footer is some kilobytes
+
 
 class ReadError(RuntimeError):
     """Patches that cannot be read, or fewer than there should be; the message names the file."""
@@ -20,70 +30,183 @@ class ReadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one row group.
+    """The pictures of one row group.
 
     Attributes:
         hr: (N, P, P, 3) uint8.
         lr: (N, p, p, 3) uint8 or None.
-        table: the other columns, decoded when asked for.
     """
 
     hr: NDArray[np.uint8]
     lr: NDArray[np.uint8] | None
-    table: pa.Table
 
 
-def read_rows(folder: Path, group: RowGroup, store_lr: bool) -> Rows:
-    """Read and decode one row group.
+@dataclass(frozen=True)
+class _Chunk:
+    """A column chunk of one plain page: `rows` values, `stride` bytes from one to the next."""
+
+    start: int
+    rows: int
+    stride: int
+
+
+def read_rows(folder: Path, group: RowGroup, store_lr: bool, wanted: NDArray[np.intp] | None = None) -> Rows:
+    """Read one row group.
+
+    Args:
+        folder: of the data set.
+        group: which.
+        store_lr: the data set has LR pictures.
+        wanted: only these rows are needed; what the others hold is undefined then.
 
     Raises:
         ReadError: the file is missing or damaged, or has another number of rows than the manifest says.
     """
     path = folder / group.file
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            table = file.read_row_group(group.index, use_threads=False)
-    except (OSError, pa.ArrowException, IndexError) as error:
-        raise ReadError(f"{path}: cannot read row group {group.index} ({error}); make the patches anew") from error
-    return as_rows(table, path, group, store_lr)
-
-
-def as_rows(table: pa.Table, path: Path, group: RowGroup, store_lr: bool) -> Rows:
-    """Check the number of rows and decode the images."""
-    if table.num_rows != group.rows:
+        hr = _read_column(path, "hr", group, wanted)
+        lr = _read_column(path, "lr", group, wanted) if store_lr else None
+    except (OSError, pa.ArrowException, IndexError, KeyError, ValueError) as error:
         raise ReadError(
-            f"{path}: row group {group.index} has {table.num_rows} rows, but the manifest says {group.rows}: the "
-            "file was changed or belongs to another run; make the patches anew"
-        )
-    try:
-        lr = decode(table.column("lr")) if store_lr else None
-        return Rows(decode(table.column("hr")), lr, table)
-    except (ValueError, KeyError) as error:
-        raise ReadError(f"{path}: row group {group.index}: {error}; make the patches anew") from error
+            f"{path}: row group {group.index} cannot be read ({error}); copy the file again or make the patches anew"
+        ) from error
+    return Rows(hr, lr)
 
 
-def decode(column: pa.ChunkedArray) -> NDArray[np.uint8]:
-    """Images that `np.save` wrote, all of one shape: a view of the column's bytes, (N, H, W, C) uint8.
+def read_provenance(folder: Path, group: RowGroup) -> pa.Table:
+    """`source string, x int, y int` of a row group: where its patches were cut.
 
     Raises:
-        ValueError: they are not of one shape, or not uint8.
+        ReadError: as `read_rows`.
     """
-    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-    if len(array) == 0:
-        raise ValueError("no rows")
-    _, offset_buffer, data_buffer = array.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int32)[array.offset : array.offset + len(array) + 1]
-    length = int(offsets[1] - offsets[0])
-    if (np.diff(offsets) != length).any():
-        raise ValueError("its images are not of one size")
-    data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]].reshape(len(array), length)
-    header = io.BytesIO(data[0].tobytes())
-    version = np.lib.format.read_magic(header)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = reader(header)
-    start = header.tell()
-    if fortran or dtype != np.uint8 or (data[:, :start] != data[0, :start]).any():
-        raise ValueError("its images are not all uint8 of one shape")
-    pixels = data[:, start:]
-    strides = (length, *np.zeros(shape, np.uint8).strides)
-    return np.lib.stride_tricks.as_strided(pixels, (len(array), *shape), strides, writeable=False)
+    path = folder / group.file
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read_row_group(group.index, columns=["source", "x", "y"], use_threads=False)
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise ReadError(f"{path}: row group {group.index} cannot be read ({error})") from error
+
+
+def _read_column(path: Path, name: str, group: RowGroup, wanted: NDArray[np.intp] | None) -> NDArray[np.uint8]:
+    status = path.stat()
+    chunks = _chunks(str(path), status.st_size, status.st_mtime_ns)
+    rows, chunk = chunks[group.index][name]
+    if rows != group.rows:
+        raise ValueError(f"it has {rows} rows, the manifest says {group.rows}: of another run")
+    images = _view(path, chunk, wanted) if chunk else None
+    return _decoded(path, name, group.index) if images is None else images
+
+
+@lru_cache(maxsize=_FOOTERS)
+def _chunks(path: str, size: int, changed: int) -> list[dict[str, tuple[int, _Chunk | None]]]:
+    """For each row group: column → rows, and where its values are if they need no decoding.
+
+    Args:
+        path: the file.
+        size: part of the cache's key, as is `changed`: a file that was replaced is looked at again.
+        changed: when it was written, in ns.
+    """
+    footer = pq.read_metadata(path)
+    required = {
+        footer.schema.column(i).path
+        for i in range(footer.num_columns)
+        if footer.schema.column(i).max_definition_level == 0 and footer.schema.column(i).physical_type == "BYTE_ARRAY"
+    }
+    found = []
+    with Path(path).open("rb") as file:
+        for index in range(footer.num_row_groups):
+            group = footer.row_group(index)
+            columns = {}
+            for i in range(group.num_columns):
+                column = group.column(i)
+                plain = column.path_in_schema in required and column.compression == "UNCOMPRESSED"
+                chunk = _plain_chunk(file, column) if plain and not column.has_dictionary_page else None
+                columns[column.path_in_schema] = (group.num_rows, chunk)
+            found.append(columns)
+    return found
+
+
+def _plain_chunk(file: io.BufferedReader, column: pq.ColumnChunkMetaData) -> _Chunk | None:
+    """Where the values are, if they are one page and may all have one length."""
+    file.seek(column.data_page_offset)
+    size = _page_size(file.read(64))
+    header = column.total_compressed_size - size
+    if not 0 < header < 64 or column.num_values == 0 or size % column.num_values:
+        return None
+    return _Chunk(column.data_page_offset + header, column.num_values, size // column.num_values)
+
+
+def _page_size(header: bytes) -> int:
+    """Third field of a Parquet page header (Thrift, compact protocol): the page's size in the file; 0 if unclear."""
+    place = 0
+    value = 0
+    for _ in range(3):  # type, uncompressed size, compressed size: each the field after the last, an int32
+        if header[place] != 0x15:
+            return 0
+        place, shift, value = place + 1, 0, 0
+        while True:
+            value |= (header[place] & 0x7F) << shift
+            place, shift = place + 1, shift + 7
+            if header[place - 1] < 0x80:
+                break
+    return value >> 1  # zigzag; sizes are not negative
+
+
+def _view(path: Path, chunk: _Chunk, wanted: NDArray[np.intp] | None) -> NDArray[np.uint8] | None:
+    """Read the page, or the wanted values of it; None if its values are not pictures of one shape."""
+    values = np.empty((chunk.rows, chunk.stride), np.uint8)
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if wanted is None or len(wanted) * 2 > chunk.rows:
+            _fill(handle, values.reshape(-1), chunk.start)
+            checked = values
+        else:
+            for row in wanted:
+                _fill(handle, values[row], chunk.start + int(row) * chunk.stride)
+            checked = values[wanted]
+            if len(wanted) == 0:
+                return None
+    finally:
+        os.close(handle)
+    pixels = _LENGTH_BYTES + 10 + int(checked[0, 12]) + 256 * int(checked[0, 13])  # as the .npy header says
+    start = checked[:, :pixels]
+    length = int.from_bytes(start[0, :_LENGTH_BYTES].tobytes(), "little")
+    if length != chunk.stride - _LENGTH_BYTES or (start != start[0]).any():
+        return None
+    shape = _shape(start[0, _LENGTH_BYTES:].tobytes())
+    return values[:, pixels:].reshape(chunk.rows, *shape)
+
+
+def _fill(handle: int, buffer: NDArray[np.uint8], offset: int) -> None:
+    done = 0
+    while done < len(buffer):
+        got = os.preadv(handle, [memoryview(buffer)[done:]], offset + done)
+        if got == 0:
+            raise OSError("the file ends too early")
+        done += got
+
+
+@lru_cache(maxsize=64)
+def _shape(header: bytes) -> tuple[int, ...]:
+    """What an .npy header says of the array after it.
+
+    Raises:
+        ValueError: it is no such header, or not of a uint8 array in C order.
+    """
+    file = io.BytesIO(header)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its pictures are not in the form of numpy.save, version 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if fortran or dtype != np.uint8:
+        raise ValueError(f"its pictures are {dtype}{' in Fortran order' if fortran else ''}, not uint8")
+    return tuple(shape)
+
+
+def _decoded(path: Path, name: str, index: int) -> NDArray[np.uint8]:
+    """A column by way of pyarrow."""
+    with pq.ParquetFile(path) as file:
+        column = file.read_row_group(index, columns=[name], use_threads=False).column(name)
+    values = [np.load(io.BytesIO(value), allow_pickle=False) for value in column.to_pylist()]
+    if len({(value.shape, value.dtype) for value in values}) != 1 or values[0].dtype != np.uint8:
+        raise ValueError(f"its `{name}` pictures are not all uint8 of one shape")
+    return np.stack(values)
