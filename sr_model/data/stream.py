@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_jobs.lake.errors import UserError
+from sr_model.data.augment import turn_into
 from sr_model.data.manifest import read_manifest
 from sr_model.data.order import Draw, Window, draw, row_groups, windows
 from sr_model.data.readers import READERS
@@ -176,10 +177,10 @@ class _Cursor:
             y, x = self._corner(numbers.crop[here])
             turn = int(numbers.turn[here])
             rows, inner = parts[part], row - int(bounds[part])
-            hr[place - first] = turned(rows.hr[inner, y : y + s.crop, x : x + s.crop], turn)
+            turn_into(hr[place - first], rows.hr[inner, y : y + s.crop, x : x + s.crop], turn)
             if lr is not None and rows.lr is not None:
                 v, u = y // manifest.scale, x // manifest.scale
-                lr[place - first] = turned(rows.lr[inner, v : v + small, u : u + small], turn)
+                turn_into(lr[place - first], rows.lr[inner, v : v + small, u : u + small], turn)
         return Batch(hr, lr, np.arange(first, last, dtype=np.int64))
 
     def finish(self, position: int) -> None:
@@ -228,15 +229,6 @@ class _Cursor:
             if seen != stream.rows_per_epoch:
                 raise ReadError(f"{stream.folder}: epoch {epoch} gave {seen} of {stream.rows_per_epoch} rows")
             epoch += 1
-
-
-def turned(image_HWC: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
-    """Mirrored (1: left and right, 2: up and down) and transposed (4); a view."""
-    if turn & 1:
-        image_HWC = image_HWC[:, ::-1]
-    if turn & 2:
-        image_HWC = image_HWC[::-1]
-    return image_HWC.transpose(1, 0, 2) if turn & 4 else image_HWC
 
 
 class _Producer:

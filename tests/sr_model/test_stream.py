@@ -13,11 +13,12 @@ import pytest
 from tests_root import ROOT
 
 from spark_jobs.lake.errors import UserError
+from sr_model.data.augment import turned
 from sr_model.data.order import draw, row_groups, windows
 from sr_model.data.readers import READERS
 from sr_model.data.row_groups import ReadError
 from sr_model.data.schema import PatchRow
-from sr_model.data.stream import Batch, PatchStream, open_stream, turned
+from sr_model.data.stream import Batch, PatchStream, open_stream
 from sr_model.data.writer import finish, write_part
 
 PATCH = 8
