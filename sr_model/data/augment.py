@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,8 +14,10 @@ except ImportError:  # the training machine may lack it; numpy gives the same by
 
 LEFT_RIGHT, UP_DOWN, SWAP = 1, 2, 4
 
+P = TypeVar("P", bound=np.generic)
 
-def turned(image_HWC: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+
+def turned(image_HWC: NDArray[P], turn: int) -> NDArray[P]:
     """Mirrored left and right (bit 1), up and down (bit 2), axes swapped (bit 4), in this order; a view."""
     if turn & LEFT_RIGHT:
         image_HWC = image_HWC[:, ::-1]

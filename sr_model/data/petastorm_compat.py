@@ -73,13 +73,20 @@ class Piece:
             return pq.read_metadata(file)
 
     def read(self, columns: Any = None, partitions: object = None) -> pa.Table:
-        """The rows."""
+        """The rows.
+
+        Raises:
+            OSError: the file is damaged; the message names it.
+        """
+        chosen = sorted(columns) if columns is not None else None
         with self.open_file_func(self.path) as file:
-            parquet = pq.ParquetFile(file)
-            chosen = sorted(columns) if columns is not None else None
-            if self.row_group is None:
-                return parquet.read(columns=chosen)
-            return parquet.read_row_group(self.row_group, columns=chosen)
+            try:
+                parquet = pq.ParquetFile(file)
+                if self.row_group is None:
+                    return parquet.read(columns=chosen)
+                return parquet.read_row_group(self.row_group, columns=chosen)
+            except (OSError, pa.ArrowException) as error:
+                raise OSError(f"{self.path}: cannot be read ({error})") from error
 
 
 class Dataset:
@@ -174,6 +181,8 @@ with _stand_ins():
 _parquet = _With(pq, ParquetDataset=Dataset, ParquetDatasetPiece=Piece)
 for _user in (arrow_reader_worker, py_dict_reader_worker, reader, dataset_metadata, rowgroup_indexing):
     _user.pq = _parquet
+for _user in (arrow_reader_worker, py_dict_reader_worker):
+    _user.ParquetFile = lambda file: file.close()  # opened for each row group, never read: `Piece.read` does that
 fs_utils.pyarrow = _With(pa, localfs=fsspec.filesystem("file"))
 unischema.np = _With(np, unicode_=np.str_, string_=np.bytes_)
 arrow_reader_worker.np = unischema.np

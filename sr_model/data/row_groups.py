@@ -180,7 +180,7 @@ def _view(path: Path, chunk: _Chunk, wanted: NDArray[np.intp] | None) -> NDArray
 def _fill(handle: int, buffer: NDArray[np.uint8], offset: int) -> None:
     done = 0
     while done < len(buffer):
-        got = os.preadv(handle, [memoryview(buffer)[done:]], offset + done)
+        got = os.preadv(handle, [buffer[done:].data], offset + done)
         if got == 0:
             raise OSError("the file ends too early")
         done += got
