@@ -136,9 +136,10 @@ def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble
     device = next(generator.parameters()).device
     x = torch.from_numpy(lr_HWC.astype(np.float32)).permute(2, 0, 1)[None].to(device) / 127.5 - 1
     with torch.inference_mode():
-        if not self_ensemble:
-            return to_uint8(generator(x))[0]
-        return to_uint8(torch.stack([_undone(generator(_turned(x, way)), way) for way in range(8)]).mean(dim=0))[0]
+        ways = range(8 if self_ensemble else 1)
+        made = torch.stack([_undone(generator(_turned(x, way)), way) for way in ways]).mean(dim=0)
+    sr_HWC: NDArray[np.uint8] = to_uint8(made)[0]
+    return sr_HWC
 
 
 def _turned(x_NCHW: Tensor, way: int) -> Tensor:
