@@ -1,0 +1,406 @@
+"""Train a generator ×4 from patches: first with content losses, then against a discriminator (SRGAN).
+
+`python -m sr_model.train --config debug --data lake/patches/train --out build/sr` and any `key=value`.
+Several GPUs: `torchrun --nproc-per-node 4 -m sr_model.train …`. A killed run goes on with `--resume auto`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spark_jobs.lake.command import run_command
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.progress import progress
+from sr_model.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
+from sr_model.config import TrainConfig, as_flags
+from sr_model.data.device import to_device
+from sr_model.data.stream import PatchStream, open_stream
+from sr_model.degrade import Degrade
+from sr_model.leaks import refuse_leaks
+from sr_model.losses import LossSettings, make_losses
+from sr_model.nets import SCALE
+from sr_model.optim import rate
+from sr_model.parallel import average_buffers, local_device, process_group
+from sr_model.samples import plot_curve, read_history, sample_grid, save_grid
+from sr_model.trainer import Trainer
+from sr_model.validation import load_pairs, validate
+from sr_model.weights import load_generator, save_generator
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one set of losses.
+
+    Attributes:
+        name: `init` or `gan`.
+        steps: how many, None if only time ends it.
+        losses: name → weight.
+    """
+
+    name: str
+    steps: int | None
+    losses: str
+
+
+def phases(config: TrainConfig, steps_per_epoch: float) -> list[Phase]:
+    """What the settings ask for, in order.
+
+    Raises:
+        UserError: nothing to do.
+    """
+
+    def phase(name: str, steps: int, epochs: int, losses: str) -> list[Phase]:
+        if not steps and not epochs:
+            return []
+        total = steps or (None if config.seconds else math.ceil(epochs * steps_per_epoch))
+        return [Phase(name, total, losses)]
+
+    plan = phase("init", config.steps_init, config.n_epoch_init, config.losses_init)
+    if config.mode == "srgan":
+        plan += phase("gan", config.steps, config.n_epoch, config.losses)
+    if not plan:
+        raise UserError(f"mode {config.mode}: nothing to train; set n_epoch_init or steps_init (and n_epoch or steps)")
+    return plan
+
+
+class Run:
+    """A training run: trainer, data, and what is kept and shown of it.
+
+    Args:
+        config: the settings.
+        device: where it computes.
+        rank: this process among `world`; only rank 0 writes.
+        stream: the patches.
+    """
+
+    def __init__(self, config: TrainConfig, device: torch.device, rank: int, world: int, stream: PatchStream) -> None:
+        self.config, self.device, self.rank, self.world, self.stream = config, device, rank, world, stream
+        self.out = Path(config.out)
+        self.checkpoints = Checkpoints(self.out / "checkpoints", config.keep_last)
+        self.trainer = Trainer(config, device, world)
+        self.degrade = Degrade(SCALE).to(device)
+        self.pairs = load_pairs(Path(config.valid)) if config.valid and rank == 0 else []
+        self.samples = self._sample_patches() if rank == 0 else None
+        self.writer = self._tensorboard() if rank == 0 and config.tensorboard else None
+        self.phase = 0
+        self.phase_step = 0
+        self.step = 0
+        self.seconds = 0.0  # of training in this phase, without what is shown and kept
+        self.seconds_before = 0.0  # in the phases before
+        self.best = -math.inf
+        self.psnr: float | None = None
+        self.last_kept: Path | None = None
+
+    def train(self, plan: Sequence[Phase]) -> bool:
+        """All phases, or what is left of them; False if it was told to stop before the end."""
+        saved = self._saved()
+        if saved:
+            self.phase = saved["phase"]
+        elif self.config.init_from:
+            given = load_generator(self.config.init_from, self.device, self.config.net)
+            self.trainer.generator.load_state_dict(given.state_dict())
+        for index in range(self.phase, len(plan)):
+            self.phase = index
+            if index > 0 and not saved:
+                self.trainer.generator.load_state_dict(self.trainer.shown.state_dict())
+                self.seconds_before += self.seconds
+                self.phase_step, self.seconds, self.best = 0, 0.0, -math.inf
+            losses = make_losses(plan[index].losses, self._loss_settings(), self.device)
+            self.trainer.begin(losses, self.stream.patch)
+            if saved:
+                self._restore(saved)
+                saved = None
+            if not self.train_phase(plan[index]):
+                return False
+        return True
+
+    def train_phase(self, phase: Phase) -> bool:
+        """The loop itself: batch, step, and now and then a look at it."""
+        config, trainer = self.config, self.trainer
+        told_to_stop = _Signals()
+        started = time.perf_counter()
+        images = 0
+        parts: dict[str, Tensor] = {}
+        meter = progress(phase.steps or config.seconds, f"train {phase.name}", "step" if phase.steps else "s")
+        meter.disable = self.rank > 0
+        meter.update(self.phase_step if phase.steps else self.seconds)
+        epoch_steps = self.stream.rows_per_epoch / (config.batch * self.world)
+        batches = iter(self.stream)
+        while (share := self._share(phase)) < 1:
+            begun = time.perf_counter()
+            lr_NCHW, hr_NCHW = to_device(next(batches), self.device, self.degrade)
+            parts = trainer.step(lr_NCHW, hr_NCHW, rate(config, share))
+            self.step += 1
+            self.phase_step += 1
+            images += len(hr_NCHW) * self.world
+            stop = told_to_stop.seen or 0 < config.stop_after <= time.perf_counter() - started
+            elapsed, stop = self._agreed(time.perf_counter() - begun, stop)
+            self.seconds += elapsed
+            meter.update(1 if phase.steps else elapsed)
+            if self._due(config.log_every) or self.device.type == "cpu":
+                trainer.check_finite(parts, self.step, self._kept())
+            if self._due(config.log_every) or self._share(phase) >= 1:
+                self._log(phase, parts, images / max(time.perf_counter() - started, 1e-9), epoch_steps, share)
+                meter.set_postfix_str(self._words(parts), refresh=False)
+            if self._due(config.valid_every):
+                self._validate()
+            if self._due(config.sample_every):
+                self._show(phase)
+            if self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps)):
+                self._keep(parts)
+            if stop:
+                break
+        meter.close()
+        finished = self._share(phase) >= 1
+        if parts:
+            trainer.check_finite(parts, self.step, self._kept())
+            if finished and not self._due(config.valid_every):
+                self._validate()
+            if finished and not self._due(config.sample_every):
+                self._show(phase)
+            if not self._due(config.checkpoint_every):
+                self._keep(parts)
+        if finished and self.rank == 0:
+            facts = {"steps": str(self.step), "commit": git_commit(), "psnr_y": f"{self.psnr or math.nan:.4f}"}
+            save_generator(trainer.shown, config.net, self.out / f"{phase.name}.safetensors", facts)
+        return finished
+
+    def _loss_settings(self) -> LossSettings:
+        return LossSettings(self.config.adversarial, self.config.vgg_weights, self.config.vgg_layer)
+
+    def _share(self, phase: Phase) -> float:
+        """How much of the phase is done, 0 to 1 and beyond."""
+        of_steps = self.phase_step / phase.steps if phase.steps else 0.0
+        of_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
+        return max(of_steps, of_time)
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.phase_step % every == 0
+
+    def _agreed(self, elapsed: float, stop: bool) -> tuple[float, bool]:
+        """The slowest process's time, and whether any wants to stop: all must leave the loop at the same step."""
+        if self.world == 1:
+            return elapsed, stop
+        both = torch.tensor([elapsed, float(stop)], device=self.device)
+        torch.distributed.all_reduce(both, torch.distributed.ReduceOp.MAX)
+        return float(both[0]), bool(both[1])
+
+    def _words(self, parts: Mapping[str, Tensor]) -> str:
+        words = [f"{name} {float(value):.4g}" for name, value in parts.items() if name != "total"]
+        return ", ".join(words + ([f"PSNR {self.psnr:.2f} dB"] if self.psnr else []))
+
+    def _log(
+        self, phase: Phase, parts: Mapping[str, Tensor], per_second: float, epoch_steps: float, share: float
+    ) -> None:
+        if self.rank > 0:
+            return
+        values = {name: float(value) for name, value in parts.items()}
+        values |= {"images_per_second": per_second, "lr": self.config.lr * rate(self.config, share)}
+        self._note({"epoch": self.step / epoch_steps, **values})
+        if self.writer:
+            for name, value in values.items():
+                self.writer.add_scalar(f"{phase.name}/{name}", value, self.step)
+
+    def _note(self, values: Mapping[str, float]) -> None:
+        """A line of history, which plots and people read."""
+        line = {"step": self.step, "seconds": round(self.seconds_before + self.seconds, 3), **values}
+        with (self.out / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _validate(self) -> None:
+        if not self.pairs:
+            return
+        scores = validate(self.trainer.shown, self.pairs)
+        self.psnr = scores["psnr_y"]
+        self._note(scores)
+        if self.writer:
+            for name, value in scores.items():
+                self.writer.add_scalar(f"valid/{name}", value, self.step)
+
+    def _show(self, phase: Phase) -> None:
+        if self.samples is None:
+            return
+        grid = sample_grid(self.trainer.shown, *self.samples)
+        save_grid(grid, self.out / "samples" / f"{self.step:09}.png")
+        if self.writer:
+            self.writer.add_image("LR, bicubic, SR, HR", grid, self.step, dataformats="HWC")
+
+    def _keep(self, parts: Mapping[str, Tensor]) -> None:
+        """A checkpoint, never of broken numbers."""
+        self.trainer.check_finite(dict(parts), self.step, self._kept())
+        average_buffers(self.trainer.generator, self.world)
+        if self.rank > 0:
+            return
+        better = self.psnr is not None and self.psnr > self.best
+        self.best = max(self.best, self.psnr) if self.psnr is not None else self.best
+        state = {
+            "config": dataclasses.asdict(self.config),
+            "commit": git_commit(),
+            "phase": self.phase,
+            "phase_step": self.phase_step,
+            "step": self.step,
+            "seconds": self.seconds,
+            "seconds_before": self.seconds_before,
+            "best": self.best,
+            "psnr": self.psnr,
+            "stream": self.stream.state_dict(),
+            **self.trainer.state_dict(),
+        }
+        self.last_kept = self.checkpoints.save(self.step, state, better)
+
+    def _kept(self) -> str:
+        return f"the last good checkpoint is {self.last_kept}" if self.last_kept else "no checkpoint was written yet"
+
+    def _saved(self) -> dict[str, Any] | None:
+        """The checkpoint to go on from; a fresh run does not begin in a folder that has some."""
+        last = self.checkpoints.last()
+        if self.config.resume == "no":
+            if last:
+                raise UserError(
+                    f"--out {self.out}: holds a run already; --resume auto goes on with it, or choose another"
+                )
+            return None
+        path = last if self.config.resume == "auto" else Path(self.config.resume)
+        if path is None:
+            print(f"train: nothing to resume in {self.out}; beginning", flush=True)
+            return None
+        return read_checkpoint(path, dataclasses.asdict(self.config))
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.trainer.load_state_dict(saved)
+        self.stream.load_state_dict(saved["stream"])
+        self.phase_step, self.step = saved["phase_step"], saved["step"]
+        self.seconds, self.seconds_before = saved["seconds"], saved["seconds_before"]
+        self.best, self.psnr = saved["best"], saved["psnr"]
+        if self.rank == 0:
+            path = self.out / "history.jsonl"
+            kept = [json.dumps(line) + "\n" for line in read_history(path) if line["step"] <= self.step]
+            path.write_text("".join(kept), encoding="utf-8")
+            print(f"train: goes on after step {self.step}", flush=True)
+
+    def _sample_patches(self) -> tuple[Tensor, Tensor]:
+        """The first patches of the data set, the same ones throughout the run."""
+        with open_stream(self.config.data, batch=4, shuffle=False, augment=False, epochs=1) as stream:
+            return to_device(next(iter(stream)), self.device, self.degrade)
+
+    def _tensorboard(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+
+        return SummaryWriter(str(self.out / "tensorboard"))
+
+
+class _Signals:
+    """Whether the process was asked to stop: then it ends after the step it is in, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        with suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.seen = True
+
+
+def chosen_device(config: TrainConfig) -> torch.device:
+    """The device of this process.
+
+    Raises:
+        UserError: a GPU was asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        raise UserError("device=cuda: PyTorch sees no GPU here; use device=cpu")
+    device = local_device("cuda" if there and config.device != "cpu" else "cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # all batches have the same shape
+    elif config.threads:
+        torch.set_num_threads(config.threads)
+    return device
+
+
+def run(config: TrainConfig) -> Mapping[str, Any]:
+    """Train or evaluate as the settings say; returns the summary."""
+    if config.mode == "evaluate":
+        return evaluate_run(config)
+    device = chosen_device(config)
+    started = time.perf_counter()
+    with ExitStack() as stack:
+        rank, world = stack.enter_context(process_group(device))
+        stream = stack.enter_context(
+            open_stream(
+                config.data,
+                reader=config.reader,
+                batch=config.batch,
+                crop=config.crop or None,
+                seed=config.seed,
+                rank=rank,
+                world=world,
+                augment=config.augment,
+                workers=config.workers,
+            )
+        )
+        plan = phases(config, stream.rows_per_epoch / (config.batch * world))
+        if rank == 0 and config.valid and config.leak_check:
+            refuse_leaks(Path(config.data), Path(config.valid))
+        training = Run(config, device, rank, world, stream)
+        finished = training.train(plan)
+        history = read_history(training.out / "history.jsonl")
+        if rank == 0 and history:
+            plot_curve(history, training.out / "curve.png")
+    if rank == 0:
+        where = f"{training.out}/{plan[training.phase].name}.safetensors" if finished else training.last_kept
+        print(f"train: {'done' if finished else 'stopped, go on with --resume auto'}: {where}")
+    return {
+        "finished": finished,
+        "steps": training.step,
+        "psnr_y": training.psnr,
+        "best_psnr_y": training.best if math.isfinite(training.best) else None,
+        "training_seconds": round(training.seconds_before + training.seconds, 3),
+        "seconds": round(time.perf_counter() - started, 3),
+        "weights": str(where) if rank == 0 else None,
+    }
+
+
+def evaluate_run(config: TrainConfig) -> Mapping[str, Any]:
+    """`--mode evaluate`: the run's best checkpoint, else its last, on the validation pictures."""
+    from sr_model.evaluate import main as evaluate
+
+    found = Checkpoints(Path(config.out) / "checkpoints", config.keep_last)
+    best = found.folder / BEST
+    path = best if best.exists() else found.last()
+    if path is None:
+        raise UserError(f"--out {config.out}: holds no checkpoint to evaluate; train one first")
+    if not config.valid:
+        raise UserError("mode evaluate: needs --valid, a folder of HR pictures")
+    code = evaluate(["--checkpoint", str(path), "--data", config.valid, "--out", f"{config.out}/evaluation"])
+    if code:
+        raise UserError("the evaluation did not succeed; its message stands above")
+    return {"checkpoint": str(path), "scores": f"{config.out}/evaluation/scores.json"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    try:
+        flags = as_flags(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"train: error: {error}", file=sys.stderr)
+        return 2
+    return run_command(run, TrainConfig, "train", __doc__, flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+"""`python -m sr_model.train`: whole runs, small enough for a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests_root import ROOT
+
+from sr_model import train
+from sr_model.checkpoint import MAY_CHANGE, Checkpoints
+from sr_model.config import TrainConfig
+from sr_model.data.schema import PatchRow
+from sr_model.data.writer import finish, write_part
+from sr_model.nets import make_generator
+from sr_model.weights import load_generator, read_pt, save_generator
+
+PATCH = 32
+SMALL = ["net=tiny", "batch=4", "crop=16", "lr=1e-3", "workers=1", "tensorboard=false", "log_every=5", "threads=1"]
+SMALL += ["n_epoch_init=0", "n_epoch=0", "valid_every=0", "sample_every=0", "checkpoint_every=5", "leak_check=false"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """50 patches of waves."""
+    folder = tmp_path_factory.mktemp("patches")
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:PATCH, :PATCH] / PATCH
+
+    def rows() -> object:
+        for i in range(50):
+            a, b, c = rng.uniform(-3, 3, 3)
+            wave = np.sin(2 * np.pi * (a * x + b * y + c))
+            yield PatchRow(np.repeat((wave * 100 + 128).astype(np.uint8)[..., None], 3, 2), None, f"{i}", 0, 0)
+
+    part = write_part(folder / "part-0.parquet", rows(), patch=PATCH, row_group_rows=10)  # type: ignore[arg-type]
+    assert part is not None
+    finish(folder, [part], patch=PATCH)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two HR pictures to validate on."""
+    folder = tmp_path_factory.mktemp("valid")
+    y, x = np.mgrid[:48, :64] / 48
+    for name, frequency in (("a", 3), ("b", 5)):
+        wave = np.sin(2 * np.pi * frequency * (x + y))
+        Image.fromarray((wave * 100 + 128).astype(np.uint8)).convert("RGB").save(folder / f"{name}.png")
+    return folder
+
+
+def run(data: Path, out: Path, *words: str) -> int:
+    return train.main([f"data={data}", f"out={out}", *SMALL, *words])
+
+
+def weights(out: Path, phase: str = "init") -> dict[str, torch.Tensor]:
+    return load_generator(out / f"{phase}.safetensors").state_dict()
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def history(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def test_both_phases_end_with_weights_pictures_and_curves(data: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ["steps_init=20", "steps=6", f"valid={pictures}", "valid_every=10", "tensorboard=true", "--json"]
+    assert run(data, tmp_path / "run", *words) == 0
+    out = tmp_path / "run"
+    for name in ("init.safetensors", "gan.safetensors", "curve.png", "history.jsonl", "checkpoints/best.pt"):
+        assert (out / name).stat().st_size > 0, name
+    lines = history(out)
+    content = [line["mse"] for line in lines if "mse" in line]
+    assert content[3] < content[0]
+    assert any("adversarial" in line and "d" in line for line in lines)
+    assert [line["step"] for line in lines if "psnr_y" in line] == [10, 20, 26]
+    with Image.open(out / "samples" / "000000020.png") as grid:  # 4 rows of LR, bicubic, SR, HR
+        assert grid.size == (4 * PATCH + 3 * 4, 4 * PATCH + 3 * 4)
+    assert list((out / "tensorboard").iterdir())
+
+
+def test_the_summary_says_how_it_ended(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, tmp_path / "run", "steps_init=6", "mode=srresnet", "--json") == 0
+    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert summary["finished"] is True
+    assert summary["steps"] == 6
+    assert summary["weights"].endswith("init.safetensors")
+
+
+def test_a_run_stopped_and_resumed_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
+    words = ["steps_init=12", "steps=6", "adversarial=wgan-gp"]
+    assert run(data, tmp_path / "whole", *words) == 0
+    # Stops after every step: each goes on from the checkpoint of the one before, in either phase.
+    for _ in range(40):
+        assert run(data, tmp_path / "pieces", *words, "stop_after=1e-9", "resume=auto") == 0
+        if (tmp_path / "pieces" / "gan.safetensors").exists():
+            break
+    for phase in ("init", "gan"):
+        assert_same(weights(tmp_path / "whole", phase), weights(tmp_path / "pieces", phase))
+
+    def losses(name: str) -> list[float]:
+        return [line["total"] for line in history(tmp_path / name) if "total" in line]
+
+    assert losses("whole") == losses("pieces")
+
+
+def start(data: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sr_model.train", f"data={data}", f"out={out}", *SMALL, *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for(folder: Path, n: int) -> None:
+    """Until a run has written `n` checkpoints."""
+    for _ in range(1200):
+        if len(list(folder.glob("step-*.pt"))) >= n:
+            return
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint within a minute")
+
+
+def test_after_a_kill_it_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+    words = ["mode=srresnet", "steps_init=400", "checkpoint_every=20"]
+    process = start(data, tmp_path / "killed", *words)
+    wait_for(tmp_path / "killed" / "checkpoints", 2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = len(Checkpoints(tmp_path / "killed" / "checkpoints", 3).all())
+    assert done >= 1
+    assert not (tmp_path / "killed" / "init.safetensors").exists(), "it was killed too late to show anything"
+    assert run(data, tmp_path / "killed", *words, "resume=auto") == 0
+    assert run(data, tmp_path / "whole", *words) == 0
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_a_polite_stop_leaves_a_checkpoint(data: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path / "run", "mode=srresnet", "steps_init=100000", "checkpoint_every=20")
+    wait_for(tmp_path / "run" / "checkpoints", 1)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert b"stopped, go on with --resume auto" in out
+    last = Checkpoints(tmp_path / "run" / "checkpoints", 3).last()
+    assert last is not None
+    assert f"{last}".encode() in out
+
+
+def test_two_processes_train_as_one_with_the_batch_of_both(data: Path, tmp_path: Path) -> None:
+    # Without batch normalisation the mean of two gradients is the gradient of the whole batch.
+    words = ["mode=srresnet", "steps_init=10", "losses_init=l1=1"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "sr_model.train", f"data={data}", f"out={tmp_path / 'two'}", *SMALL, *words, "batch=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert run(data, tmp_path / "one", *words) == 0
+    a, b = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name in a:
+        assert torch.allclose(a[name], b[name], atol=1e-5), name
+
+
+def test_two_processes_play_the_adversarial_game(data: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "sr_model.train", f"data={data}", f"out={tmp_path / 'run'}", *SMALL, "steps_init=2", "steps=3"]
+    command += ["net=srresnet5", "batch=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert (tmp_path / "run" / "gan.safetensors").exists()
+    assert done.stdout.count(b"train: done") == 1
+
+
+def test_the_last_checkpoints_and_the_best_are_kept(data: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ["mode=srresnet", "steps_init=30", "keep_last=2", f"valid={pictures}", "valid_every=5"]
+    assert run(data, tmp_path / "run", *words) == 0
+    kept = Checkpoints(tmp_path / "run" / "checkpoints", 2)
+    assert [path.name for path in kept.all()] == ["step-000000025.pt", "step-000000030.pt"]
+    scores = {line["step"]: line["psnr_y"] for line in history(tmp_path / "run") if "psnr_y" in line}
+    best = read_pt(kept.folder / "best.pt")
+    assert best["psnr"] == pytest.approx(max(scores.values()))
+    assert scores[best["step"]] == pytest.approx(best["psnr"])
+
+
+def test_a_checkpoint_holds_everything(data: Path, tmp_path: Path) -> None:
+    assert run(data, tmp_path / "run", "steps_init=5", "steps=5") == 0
+    last = Checkpoints(tmp_path / "run" / "checkpoints", 3).last()
+    assert last is not None
+    saved = read_pt(last)
+    for key in ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d", "rng", "stream", "config", "commit"):
+        assert saved[key] is not None, key
+        assert len(saved[key]) > 0, key
+    assert saved["stream"]["position"] == 10 * 4
+    assert set(saved["config"]) == set(TrainConfig.__dataclass_fields__)
+
+
+def test_weights_to_begin_with(data: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    given = make_generator("tiny")
+    save_generator(given, "tiny", tmp_path / "given.safetensors")
+    words = ["mode=srresnet", "steps_init=1", "lr=1e-12", f"init_from={tmp_path / 'given.safetensors'}"]
+    assert run(data, tmp_path / "run", *words) == 0
+    for name, value in weights(tmp_path / "run").items():
+        assert torch.allclose(value, given.state_dict()[name], atol=1e-6), name
+
+
+def test_training_time_ends_a_phase(data: Path, tmp_path: Path) -> None:
+    assert run(data, tmp_path / "run", "mode=srresnet", "n_epoch_init=1", "seconds=0.5", "schedule=linear") == 0
+    assert 0.5 <= history(tmp_path / "run")[-1]["seconds"] < 5
+
+
+def test_evaluate_mode_scores_the_best_checkpoint(data: Path, pictures: Path, tmp_path: Path) -> None:
+    words = ["mode=srresnet", "steps_init=5", f"valid={pictures}"]
+    assert run(data, tmp_path / "run", *words) == 0
+    assert run(data, tmp_path / "run", "mode=evaluate", f"valid={pictures}") == 0
+    scores = json.loads((tmp_path / "run" / "evaluation" / "scores.json").read_text())
+    assert scores["model"]["psnr_y"] == pytest.approx(history(tmp_path / "run")[-1]["psnr_y"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mode=srresnet"], "nothing to train"),
+        (["mode=srresnet", "steps_init=5", "crop=15"], "crop 15: must be a multiple of 4"),
+        (["mode=srresnet", "steps_init=5", "device=cuda"], "PyTorch sees no GPU"),
+        (["mode=srresnet", "steps_init=5", "init_from=nowhere.pt"], "nowhere.pt: no such checkpoint"),
+        (["mode=srresnet", "steps_init=5", "resume=nowhere.pt"], "nowhere.pt: no such checkpoint"),
+        (["mode=srresnet", "steps_init=5", "losses_init=mae=1"], "no loss is called `mae`"),
+        (["mode=srresnet", "steps_init=5", "losses_init=vgg=1", "vgg_weights=no.pth"], "no.pth: no such file"),
+        (["steps_init=5", "steps=5", "discriminator=seed"], "multiples of 64, not 16"),
+        (["mode=evaluate"], "holds no checkpoint to evaluate"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    if "device=cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert run(data, tmp_path / "run", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_patches_that_are_not_there_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "nowhere", tmp_path / "run", "steps_init=5") == 2
+    assert "no such folder of patches" in capsys.readouterr().err
+
+
+def test_a_second_run_does_not_fall_into_the_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mode=srresnet", "steps_init=5"]
+    assert run(data, tmp_path / "run", *words) == 0
+    assert run(data, tmp_path / "run", *words) == 2
+    assert "holds a run already; --resume auto" in capsys.readouterr().err
+    assert run(data, tmp_path / "run", *words, "resume=auto", "batch=8") == 2
+    assert "that run has batch=4, this one batch=8" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_ends_the_run(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, tmp_path / "run", "mode=srresnet", "steps_init=200", "lr=1e30", "checkpoint_every=1") == 2
+    error = capsys.readouterr().err
+    assert "training has diverged" in error
+    assert "Lower lr" in error
+    for path in Checkpoints(tmp_path / "run" / "checkpoints", 3).all():
+        assert all(torch.isfinite(value).all() for value in read_pt(path)["generator"].values())
+
+
+def test_settings_that_may_change_exist() -> None:
+    assert set(TrainConfig.__dataclass_fields__) >= MAY_CHANGE
