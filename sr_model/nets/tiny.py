@@ -37,7 +37,7 @@ class Tiny(nn.Module):
     scale = 4
     luma: Tensor
 
-    def __init__(self, blocks: int = 3, width: int = 32) -> None:
+    def __init__(self, blocks: int = 5, width: int = 32) -> None:
         super().__init__()
         self.head = nn.Conv2d(1, width, 3, padding=1)
         self.body = nn.Sequential(*(_Block(width) for _ in range(blocks)))
