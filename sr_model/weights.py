@@ -18,6 +18,7 @@ from spark_jobs.lake.errors import UserError
 from sr_model.nets import GENERATORS, make_generator
 
 FORMAT = "lakerank-generator-1"
+PRETRAINED = Path(__file__).parent / "pretrained"  # `tiny.safetensors` there is the checkpoint called `tiny`
 
 
 def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[str, str] | None = None) -> None:
@@ -36,11 +37,17 @@ def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[st
     part.replace(path)
 
 
+def pretrained() -> list[str]:
+    """Names of the weights that come with this package."""
+    return sorted(file.stem for file in PRETRAINED.glob("*.safetensors"))
+
+
 def load_generator(path: str | Path, device: str | torch.device = "cpu", net: str = "") -> nn.Module:
     """A generator in evaluation mode with the weights of a file.
 
     Args:
-        path: `.safetensors` written by `save_generator`, or a training checkpoint `.pt`.
+        path: `.safetensors` written by `save_generator`, a training checkpoint `.pt`, or the name of one that comes
+            with this package.
         device: where to put it.
         net: refuse the file unless it holds this net; empty accepts any.
 
@@ -48,8 +55,13 @@ def load_generator(path: str | Path, device: str | torch.device = "cpu", net: st
         UserError: no such file, not a file of ours, another net, or tensors that do not fit.
     """
     path = Path(path)
+    if not path.is_file() and path.name in pretrained():
+        path = PRETRAINED / f"{path.name}.safetensors"
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; train one by `python -m sr_model.train` or give another file")
+        raise UserError(
+            f"{path}: no such checkpoint; train one by `python -m sr_model.train`, or give a file or one of "
+            f"{', '.join(pretrained()) or '(none come with this version)'}"
+        )
     held, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
     if held not in GENERATORS:
         raise UserError(f"{path}: holds the net `{held}`, which this version does not know ({', '.join(GENERATORS)})")

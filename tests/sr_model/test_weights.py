@@ -1,0 +1,83 @@
+"""Weights in a file: whole, of the right net, and never code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from spark_jobs.lake.errors import UserError
+from sr_model.nets import GENERATORS, make_generator
+from sr_model.weights import load_generator, pretrained, save_generator
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    for name in GENERATORS:
+        generator = make_generator(name).eval()
+        save_generator(generator, name, tmp_path / f"{name}.safetensors", {"note": "a test"})
+        again = load_generator(tmp_path / f"{name}.safetensors")
+        assert not again.training
+        for key, value in generator.state_dict().items():
+            assert torch.equal(value, again.state_dict()[key]), (name, key)
+        assert [file.name for file in tmp_path.iterdir() if file.suffix == ".part"] == []
+
+
+def test_a_training_checkpoint_gives_its_averaged_weights(tmp_path: Path) -> None:
+    plain, averaged = make_generator("tiny").state_dict(), make_generator("tiny").state_dict()
+    state = {"config": {"net": "tiny"}, "generator": plain, "ema": averaged}
+    torch.save(state, tmp_path / "both.pt")
+    torch.save({**state, "ema": None}, tmp_path / "plain.pt")
+    for file, wanted in (("both.pt", averaged), ("plain.pt", plain)):
+        found = load_generator(tmp_path / file).state_dict()
+        assert torch.equal(found["tail.weight"], wanted["tail.weight"])
+
+
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
+    save_generator(make_generator("tiny"), "tiny", tmp_path / "tiny.safetensors")
+    save_generator(make_generator("tiny"), "srresnet5", tmp_path / "mixed.safetensors")
+    save_generator(make_generator("tiny"), "unheard-of", tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no tensors")
+    (tmp_path / "text.pt").write_text("no tensors")
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "foreign.pt")
+    torch.save([1], tmp_path / "list.pt")
+    cases = {
+        "nowhere.pt": "no such checkpoint",
+        "mixed.safetensors": "do not fit `srresnet5`",
+        "other.safetensors": "`unheard-of`, which this version does not know",
+        "text.safetensors": "not a sound safetensors file",
+        "text.pt": "not a sound checkpoint",
+        "foreign.pt": "no training checkpoint of ours",
+        "list.pt": "it holds a list",
+    }
+    for name, message in cases.items():
+        with pytest.raises(UserError, match=message) as caught:
+            load_generator(tmp_path / name)
+        assert name in str(caught.value)
+    with pytest.raises(UserError, match="holds the net `tiny`, not `msrresnet`"):
+        load_generator(tmp_path / "tiny.safetensors", net="msrresnet")
+
+
+class Mischief:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path("mischief-was-here").touch, ())
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil.pt").write_bytes(pickle.dumps({"generator": Mischief()}))
+    torch.save({"generator": Mischief()}, "evil2.pt")
+    for name in ("evil.pt", "evil2.pt"):
+        with pytest.raises(UserError, match="not a sound checkpoint"):
+            load_generator(name)
+    assert not Path("mischief-was-here").exists()
+
+
+@pytest.mark.parametrize("name", pretrained())
+def test_weights_that_come_along_are_found_by_their_name(name: str) -> None:
+    generator = load_generator(name)
+    with torch.no_grad():
+        assert torch.isfinite(generator(torch.rand(1, 3, 12, 12) * 2 - 1)).all()
