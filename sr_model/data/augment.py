@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 try:
     import cv2
-except ImportError:  # the training machine may lack it; numpy gives the same bytes, several times slower
-    cv2 = None  # type: ignore[assignment]
+
+    _HAS_CV2 = True
+except ImportError:  # a training machine may lack it; numpy gives the same bytes, several times slower
+    _HAS_CV2 = False
 
 LEFT_RIGHT, UP_DOWN, SWAP = 1, 2, 4
 
@@ -34,7 +36,9 @@ def turn_into(out_HWC: NDArray[np.uint8], image_HWC: NDArray[np.uint8], turn: in
         image_HWC: (H, W, 3) uint8 whose pixels are contiguous; rows may lie apart, as in a crop.
         turn: 0 to 7.
     """
-    if turn == 0 or cv2 is None:
+    if turn == 0:
+        out_HWC[...] = image_HWC
+    elif not _HAS_CV2:
         _pixels(out_HWC)[...] = turned(_pixels(image_HWC)[..., None], turn)[..., 0]
     elif turn in _FLIPS:
         cv2.flip(image_HWC, _FLIPS[turn], out_HWC)

@@ -176,6 +176,7 @@ with _stand_ins():
     from petastorm.workers_pool.process_pool import ProcessPool
     from petastorm.workers_pool.thread_pool import ThreadPool
     from petastorm.workers_pool.ventilator import ConcurrentVentilator
+    from petastorm.workers_pool.ventilator import Ventilator as VentilatorBase
     from petastorm.workers_pool.worker_base import WorkerBase
 
 _parquet = _With(pq, ParquetDataset=Dataset, ParquetDatasetPiece=Piece)
@@ -358,6 +359,7 @@ __all__ = [
     "Unischema",
     "UnischemaField",
     "Ventilator",
+    "VentilatorBase",
     "WorkerBase",
     "dataset_metadata",
     "make_reader",

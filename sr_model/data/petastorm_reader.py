@@ -1,34 +1,71 @@
-"""Row groups through Petastorm: its pool, its ventilator, its stored schema; decoding and order are ours."""
+"""Row groups through Petastorm: its worker pool, its stored schema; what is handed out when, and decoding, are ours."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from sr_model.data.order import RowGroup
 from sr_model.data.petastorm_compat import (
     EmptyResultError,
     NdarrayCodec,
     ThreadPool,
-    Ventilator,
+    VentilatorBase,
     WorkerBase,
     dataset_metadata,
 )
-from sr_model.data.row_groups import ReadError, Rows, read_rows
-
-_AHEAD = 2
+from sr_model.data.readers import ReadSettings, Task
+from sr_model.data.row_groups import ReadError, Rows
 
 
 class RowGroupWorker(WorkerBase):  # type: ignore[misc]
     """Reads whole row groups. Petastorm's own worker decodes row by row, through pandas and a list of dicts."""
 
-    def process(self, place: int, group: RowGroup) -> None:
+    def process(self, place: int, task: Task) -> None:
         """Publish (place, rows)."""
-        folder, store_lr = self.args
-        self.publish_func((place, read_rows(folder, group, store_lr)))
+        self.publish_func((place, self.args.read(task)))
+
+
+class Handout(VentilatorBase):  # type: ignore[misc]
+    """Hands tasks to the pool whenever one has come back, so that a fixed number is under way.
+
+    Petastorm's own ventilator does it in a thread that looks every 10 ms whether there is room, and walks through
+    one list again and again; here each epoch has its order, and there is no end.
+    """
+
+    _stop_requested = False
+
+    def __init__(self, send: Any, tasks: Iterator[Task], under_way: int) -> None:
+        super().__init__(send)
+        self._items = ({"place": place, "task": task} for place, task in enumerate(tasks))
+        self._most, self.sent, self._back = under_way, 0, 0
+        self.all_sent = False
+
+    def start(self) -> None:
+        """Hand out the first tasks."""
+        while not self.all_sent and self.sent - self._back < self._most:
+            item = next(self._items, None)
+            if item is None:
+                self.all_sent = True
+            else:
+                self.sent += 1
+                self._ventilate_fn(**item)
+
+    def processed_item(self) -> None:
+        """One has come back: hand out the next."""
+        self._back += 1
+        if not self._stop_requested:
+            self.start()
+
+    def completed(self) -> bool:
+        """Whether nothing is to be expected any more."""
+        return self._stop_requested or (self.all_sent and self.sent == self._back)
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self._stop_requested = True
 
 
 def stored_schema(folder: Path) -> Any:
@@ -49,27 +86,31 @@ def stored_schema(folder: Path) -> Any:
     return schema
 
 
-def read(folder: Path, groups: Sequence[RowGroup], store_lr: bool, workers: int) -> Generator[Rows, None, None]:
-    """The rows of each group, in the order given; an error of a worker is raised here.
+def read(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
+    """The rows of each task, in the order given; an error of a worker is raised here.
 
     Raises:
         ReadError: something cannot be read, or the pool ended before everything had come.
     """
-    stored_schema(folder)
-    pool = ThreadPool(workers, results_queue_size=workers)
-    items = [{"place": place, "group": group} for place, group in enumerate(groups)]
-    ventilator = Ventilator(pool.ventilate, items, max_ventilation_queue_size=workers + _AHEAD)
-    pool.start(RowGroupWorker, (folder, store_lr), ventilator)
+    stored_schema(settings.folder)
+    pool = ThreadPool(settings.workers, results_queue_size=settings.ahead + settings.workers)
+    handout = Handout(pool.ventilate, tasks, settings.ahead + settings.workers)
+    pool.start(RowGroupWorker, settings, handout)
     early: dict[int, Rows] = {}
+    place = 0
     try:
-        for place in range(len(groups)):
+        while True:
             while place not in early:
                 try:
                     found, rows = pool.get_results()
                 except EmptyResultError:
-                    raise ReadError(f"{folder}: the read ended after {place} of {len(groups)} row groups") from None
+                    if handout.all_sent and place == handout.sent:
+                        return
+                    raise ReadError(f"{settings.folder}: the pool ended after {place} row groups") from None
                 early[found] = rows
+                del rows  # its memory is used again as soon as the consumer lets go of it
             yield early.pop(place)
+            place += 1
     finally:
         pool.stop()
         pool.join()

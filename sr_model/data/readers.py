@@ -3,29 +3,68 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from sr_model.data.buffers import Buffers
 from sr_model.data.order import RowGroup
 from sr_model.data.row_groups import Rows, read_rows
 
-# (folder, row groups in the order they are wanted, store_lr, workers) → their rows, in that order.
-Reader = Callable[[Path, Sequence[RowGroup], bool, int], Generator[Rows, None, None]]
-_AHEAD = 2  # row groups that are read beyond those in the workers' hands; more would only hold memory
+
+@dataclass(frozen=True)
+class Task:
+    """A row group to read.
+
+    Attributes:
+        group: which.
+        wanted: only these of its rows are needed; None: all.
+    """
+
+    group: RowGroup
+    wanted: NDArray[np.intp] | None = None
 
 
-def read_with_arrow(
-    folder: Path, groups: Sequence[RowGroup], store_lr: bool, workers: int
-) -> Generator[Rows, None, None]:
-    """pyarrow in a pool of threads."""
-    with ThreadPoolExecutor(workers, "patches") as pool:
+@dataclass(frozen=True)
+class ReadSettings:
+    """How row groups are read; the result does not depend on `workers` and `ahead`.
+
+    Attributes:
+        folder: of the data set.
+        store_lr: it has LR pictures.
+        workers: threads.
+        ahead: how many row groups are read before they are asked for.
+        buffers: where memory comes from.
+    """
+
+    folder: Path
+    store_lr: bool
+    workers: int
+    ahead: int
+    buffers: Buffers
+
+    def read(self, task: Task) -> Rows:
+        """Read one."""
+        return read_rows(self.folder, task.group, self.store_lr, task.wanted, self.buffers)
+
+
+# Tasks in the order they are wanted, which may have no end → their rows, in that order.
+Reader = Callable[[ReadSettings, Iterator[Task]], Generator[Rows, None, None]]
+
+
+def read_with_arrow(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
+    """Python's own pool of threads; needs no Petastorm."""
+    with ThreadPoolExecutor(settings.workers, "patches") as pool:
         running: deque[Future[Rows]] = deque()
         try:
-            for group in groups:
-                running.append(pool.submit(read_rows, folder, group, store_lr))
-                if len(running) >= workers + _AHEAD:
+            for task in tasks:
+                running.append(pool.submit(settings.read, task))
+                if len(running) > settings.ahead:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
@@ -34,13 +73,11 @@ def read_with_arrow(
                 future.cancel()
 
 
-def read_with_petastorm(
-    folder: Path, groups: Sequence[RowGroup], store_lr: bool, workers: int
-) -> Generator[Rows, None, None]:
-    """Petastorm's worker threads and ventilator, with a worker that decodes a row group at once."""
+def read_with_petastorm(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
+    """Petastorm's worker threads, with a worker that reads a row group at once."""
     from sr_model.data.petastorm_reader import read
 
-    with closing(read(folder, groups, store_lr, workers)) as rows:
+    with closing(read(settings, tasks)) as rows:
         yield from rows
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sr_model.data.buffers import Buffers
 from sr_model.data.order import RowGroup
 
 _LENGTH_BYTES = 4  # Parquet writes its length before each plain binary value
@@ -50,22 +51,29 @@ class _Chunk:
     stride: int
 
 
-def read_rows(folder: Path, group: RowGroup, store_lr: bool, wanted: NDArray[np.intp] | None = None) -> Rows:
+def read_rows(
+    folder: Path,
+    group: RowGroup,
+    store_lr: bool,
+    wanted: NDArray[np.intp] | None = None,
+    buffers: Buffers | None = None,
+) -> Rows:
     """Read one row group.
 
     Args:
         folder: of the data set.
         group: which.
         store_lr: the data set has LR pictures.
-        wanted: only these rows are needed; what the others hold is undefined then.
+        wanted: only these rows, at least one, are needed; what the others hold is undefined then.
+        buffers: where memory comes from; None: fresh memory.
 
     Raises:
         ReadError: the file is missing or damaged, or has another number of rows than the manifest says.
     """
     path = folder / group.file
     try:
-        hr = _read_column(path, "hr", group, wanted)
-        lr = _read_column(path, "lr", group, wanted) if store_lr else None
+        hr = _read_column(path, "hr", group, wanted, buffers)
+        lr = _read_column(path, "lr", group, wanted, buffers) if store_lr else None
     except (OSError, pa.ArrowException, IndexError, KeyError, ValueError) as error:
         raise ReadError(
             f"{path}: row group {group.index} cannot be read ({error}); copy the file again or make the patches anew"
@@ -87,13 +95,15 @@ def read_provenance(folder: Path, group: RowGroup) -> pa.Table:
         raise ReadError(f"{path}: row group {group.index} cannot be read ({error})") from error
 
 
-def _read_column(path: Path, name: str, group: RowGroup, wanted: NDArray[np.intp] | None) -> NDArray[np.uint8]:
+def _read_column(
+    path: Path, name: str, group: RowGroup, wanted: NDArray[np.intp] | None, buffers: Buffers | None
+) -> NDArray[np.uint8]:
     status = path.stat()
     chunks = _chunks(str(path), status.st_size, status.st_mtime_ns)
     rows, chunk = chunks[group.index][name]
     if rows != group.rows:
         raise ValueError(f"it has {rows} rows, the manifest says {group.rows}: of another run")
-    images = _view(path, chunk, wanted) if chunk else None
+    images = _view(path, chunk, wanted, buffers or Buffers()) if chunk else None
     return _decoded(path, name, group.index) if images is None else images
 
 
@@ -152,9 +162,9 @@ def _page_size(header: bytes) -> int:
     return value >> 1  # zigzag; sizes are not negative
 
 
-def _view(path: Path, chunk: _Chunk, wanted: NDArray[np.intp] | None) -> NDArray[np.uint8] | None:
+def _view(path: Path, chunk: _Chunk, wanted: NDArray[np.intp] | None, buffers: Buffers) -> NDArray[np.uint8] | None:
     """Read the page, or the wanted values of it; None if its values are not pictures of one shape."""
-    values = np.empty((chunk.rows, chunk.stride), np.uint8)
+    values = buffers.take((chunk.rows, chunk.stride))
     handle = os.open(path, os.O_RDONLY)
     try:
         if wanted is None or len(wanted) * 2 > chunk.rows:
@@ -164,8 +174,6 @@ def _view(path: Path, chunk: _Chunk, wanted: NDArray[np.intp] | None) -> NDArray
             for row in wanted:
                 _fill(handle, values[row], chunk.start + int(row) * chunk.stride)
             checked = values[wanted]
-            if len(wanted) == 0:
-                return None
     finally:
         os.close(handle)
     pixels = _LENGTH_BYTES + 10 + int(checked[0, 12]) + 256 * int(checked[0, 13])  # as the .npy header says

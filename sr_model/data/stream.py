@@ -7,10 +7,14 @@ rows. So the place of all of them is one number, and others, in another number, 
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,13 +24,16 @@ from numpy.typing import NDArray
 
 from spark_jobs.lake.errors import UserError
 from sr_model.data.augment import turn_into
+from sr_model.data.buffers import Buffers
 from sr_model.data.manifest import read_manifest
-from sr_model.data.order import Draw, Window, draw, row_groups, windows
-from sr_model.data.readers import READERS
+from sr_model.data.order import row_groups
+from sr_model.data.plan import OrderSettings, PlannedWindow, Share, planned
+from sr_model.data.readers import READERS, ReadSettings, Task
 from sr_model.data.row_groups import ReadError, Rows
 
 WINDOW_ROWS = 2048  # 57 MB of 96² patches; two windows are held at a time
-_BATCHES_AHEAD = 4
+_ROWS_AT_ONCE = 128  # handed from thread to thread together: waking a thread costs more than a small batch
+_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,9 @@ class PatchStream:
     def __init__(self, folder: Path, reader: str, workers: int, settings: StreamSettings) -> None:
         self.folder, self.settings = folder, settings
         self.manifest = read_manifest(folder)
-        self._read, self._workers = READERS[reader], workers
-        self._groups = row_groups(self.manifest)
+        self.read, self.workers = READERS[reader], workers
+        self.groups = row_groups(self.manifest)
+        self.buffers = Buffers()
         self.rows_per_epoch, self.patch, self.scale = self.manifest.rows, settings.crop, self.manifest.scale
         self._position = 0  # rows given out by all processes together
         self._running: _Producer | None = None
@@ -96,7 +104,7 @@ class PatchStream:
             ReadError: a file cannot be read, or an epoch has not given every row.
         """
         self.close()
-        self._running = _Producer(self._batches(self._position))
+        self._running = _Producer(self._batches(self._position), max(1, _ROWS_AT_ONCE // self.settings.batch))
         for batch, after in self._running:
             self._position = after
             yield batch
@@ -123,7 +131,7 @@ class PatchStream:
 
     def fingerprint(self) -> str:
         """Of the files' names and sizes in rows: equal for equal data sets."""
-        text = ";".join(f"{g.file}:{g.index}:{g.rows}" for g in self._groups)
+        text = ";".join(f"{g.file}:{g.index}:{g.rows}" for g in self.groups)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def close(self) -> None:
@@ -141,111 +149,152 @@ class PatchStream:
     def _batches(self, position: int) -> Generator[tuple[Batch, int], None, None]:
         """Batches of this process, each with the place after it."""
         s = self.settings
-        end = None if s.epochs is None else s.epochs * self.rows_per_epoch
-        rows = _Cursor(self, position)
-        try:
-            while end is None or position < end:
-                step = s.world * s.batch if end is None else min(s.world * s.batch, end - position)
-                first, last = position + step * s.rank // s.world, position + step * (s.rank + 1) // s.world
+        share = Share(position, s.batch, s.rank, s.world, self._end)
+        with closing(_Cursor(self, share)) as rows:
+            for first, last, after in share.steps():
                 if last > first:
-                    yield rows.take(first, last), position + step
-                position += step
-            rows.finish(position)
-        finally:
-            rows.close()
+                    yield rows.take(first, last), after
+            rows.finish()
+
+    @property
+    def order_settings(self) -> OrderSettings:
+        """What decides the order of all rows."""
+        s = self.settings
+        return OrderSettings(s.seed, s.shuffle, s.augment, s.window_rows)
+
+    @property
+    def _end(self) -> int | None:
+        epochs = self.settings.epochs
+        return None if epochs is None else epochs * self.rows_per_epoch
+
+
+class _Loaded:
+    """A window whose rows are in memory, and what becomes of each: lists, because they are looked at one by one."""
+
+    def __init__(self, plan: PlannedWindow, parts: list[Rows | None], stream: PatchStream) -> None:
+        manifest, s = stream.manifest, stream.settings
+        room = (manifest.patch - s.crop) // manifest.scale + 1
+        corners = (plan.draw.crop * room).astype(np.intp) * manifest.scale
+        self.first, self.parts = plan.first, parts
+        self.part: list[int] = plan.part.tolist()
+        self.inner: list[int] = plan.inner.tolist()
+        self.corners: list[list[int]] = corners.tolist()
+        self.turn: list[int] = plan.draw.turn.tolist()
+        self.after = plan.first + len(self.part)
 
 
 class _Cursor:
-    """Walks through the windows of all epochs and cuts rows out of them."""
+    """Walks through the windows of all epochs and cuts rows out of them; counts them."""
 
-    def __init__(self, stream: PatchStream, position: int) -> None:
-        self._stream = stream
-        self._windows = self._walk(position)
-        self._now: tuple[int, Window, Draw, list[Rows], NDArray[np.intp]] | None = None
+    def __init__(self, stream: PatchStream, share: Share) -> None:
+        self._stream, self._share = stream, share
+        self._planned: deque[PlannedWindow] = deque()
+        s = stream.settings
+        # All of the next window is read while this one is given out.
+        share_of_all = min(1.0, s.window_rows / stream.rows_per_epoch)
+        ahead = math.ceil(share_of_all * len(stream.groups)) + 1
+        settings = ReadSettings(stream.folder, stream.manifest.store_lr, stream.workers, ahead, stream.buffers)
+        self._reading = stream.read(settings, self._tasks())
+        self._now: _Loaded | None = None
+        self._given = 0
+        self._counted_from = share.position
 
     def take(self, first: int, last: int) -> Batch:
         """Rows `first` to `last` (excluded), counted over epochs."""
-        s, manifest = self._stream.settings, self._stream.manifest
-        n, small = last - first, s.crop // manifest.scale
-        hr = np.empty((n, s.crop, s.crop, 3), np.uint8)
-        lr = np.empty((n, small, small, 3), np.uint8) if manifest.store_lr else None
-        for place in range(first, last):
-            start, _, numbers, parts, bounds = self._window_of(place)
-            here = place - start
-            row = int(numbers.order[here])
-            part = int(np.searchsorted(bounds, row, side="right")) - 1
-            y, x = self._corner(numbers.crop[here])
-            turn = int(numbers.turn[here])
-            rows, inner = parts[part], row - int(bounds[part])
-            turn_into(hr[place - first], rows.hr[inner, y : y + s.crop, x : x + s.crop], turn)
+        stream = self._stream
+        n, side, scale = last - first, stream.patch, stream.scale
+        hr = stream.buffers.take((n, side, side, 3))
+        lr = stream.buffers.take((n, side // scale, side // scale, 3)) if stream.manifest.store_lr else None
+        whole = side == stream.manifest.patch
+        for i in range(n):
+            window = self._window_of(first + i)
+            at = first + i - window.first
+            rows, inner, turn = window.parts[window.part[at]], window.inner[at], window.turn[at]
+            assert rows is not None
+            (y, x), image = window.corners[at], rows.hr[inner]
+            turn_into(hr[i], image if whole else image[y : y + side, x : x + side], turn)
             if lr is not None and rows.lr is not None:
-                v, u = y // manifest.scale, x // manifest.scale
-                turn_into(lr[place - first], rows.lr[inner, v : v + small, u : u + small], turn)
+                v, u, small = y // scale, x // scale, side // scale
+                turn_into(lr[i], rows.lr[inner, v : v + small, u : u + small], turn)
+            self._given += 1
         return Batch(hr, lr, np.arange(first, last, dtype=np.int64))
 
-    def finish(self, position: int) -> None:
-        """Walk to the end, so that the last epoch is counted too."""
-        for _ in self._windows:
-            pass
+    def finish(self) -> None:
+        """At the end of a finite stream: count its last epoch too.
+
+        Raises:
+            ReadError: rows are missing, or there are more than there should be.
+        """
+        self._count(self._stream.rows_per_epoch * (self._stream.settings.epochs or 0))
+        if next(self._reading, None) is not None:
+            raise ReadError(f"{self._stream.folder}: more row groups came than the epochs have")
 
     def close(self) -> None:
         """End reading."""
-        self._windows.close()
+        self._reading.close()
 
-    def _corner(self, share: NDArray[np.float64]) -> tuple[int, int]:
-        """Upper left corner of the crop, on LR pixels."""
-        scale = self._stream.manifest.scale
-        room = (self._stream.manifest.patch - self._stream.settings.crop) // scale + 1
-        y, x = (share * room).astype(int)
-        return int(y) * scale, int(x) * scale
-
-    def _window_of(self, place: int) -> tuple[int, Window, Draw, list[Rows], NDArray[np.intp]]:
-        while self._now is None or place >= self._now[0] + self._now[1].rows:
-            self._now = next(self._windows)
+    def _window_of(self, place: int) -> _Loaded:
+        while self._now is None or place >= self._now.after:
+            before, self._now = self._now, None  # let go of its memory before the next one is gathered
+            del before
+            self._now = self._load()
         return self._now
 
-    def _walk(self, position: int) -> Generator[tuple[int, Window, Draw, list[Rows], NDArray[np.intp]], None, None]:
-        """(first row, window, numbers, rows, bounds) from the window that holds `position` on."""
-        stream, s = self._stream, self._stream.settings
-        epoch = position // stream.rows_per_epoch
-        while s.epochs is None or epoch < s.epochs:
-            base = epoch * stream.rows_per_epoch
-            plan = windows(stream._groups, s.seed, epoch, s.shuffle, s.window_rows)
-            plan = [window for window in plan if base + window.start + window.rows > position]
-            wanted = [group for window in plan for group in window.groups]
-            reading = stream._read(stream.folder, wanted, stream.manifest.store_lr, stream._workers)
-            seen = plan[0].start
-            try:
-                for window in plan:
-                    parts = [next(reading) for _ in window.groups]
-                    counts = [len(part.hr) for part in parts]
-                    numbers = draw(window, s.seed, epoch, s.shuffle, s.augment)
-                    yield base + window.start, window, numbers, parts, np.cumsum([0, *counts])[:-1]
-                    seen += sum(counts)
-            except StopIteration:
-                raise ReadError(f"{stream.folder}: the reader ended in the middle of epoch {epoch}") from None
-            finally:
-                reading.close()
-            if seen != stream.rows_per_epoch:
-                raise ReadError(f"{stream.folder}: epoch {epoch} gave {seen} of {stream.rows_per_epoch} rows")
-            epoch += 1
+    def _load(self) -> _Loaded:
+        """The next window."""
+        first: Rows | None = self._next()  # and with it `_tasks` has noted the window it belongs to
+        plan = self._planned.popleft()
+        if plan.epoch > self._epoch():
+            self._count(plan.epoch * self._stream.rows_per_epoch)
+        parts: list[Rows | None] = []
+        for task in plan.tasks:
+            parts.append(None if task is None else first or self._next())
+            first = None if task is not None else first
+        return _Loaded(plan, parts, self._stream)
+
+    def _next(self) -> Rows:
+        rows = next(self._reading, None)
+        if rows is None:
+            raise ReadError(f"{self._stream.folder}: the reader ended in the middle of epoch {self._epoch()}")
+        return rows
+
+    def _epoch(self) -> int:
+        return self._counted_from // self._stream.rows_per_epoch
+
+    def _count(self, end: int) -> None:
+        """At the end of an epoch: has everything been given out that is this process's?"""
+        wanted = self._share.rows_between(self._counted_from, end)
+        if self._given != wanted:
+            raise ReadError(f"{self._stream.folder}: epoch {self._epoch()} gave {self._given} of {wanted} rows")
+        self._given, self._counted_from = 0, end
+
+    def _tasks(self) -> Iterator[Task]:
+        """What to read, without end unless the epochs have one; the windows it belongs to are noted."""
+        for plan in planned(self._stream.groups, self._stream.order_settings, self._share):
+            self._planned.append(plan)
+            yield from (task for task in plan.tasks if task is not None)
 
 
 class _Producer:
-    """Makes batches in a thread, a few ahead; passes on what goes wrong there."""
+    """Makes batches in a thread, some ahead; passes on what goes wrong there."""
 
-    def __init__(self, batches: Generator[tuple[Batch, int], None, None]) -> None:
-        self._batches = batches
-        self._made: queue.Queue[tuple[Batch, int] | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
+    def __init__(self, batches: Generator[tuple[Batch, int], None, None], at_once: int) -> None:
+        self._batches, self._at_once = batches, at_once
+        self._made: queue.Queue[list[tuple[Batch, int]] | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="batches", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[tuple[Batch, int]]:
-        while (found := self._made.get()) is not None:
+        while not self._stop.is_set():
+            found = self._made.get()
+            if found is None:
+                return
             if isinstance(found, BaseException):
                 raise found
-            yield found
+            found.reverse()
+            while found:  # popped, so that memory is free when the consumer lets go of it
+                yield found.pop()
 
     def close(self) -> None:
         """Stop, and wait until the readers have stopped."""
@@ -255,16 +304,17 @@ class _Producer:
     def _work(self) -> None:
         last: BaseException | None = None
         try:
-            for made in self._batches:
+            while made := list(islice(self._batches, self._at_once)):
                 if not self._give(made):
                     break
+                del made
         except BaseException as error:
             last = error
         finally:
             self._batches.close()
         self._give(last)
 
-    def _give(self, thing: tuple[Batch, int] | BaseException | None) -> bool:
+    def _give(self, thing: list[tuple[Batch, int]] | BaseException | None) -> bool:
         while not self._stop.is_set():
             try:
                 self._made.put(thing, timeout=0.05)

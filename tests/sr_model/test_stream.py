@@ -254,8 +254,8 @@ def test_a_damaged_file_is_named_by_the_consumer_s_error(tmp_path: Path) -> None
 def test_a_reader_that_ends_early_is_found_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     complete = READERS["arrow"]
 
-    def loses_the_last(folder, groups, store_lr, workers):  # type: ignore[no-untyped-def]
-        yield from complete(folder, groups[:-1], store_lr, workers)
+    def loses_the_last(settings, tasks):  # type: ignore[no-untyped-def]
+        yield from list(complete(settings, tasks))[:-1]
 
     monkeypatch.setitem(READERS, "arrow", loses_the_last)
     with stream(data) as batches, pytest.raises(ReadError, match="ended in the middle of epoch 0"):
