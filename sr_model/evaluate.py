@@ -32,7 +32,7 @@ from sr_model.weights import load_generator
 
 Upscaler = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 _MODEL, _ENSEMBLE = "model", "model_x8"
-_CAPTIONS = {"bicubic": "bicubic", _MODEL: "SR", _ENSEMBLE: "SR, self-ensemble ×8"}
+_CAPTIONS = {"bicubic": "bicubic", _MODEL: "SR", _ENSEMBLE: "SR, mean of 8 turned"}
 
 
 @dataclass(frozen=True)
