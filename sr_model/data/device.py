@@ -26,8 +26,10 @@ def to_device(batch: Batch, device: torch.device, degrade: nn.Module) -> tuple[T
     return lr / 127.5 - 1, hr / 127.5 - 1
 
 
-def _put(images_NHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
+def _put(images_NHWC: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """As float32 NCHW; the bytes travel, not the floats."""
+    if isinstance(images_NHWC, Tensor):
+        return images_NHWC.to(device).permute(0, 3, 1, 2).float()
     bytes_NHWC = torch.from_numpy(images_NHWC)
     if device.type == "cuda":
         bytes_NHWC = bytes_NHWC.pin_memory().to(device, non_blocking=True)

@@ -99,6 +99,7 @@ class PlannedWindow:
     Attributes:
         epoch: in which it is read.
         first: place of its first row.
+        groups: its row groups.
         part: (rows,) for each place: which of the row groups it comes from.
         inner: (rows,) which row of that row group.
         draw: its random numbers.
@@ -107,6 +108,7 @@ class PlannedWindow:
 
     epoch: int
     first: int
+    groups: tuple[RowGroup, ...]
     part: NDArray[np.intp]
     inner: NDArray[np.intp]
     draw: Draw
@@ -134,7 +136,7 @@ def _plan(window: Window, epoch: int, first: int, order: OrderSettings, share: S
     inner = numbers.order - bounds[part]
     mine = share.mine(first, window.rows)
     tasks = (_task(group, inner[mine & (part == i)]) for i, group in enumerate(window.groups))
-    return PlannedWindow(epoch, first, part, inner, numbers, tuple(tasks))
+    return PlannedWindow(epoch, first, window.groups, part, inner, numbers, tuple(tasks))
 
 
 def _task(group: RowGroup, wanted: NDArray[np.intp]) -> Task | None:

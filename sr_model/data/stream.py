@@ -17,21 +17,26 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 from spark_jobs.lake.errors import UserError
 from sr_model.data.augment import turn_into
 from sr_model.data.buffers import Buffers
 from sr_model.data.manifest import read_manifest
-from sr_model.data.order import row_groups
+from sr_model.data.order import Draw, row_groups
 from sr_model.data.plan import OrderSettings, PlannedWindow, Share, planned
 from sr_model.data.readers import READERS, ReadSettings, Task
 from sr_model.data.row_groups import ReadError, Rows
 
 WINDOW_ROWS = 2048  # 57 MB of 96² patches; two windows are held at a time
+CACHES = ("none", "device")
 _ROWS_AT_ONCE = 128  # handed from thread to thread together: waking a thread costs more than a small batch
 _AHEAD = 2
 
@@ -41,13 +46,14 @@ class Batch:
     """Patches for one step.
 
     Attributes:
-        hr: (N, C, C, 3) uint8.
+        hr: (N, C, C, 3) uint8; an array, or with cache="device" a tensor there. Its memory is used again when the
+            last reference to it is gone.
         lr: (N, C/scale, C/scale, 3) uint8, or None where LR is made on the device.
-        rows: (N,) int64: which rows of the epoch's order they are; counted on over epochs.
+        rows: (N,) int64: which places of the order they are; counted on over epochs.
     """
 
-    hr: NDArray[np.uint8]
-    lr: NDArray[np.uint8] | None
+    hr: NDArray[np.uint8] | Tensor
+    lr: NDArray[np.uint8] | Tensor | None
     rows: NDArray[np.int64]
 
 
@@ -156,6 +162,11 @@ class PatchStream:
                     yield rows.take(first, last), after
             rows.finish()
 
+    def corners(self, numbers: Draw) -> NDArray[np.intp]:
+        """(rows, 2): upper left corners of a window's crops in HR pixels, on whole LR pixels."""
+        room = (self.manifest.patch - self.patch) // self.scale + 1
+        return (numbers.crop * room).astype(np.intp) * self.scale
+
     @property
     def order_settings(self) -> OrderSettings:
         """What decides the order of all rows."""
@@ -172,13 +183,10 @@ class _Loaded:
     """A window whose rows are in memory, and what becomes of each: lists, because they are looked at one by one."""
 
     def __init__(self, plan: PlannedWindow, parts: list[Rows | None], stream: PatchStream) -> None:
-        manifest, s = stream.manifest, stream.settings
-        room = (manifest.patch - s.crop) // manifest.scale + 1
-        corners = (plan.draw.crop * room).astype(np.intp) * manifest.scale
         self.first, self.parts = plan.first, parts
         self.part: list[int] = plan.part.tolist()
         self.inner: list[int] = plan.inner.tolist()
-        self.corners: list[list[int]] = corners.tolist()
+        self.corners: list[list[int]] = stream.corners(plan.draw).tolist()
         self.turn: list[int] = plan.draw.turn.tolist()
         self.after = plan.first + len(self.part)
 
@@ -338,6 +346,8 @@ def open_stream(
     workers: int = 2,
     epochs: int | None = None,
     window_rows: int = WINDOW_ROWS,
+    cache: str = "none",
+    device: torch.device | None = None,
 ) -> PatchStream:
     """A stream of batches from a folder of patches.
 
@@ -355,6 +365,8 @@ def open_stream(
         epochs: how often through the data; None: without end. In the last step of a finite stream what is left is
             shared as evenly as it goes.
         window_rows: how far rows are mixed; memory holds twice as many.
+        cache: `device` reads everything once and keeps it in the device's memory; the batches are the same.
+        device: which, for that; None: the CPU.
 
     Raises:
         UserError: no finished patches there, no rows, or a crop that does not fit.
@@ -369,4 +381,12 @@ def open_stream(
     if reader not in READERS:
         raise UserError(f"reader {reader}: must be one of {', '.join(READERS)}")
     settings = StreamSettings(batch, side, seed, rank, world, augment, shuffle, epochs, window_rows)
+    if cache not in CACHES:
+        raise UserError(f"cache {cache}: must be one of {', '.join(CACHES)}")
+    if cache == "device":
+        import torch  # streaming alone does not need it
+
+        from sr_model.data.resident import ResidentStream
+
+        return ResidentStream(folder, reader, workers, settings, device or torch.device("cpu"))
     return PatchStream(folder, reader, workers, settings)
