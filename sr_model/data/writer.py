@@ -96,7 +96,6 @@ def write_part(
                 use_dictionary=["source"],
                 write_statistics=False,  # minimum and maximum of pictures would double the footer
                 data_page_size=1 << 30,  # one page a column chunk; pages have fixed stride then
-                write_batch_size=1 << 20,
             )
             columns: dict[str, pa.Array] = {"hr": _binary([row.hr for row in group], shapes["hr"])}
             if store_lr:

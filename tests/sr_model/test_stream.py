@@ -15,6 +15,9 @@ from tests_root import ROOT
 from spark_jobs.lake.errors import UserError
 from sr_model.data.augment import turned
 from sr_model.data.order import draw, row_groups, windows
+from sr_model.data.petastorm_compat import ThreadPool
+from sr_model.data.petastorm_reader import Handout
+from sr_model.data.plan import Share
 from sr_model.data.readers import READERS
 from sr_model.data.row_groups import ReadError
 from sr_model.data.schema import PatchRow
@@ -260,6 +263,66 @@ def test_a_reader_that_ends_early_is_found_out(data: Path, monkeypatch: pytest.M
     monkeypatch.setitem(READERS, "arrow", loses_the_last)
     with stream(data) as batches, pytest.raises(ReadError, match="ended in the middle of epoch 0"):
         list(batches)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_epoch_that_gave_too_few_rows_is_found_out(data: Path, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = Share.steps
+
+    def skips_one(self):  # type: ignore[no-untyped-def]
+        steps = list(complete(self))
+        return iter(steps[:7] + steps[8:])
+
+    monkeypatch.setattr(Share, "steps", skips_one)
+    with stream(data, epochs=epochs) as batches, pytest.raises(ReadError, match="epoch 0 gave 98 of 103 rows"):
+        list(batches)
+
+
+def test_a_pool_that_ends_early_is_found_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Handout, "completed", lambda self: self.sent > 12)
+    monkeypatch.setattr(ThreadPool, "all_workers_done", lambda self: True)
+    with stream(data, reader="petastorm") as batches, pytest.raises(ReadError, match=r"the pool ended after \d+ row"):
+        list(batches)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_shares_agree_with_a_slow_count(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    position, batch, world, length = (
+        int(random.integers(low, high)) for low, high in ((0, 9), (1, 5), (1, 5), (0, 40))
+    )
+    end = position + length if seed % 2 else None
+    taken: dict[int, int] = {}
+    for rank in range(world):
+        share = Share(position, batch, rank, world, end)
+        steps = list(islice(share.steps(), 12))
+        places = [place for first, last, _ in steps for place in range(first, last)]
+        assert not set(places) & set(taken)
+        taken |= dict.fromkeys(places, rank)
+        stop = steps[-1][2] if steps else position
+        assert np.array_equal(np.flatnonzero(share.mine(0, stop)), places)
+        for a in range(0, stop + 1, 3):
+            assert share.rows_between(a, stop) == sum(place >= a for place in places)
+    assert sorted(taken) == list(range(position, position + len(taken)))
+    assert end is None or len(taken) == min(length, 12 * batch * world)
+
+
+def test_row_groups_that_are_others_are_not_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    complete = READERS["arrow"]
+
+    def counts(settings, tasks):  # type: ignore[no-untyped-def]
+        def noted():  # type: ignore[no-untyped-def]
+            for task in tasks:
+                asked.append(task.group.rows if task.wanted is None else len(task.wanted))
+                yield task
+
+        return complete(settings, noted())
+
+    monkeypatch.setitem(READERS, "arrow", counts)
+    with stream(data, batch=2, rank=1, world=9) as batches:
+        given = sum(len(batch.hr) for batch in batches)
+    assert sum(asked) == given < ROWS / 8
 
 
 @pytest.mark.parametrize(
