@@ -39,7 +39,7 @@ def build_patches(images: str, out: Path) -> None:
     """Cut the patches unless they are there."""
     if (out / "train").exists():
         return
-    command = [sys.executable, "-m", "sr_model.patches", "--source", images, "--out", str(out), "--workers", "2"]
+    command = [sys.executable, "-m", "sr_model.build_patches", "--source", images, "--out", str(out), "--workers", "2"]
     subprocess.run(command, check=True)
 
 

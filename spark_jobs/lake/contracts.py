@@ -270,6 +270,7 @@ RECOMMENDATIONS = Relation(
     "recommend",
     "users × N",
 )
+PATCHES_REJECTED = _rejected("patches_rejected", "make_patches", "Pictures")
 
 RELATIONS: dict[str, Relation] = {
     relation.name: relation
@@ -287,6 +288,7 @@ RELATIONS: dict[str, Relation] = {
         ITEM_FACTORS,
         LFM_METRICS,
         RECOMMENDATIONS,
+        PATCHES_REJECTED,
     )
 }
 

@@ -1,4 +1,4 @@
-"""Fetch a MovieLens edition from GroupLens once, and prove that it arrived whole.
+"""Fetch a public data set's zip once, and prove that it arrived whole: MovieLens editions, DIV2K.
 
 The file grows as `<name>.zip.part` and gets its name only after its checksum fits, so a `.zip` that is there
 is good. A fetch that was interrupted goes on where it stopped if the server can do that, else anew.
@@ -31,15 +31,22 @@ EDITIONS: dict[str, str | None] = {
     "ml-latest-small": None,
     "ml-latest": None,
 }
+
+# The pictures super-resolution is trained on; the md5 are those that the field's loaders check.
+DIV2K_MIRROR = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
+DIV2K: dict[str, str | None] = {
+    "DIV2K_train_HR": "bdc2d9338d4e574fe81bf7d158758658",
+    "DIV2K_valid_HR": "9fcdda83005c5e5997799b69f955ff88",
+}
 _BLOCK = 1 << 20
 _PATIENCE_SECONDS = 60  # without a single byte
 
 
 def fetch(name: str, folder: Path, mirror: str = MIRROR) -> Path:
-    """The zip of a MovieLens edition in `folder`, downloaded unless it is there and good.
+    """A published zip in `folder`, downloaded unless it is there and good.
 
     Args:
-        name: a key of `EDITIONS`.
+        name: a key of `EDITIONS` or `DIV2K`.
         folder: where it is kept; made if it does not exist.
         mirror: address of the folder that has `<name>.zip`.
 
@@ -54,7 +61,7 @@ def fetch(name: str, folder: Path, mirror: str = MIRROR) -> Path:
     note = folder / f"{name}.zip.md5"  # what an edition without a pin was checked against
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pinned = EDITIONS[name]
+        pinned = _pinned(name)
         if target.exists():
             known = pinned or _md5_in(note.read_text(encoding="utf-8") if note.exists() else "")
             if _is_good(target, known):
@@ -76,12 +83,12 @@ def fetch(name: str, folder: Path, mirror: str = MIRROR) -> Path:
 
 
 def verify(path: Path, name: str) -> str:
-    """Check a local copy of an edition's zip; returns what was checked, in words.
+    """Check a local copy of a published zip; returns what was checked, in words.
 
     Raises:
         UserError: the file is not the published one.
     """
-    expected = EDITIONS[name]
+    expected = _pinned(name)
     if expected is None:
         return f"{name} has no fixed checksum; the zip's own CRCs are checked while unpacking"
     found = md5_of(path)
@@ -93,6 +100,10 @@ def verify(path: Path, name: str) -> str:
     return f"md5 {expected} fits"
 
 
+def _pinned(name: str) -> str | None:
+    return DIV2K[name] if name in DIV2K else EDITIONS[name]
+
+
 def md5_of(path: Path) -> str:
     """The file's md5 in hexadecimal."""
     with path.open("rb") as file:
@@ -101,6 +112,8 @@ def md5_of(path: Path) -> str:
 
 def by_hand(name: str, url: str) -> str:
     """What to do where the network does not let us."""
+    if name in DIV2K:
+        return f"fetch {url} by hand and pass --dataset div2k --source FOLDER with it"
     return f"fetch {url} by hand and pass --dataset {name} --source PATH/{name}.zip"
 
 

@@ -1,0 +1,195 @@
+"""Pictures to training patches: PNG, JPEG, WebP or TIFF cut into a Petastorm data set for super-resolution.
+
+Reads folders, tars, zips, a table of pictures (`path`, `content`, as Spark's binaryFile gives them) or DIV2K, and
+writes the data sets OUT/train and OUT/valid, and `patches_rejected` where pictures were broken.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.lake.args import JobArgs, flag
+from spark_jobs.lake.blocks import BlockStore
+from spark_jobs.lake.contracts import PATCHES_REJECTED
+from spark_jobs.lake.download import DIV2K, DIV2K_MIRROR, fetch, verify
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.job import run_job
+from spark_jobs.lake.progress import progress
+from spark_jobs.lake.tables import TableRef, TableSink
+from sr_model.build_patches import build_of, in_words
+from sr_model.patch_parts import Build, begin, chunks, done_parts, finish_build, make_part, make_part_of, notes, summary
+from sr_model.sources import Item, list_items
+
+_PART_BYTES = 32 << 20  # of a table's pictures in one part
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class MakePatchesArgs(JobArgs):
+    """Settings of the job."""
+
+    source: str = flag("", "folders, tars, zips or pictures, separated by commas; or a table with path and content")
+    dataset: str = flag("", "download this data set (or check its zips in --source)", choices=("", "div2k"))
+    mirror: str = flag(DIV2K_MIRROR, "address of the folder that has the data set's zips")
+    out: str = flag("", "folder of the data set; train/ and valid/ are made in it (default: LAKE/patches)")
+    scale: int = flag(4, "HR pixels per LR pixel", check=lambda v: v >= 2, must="be at least 2")
+    patch: int = flag(96, "side of the HR patches in pixels")
+    stride: int = flag(0, "from one patch to the next; 0: the patch's side")
+    filter: float = flag(3.0, "leave out patches whose luma changes less per pixel; 0: keep all")
+    store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
+    valid_fraction: float = flag(
+        0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
+    )
+    seed: int = flag(0, "of that draw", check=lambda v: v >= 0, must="be at least 0")
+    row_group_rows: int = flag(0, "patches read and shuffled at once; 0: some megabytes")
+    limit: int = flag(
+        0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
+    )
+    overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
+
+
+@contextmanager
+def watched(out: Path, parts: int) -> Iterator[None]:
+    """A progress meter that counts the parts as they are done, whoever makes them."""
+    over = threading.Event()
+
+    def look() -> None:
+        with progress(parts, "cut", "part") as meter:
+            while not over.wait(_LOOK_SECONDS):
+                meter.update(done_parts(out) - meter.n)
+            meter.update(done_parts(out) - meter.n)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def cut_files(spark: SparkSession, out: str, parts: Sequence[Sequence[Item]], build: Build) -> None:
+    """Cut the parts in the workers: what travels is a list of names, the pictures are read where they are cut."""
+    rows = [(number, json.dumps([asdict(item) for item in part])) for number, part in enumerate(parts)]
+    tasks = spark.createDataFrame(rows, "number int, items string").repartition(len(rows))
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for task in batch.to_pylist():
+                make_part(Path(out), task["number"], [Item(**item) for item in json.loads(task["items"])], build)
+                yield pa.RecordBatch.from_pydict({"number": pa.array([task["number"]], pa.int32())})
+
+    tasks.mapInArrow(work, "number int").collect()
+
+
+def cut_table(pictures: DataFrame, out: str, parts: int, build: Build) -> None:
+    """Cut the pictures of a table, by the hash of their path into parts."""
+
+    def work(table: pa.Table) -> pa.Table:
+        number = table.column("number")[0].as_py()
+        rows = sorted(zip(table.column("path").to_pylist(), table.column("content").to_pylist(), strict=True))
+        make_part_of(Path(out), number, [(path, "", content) for path, content in rows], build)
+        return pa.table({"number": pa.array([number], pa.int32())})
+
+    number = F.pmod(F.xxhash64("path"), F.lit(parts)).cast("int")
+    chosen = pictures.select(number.alias("number"), "path", "content")
+    chosen.groupBy("number").applyInArrow(work, "number int").collect()
+
+
+def table_of(spark: SparkSession, source: str) -> DataFrame | None:
+    """The source as a table of pictures, if it is one."""
+    ref = TableRef(source)
+    if "," in source or not source or not ref.exists(spark):
+        return None
+    frame = ref.frame(spark)
+    missing = [name for name in ("path", "content") if name not in frame.columns]
+    if missing:
+        raise UserError(
+            f"--source {source}: the table has no column `{missing[0]}`; it needs path and content (binary)"
+        )
+    return frame.where("content is not null").select("path", "content")
+
+
+def div2k(args: MakePatchesArgs) -> str:
+    """Where DIV2K's HR pictures are: the user's copy, its zips checked, or what is downloaded."""
+    folder = Path(args.source or f"{args.lake}/_downloads")
+    zips = [folder / f"{name}.zip" for name in DIV2K]
+    if args.source and not any(path.is_file() for path in zips):
+        return args.source  # unpacked
+    for path in zips:
+        if args.source and path.is_file():
+            print(f"make_patches: {path}: {verify(path, path.stem)}", flush=True)
+        else:
+            fetch(path.stem, folder, args.mirror)
+    return ",".join(map(str, zips))
+
+
+def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
+    """Cut what is not cut yet; returns the summary."""
+    started = time.monotonic()
+    build = build_of(args)
+    out = Path(BlockStore.open(args.out or f"{args.lake}/patches", "--out").root)
+    source = div2k(args) if args.dataset else args.source
+    if not source:
+        raise UserError("--source: give a folder, a tar, a zip, a picture or a table, or --dataset div2k")
+    table, others = table_of(spark, source), 0
+    if table is not None:
+        table = table.orderBy("path").limit(args.limit) if args.limit else table
+        sizes = [
+            (row["path"], row["size"]) for row in table.select("path", F.length("content").alias("size")).collect()
+        ]
+        count = max(1, math.ceil(sum(size for _, size in sizes) / _PART_BYTES))
+        fingerprint = build.fingerprint(sorted(sizes))
+    else:
+        listing = list_items(source)
+        items, others = listing.items[: args.limit or None], listing.others
+        parts = chunks(items)
+        count = len(parts)
+        fingerprint = build.fingerprint([(item.name, item.size) for item in items])
+
+    if begin(out, fingerprint, args.overwrite):
+        print(f"make_patches: {out} holds these patches already")
+    else:
+        with watched(out, count):
+            if table is not None:
+                cut_table(table, str(out), count, build)
+            else:
+                cut_files(spark, str(out), parts, build)
+        finish_build(out, notes(out), build, fingerprint)
+    made = notes(out)
+    write_rejected(spark, args.lake, [pair for one in made for pair in one.rejected])
+    facts = summary(made)
+    print(f"make_patches: {in_words(facts, others)}, in {out}")
+    if not facts["valid"] and args.valid_fraction:
+        print("make_patches: no picture fell to the validation set; raise --valid-fraction or change --seed to get one")
+    return {**facts, "out": str(out), "seconds": round(time.monotonic() - started, 3)}
+
+
+def write_rejected(spark: SparkSession, lake: str, rejected: Sequence[tuple[str, str]]) -> None:
+    """The pictures that could not be used; an empty table only where there was one."""
+    ref = TableRef.find("", PATCHES_REJECTED, lake)
+    if rejected or ref.exists(spark):
+        rows = [(name, None, None, reason) for name, reason in rejected]
+        TableSink(ref, PATCHES_REJECTED).write(spark.createDataFrame(rows, PATCHES_REJECTED.schema()))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_job(run, MakePatchesArgs, "make_patches", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Cut pictures into a data set of training patches without Spark, with a pool of processes.
+
+`python -m sr_model.build_patches --source path/to/images --out patches` writes what `spark_jobs/make_patches.py`
+writes, to the byte, for machines that have no Spark.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.command import run_command
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.progress import progress
+from sr_model.patch_parts import Build, begin, chunks, finish_build, make_part, notes, summary
+from sr_model.patches import PatchPlan
+from sr_model.sources import list_items
+
+
+@dataclass(frozen=True)
+class BuildArgs(Settings):
+    """Settings of the command."""
+
+    source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")
+    out: str = flag("build/patches", "folder of the data set; train/ and valid/ are made in it", metavar="DIR")
+    scale: int = flag(4, "HR pixels per LR pixel", check=lambda v: v >= 2, must="be at least 2")
+    patch: int = flag(96, "side of the HR patches in pixels")
+    stride: int = flag(0, "from one patch to the next; 0: the patch's side")
+    filter: float = flag(3.0, "leave out patches whose luma changes less per pixel; 0: keep all")
+    store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
+    valid_fraction: float = flag(
+        0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
+    )
+    seed: int = flag(0, "of that draw", check=lambda v: v >= 0, must="be at least 0")
+    row_group_rows: int = flag(0, "patches read and shuffled at once; 0: some megabytes")
+    limit: int = flag(
+        0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
+    )
+    overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
+    workers: int = flag(2, "processes", check=lambda v: v >= 1, must="be at least 1")
+
+
+def build_of(args: Any) -> Build:
+    """What decides the data set, from the settings of this command or of the Spark job."""
+    plan = PatchPlan(args.patch, args.stride or args.patch, args.scale, args.filter, args.store_lr)
+    return Build(plan, args.valid_fraction, args.seed, args.row_group_rows)
+
+
+def in_words(facts: Mapping[str, Any], others: int) -> str:
+    """The outcome in one line."""
+    words = f"{facts['patches']} patches of {facts['images']} pictures ({facts['train']} train, {facts['valid']} valid)"
+    return f"{words}, {facts['filtered']} too flat, {facts['rejected']} pictures rejected, {others} other files"
+
+
+def run(args: BuildArgs) -> Mapping[str, Any]:
+    """Cut what is not cut yet; returns the summary."""
+    started = time.perf_counter()
+    if not args.source:
+        raise UserError("--source: give a folder, a tar, a zip or a picture")
+    build, out = build_of(args), Path(args.out)
+    listing = list_items(args.source)
+    items = listing.items[: args.limit or None]
+    fingerprint = build.fingerprint([(item.name, item.size) for item in items])
+    if begin(out, fingerprint, args.overwrite):
+        print(f"build_patches: {out} holds these patches already")
+        return {**summary(notes(out)), "seconds": 0.0}
+    parts = chunks(items)
+    with ProcessPoolExecutor(args.workers) as pool, progress(len(parts), "cut", "part") as meter:
+        running = [pool.submit(make_part, out, number, part, build) for number, part in enumerate(parts)]
+        for future in as_completed(running):
+            future.result()
+            meter.update(1)
+    made = notes(out)
+    finish_build(out, made, build, fingerprint)
+    for name, reason in (pair for one in made for pair in one.rejected):
+        print(f"build_patches: {name}: {reason}", file=sys.stderr)
+    facts = summary(made)
+    print(f"build_patches: {in_words(facts, listing.others)}, in {out}")
+    return {**facts, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_command(run, BuildArgs, "build_patches", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""A picture cut into training patches: a pure function, for a Spark worker or any other process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark_jobs.lake.errors import UserError
+from sr_model.data.schema import PatchRow
+from sr_model.degrade import downscale, modcrop
+
+
+@dataclass(frozen=True)
+class PatchPlan:
+    """How pictures are cut.
+
+    Attributes:
+        patch: side of a patch in HR pixels, a multiple of `scale`.
+        stride: from one patch to the next, a multiple of `scale`.
+        scale: HR pixels per LR pixel.
+        min_gradient: patches whose luma changes less from pixel to pixel are left out (see `gradient`); 0: none.
+        store_lr: store LR patches too, cut from the LR of the whole picture.
+    """
+
+    patch: int = 96
+    stride: int = 96
+    scale: int = 4
+    min_gradient: float = 3.0
+    store_lr: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not fit together.
+
+        Raises:
+            UserError: patch or stride is no positive multiple of the scale.
+        """
+        for name, value in (("patch", self.patch), ("stride", self.stride)):
+            if value < self.scale or value % self.scale:
+                raise UserError(f"--{name} {value}: must be a positive multiple of the scale {self.scale}")
+
+
+class TooSmall(ValueError):
+    """A picture without room for one patch."""
+
+
+def places(length: int, plan: PatchPlan) -> list[int]:
+    """Where patches begin along one side of `length` pixels; the last one ends with the picture."""
+    last = (length - plan.patch) // plan.scale * plan.scale
+    found = list(range(0, last + 1, plan.stride))
+    return found if found[-1] == last else [*found, last]
+
+
+def gradient(patch_HWC: NDArray[np.uint8]) -> float:
+    """How much happens in a patch: mean difference between neighbours, of the luma in 0…255, over both directions."""
+    luma = patch_HWC @ np.array([0.299, 0.587, 0.114], np.float32)
+    across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
+    return float((across.mean() + down.mean()) / 2)
+
+
+def cut(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
+    """The patches of a picture, row by row; None for each that is too flat.
+
+    Args:
+        image_HWC: (H, W, 3) uint8 RGB; at the right and below it is cut to multiples of the scale.
+        source: its name, kept with each patch.
+        plan: how to cut.
+
+    Raises:
+        TooSmall: it has no room for one patch.
+    """
+    image = modcrop(image_HWC, plan.scale)
+    height, width = image.shape[:2]
+    if min(height, width) < plan.patch:
+        raise TooSmall(f"{width} × {height} pixels, smaller than a patch of {plan.patch}")
+    small = downscale(image, plan.scale) if plan.store_lr else None
+    side = plan.patch // plan.scale
+    for y in places(height, plan):
+        for x in places(width, plan):
+            hr = image[y : y + plan.patch, x : x + plan.patch]
+            if plan.min_gradient and gradient(hr) < plan.min_gradient:
+                yield None
+                continue
+            v, u = y // plan.scale, x // plan.scale
+            yield PatchRow(hr, None if small is None else small[v : v + side, u : u + side], source, x, y)
