@@ -18,6 +18,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 from scipy.ndimage import correlate1d
 from scipy.special import gamma
 
@@ -115,7 +116,7 @@ def read_pristine(path: Path) -> Pristine:
             held = dict(np.load(path))
         mean, covariance = next((held[m], held[c]) for m, c in _NAMES if m in held)
         return Pristine(mean.reshape(36), covariance.reshape(36, 36), np.arange(36))
-    except (StopIteration, KeyError, ValueError, OSError, BadZipFile, NotImplementedError, EOFError) as error:
+    except (StopIteration, KeyError, ValueError, OSError, BadZipFile, MatReadError, EOFError) as error:
         raise UserError(f"--niqe-model {path}: holds no statistics of NIQE; {_HOW}") from error
 
 

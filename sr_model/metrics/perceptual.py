@@ -5,6 +5,7 @@ Nothing is downloaded: without the weights the metric is left out, with the reas
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def load_lpips(weights: str = "", border: int = 4) -> Callable[[NDArray[np.uint8
                 f"--lpips-weights {weights}: no such file; give AlexNet's weights as torchvision saves them"
             )
         raise Unavailable(f"AlexNet's weights are not in torchvision's cache ({path}); give --lpips-weights FILE")
-    net = LPIPS(net="alex", pnet_rand=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # lpips calls torchvision in a way it deprecates
+        net = LPIPS(net="alex", pnet_rand=True, verbose=False)
     _fill(net, path)
     net.eval().requires_grad_(False)
 
