@@ -1,0 +1,228 @@
+"""Export a generator to TorchScript or ONNX, and check the file against PyTorch before it is put in place.
+
+`python -m sr_model.export --checkpoint build/sr/gan.safetensors --out gan.onnx`. The guide is docs/upscaling.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.command import run_command
+from spark_jobs.lake.errors import UserError
+from sr_model.weights import load_generator, read_pt
+
+FORMAT = "lakerank-export-1"
+FACTS = "lakerank.json"  # the entry of a TorchScript file that holds the facts
+_SUFFIXES = {".pt": "torchscript", ".ts": "torchscript", ".onnx": "onnx"}
+_ALLOWED = 1 / 255  # a grey level is 2/255 on [-1, 1]; half of one cannot be seen nor change more than the rounding
+# Batch, height, width: one pixel, long strips, odd and even sides.
+_CHECKED = ((1, 1, 1), (1, 3, 40), (2, 17, 8), (3, 24, 31), (1, 64, 48))
+
+Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ExportArgs(Settings):
+    """Settings of the export."""
+
+    checkpoint: str = flag("", "generator: .safetensors, or a training checkpoint .pt", metavar="FILE")
+    out: str = flag("", "file to write", metavar="FILE")
+    format: str = flag("", "default: what --out ends with (.pt, .ts, .onnx)", choices=("", "torchscript", "onnx"))
+    opset: int = flag(18, "ONNX operator set", check=lambda v: v >= 18, must="be at least 18")
+    seed: int = flag(0, "of the pictures for the check")
+    force: bool = flag(False, "overwrite what is there")
+
+
+def facts_of(generator: nn.Module, checkpoint: str) -> dict[str, str]:
+    """What a user of the exported file has to know; stored in it.
+
+    Args:
+        generator: what is exported.
+        checkpoint: the file it was loaded from by `load_generator`.
+    """
+    return {
+        "format": FORMAT,
+        "net": net_of(Path(checkpoint)),
+        "checkpoint": Path(checkpoint).name,
+        "scale": str(int(generator.scale)),  # type: ignore[arg-type]
+        "input": "lr (N, 3, h, w) float32 RGB in [-1, 1], i.e. byte / 127.5 - 1",
+        "output": "sr (N, 3, scale*h, scale*w) float32 RGB, to be clamped to [-1, 1]",
+    }
+
+
+def net_of(checkpoint: Path) -> str:
+    """The key in `GENERATORS` that a file notes, which `load_generator` has accepted."""
+    if checkpoint.suffix == ".safetensors":
+        with safetensors.safe_open(checkpoint, framework="pt") as file:
+            return str(file.metadata()["net"])
+    return str(read_pt(checkpoint)["config"]["net"])
+
+
+def export_torchscript(generator: nn.Module, path: Path, facts: Mapping[str, str]) -> None:
+    """Trace and write; opens with `torch.jit.load`, facts by `_extra_files={"lakerank.json": ""}`."""
+    with _quiet(), torch.inference_mode():
+        traced = torch.jit.trace(generator, torch.zeros(1, 3, 12, 20), check_trace=False)  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, str(path), _extra_files={FACTS: json.dumps(dict(facts))})
+
+
+def export_onnx(generator: nn.Module, path: Path, facts: Mapping[str, str], opset: int = 18) -> None:
+    """Write with batch, height and width left open; facts in the model's metadata.
+
+    Raises:
+        UserError: the packages for ONNX are not installed.
+    """
+    _need_onnx()
+    import onnx
+
+    with _quiet():
+        program = torch.onnx.export(
+            generator,
+            (torch.zeros(2, 3, 12, 20),),
+            input_names=["lr"],
+            output_names=["sr"],
+            dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    model = program.model_proto  # type: ignore[union-attr]
+    onnx.helper.set_model_props(model, dict(facts))
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def open_torchscript(path: Path) -> Forward:
+    """The exported file as a function on arrays (N, 3, h, w)."""
+    with _quiet():
+        loaded = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+
+    def forward(lr_NCHW: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            made: NDArray[np.float32] = loaded(torch.from_numpy(lr_NCHW)).numpy()
+        return made
+
+    return forward
+
+
+def open_onnx(path: Path) -> Forward:
+    """The exported file as a function on arrays (N, 3, h, w), computed by onnxruntime on the CPU.
+
+    Raises:
+        UserError: the packages for ONNX are not installed.
+    """
+    _need_onnx()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def forward(lr_NCHW: NDArray[np.float32]) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = session.run(["sr"], {"lr": lr_NCHW})[0]
+        return made
+
+    return forward
+
+
+def largest_difference(generator: nn.Module, exported: Forward, seed: int = 0) -> float:
+    """The largest difference between both on noise of several sizes, on [-1, 1]; the output is clamped as pictures are.
+
+    Raises:
+        UserError: the exported file makes another size.
+    """
+    rng = np.random.default_rng(seed)
+    worst = 0.0
+    for batch, height, width in (*_CHECKED, (1, *(int(side) for side in rng.integers(2, 70, 2)))):
+        lr_NCHW = rng.uniform(-1, 1, (batch, 3, height, width)).astype(np.float32)
+        with torch.inference_mode():
+            wanted = generator(torch.from_numpy(lr_NCHW)).numpy()
+        made = exported(lr_NCHW)
+        if made.shape != wanted.shape:
+            raise UserError(f"the exported net makes {made.shape} of {lr_NCHW.shape} instead of {wanted.shape}")
+        difference = np.abs(np.clip(made, -1, 1) - np.clip(wanted, -1, 1)).max()
+        worst = float("inf") if np.isnan(difference) else max(worst, float(difference))
+    return worst
+
+
+def run(args: ExportArgs) -> dict[str, Any]:
+    """Export, check, put in place; returns the summary."""
+    if not args.checkpoint:
+        raise UserError("--checkpoint: give the generator's file, e.g. one that `python -m sr_model.train` wrote")
+    if not args.out:
+        raise UserError("--out: give the file to write, e.g. generator.onnx")
+    out = Path(args.out)
+    kind = args.format or _SUFFIXES.get(out.suffix.lower(), "")
+    if not kind:
+        raise UserError(f"--out {out}: ends with none of {', '.join(_SUFFIXES)}; rename it, or give --format")
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a folder; give the name of a file to write")
+    if out.exists() and not args.force:
+        raise UserError(f"--out {out}: is there already; add --force to overwrite it, or give another name")
+    if kind == "onnx":
+        _need_onnx()
+    generator = load_generator(args.checkpoint)
+    facts = facts_of(generator, args.checkpoint)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        if kind == "onnx":
+            export_onnx(generator, part, facts, args.opset)
+            exported = open_onnx(part)
+        else:
+            export_torchscript(generator, part, facts)
+            exported = open_torchscript(part)
+        difference = largest_difference(generator, exported, args.seed)
+        print(f"export: largest difference from PyTorch {difference:.2e} on [-1, 1] (allowed {_ALLOWED:.2e})")
+        if not difference <= _ALLOWED:
+            raise UserError(f"--out {out}: not written, since it differs from PyTorch by {difference:.2e}")
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    size = out.stat().st_size
+    print(f"export: {kind} of {facts['net']} ×{facts['scale']}, {size / 1e6:.2f} MB → {out}")
+    return {"out": str(out), "format": kind, "max_abs_difference": difference, "bytes": size, "net": facts["net"]}
+
+
+def _need_onnx() -> None:
+    try:
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"ONNX needs packages that are missing ({error}): pip install 'lakerank[onnx]'") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' advice to use another one, which is not the user's business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_command(run, ExportArgs, "export", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

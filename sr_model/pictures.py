@@ -1,0 +1,357 @@
+"""Pictures in and out of files without loss of kind: grey, transparency, 16 bits and colour profile are kept.
+
+What a format cannot hold is said in a sentence instead of dropped in silence.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from sr_model.images import MAX_PIXELS, SUFFIXES, BrokenImage
+
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "png": (".png",),
+    "jpeg": (".jpg", ".jpeg"),
+    "webp": (".webp",),
+    "tiff": (".tif", ".tiff"),
+}
+_LONGEST = {"jpeg": 65_500, "webp": 16_383}  # pixels a side: libjpeg's and WebP's own limits
+_DEEP = ("png", "tiff")  # hold 16 bits a channel
+_ORIENTATION, _WIDTH, _HEIGHT, _EXIF_IFD = 0x0112, 0xA002, 0xA003, 0x8769
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it lay in its file, upright.
+
+    Attributes:
+        pixels: (H, W, 3) RGB or (H, W, 1) grey; uint8 or uint16.
+        alpha: (H, W, 1) of the same type, 0 is transparent; None if the file has none. Not premultiplied.
+        profile: ICC colour profile of `pixels`, empty if none.
+        exif: EXIF block without orientation, empty if none.
+        notes: sentences about what could not be kept.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    profile: bytes = b""
+    exif: bytes = b""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def grey(self) -> bool:
+        """One channel."""
+        return bool(self.pixels.shape[2] == 1)
+
+    @property
+    def depth(self) -> int:
+        """Bits a channel, 8 or 16."""
+        return self.pixels.dtype.itemsize * 8
+
+
+def format_of(path: Path) -> str:
+    """Which of `FORMATS` a file's suffix means; empty for none of them."""
+    return next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), "")
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Height and width from the file's head, before orientation; (0, 0) if it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.height, image.width
+    except Exception:  # reading it will say what is wrong
+        return 0, 0
+
+
+def read_picture(path: Path) -> Picture:
+    """Read PNG, JPEG, WebP, TIFF or BMP; of several frames or pages the first.
+
+    Palettes become RGB, CMYK and Lab become sRGB through their profile where they have one.
+
+    Raises:
+        BrokenImage: not a picture, damaged, cut short, of a kind without 8 or 16 bits, or larger than `MAX_PIXELS`.
+        OSError: the file cannot be read.
+    """
+    return decode_picture(path.read_bytes())
+
+
+def decode_picture(data: bytes) -> Picture:
+    """`read_picture` for a file's content."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
+            with Image.open(io.BytesIO(data)) as image:
+                return _decoded(image, data)
+    except BrokenImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise BrokenImage(f"not a picture of a known kind ({', '.join(SUFFIXES)})") from error
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(f"more than {MAX_PIXELS} pixels; cut it into parts first") from error
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, MemoryError) as error:
+        # What Pillow's decoders raise on damaged files.
+        raise BrokenImage(f"damaged ({error})") from error
+
+
+def _decoded(image: Image.Image, data: bytes) -> Picture:
+    if image.width * image.height > MAX_PIXELS:
+        raise BrokenImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}; cut it into parts first")
+    notes = []
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1:
+        notes.append(f"only the first of {frames} frames is taken")
+    profile = image.info.get("icc_profile") or b""
+    orientation, exif = _exif(image)
+    deep = _bits(image) == 16
+    pixels: Pixels | None = None
+    if deep:
+        pixels = _deep_pixels(image, data)
+        if pixels is None:
+            notes.append(f"16 bits of the kind {image.mode} are reduced to 8")
+    elif image.mode in ("I", "F"):
+        raise BrokenImage("32 bits a channel are not supported; convert it to 8 or 16 bits")
+    if pixels is None:
+        image.load()
+        image, profile = _plain(image, profile)
+        pixels = np.asarray(image)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    pixels = _turned(pixels, orientation)
+    colours = 1 if pixels.shape[2] <= 2 else 3
+    alpha = pixels[..., colours:] if pixels.shape[2] > colours else None
+    return Picture(
+        np.ascontiguousarray(pixels[..., :colours]),
+        None if alpha is None else np.ascontiguousarray(alpha),
+        profile,
+        exif,
+        tuple(notes),
+    )
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits a channel in the file, which Pillow's mode does not tell for colour."""
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        return int(max(bits) if isinstance(bits, tuple) else bits)
+    return 16 if any(";16" in str(tile) for tile in getattr(image, "tile", ())) or ";16" in image.mode else 8
+
+
+def _deep_pixels(image: Image.Image, data: bytes) -> Pixels | None:
+    """(H, W[, 2, 3 or 4]) uint16 as RGB order; None for kinds that OpenCV does not give unchanged."""
+    if image.mode.startswith("I"):
+        image.load()
+        values = np.asarray(image)
+        return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else None
+    import cv2  # only here: not every machine that trains has it
+
+    read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    channels = 1 if read is None or read.ndim == 2 else read.shape[2]
+    if read is None or read.dtype != np.uint16 or read.shape[:2] != (image.height, image.width):
+        return None
+    if image.has_transparency_data != (channels in (2, 4)) or image.mode not in ("L", "LA", "RGB", "RGBA"):
+        return None
+    if channels >= 3:
+        read = read[..., [2, 1, 0, 3][:channels]]
+        if image.mode in ("L", "LA"):  # OpenCV spreads grey over three channels when there is alpha
+            read = read[..., [0, 3][: channels - 2]]
+    return np.asarray(read, np.uint16)
+
+
+def _plain(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
+    """To L, LA, RGB or RGBA, and the profile that then holds."""
+    if image.mode in ("CMYK", "LAB", "YCbCr"):
+        if profile and image.mode != "YCbCr":
+            try:
+                source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+                converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+                if converted is not None:
+                    return converted, b""
+            except (ImageCms.PyCMSError, OSError):
+                pass  # a profile that is damaged or of another kind: the plain formula does
+        if image.mode == "LAB":
+            lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image.convert("RGB"), b""
+        return image.convert("RGB"), b"" if image.mode == "CMYK" else profile
+    grey = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+    if image.mode.startswith("I"):  # 16-bit grey that could not be had as such
+        values = np.clip(np.asarray(image, np.float64), 0, 65535)
+        return Image.fromarray((values / 257 + 0.5).astype(np.uint8)), profile
+    if image.has_transparency_data or image.mode in ("La", "RGBa"):
+        wanted = "LA" if grey else "RGBA"
+        # Pillow turns a transparent grey value into alpha only on the way over RGBA.
+        return image.convert("RGBA").convert(wanted) if image.mode in ("1", "L") else image.convert(wanted), profile
+    return image.convert("L" if grey else "RGB"), profile
+
+
+def _exif(image: Image.Image) -> tuple[int, bytes]:
+    """Orientation, and the rest of the EXIF block that may go into another file."""
+    try:
+        exif = image.getexif()
+        orientation = int(exif.get(_ORIENTATION, 1))
+        if image.format == "TIFF":  # there it is the file's own structure
+            return orientation, b""
+        exif.pop(_ORIENTATION, None)
+        # The sizes inside would be wrong; the picture's own are in the file's head.
+        inner = exif.get_ifd(_EXIF_IFD)
+        inner.pop(_WIDTH, None)
+        inner.pop(_HEIGHT, None)
+        return orientation, exif.tobytes() if len(exif) else b""
+    except Exception:  # damaged EXIF raises nearly anything, and is no reason to refuse the picture
+        return 1, b""
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    """EXIF orientation 1…8 applied to (H, W, C)."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def check_size(height: int, width: int, kind: str) -> None:
+    """Refuse what a format cannot hold.
+
+    Raises:
+        BrokenImage: a side is too long.
+    """
+    longest = _LONGEST.get(kind)
+    if longest and max(height, width) > longest:
+        raise BrokenImage(f"{width} × {height} is more than {kind} holds ({longest} a side); use --format png")
+
+
+def fit(picture: Picture, kind: str) -> Picture:
+    """The picture as a format can hold it, with a note for each thing given up.
+
+    Args:
+        picture: any.
+        kind: a key of `FORMATS`.
+
+    Raises:
+        BrokenImage: too large for the format.
+    """
+    notes = list(picture.notes)
+    height, width = picture.pixels.shape[:2]
+    check_size(height, width, kind)
+    pixels, alpha, profile, exif = picture.pixels, picture.alpha, picture.profile, picture.exif
+    if picture.depth == 16 and kind not in _DEEP:
+        notes.append(f"16 bits become 8, since {kind} holds no more; png and tiff keep them")
+        pixels = to_8_bits(pixels)
+        alpha = None if alpha is None else to_8_bits(alpha)
+    if alpha is not None and kind == "jpeg":
+        notes.append("transparency is laid over white, since jpeg has none; png, webp and tiff keep it")
+        top = np.float32(255)
+        share = alpha.astype(np.float32) / top
+        pixels = (pixels * share + top * (1 - share) + np.float32(0.5)).astype(pixels.dtype)
+        alpha = None
+    if kind == "tiff":
+        exif = b""  # there it would be the file's own structure
+        if picture.depth == 16 and (not picture.grey or alpha is not None) and profile:
+            notes.append("the colour profile is left out, which 16-bit colour tiff cannot be given here; png keeps it")
+            profile = b""
+    return replace(picture, pixels=pixels, alpha=alpha, profile=profile, exif=exif, notes=tuple(notes))
+
+
+def to_8_bits(values: Pixels) -> Pixels:
+    """uint16 to the nearest uint8: 65535 is 255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def write_picture(picture: Picture, path: Path, kind: str, quality: int = 95) -> Picture:
+    """Write it whole or not at all; parents are made.
+
+    Args:
+        picture: what to write.
+        path: of the file; replaced if it is there.
+        kind: a key of `FORMATS`.
+        quality: 1…100 of jpeg and webp; webp is lossless at 100.
+
+    Returns:
+        The picture as it was written, with notes (`fit`).
+
+    Raises:
+        BrokenImage: the format cannot hold it.
+        OSError: the disk's complaint.
+    """
+    picture = fit(picture, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            if picture.depth == 16:
+                file.write(_deep_bytes(picture, kind))
+            else:
+                _save_8_bits(picture, kind, quality, file)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return picture
+
+
+def _save_8_bits(picture: Picture, kind: str, quality: int, file: IO[bytes]) -> None:
+    if picture.alpha is None:
+        whole = picture.pixels[..., 0] if picture.grey else picture.pixels
+    else:
+        whole = np.concatenate([picture.pixels, picture.alpha], axis=2)
+    options: dict[str, Any] = {}
+    if kind == "jpeg":
+        options = {"quality": quality, "subsampling": 0 if quality >= 90 else 2, "optimize": True}
+    elif kind == "webp":
+        # exact keeps the colour below transparent parts
+        options = {"quality": quality, "lossless": quality == 100, "exact": True}
+    elif kind == "tiff":
+        options = {"compression": "tiff_deflate"}
+    else:
+        options = {"compress_level": 4}  # level 6 takes twice as long for a few hundredths of the size
+    if picture.profile:
+        options["icc_profile"] = picture.profile
+    if picture.exif:
+        options["exif"] = picture.exif
+    Image.fromarray(whole).save(file, format=kind, **options)
+
+
+def _deep_bytes(picture: Picture, kind: str) -> bytes:
+    """16 bits through OpenCV, which Pillow has for grey only."""
+    import cv2
+
+    pixels = picture.pixels
+    if picture.alpha is not None:
+        pixels = np.repeat(pixels, 3, axis=2) if picture.grey else pixels
+        whole = np.concatenate([pixels[..., ::-1], picture.alpha], axis=2)
+    else:
+        whole = pixels[..., ::-1]
+    if kind == "tiff" and picture.grey and picture.alpha is None and picture.profile:
+        buffer = io.BytesIO()
+        Image.fromarray(picture.pixels[..., 0]).save(
+            buffer, format="tiff", compression="tiff_deflate", icc_profile=picture.profile
+        )
+        return buffer.getvalue()
+    done, coded = cv2.imencode(".png" if kind == "png" else ".tiff", np.ascontiguousarray(whole))
+    if not done:
+        raise BrokenImage(f"OpenCV cannot write it as {kind}")
+    data = bytes(coded)
+    return _with_profile(data, picture.profile) if kind == "png" and picture.profile else data
+
+
+def _with_profile(png: bytes, profile: bytes) -> bytes:
+    """Put an iCCP chunk behind a PNG's head (ISO/IEC 15948, 11.3.2.3), which OpenCV does not write."""
+    body = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile)
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    end_of_head = 8 + 25  # signature; IHDR with 13 bytes of content
+    return png[:end_of_head] + chunk + png[end_of_head:]

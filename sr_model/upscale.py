@@ -1,0 +1,367 @@
+"""Enlarge a picture, or a folder of pictures, by a trained generator.
+
+`python -m sr_model.upscale photo.jpg photo-x4.png --checkpoint build/sr/gan.safetensors`. The guide is
+docs/upscaling.md.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.command import run_command
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.progress import progress
+from sr_model.images import SUFFIXES, BrokenImage
+from sr_model.memory import available_bytes
+from sr_model.pictures import FORMATS, Picture, check_size, format_of, read_picture, size_of, write_picture
+from sr_model.tiles import Bicubic, Progress, margin_of, upscale_tiled
+from sr_model.weights import load_generator
+
+_SMALLEST_TILE = 32  # below it the margin is nearly all of the work
+
+
+@dataclass(frozen=True)
+class UpscaleArgs(Settings):
+    """Settings of the enlargement."""
+
+    input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
+    output: str = flag(None, "file to write, or folder; subfolders are kept", positional=True, metavar="OUT")
+    checkpoint: str = flag("", "generator: .safetensors, or a training checkpoint .pt", metavar="FILE")
+    tile: int = flag(
+        256,
+        "side of a tile in input pixels, 0: whole pictures; halved where GPU memory ends",
+        check=lambda v: v == 0 or v >= _SMALLEST_TILE,
+        must=f"be 0 (whole pictures) or at least {_SMALLEST_TILE}",
+    )
+    batch: int = flag(1, "tiles computed together", check=lambda v: v >= 1, must="be at least 1")
+    device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
+    half: bool = flag(False, "compute in float16, on a GPU only: faster, and up to a few grey levels off")
+    format: str = flag(
+        "",
+        f"{', '.join(FORMATS)}, or same: as the input (default: what OUT's suffix says; png for a folder)",
+        choices=("", *FORMATS, "same"),
+    )
+    quality: int = flag(
+        95, "of jpeg and webp; webp is lossless at 100", check=lambda v: 1 <= v <= 100, must="be between 1 and 100"
+    )
+    force: bool = flag(False, "overwrite what is there")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture to make.
+
+    Attributes:
+        source: the file to read.
+        target: the file to write.
+        kind: a key of `FORMATS`.
+    """
+
+    source: Path
+    target: Path
+    kind: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for.
+
+    Attributes:
+        tasks: what is to be made, in the order of the names.
+        done: how many results were there already.
+        ignored: how many files of the folder are no pictures.
+    """
+
+    tasks: tuple[Task, ...]
+    done: int = 0
+    ignored: int = 0
+
+
+def make_plan(source: Path, target: Path, kind: str = "", force: bool = False) -> Plan:
+    """Decide what is read and written, before any work.
+
+    A single file is never overwritten without `force`. In a folder, pictures whose result is there are left out, so
+    that the same command goes on where it was stopped.
+
+    Args:
+        source: file or folder.
+        target: file or folder, as `source`.
+        kind: see `--format`.
+        force: make again what is there.
+
+    Raises:
+        UserError: nothing to read, a target that is there or of the wrong kind, two pictures with one target.
+    """
+    if source.is_dir():
+        return _folder_plan(source, target, kind, force)
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder")
+    if target.is_dir():
+        raise UserError(f"{target}: is a folder, but {source} is a file; give the name of a file to write")
+    if target.exists() and source.samefile(target):
+        raise UserError(f"{target}: is the input itself; give another OUT")
+    if target.exists() and not force:
+        raise UserError(f"{target}: is there already; add --force to overwrite it, or give another OUT")
+    of_suffix = format_of(target)
+    wanted = (format_of(source) or "png") if kind == "same" else kind or of_suffix
+    if not wanted:
+        known = ", ".join(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+        raise UserError(f"{target}: the suffix names no format that can be written; use one of {known}, or --format")
+    if of_suffix and of_suffix != wanted:
+        raise UserError(f"{target}: ends like {of_suffix}, but --format says {wanted}; make them agree")
+    return Plan((Task(source, target, wanted),))
+
+
+def _folder_plan(source: Path, target: Path, kind: str, force: bool) -> Plan:
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{target}: is a file, but {source} is a folder; give a folder for the results")
+    if target.resolve() == source.resolve():
+        raise UserError(f"{target}: is the input folder itself; give another OUT")
+    results, ignored = target.resolve(), 0
+    tasks: dict[Path, Task] = {}
+    for folder, subfolders, names in os.walk(source):
+        here = Path(folder)
+        subfolders[:] = sorted(
+            name for name in subfolders if not name.startswith(".") and (here / name).resolve() != results
+        )
+        for name in sorted(names):
+            path = here / name
+            if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                ignored += not name.startswith(".")
+                continue
+            own = format_of(path) or "png"  # bmp
+            wanted = own if kind == "same" else kind or "png"
+            suffix = path.suffix if format_of(path) == wanted else FORMATS[wanted][0]
+            task = Task(path, target / path.relative_to(source).with_suffix(suffix), wanted)
+            other = tasks.setdefault(task.target, task)
+            if other is not task:
+                raise UserError(
+                    f"{path} and {other.source.name}: both would become {task.target}; rename one, or use --format same"
+                )
+    if not tasks:
+        raise UserError(f"{source}: holds no pictures ({', '.join(SUFFIXES)})")
+    for task in tasks.values():
+        if task.target.is_dir():
+            raise UserError(f"{task.target}: is a folder, where a picture is to be written; give another OUT")
+    left = tuple(task for task in tasks.values() if force or not task.target.exists())
+    return Plan(left, len(tasks) - len(left), ignored)
+
+
+def upscale_picture(
+    generator: nn.Module,
+    picture: Picture,
+    tile: int = 256,
+    overlap: int | None = None,
+    batch: int = 1,
+    half: bool = False,
+    advance: Progress | None = None,
+) -> Picture:
+    """A picture `generator.scale` times as large, of the same kind.
+
+    Colour goes through the net, transparency through bicubic interpolation. What colour wholly transparent pixels
+    have does not matter to the eye, but the net would let it shine into its surroundings, so they get their nearest
+    visible neighbour's first.
+
+    Args:
+        generator: in evaluation mode.
+        picture: from `read_picture`.
+        tile, overlap, batch, half, advance: see `upscale_tiled`.
+
+    Raises:
+        UserError: see `margin_of`.
+    """
+    scale = int(generator.scale)  # type: ignore[arg-type]
+    pixels, alpha = picture.pixels, None
+    if picture.alpha is not None:
+        pixels = bleed(pixels, picture.alpha)
+        alpha = _enlarged_alpha(picture.alpha, scale, tile)
+    made = upscale_tiled(generator, pixels, tile, overlap, batch, half=half, advance=advance)
+    return replace(picture, pixels=made, alpha=alpha)
+
+
+def _enlarged_alpha(alpha_HW1: NDArray[Any], scale: int, tile: int) -> NDArray[Any]:
+    if alpha_HW1.min() == alpha_HW1.max():
+        size = (alpha_HW1.shape[0] * scale, alpha_HW1.shape[1] * scale, 1)
+        return np.full(size, alpha_HW1.flat[0], alpha_HW1.dtype)
+    return upscale_tiled(Bicubic(scale).eval(), alpha_HW1, tile)
+
+
+def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Give wholly transparent pixels the colour of the nearest that is not.
+
+    Args:
+        pixels: (H, W, C).
+        alpha: (H, W, 1).
+
+    Returns:
+        A copy, or `pixels` itself if nothing or everything is transparent.
+    """
+    hidden = alpha[..., 0] == 0
+    if not hidden.any() or hidden.all():
+        return pixels
+    from scipy import ndimage  # only for pictures with transparency
+
+    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    filled: NDArray[Any] = pixels[nearest[0], nearest[1]]
+    return filled
+
+
+class Upscaler:
+    """A generator ready to enlarge file after file; takes smaller tiles from then on when GPU memory ends.
+
+    Args:
+        generator: in evaluation mode, on its device.
+        tile, batch, half: see `UpscaleArgs`.
+    """
+
+    def __init__(self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False) -> None:
+        self.generator, self.tile, self.batch, self.half = generator, tile, batch, half
+        self.scale = int(generator.scale)  # type: ignore[arg-type]
+        self.overlap = margin_of(generator) if tile else 0
+
+    def make(self, task: Task, quality: int = 95, advance: Progress | None = None) -> Picture:
+        """Read, enlarge, write; returns what was written.
+
+        Raises:
+            BrokenImage: a picture that cannot be read or written, or for which memory does not suffice.
+            OSError: the disk's complaint.
+            UserError: GPU memory does not suffice for the smallest tile either.
+        """
+        height, width = size_of(task.source)
+        check_size(height * self.scale, width * self.scale, task.kind)
+        self._check_memory(height, width)
+        picture = read_picture(task.source)
+        return write_picture(self._enlarged(picture, advance), task.target, task.kind, quality)
+
+    def _enlarged(self, picture: Picture, advance: Progress | None) -> Picture:
+        while True:
+            counted = 0
+
+            def count(pixels: int) -> None:
+                nonlocal counted
+                counted += pixels
+                if advance:
+                    advance(pixels)
+
+            try:
+                return upscale_picture(
+                    self.generator, picture, self.tile, self.overlap, self.batch, self.half, advance=count
+                )
+            except torch.OutOfMemoryError as error:
+                longest = max(picture.pixels.shape[:2])
+                smaller = (min(self.tile, longest) if self.tile else longest) // 2
+                if smaller < _SMALLEST_TILE:
+                    raise UserError(f"--tile {self.tile}: GPU memory does not suffice; use --device cpu") from error
+                if not self.tile:
+                    self.overlap = margin_of(self.generator)
+                self.tile, self.batch = smaller, 1
+                print(f"upscale: GPU memory does not suffice; going on with --tile {smaller}", file=sys.stderr)
+                torch.cuda.empty_cache()
+                if advance:
+                    advance(-counted)
+
+    def _check_memory(self, height: int, width: int) -> None:
+        """The result, Pillow's copy of it and what is being written need about 12 bytes a pixel, more at 16 bits."""
+        free = available_bytes()
+        needed = height * width * self.scale**2 * 12
+        if free is not None and needed > free:
+            raise BrokenImage(
+                f"{width} × {height} becomes {width * self.scale} × {height * self.scale} pixels, which need "
+                f"{needed / 2**30:.1f} GiB of memory where {free / 2**30:.1f} are free; cut it into parts first"
+            )
+
+
+def run(args: UpscaleArgs) -> dict[str, Any]:
+    """Plan, enlarge, write; returns the summary."""
+    if not args.checkpoint:
+        raise UserError("--checkpoint: give the generator's file, e.g. one that `python -m sr_model.train` wrote")
+    device = pick_device(args.device)
+    if args.half and device != "cuda":
+        raise UserError("--half: is for GPUs only; leave it out with --device cpu")
+    source, target = Path(args.input), Path(args.output)
+    plan = make_plan(source, target, args.format, args.force)
+    upscaler = Upscaler(load_generator(args.checkpoint, device), args.tile, args.batch, args.half)
+    if plan.ignored:
+        print(f"upscale: {plan.ignored} files in {source} are no pictures and are left out")
+    if plan.done:
+        print(f"upscale: {plan.done} results are in {target} already and are kept; --force makes them again")
+    begun = time.perf_counter()
+    failed, made = _work(upscaler, plan.tasks, args.quality)
+    seconds = time.perf_counter() - begun
+    megapixels = sum(height * width for height, width in made) / 1e6
+    if made:
+        print(f"upscale: {len(made)} pictures, {megapixels:.2f} megapixels, {seconds:.1f} s on {device} → {target}")
+    if failed and source.is_dir():
+        for path, reason in failed.items():
+            print(f"upscale: {path}: {reason}", file=sys.stderr)
+        raise UserError(
+            f"{len(failed)} of {len(plan.tasks)} pictures could not be enlarged (listed above); "
+            "mend or remove them and run the same command again"
+        )
+    for path, reason in failed.items():
+        raise UserError(f"{path}: {reason}")
+    return {
+        "images": len(made),
+        "skipped": plan.done,
+        "megapixels": round(megapixels, 4),
+        "seconds": round(seconds, 3),
+        "device": device,
+        "tile": upscaler.tile,
+        "scale": upscaler.scale,
+    }
+
+
+def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict[Path, str], list[tuple[int, int]]]:
+    """Make all; returns what went wrong, and the sizes of what was written."""
+    failed: dict[Path, str] = {}
+    made: list[tuple[int, int]] = []
+    sizes = [height * width for height, width in (size_of(task.source) for task in tasks)]
+    with progress(sum(sizes), "upscale", "px", scale=True) as meter:
+        for task, size in zip(tasks, sizes, strict=True):
+            done_before = meter.n
+            try:
+                picture = upscaler.make(task, quality, meter.update)
+                for note in picture.notes:
+                    meter.write(f"upscale: {task.source}: {note}", file=sys.stderr)
+                made.append((picture.pixels.shape[0], picture.pixels.shape[1]))
+            except BrokenImage as error:
+                failed[task.source] = str(error)
+            except OSError as error:
+                failed[task.source] = f"{error.strerror or error} ({error.filename or task.target})"
+            except MemoryError:
+                failed[task.source] = "memory does not suffice; cut it into parts first"
+            meter.update(done_before + size - meter.n)
+    return failed, made
+
+
+def pick_device(wanted: str) -> str:
+    """`auto`, `cpu` or `cuda` to what PyTorch is told.
+
+    Raises:
+        UserError: a GPU is wanted where there is none.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise UserError("--device cuda: PyTorch sees no GPU here; use --device cpu")
+    return "cuda" if there and wanted != "cpu" else "cpu"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_command(run, UpscaleArgs, "upscale", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
