@@ -21,6 +21,9 @@ from sr_model.samples import to_uint8
 _LR_FOLDERS = ("LR_x{0}", "LR_bicubic/X{0}", "LR_bicubic", "X{0}", "LR")
 
 
+_LARGE = 1 << 18  # LR pixels of a picture that is enlarged whole; 512 × 512 becomes 2048 × 2048
+
+
 @dataclass(frozen=True)
 class Pair:
     """A picture to be made, and what it is made from.
@@ -122,7 +125,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble: bool = False) -> NDArray[np.uint8]:
-    """What the generator makes of a picture, whole, on the generator's device.
+    """What the generator makes of a picture, on the generator's device; large ones tile by tile.
 
     Args:
         generator: in evaluation mode.
@@ -137,9 +140,19 @@ def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble
     x = torch.from_numpy(lr_HWC.astype(np.float32)).permute(2, 0, 1)[None].to(device) / 127.5 - 1
     with torch.inference_mode():
         ways = range(8 if self_ensemble else 1)
-        made = torch.stack([_undone(generator(_turned(x, way)), way) for way in ways]).mean(dim=0)
+        made = torch.stack([_undone(_enlarged(generator, _turned(x, way)), way) for way in ways]).mean(dim=0)
     sr_HWC: NDArray[np.uint8] = to_uint8(made)[0]
     return sr_HWC
+
+
+def _enlarged(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
+    if x_NCHW.shape[2] * x_NCHW.shape[3] <= _LARGE:
+        out: Tensor = generator(x_NCHW)
+        return out
+    from sr_model.tiles import upscale_tiled  # the few large pictures pay for it, not every start of a training
+
+    made = upscale_tiled(generator, x_NCHW[0].permute(1, 2, 0).float().cpu().numpy())
+    return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))[None]
 
 
 def _turned(x_NCHW: Tensor, way: int) -> Tensor:
