@@ -39,7 +39,7 @@ def _vanilla_d(d_real: Tensor, d_fake: Tensor) -> Tensor:
 
 
 def _vanilla_g(d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
-    """−log D(fake) (SRGAN, equation 6): large gradients while the discriminator is not fooled."""
+    """−log D(fake) (SRGAN, equation 6, as the mean): large gradients while the discriminator is not fooled."""
     return F.softplus(-d_fake).mean()
 
 
@@ -83,8 +83,11 @@ def gradient_penalty(discriminator: nn.Module, real_NCHW: Tensor, fake_NCHW: Ten
         discriminator: (N, 3, H, W) → (N,).
         real_NCHW: in [-1, 1].
         fake_NCHW: in [-1, 1], detached.
+
+    Returns:
+        A scalar that can be differentiated by the discriminator's weights.
     """
-    share = torch.rand(len(real_NCHW), 1, 1, 1, device=real_NCHW.device)
+    share = torch.rand(len(real_NCHW), 1, 1, 1, device=real_NCHW.device, dtype=real_NCHW.dtype)
     between = (share * real_NCHW + (1 - share) * fake_NCHW).requires_grad_(True)
     (slope,) = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)
     return cast(Tensor, (slope.flatten(1).norm(dim=1) - 1).square().mean())

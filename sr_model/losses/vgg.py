@@ -41,7 +41,7 @@ def find_weights(given: str) -> Path:
     """
     if given:
         if not Path(given).is_file():
-            raise UserError(f"vgg_weights {given}: no such file")
+            raise UserError(f"vgg_weights {given}: no such file; fetch {ADDRESS}, or use the loss vgg-random")
         return Path(given)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / ADDRESS.rpartition("/")[2]
     if not cached.is_file():
@@ -57,9 +57,12 @@ class VGGLoss(nn.Module):
 
     Args:
         layer: `i,j`; the paper uses 5,4 and 2,2.
-        weights: torchvision's state dict of VGG19 (`.pth`); None: random weights (He et al. 2015), always the
-            same ones. Random features are reported to serve nearly as well (arXiv 2103.10571); figures made with
-            them are not those of SRGAN's VGG loss.
+        weights: torchvision's state dict of VGG19 (`.pth`), of which only the convs up to the layer are needed;
+            None: random weights (He et al. 2015), always the same ones. Randomly weighted VGG features were
+            proposed as a perceptual loss in arXiv 2103.10571; figures made with them are not those of SRGAN's.
+
+    Raises:
+        UserError: the layer is none of VGG19's, or the file holds no such weights.
     """
 
     mean: Tensor
@@ -72,36 +75,49 @@ class VGGLoss(nn.Module):
         pool, conv = parse_layer(layer)
         before = sum(_CONVS[: pool - 1])
         depth = 2 * (before + conv) + (pool - 1)  # each conv has its ReLU, each stage ended in a pooling
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            net = vgg19(weights=None)
-            if weights is None:
-                for part in net.features:
-                    if isinstance(part, nn.Conv2d):
-                        nn.init.kaiming_normal_(part.weight, nonlinearity="relu")
-        if weights is not None:
-            self._load(net, weights)
-        self.features = nn.Sequential(*list(net.features)[:depth]).eval().requires_grad_(False)
-        for part in self.features:
-            if isinstance(part, nn.ReLU):
-                part.inplace = False
+        with torch.device("meta"):  # the dense layers, six sevenths of VGG19, are never made
+            layers = list(vgg19(weights=None).features)[:depth]
+        self.smallest = 2 ** (pool - 1)
+        self.features = nn.Sequential(*layers).to_empty(device="cpu").eval().requires_grad_(False)
+        if weights is None:
+            _randomise(self.features)
+        else:
+            _load(self.features, weights)
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
-        """Both (N, 3, H, W) in [-1, 1]; a scalar."""
+        """Both (N, 3, H, W) in [-1, 1]; a scalar of their dtype, differentiable by `sr_NCHW` only.
+
+        Raises:
+            UserError: pictures that the poolings before the layer leave nothing of.
+        """
+        if min(sr_NCHW.shape[-2:]) < self.smallest:
+            height, width = sr_NCHW.shape[-2:]
+            raise UserError(f"vgg loss: {width}×{height} patches are too small for this vgg_layer; take a lower i")
         with torch.no_grad():
             wanted = self._phi(hr_NCHW)
-        return F.mse_loss(self._phi(sr_NCHW), wanted)
+        return F.mse_loss(self._phi(sr_NCHW), wanted).to(sr_NCHW.dtype)
 
     def _phi(self, x_NCHW: Tensor) -> Tensor:
-        seen = ((x_NCHW + 1) / 2 - self.mean.to(x_NCHW.dtype)) / self.std.to(x_NCHW.dtype)
+        seen = ((x_NCHW.to(self.mean.dtype) + 1) / 2 - self.mean) / self.std
         return cast(Tensor, self.features(seen)) * _RESCALE
 
-    @staticmethod
-    def _load(net: nn.Module, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            net.load_state_dict(state)
-        except Exception as error:  # unpickling foreign bytes raises nearly anything
-            raise UserError(f"{path}: not torchvision's VGG19 ({str(error).splitlines()[0][:100]})") from error
+
+def _randomise(features: nn.Sequential) -> None:
+    """The same weights every time, without touching the random state that training draws from."""
+    generator = torch.Generator().manual_seed(0)
+    for part in features:
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, nonlinearity="relu", generator=generator)
+            assert part.bias is not None
+            nn.init.zeros_(part.bias)
+
+
+def _load(features: nn.Sequential, path: Path) -> None:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        features.load_state_dict({name: state[f"features.{name}"] for name in features.state_dict()})
+    except Exception as error:  # unpickling foreign bytes raises nearly anything
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise UserError(f"{path}: not torchvision's VGG19 ({reason}); fetch {ADDRESS}") from error

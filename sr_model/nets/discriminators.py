@@ -19,35 +19,47 @@ def _conv(a: int, b: int, kernel: int, stride: int = 1, norm: bool = True, act: 
     return parts
 
 
+def _check_patch(name: str, patch: int, step: int) -> None:
+    if patch < step or patch % step:
+        raise UserError(f"discriminator {name}: patches must be a multiple of {step} wide, not {patch}; set crop")
+
+
+def _check_size(name: str, x_NCHW: Tensor, patch: int) -> None:
+    height, width = x_NCHW.shape[-2:]
+    if (height, width) != (patch, patch):
+        raise UserError(
+            f"discriminator {name}: was made for {patch}×{patch} pictures, not {width}×{height}; set crop={patch}"
+        )
+
+
 class SeedDiscriminator(nn.Module):
-    """The seed's: six 4×4 stride-2 convs, two 1×1, a residual tail, one linear output (TensorLayer's SRGAN of 2018).
+    """The seed's: five 4×4 stride-2 convs, one 1×1, a residual tail, one linear output.
+
+    A shorter form of TensorLayer's SRGAN of 2018, which halves six times and has one more conv before the tail and
+    one more in it.
 
     Args:
-        patch: side of the pictures, a multiple of 64.
-        width: channels of the first conv; the deepest have 32 times as many.
+        patch: side of the pictures, a multiple of 32.
+        width: channels of the first conv; the deepest have 16 times as many.
     """
 
     def __init__(self, patch: int, width: int = 64) -> None:
         super().__init__()
-        if patch % 64:
-            raise UserError(f"discriminator seed: halves patches six times and needs multiples of 64, not {patch}")
+        _check_patch("seed", patch, 32)
+        self.patch = patch
         layers = _conv(3, width, 4, 2, norm=False)
-        for i in range(5):
+        for i in range(4):
             layers += _conv(width * 2**i, width * 2 ** (i + 1), 4, 2)
-        layers += _conv(32 * width, 16 * width, 1)
         layers += _conv(16 * width, 8 * width, 1, act=False)
         self.trunk = nn.Sequential(*layers)
-        self.tail = nn.Sequential(
-            *_conv(8 * width, 2 * width, 1),
-            *_conv(2 * width, 2 * width, 3),
-            *_conv(2 * width, 8 * width, 3, act=False),
-        )
+        self.tail = nn.Sequential(*_conv(8 * width, 2 * width, 1), *_conv(2 * width, 8 * width, 3, act=False))
         self.act = nn.LeakyReLU(0.2)
-        self.out = nn.Linear(8 * width * (patch // 64) ** 2, 1)
+        self.out = nn.Linear(8 * width * (patch // 32) ** 2, 1)
         initialise(self, "normal002")
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, 3, P, P) to (N,)."""
+        _check_size("seed", x_NCHW, self.patch)
         x = self.trunk(x_NCHW)
         return cast(Tensor, self.out(self.act(x + self.tail(x)).flatten(1)).squeeze(1))
 
@@ -62,8 +74,8 @@ class SRGANDiscriminator(nn.Module):
 
     def __init__(self, patch: int, width: int = 64) -> None:
         super().__init__()
-        if patch % 16:
-            raise UserError(f"discriminator srgan: halves patches four times and needs multiples of 16, not {patch}")
+        _check_patch("srgan", patch, 16)
+        self.patch = patch
         layers = [*_conv(3, width, 3, norm=False), *_conv(width, width, 3, 2)]
         for i in range(3):
             layers += _conv(width * 2**i, width * 2 ** (i + 1), 3)
@@ -79,6 +91,7 @@ class SRGANDiscriminator(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """(N, 3, P, P) to (N,)."""
+        _check_size("srgan", x_NCHW, self.patch)
         return cast(Tensor, self.head(self.trunk(x_NCHW)).squeeze(1))
 
 
@@ -86,7 +99,12 @@ DISCRIMINATORS: dict[str, Callable[[int, int], nn.Module]] = {"seed": SeedDiscri
 
 
 def make_discriminator(name: str, patch: int = 96, width: int = 64) -> nn.Module:
-    """A discriminator with fresh weights.
+    """A discriminator with fresh weights, N(0, 0.02) from torch's random state.
+
+    Args:
+        name: a key of `DISCRIMINATORS`.
+        patch: side of the square pictures it will see, in pixels.
+        width: channels of its first conv.
 
     Raises:
         UserError: no discriminator has this name, or it cannot take such patches.
