@@ -40,6 +40,8 @@ def build_patches(images: str, out: Path) -> None:
     if (out / "train").exists():
         return
     command = [sys.executable, "-m", "sr_model.build_patches", "--source", images, "--out", str(out), "--workers", "2"]
+    # LR cut from the LR of the whole picture: made from small crops it would have wrong edges.
+    command += ["--store-lr"]
     subprocess.run(command, check=True)
 
 

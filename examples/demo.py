@@ -1,8 +1,9 @@
 """`make demo`: the main jobs end to end, in one Spark session, ending with an HTML page.
 
-Ratings → factors → recommendations, links → ranks, everything → report. Each step prints the command that does
-the same on its own. The data is embedded: generated ratings with planted factors, and the hand-written web
-site in `examples/site`. `--data PATH` takes MovieLens files instead of the generated ratings.
+Ratings → factors → recommendations, links → ranks, everything → report; a small picture → one four times larger.
+Each step prints the command that does the same on its own. The data is embedded: generated ratings with planted
+factors, the hand-written web site in `examples/site`, a picture that is drawn, and weights that come with the project.
+`--data PATH` takes MovieLens files instead of the generated ratings.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAKE = "build/demo"
 
 
-def step(title: str, command: list[str], run: Callable[[list[str]], int]) -> None:
-    """Announce and run one job; stop the demo if it fails."""
+def step(
+    title: str, command: list[str], run: Callable[[list[str]], int], how: str = "spark-submit spark_jobs/{}.py"
+) -> None:
+    """Announce and run one job or command; stop the demo if it fails."""
     begun = time.perf_counter()
-    print(f"\n=== {title}\n    $ spark-submit spark_jobs/{command[0]}.py {' '.join(command[1:])}\n", flush=True)
+    print(f"\n=== {title}\n    $ {how.format(command[0])} {' '.join(command[1:])}\n", flush=True)
     if (code := run(command[1:])) != 0:
         sys.exit(code)
     print(f"    ({time.perf_counter() - begun:.0f} s)", flush=True)
@@ -32,6 +35,18 @@ def step(title: str, command: list[str], run: Callable[[list[str]], int]) -> Non
 def python(*command: str) -> None:
     """Run one of the example scripts."""
     subprocess.run([sys.executable, *command], check=True)
+
+
+def enlarge() -> None:
+    """Super-resolution with the weights that come along: scores against bicubic, then a picture four times larger."""
+    from sr_model import evaluate, upscale
+
+    pictures = f"{LAKE}/pictures"
+    python("examples/picture.py", f"{pictures}/house.png")
+    scores = ["evaluate", "--checkpoint", "tiny", "--data", pictures, "--out", f"{LAKE}/super-resolution"]
+    step("A picture reduced to a quarter and restored", scores, evaluate.main, "python -m sr_model.{}")
+    larger = ["upscale", f"{pictures}/house.png", f"{LAKE}/house-x4.png", "--checkpoint", "tiny"]
+    step("The picture four times larger", larger, upscale.main, "python -m sr_model.{}")
 
 
 def main() -> None:
@@ -61,6 +76,7 @@ def main() -> None:
         links = ["pagerank", "--links", "build/demo-links.tsv", "--lake", LAKE, "--top", "10"]
         step("PageRank of a web site of 30 pages", links, pagerank.main)
         step("A page to look at", ["report", "--lake", LAKE], report.main)
+    enlarge()
     print(f"\nThe demo took {time.perf_counter() - begun:.0f} s. Open {ROOT / LAKE / 'report' / 'index.html'}")
 
 

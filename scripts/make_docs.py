@@ -5,24 +5,32 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from pathlib import Path
+from types import ModuleType
 
-from spark_jobs.lake.args import JobArgs
+from spark_jobs.lake.args import JobArgs, Settings
 from spark_jobs.lake.contracts import as_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def jobs() -> dict[str, type[JobArgs]]:
-    """Every job under spark_jobs/ and its settings."""
+def jobs() -> dict[str, type[Settings]]:
+    """Every job under spark_jobs/ and every command under sr_model/ by module, with its settings."""
     found = {}
-    for file in sorted((ROOT / "spark_jobs").glob("[a-z]*.py")):
-        module = importlib.import_module(f"spark_jobs.{file.stem}")
-        (found[file.stem],) = (
-            value
-            for value in vars(module).values()
-            if isinstance(value, type) and issubclass(value, JobArgs) and value.__module__ == module.__name__
-        )
+    for folder in ("spark_jobs", "sr_model"):
+        for file in sorted((ROOT / folder).glob("[a-z]*.py")):
+            if "__main__" in file.read_text(encoding="utf-8"):
+                module = importlib.import_module(f"{folder}.{file.stem}")
+                found[module.__name__] = settings_of(module)
     return found
+
+
+def settings_of(module: ModuleType) -> type[Settings]:
+    """The one settings class a command uses: its own, or the one it imports."""
+    classes = [
+        v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Settings) and v is not Settings
+    ]
+    (chosen,) = [c for c in classes if c.__module__ == module.__name__] or [c for c in classes if c is not JobArgs]
+    return chosen
 
 
 def commands() -> str:
@@ -30,21 +38,24 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "Generated from the code by `make docs`; a test fails when it is stale. Every job also takes `--help`,",
+        "Generated from the code by `make docs`; a test fails when it is stale. All of them also take `--help`,",
         "`--conf FILE` (YAML, the same names) and, where listed, `--preset NAME`. Flags win over the file, the file",
         "over the preset, the preset over the defaults below. Exit code 0: done; 2: your input, said in one",
         "sentence; 1: a bug of ours.",
     ]
     for name, args in jobs().items():
-        doc = (importlib.import_module(f"spark_jobs.{name}").__doc__ or "").strip()
-        lines += ["", f"## {name}", "", f"`spark-submit spark_jobs/{name}.py`", "", doc, ""]
+        doc = (importlib.import_module(name).__doc__ or "").strip()
+        folder, _, plain = name.partition(".")
+        how = f"spark-submit spark_jobs/{plain}.py" if folder == "spark_jobs" else f"python -m {name}"
+        lines += ["", f"## {plain}", "", f"`{how}`", "", doc, ""]
         lines += ["| flag | default | meaning |", "|---|---|---|"]
         for field in dataclasses.fields(args):
             default = "" if field.default in ("", None) else f"`{field.default}`"
             text = field.metadata["help"].replace("|", "\\|")
             if field.metadata["choices"]:
                 text += f" ({', '.join(field.metadata['choices'])})"
-            lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {text} |")
+            word = field.name.upper() if field.metadata["positional"] else f"--{field.name.replace('_', '-')}"
+            lines.append(f"| `{word}` | {default} | {text} |")
         for preset, values in args.presets().items():
             shown = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in values.items())
             lines += ["", f"Preset `{preset}`: {shown}."]

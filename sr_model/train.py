@@ -351,6 +351,8 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
                 world=world,
                 augment=config.augment,
                 workers=config.workers,
+                cache=config.cache,
+                device=device,
             )
         )
         plan = phases(config, stream.rows_per_epoch / (config.batch * world))

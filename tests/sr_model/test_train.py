@@ -117,6 +117,12 @@ def test_a_run_stopped_and_resumed_ends_with_the_same_weights(data: Path, tmp_pa
     assert losses("whole") == losses("pieces")
 
 
+def test_patches_kept_on_the_device_train_the_same(data: Path, tmp_path: Path) -> None:
+    for cache in ("none", "device"):
+        assert run(data, tmp_path / cache, "mode=srresnet", "steps_init=10", f"cache={cache}") == 0
+    assert_same(weights(tmp_path / "none"), weights(tmp_path / "device"))
+
+
 def start(data: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "sr_model.train", f"data={data}", f"out={out}", *SMALL, *words]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
