@@ -372,8 +372,8 @@ def test_the_total_is_the_weighted_sum_and_the_parts_are_unweighted() -> None:
     made = make_losses("mse=2, l1=0.5, adversarial=1e-3", LossSettings("hinge"), CPU)
     total, parts = made(x.requires_grad_(True), y)
     assert set(parts) == {"mse", "l1"}
-    assert float(total) == pytest.approx(2 * float((x - y).square().mean()) + 0.5 * float((x - y).abs().mean()))
-    assert float(parts["mse"]) == pytest.approx(float((x - y).square().mean()))
+    assert total.item() == pytest.approx((2 * (x - y).square().mean() + 0.5 * (x - y).abs().mean()).item())
+    assert parts["mse"].item() == pytest.approx((x - y).square().mean().item())
     assert total.requires_grad
     assert not any(part.requires_grad for part in parts.values())
     assert made.adversarial is ADVERSARIAL["hinge"]
