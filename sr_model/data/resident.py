@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.progress import progress
 from sr_model.data.augment import LEFT_RIGHT, SWAP, UP_DOWN
 from sr_model.data.buffers import Buffers
 from sr_model.data.order import RowGroup
@@ -89,14 +88,13 @@ class ResidentStream(PatchStream):
         settings = ReadSettings(self.folder, m.store_lr, self.workers, self.workers + 1, Buffers())
         at = 0
         tasks = (Task(group) for group in self.groups)
-        with progress(m.rows, "patches to the device", "row") as meter, closing(self.read(settings, tasks)) as reading:
+        with closing(self.read(settings, tasks)) as reading:
             for rows in reading:
                 n = len(rows.hr)
                 hr[at : at + n] = torch.from_numpy(rows.hr).to(self.device)
                 if lr is not None and rows.lr is not None:
                     lr[at : at + n] = torch.from_numpy(rows.lr).to(self.device)
                 at += n
-                meter.update(n)
         if at != m.rows:
             raise ReadError(f"{self.folder}: {at} of {m.rows} rows came")
         return _Held(hr, lr)
