@@ -46,6 +46,11 @@ class TrainConfig(Settings):
     # --- networks and losses
     net: str = flag("srresnet16", "generator", choices=tuple(GENERATORS))
     discriminator: str = flag("srgan", "srgan (Ledig et al.) or seed", choices=("srgan", "seed"))
+    init: str = flag(
+        "",
+        "weights at the start: normal002 (the seed's N(0, 0.02)) or default (PyTorch's); empty: each network's own",
+        choices=("", "default", "normal002"),
+    )
     losses_init: str = flag("mse=1", "content losses of the first phase, NAME=WEIGHT,… (a mapping in YAML)")
     losses: str = flag("mse=1,adversarial=1e-3", "losses of the adversarial phase, NAME=WEIGHT,…")
     adversarial: str = flag("vanilla", "vanilla, wgan, wgan-gp, relativistic or hinge")

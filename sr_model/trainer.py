@@ -15,6 +15,7 @@ from sr_model.losses import TotalLoss
 from sr_model.losses.adversarial import gradient_penalty
 from sr_model.nets import make_generator
 from sr_model.nets.discriminators import make_discriminator
+from sr_model.nets.init import initialise
 from sr_model.optim import Optimizer, make_optimizer
 from sr_model.parallel import average_gradients
 
@@ -31,7 +32,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, device: torch.device, world: int = 1) -> None:
         self.config, self.device, self.world = config, device, world
         torch.manual_seed(config.seed)  # the same weights in every process
-        self.generator = _placed(make_generator(config.net), device)
+        self.generator = _placed(self._begun(make_generator(config.net)), device)
         self.discriminator: nn.Module | None = None
         self.average: nn.Module | None = None
         self.optimizer_g: Optimizer
@@ -52,7 +53,8 @@ class Trainer:
             self.average = copy.deepcopy(self.generator).requires_grad_(False)
         if losses.adversarial:
             torch.manual_seed(self.config.seed + 1)
-            self.discriminator = _placed(make_discriminator(self.config.discriminator, patch), self.device)
+            made = self._begun(make_discriminator(self.config.discriminator, patch))
+            self.discriminator = _placed(made, self.device)
             self.optimizer_d = make_optimizer(self.discriminator, self.config)
         # The compiled form shares the weights; state is kept and restored through the plain one.
         self._g = self._compiled(self.generator)
@@ -164,6 +166,16 @@ class Trainer:
                     f"step {step}: the loss `{name}` is {float(value)}: training has diverged; {kept}. "
                     "Lower lr, set grad_clip=1, or give the adversarial loss less weight"
                 )
+
+    def _begun(self, net: nn.Module) -> nn.Module:
+        """With the weights that the settings ask for, if they do."""
+        if self.config.init == "default":
+            for part in net.modules():
+                if isinstance(part, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                    part.reset_parameters()
+        elif self.config.init:
+            initialise(net, self.config.init)
+        return net
 
     def _compiled(self, net: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(net)) if self.config.compile else net

@@ -195,6 +195,19 @@ def test_twenty_steps_give_the_losses_they_gave_before() -> None:
 GOLDEN = [0.151335, 0.1192, 0.10512, 0.059457]
 
 
+def test_how_weights_begin_can_be_chosen() -> None:
+    seeded = trainer(dataclasses.replace(TINY, net="srresnet5", init="normal002")).generator
+    theirs = trainer(dataclasses.replace(TINY, net="srresnet5", init="default")).generator
+    assert float(seeded.head[0].weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+    norms = torch.cat([part.weight.detach() for part in seeded.modules() if isinstance(part, nn.BatchNorm2d)])
+    assert float(norms.mean()) == pytest.approx(1.0, abs=0.005)
+    assert float(norms.std()) == pytest.approx(0.02, rel=0.15)
+    # PyTorch draws uniformly within 1/sqrt(fan-in); BN begins as it is.
+    bound = (3 * 9 * 9) ** -0.5
+    assert 0.9 * bound < float(theirs.head[0].weight.detach().abs().max()) <= bound
+    assert all((part.weight == 1).all() for part in theirs.modules() if isinstance(part, nn.BatchNorm2d))
+
+
 def test_nothing_is_written_by_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainer(TINY).step(*batch(), 1.0)
