@@ -116,8 +116,8 @@ def _decoded(image: Image.Image, data: bytes) -> Picture:
     if frames > 1:
         notes.append(f"only the first of {frames} frames is taken")
     profile = image.info.get("icc_profile") or b""
+    deep = _bits(image) == 16  # before anything loads the picture and with it forgets how it was stored
     orientation, exif = _exif(image)
-    deep = _bits(image) == 16
     pixels: Pixels | None = None
     if deep:
         pixels = _deep_pixels(image, data)
@@ -198,12 +198,12 @@ def _plain(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
 
 
 def _exif(image: Image.Image) -> tuple[int, bytes]:
-    """Orientation, and the rest of the EXIF block that may go into another file."""
+    """Orientation still to be applied, and the rest of the EXIF block that may go into another file."""
     try:
         exif = image.getexif()
+        if image.format == "TIFF":  # there it is the file's own structure, and Pillow and OpenCV turn the picture
+            return 1, b""
         orientation = int(exif.get(_ORIENTATION, 1))
-        if image.format == "TIFF":  # there it is the file's own structure
-            return orientation, b""
         exif.pop(_ORIENTATION, None)
         # The sizes inside would be wrong; the picture's own are in the file's head.
         inner = exif.get_ifd(_EXIF_IFD)

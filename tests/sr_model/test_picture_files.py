@@ -1,0 +1,234 @@
+"""Picture files: kind, depth, transparency, profile and orientation survive reading and writing."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from sr_model import pictures
+from sr_model.images import BrokenImage
+from sr_model.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def values(channels: int, dtype: type = np.uint8, height: int = 13, width: int = 10) -> np.ndarray:
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(7).integers(0, top, (height, width, channels), endpoint=True).astype(dtype)
+
+
+def coded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_lossless_round_trip(tmp_path: Path, kind: str, dtype: type, channels: int, alpha: bool) -> None:
+    picture = Picture(values(channels, dtype), values(1, dtype)[::-1] if alpha else None)
+    write_picture(picture, tmp_path / "x", kind)
+    back = read_picture(tmp_path / "x")
+    assert back.depth == np.iinfo(dtype).bits
+    assert (back.alpha is not None) == alpha
+    if alpha:
+        np.testing.assert_array_equal(back.alpha, picture.alpha)
+    same_kind = not (channels == 1 and alpha and dtype == np.uint16)  # OpenCV writes that as RGBA
+    assert back.grey == (channels == 1 and same_kind)
+    np.testing.assert_array_equal(back.pixels, picture.pixels if same_kind else np.repeat(picture.pixels, 3, 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]  # no part left
+
+
+def test_webp_is_lossless_at_100_and_keeps_colour_below_transparency(tmp_path: Path) -> None:
+    picture = Picture(values(3), np.zeros((13, 10, 1), np.uint8))
+    write_picture(picture, tmp_path / "x.webp", "webp", quality=100)
+    back = read_picture(tmp_path / "x.webp")
+    np.testing.assert_array_equal(back.pixels, picture.pixels)
+    assert back.alpha is not None
+    assert not back.alpha.any()
+
+
+def test_jpeg_keeps_grey(tmp_path: Path) -> None:
+    smooth = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (64, 1, 1))
+    write_picture(Picture(smooth), tmp_path / "x.jpg", "jpeg")
+    back = read_picture(tmp_path / "x.jpg")
+    assert back.grey
+    assert np.abs(back.pixels.astype(int) - smooth).max() <= 3
+
+
+def test_16_bit_files_of_other_programs_are_read_unchanged() -> None:
+    colour, clear = values(3, np.uint16), values(4, np.uint16)
+    for suffix in (".png", ".tiff"):
+        read = decode_picture(cv2.imencode(suffix, colour)[1].tobytes())
+        np.testing.assert_array_equal(read.pixels, colour[..., ::-1])
+        read = decode_picture(cv2.imencode(suffix, clear)[1].tobytes())
+        np.testing.assert_array_equal(read.pixels, clear[..., 2::-1])
+        np.testing.assert_array_equal(read.alpha, clear[..., 3:])
+    grey = values(1, np.uint16)
+    np.testing.assert_array_equal(decode_picture(coded(Image.fromarray(grey[..., 0]), "png")).pixels, grey)
+    np.testing.assert_array_equal(decode_picture(coded(Image.fromarray(grey[..., 0]), "tiff")).pixels, grey)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+def test_orientation_is_applied_and_then_gone(tmp_path: Path, orientation: int, kind: str) -> None:
+    image = Image.fromarray(values(3))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "a maker"
+    data = coded(image, kind, exif=exif)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+    read = decode_picture(data)
+    np.testing.assert_array_equal(read.pixels, wanted)
+    write_picture(read, tmp_path / "x.png", "png")
+    again = Image.open(tmp_path / "x.png")
+    assert again.getexif().get(0x0112, 1) == 1
+    assert again.getexif().get(0x010F) == (None if kind == "tiff" else "a maker")
+    np.testing.assert_array_equal(read_picture(tmp_path / "x.png").pixels, wanted)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_orientation_of_16_bits(kind: str, colour: bool) -> None:
+    """Pillow and OpenCV both may turn: once must be turned, not twice."""
+    deep = values(3 if colour else 1, np.uint16)
+    data = cv2.imencode(f".{kind}", deep[..., ::-1])[1].tobytes()
+    turned = _png_with_orientation(data, 6) if kind == "png" else _tiff_with_orientation(data, 6)
+    np.testing.assert_array_equal(decode_picture(turned).pixels, np.rot90(deep, -1))
+
+
+def _png_with_orientation(png: bytes, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    return png[:33] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + png[33:]
+
+
+def _tiff_with_orientation(tiff: bytes, orientation: int) -> bytes:
+    """A second directory behind everything, with the entry added."""
+    at = struct.unpack_from("<I", tiff, 4)[0]
+    count = struct.unpack_from("<H", tiff, at)[0]
+    entries = [tiff[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
+    entries = [entry for entry in entries if struct.unpack("<H", entry[:2])[0] != 274]
+    entries.append(struct.pack("<HHIHH", 274, 3, 1, orientation, 0))
+    entries.sort(key=lambda entry: struct.unpack("<H", entry[:2])[0])
+    directory = struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", 0)
+    end = len(tiff) + len(tiff) % 2
+    return tiff[:4] + struct.pack("<I", end) + tiff[8:].ljust(end - 8, b"\0") + directory
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_profile_is_kept_or_missed_aloud(tmp_path: Path, kind: str, dtype: type, channels: int) -> None:
+    written = write_picture(Picture(values(channels, dtype), profile=SRGB), tmp_path / "x", kind)
+    kept = Image.open(tmp_path / "x").info.get("icc_profile") == SRGB
+    assert kept == (written.profile == SRGB)
+    assert kept != any("profile" in note for note in written.notes)
+    assert kept or (kind, dtype, channels) == ("tiff", np.uint16, 3)
+
+
+def test_jpeg_lays_transparency_over_white_and_says_so(tmp_path: Path) -> None:
+    pixels = np.full((16, 16, 3), 100, np.uint8)
+    alpha = np.zeros((16, 16, 1), np.uint8)
+    alpha[8:] = 255
+    written = write_picture(Picture(pixels, alpha), tmp_path / "x.jpg", "jpeg", quality=100)
+    back = read_picture(tmp_path / "x.jpg")
+    assert back.alpha is None
+    assert back.pixels[:7].min() >= 253
+    assert np.abs(back.pixels[9:].astype(int) - 100).max() <= 2
+    assert "transparency" in written.notes[0]
+
+
+def test_16_bits_become_8_for_jpeg_and_say_so(tmp_path: Path) -> None:
+    written = write_picture(Picture(np.full((8, 8, 1), 257 * 77, np.uint16)), tmp_path / "x.jpg", "jpeg", 100)
+    assert "16 bits" in written.notes[0]
+    assert np.abs(read_picture(tmp_path / "x.jpg").pixels.astype(int) - 77).max() <= 1
+
+
+@pytest.mark.parametrize(("deep", "plain"), [(0, 0), (65535, 255), (128, 0), (129, 1), (257 * 77, 77), (65406, 254)])
+def test_8_bits_are_the_nearest(deep: int, plain: int) -> None:
+    assert pictures.to_8_bits(np.array([deep], np.uint16))[0] == plain
+
+
+def test_palette_bilevel_and_transparent_palette() -> None:
+    image = Image.fromarray(values(3)).quantize(16)
+    np.testing.assert_array_equal(decode_picture(coded(image, "png")).pixels, np.asarray(image.convert("RGB")))
+    clear = decode_picture(coded(image, "png", transparency=3))
+    assert clear.alpha is not None
+    np.testing.assert_array_equal(clear.alpha[..., 0] == 0, np.asarray(image) == 3)
+    bilevel = decode_picture(coded(Image.fromarray(values(1)[..., 0] > 99), "png"))
+    assert bilevel.grey
+    assert set(np.unique(bilevel.pixels)) == {0, 255}
+
+
+def test_a_transparent_grey_value_becomes_alpha() -> None:
+    grey = values(1)
+    grey[2, 3] = 55
+    read = decode_picture(coded(Image.fromarray(grey[..., 0]), "png", transparency=55))
+    assert read.grey
+    assert read.alpha is not None
+    np.testing.assert_array_equal(read.alpha == 0, grey == 55)
+
+
+def test_cmyk_becomes_rgb_without_its_profile() -> None:
+    image = Image.new("CMYK", (9, 9), (0, 255, 255, 0))
+    read = decode_picture(coded(image, "jpeg", icc_profile=b"not a profile"))
+    assert read.pixels.shape == (9, 9, 3)
+    assert read.profile == b""
+    assert read.pixels[4, 4, 0] > 200 > 60 > read.pixels[4, 4, 1]
+
+
+def test_of_several_pages_the_first_is_taken_and_said() -> None:
+    pages = [Image.new("L", (5, 4), level) for level in (10, 20, 30)]
+    read = decode_picture(coded(pages[0], "tiff", save_all=True, append_images=pages[1:]))
+    assert np.all(read.pixels == 10)
+    assert read.notes == ("only the first of 3 frames is taken",)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
+def test_a_file_cut_short_is_broken(kind: str) -> None:
+    data = coded(Image.fromarray(values(3, height=90, width=80)), kind)
+    with pytest.raises(BrokenImage):
+        decode_picture(data[: len(data) * 2 // 3])
+
+
+def test_what_is_no_picture_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BrokenImage, match="not a picture"):
+        decode_picture(b"plain text")
+    with pytest.raises(BrokenImage, match="not a picture"):
+        decode_picture(b"")
+    with pytest.raises(BrokenImage, match="32 bits"):
+        decode_picture(coded(Image.fromarray(np.ones((4, 4), np.float32)), "tiff"))
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 99)
+    with pytest.raises(BrokenImage, match="cut it into parts"):
+        decode_picture(coded(Image.new("L", (10, 10)), "png"))
+
+
+def test_a_side_too_long_for_the_format() -> None:
+    with pytest.raises(BrokenImage, match="--format png"):
+        pictures.check_size(10, 16_384, "webp")
+    pictures.check_size(16_384, 16_384, "png")
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x.png"
+    target.write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pictures, "_save_8_bits", full)
+    with pytest.raises(OSError, match="No space"):
+        write_picture(Picture(values(3)), target, "png")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
