@@ -134,9 +134,9 @@ class Run:
         started = time.perf_counter()
         images = 0
         parts: dict[str, Tensor] = {}
-        meter = progress(phase.steps or config.seconds, f"train {phase.name}", "step" if phase.steps else "s")
+        meter = progress(phase.steps or math.ceil(config.seconds), f"train {phase.name}", "step" if phase.steps else "s")
         meter.disable = self.rank > 0
-        meter.update(self.phase_step if phase.steps else self.seconds)
+        meter.update(self.phase_step if phase.steps else int(self.seconds))
         epoch_steps = self.stream.rows_per_epoch / (config.batch * self.world)
         batches = iter(self.stream)
         while (share := self._share(phase)) < 1:
@@ -149,7 +149,7 @@ class Run:
             stop = told_to_stop.seen or 0 < config.stop_after <= time.perf_counter() - started
             elapsed, stop = self._agreed(time.perf_counter() - begun, stop)
             self.seconds += elapsed
-            meter.update(1 if phase.steps else elapsed)
+            meter.update(1 if phase.steps else int(self.seconds) - meter.n)
             if self._due(config.log_every) or self.device.type == "cpu":
                 trainer.check_finite(parts, self.step, self._kept())
             if self._due(config.log_every) or self._share(phase) >= 1:
