@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d
 
+from sr_model.metrics.filters import correlate, gaussian
 from sr_model.metrics.luma import both_lumas
 
 _PEAK = 255.0
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2  # Wang et al. 2004, section III-B
 _RADIUS, _SIGMA = 5, 1.5
+_TAPS = gaussian(_RADIUS, _SIGMA)
 
 
 def psnr_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4) -> float:
@@ -58,7 +59,4 @@ def ssim_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4
 
 def _window(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gaussian mean in each window that lies within the picture."""
-    taps = np.exp(-(np.arange(-_RADIUS, _RADIUS + 1) ** 2) / (2 * _SIGMA**2))
-    taps /= taps.sum()
-    smooth: NDArray[np.float64] = correlate1d(correlate1d(x, taps, axis=0), taps, axis=1)
-    return smooth[_RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+    return correlate(x, _TAPS, _TAPS)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d
 
+from sr_model.metrics.filters import correlate
 from sr_model.metrics.luma import both_lumas
 
 _C = 170.0  # the paper's constant for a range of 255
@@ -42,11 +42,7 @@ def _halved(y: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _gradient(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude by Prewitt's operator."""
-
-    def slope(axis: int) -> NDArray[np.float64]:
-        steep = convolve1d(y, [1.0, 0.0, -1.0], axis=axis, mode="constant")
-        out: NDArray[np.float64] = convolve1d(steep, [1 / 3, 1 / 3, 1 / 3], axis=1 - axis, mode="constant")
-        return out
-
-    return np.hypot(slope(0), slope(1))
+    """Magnitude by Prewitt's operator; beyond the picture there is black."""
+    padded = np.pad(y, 1)
+    steep, mean = np.array([1.0, 0.0, -1.0]), np.full(3, 1 / 3)
+    return np.hypot(correlate(padded, steep, mean), correlate(padded, mean, steep))

@@ -13,23 +13,22 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
-from scipy.ndimage import correlate1d
-from scipy.special import gamma
 
 from spark_jobs.lake.errors import UserError
 from sr_model.degrade import imresize
+from sr_model.metrics.filters import correlate, gaussian
 from sr_model.metrics.luma import cropped_luma
 from sr_model.metrics.unavailable import Unavailable
 
 Floats = NDArray[np.float64]
 
 _BLOCK = 96
+_TAPS = gaussian(3, 7 / 6)
 _SHIFTS = ((0, 1), (1, 0), (1, 1), (1, -1))
 _NAMES = (("mu_prisparam", "cov_prisparam"), ("mu_pris_param", "cov_pris_param"), ("pop_mu", "pop_cov"))
 _NPZ = "niqe_pris_params.npz"
@@ -107,7 +106,7 @@ def read_pristine(path: Path) -> Pristine:
         raise UserError(f"--niqe-model {path}: no such file; {_HOW}")
     try:
         if path.suffix == ".mat":
-            held = loadmat(path)
+            held = _loadmat(path)
         elif path.suffix == ".whl":
             with ZipFile(path) as wheel:
                 name = next(name for name in wheel.namelist() if name.endswith(_NPZ))
@@ -116,8 +115,19 @@ def read_pristine(path: Path) -> Pristine:
             held = dict(np.load(path))
         mean, covariance = next((held[m], held[c]) for m, c in _NAMES if m in held)
         return Pristine(mean.reshape(36), covariance.reshape(36, 36), np.arange(36))
-    except (StopIteration, KeyError, ValueError, OSError, BadZipFile, MatReadError, EOFError) as error:
+    except (StopIteration, KeyError, ValueError, OSError, BadZipFile, EOFError) as error:
         raise UserError(f"--niqe-model {path}: holds no statistics of NIQE; {_HOW}") from error
+
+
+def _loadmat(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat  # only these files need SciPy
+    from scipy.io.matlab import MatReadError
+
+    try:
+        held: dict[str, Any] = loadmat(path)
+    except MatReadError as error:
+        raise ValueError(str(error)) from error
+    return held
 
 
 def niqe_y(
@@ -166,16 +176,19 @@ def _features(y: Floats, block: int) -> Floats:
 
 def _normalised(y: Floats) -> Floats:
     """Brightness less its local mean, over its local deviation: 7 × 7 Gaussian, σ = 7/6."""
-    taps = np.exp(-(np.arange(-3, 4) ** 2) / (2 * (7 / 6) ** 2))
-    taps /= taps.sum()
 
     def smooth(x: Floats) -> Floats:
-        out: Floats = correlate1d(correlate1d(x, taps, axis=0, mode="nearest"), taps, axis=1, mode="nearest")
-        return out
+        return correlate(np.pad(x, 3, mode="edge"), _TAPS, _TAPS)
 
     mean = smooth(y)
-    out: Floats = (y - mean) / (np.sqrt(np.abs(smooth(y * y) - mean**2)) + 1)
-    return out
+    spread: Floats = np.sqrt(np.abs(smooth(y * y) - mean**2)) + 1
+    return (y - mean) / spread
+
+
+def gamma(x: Floats) -> Floats:
+    """The gamma function, which NumPy has not; NaN stays NaN."""
+    values = np.fromiter(map(math.gamma, x.ravel()), np.float64, x.size)
+    return values.reshape(x.shape)
 
 
 _ALPHAS = np.arange(0.2, 10.001, 0.001)

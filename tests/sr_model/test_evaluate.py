@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +231,32 @@ def test_the_detail_shown_is_the_busiest() -> None:
     below = page[-288:, :288], page[-288:, 294:582]
     np.testing.assert_array_equal(*below)
     assert below[0].std() > 40
+
+
+def test_training_s_needs_are_there_without_scipy_and_opencv(tmp_path: Path) -> None:
+    """The trainer also runs on machines that have PyTorch, NumPy, pyarrow and Pillow alone."""
+    save(picture(), tmp_path / "a.png")
+    program = """
+import sys
+for name in ("cv2", "scipy", "skvideo", "skimage", "lpips", "matplotlib", "pyspark"):
+    sys.modules[name] = None
+import numpy as np
+from pathlib import Path
+from spark_jobs.lake.errors import UserError
+from sr_model.leaks import refuse_leaks
+from sr_model.nets import make_generator
+from sr_model.validation import Pair, validate
+lr = np.zeros((12, 12, 3), np.uint8)
+print(sorted(validate(make_generator("tiny"), [Pair("a", lr, lr.repeat(4, 0).repeat(4, 1))])))
+try:
+    refuse_leaks(Path("."), Path("."))
+except UserError as error:
+    print(error)
+"""
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path, env=environment
+    )
+    assert "['psnr_y', 'ssim_y']" in ran.stdout
+    assert "the leak check needs OpenCV" in ran.stdout
+    assert "give leak_check=false" in ran.stdout

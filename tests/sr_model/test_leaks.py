@@ -19,7 +19,8 @@ from spark_jobs.lake.errors import UserError
 from sr_model import leaks
 from sr_model.data.schema import PatchRow
 from sr_model.data.writer import finish, write_part
-from sr_model.leaks import Leak, find_leaks, main, refuse_leaks
+from sr_model.leak_search import find_leaks
+from sr_model.leaks import Leak, main, refuse_leaks
 from sr_model.pictures_of import pictures_of
 
 Picture = NDArray[np.uint8]
