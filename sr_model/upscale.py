@@ -114,6 +114,7 @@ def make_plan(source: Path, target: Path, kind: str = "", force: bool = False) -
         raise UserError(f"{target}: is the input itself; give another OUT")
     if target.exists() and not force:
         raise UserError(f"{target}: is there already; add --force to overwrite it, or give another OUT")
+    _check_folder(target.parent)
     of_suffix = format_of(target)
     wanted = (format_of(source) or "png") if kind == "same" else kind or of_suffix
     if not wanted:
@@ -129,6 +130,7 @@ def _folder_plan(source: Path, target: Path, kind: str, force: bool) -> Plan:
         raise UserError(f"{target}: is a file, but {source} is a folder; give a folder for the results")
     if target.resolve() == source.resolve():
         raise UserError(f"{target}: is the input folder itself; give another OUT")
+    _check_folder(target)
     results, ignored = target.resolve(), 0
     tasks: dict[Path, Task] = {}
     for folder, subfolders, names in os.walk(source):
@@ -157,6 +159,15 @@ def _folder_plan(source: Path, target: Path, kind: str, force: bool) -> Plan:
             raise UserError(f"{task.target}: is a folder, where a picture is to be written; give another OUT")
     left = tuple(task for task in tasks.values() if force or not task.target.exists())
     return Plan(left, len(tasks) - len(left), ignored)
+
+
+def _check_folder(folder: Path) -> None:
+    """What is there of it must be a folder that may be written to."""
+    there = next(path for path in (folder, *folder.parents, Path()) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{there}: is no folder, so nothing can be written below it; give another OUT")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{there}: may not be written to; give another OUT")
 
 
 def upscale_picture(
