@@ -152,9 +152,9 @@ def run(numbers: range, seed: int, kinds: list[Read], released: bool = False) ->
             tally.reads[what.partition(":")[0]] += 1
             tally.rows += found.total()
             if found != Counter(dict.fromkeys(range(chosen.rows), epochs)):
-                tally.incomplete.append(
-                    f"read {n}: {found.total()} of {chosen.rows * epochs} rows of {chosen.folder.name}, {what}"
-                )
+                line = f"read {n}: {found.total()} of {chosen.rows * epochs} rows of {chosen.folder.name}, {what}"
+                print(f"  INCOMPLETE {line}", flush=True)
+                tally.incomplete.append(line)
             if time.perf_counter() - shown > 20:
                 shown = time.perf_counter()
                 print(f"  at read {n} of {numbers.stop}: {len(tally.incomplete)} incomplete here", flush=True)

@@ -292,6 +292,8 @@ def _run_pickled(name: str) -> None:
 
 
 process_pool.exec_in_new_process = _exec_in_new_process
+# Starting Python and importing pyarrow takes longer than its 20 s where several do it on a busy machine.
+process_pool._KEEP_TRYING_WHILE_ZMQ_AGAIN_IS_RAIZED_TIMEOUT_S = 180
 
 
 class SerialPool:
