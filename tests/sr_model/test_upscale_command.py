@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests_root import ROOT
 from torch import nn
 
 from sr_model import upscale
@@ -179,6 +183,25 @@ def test_results_inside_the_input_folder_are_not_enlarged_again(tmp_path: Path) 
     assert [task.source.name for task in make_plan(tmp_path, tmp_path / "x4", force=True).tasks] == ["a.png"]
 
 
+def test_the_guide_is_true(tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command of docs/upscaling.md that needs no further packages, and its Python, with the files they name."""
+    guide = (ROOT / "docs" / "upscaling.md").read_text(encoding="utf-8")
+    a_picture(tmp_path / "photo.jpg")
+    a_picture(tmp_path / "holiday" / "day 1" / "a.jpg")
+    save_generator(load_generator(checkpoint), "tiny", tmp_path / "build/sr/gan.safetensors")
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"^python -m sr_model\.(\w+) (.*)$", guide, re.MULTILINE)
+    assert len(lines) == 4
+    for module, words in lines:
+        if "onnx" not in words:
+            assert importlib.import_module(f"sr_model.{module}").main(shlex.split(words)) == 0
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert made >= {"photo-x4.png", "holiday-x4/day 1/a.png", "generator.pt"}
+    Path("photo-x4.png").unlink()
+    exec(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[0], {})
+    assert Path("photo-x4.png").exists()
+
+
 def refused(capsys: pytest.CaptureFixture[str], code: int, *said: str) -> None:
     error = capsys.readouterr().err
     assert code == 2, error
@@ -223,6 +246,16 @@ def test_wrong_checkpoints_are_one_sentence(tmp_path: Path, capsys: pytest.Captu
     save_generator(nn.Conv2d(3, 3, 3), "unheard", other)
     refused(capsys, call(other, source, target), "unheard")
     assert not target.exists()
+
+
+def test_of_a_training_checkpoint_the_averaged_weights_are_taken(tmp_path: Path, checkpoint: Path) -> None:
+    weights = load_generator(checkpoint).state_dict()
+    saved = {"config": {"net": "tiny"}, "ema": weights, "generator": make_generator("tiny").state_dict()}
+    torch.save(saved, tmp_path / "best.pt")
+    source = a_picture(tmp_path / "a.png")
+    assert call(tmp_path / "best.pt", source, tmp_path / "b.png") == 0
+    assert call(checkpoint, source, tmp_path / "c.png") == 0
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
 
 
 def test_a_gpu_that_is_not_there(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
