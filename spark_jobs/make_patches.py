@@ -27,10 +27,24 @@ from spark_jobs.lake.contracts import PATCHES_REJECTED
 from spark_jobs.lake.download import DIV2K, DIV2K_MIRROR, fetch, verify
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
+from spark_jobs.lake.parquet import read_rows
 from spark_jobs.lake.progress import progress
 from spark_jobs.lake.tables import TableRef, TableSink
 from sr_model.build_patches import build_of, in_words
-from sr_model.patch_parts import Build, begin, chunks, done_parts, finish_build, make_part, make_part_of, notes, summary
+from sr_model.images import BrokenImage
+from sr_model.patch_parts import (
+    Build,
+    begin,
+    chunks,
+    done_parts,
+    finish_build,
+    forget,
+    make_part,
+    make_part_of,
+    no_patches,
+    notes,
+    summary,
+)
 from sr_model.sources import Item, list_items
 
 _PART_BYTES = 32 << 20  # of a table's pictures in one part
@@ -53,8 +67,10 @@ class MakePatchesArgs(JobArgs):
     valid_fraction: float = flag(
         0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
     )
-    seed: int = flag(0, "of that draw", check=lambda v: v >= 0, must="be at least 0")
-    row_group_rows: int = flag(0, "patches read and shuffled at once; 0: some megabytes")
+    seed: int = flag(0, "of that draw", check=lambda v: 0 <= v < 1 << 63, must="be 0 to below 2^63")
+    row_group_rows: int = flag(
+        0, "patches read and shuffled at once; 0: some megabytes", check=lambda v: v >= 0, must="be at least 0"
+    )
     limit: int = flag(
         0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
     )
@@ -95,32 +111,41 @@ def cut_files(spark: SparkSession, out: str, parts: Sequence[Sequence[Item]], bu
     tasks.mapInArrow(work, "number int").collect()
 
 
-def cut_table(pictures: DataFrame, out: str, parts: int, build: Build) -> None:
-    """Cut the pictures of a table, by the hash of their path into parts."""
+def cut_table(pictures: DataFrame, out: str, parts: int, build: Build) -> int:
+    """Cut the pictures of a table, by the hash of their path into parts; returns how many parts have pictures."""
 
     def work(table: pa.Table) -> pa.Table:
         number = table.column("number")[0].as_py()
-        rows = sorted(zip(table.column("path").to_pylist(), table.column("content").to_pylist(), strict=True))
-        make_part_of(Path(out), number, [(path, "", content) for path, content in rows], build)
+        pairs = zip(table.column("path").to_pylist(), table.column("content").to_pylist(), strict=True)
+        rows = sorted((path, content or b"") for path, content in pairs)
+        pictures = [(path, "", content or BrokenImage("no content")) for path, content in rows]
+        make_part_of(Path(out), number, pictures, build)
         return pa.table({"number": pa.array([number], pa.int32())})
 
     number = F.pmod(F.xxhash64("path"), F.lit(parts)).cast("int")
     chosen = pictures.select(number.alias("number"), "path", "content")
-    chosen.groupBy("number").applyInArrow(work, "number int").collect()
+    return len(chosen.groupBy("number").applyInArrow(work, "number int").collect())
 
 
 def table_of(spark: SparkSession, source: str) -> DataFrame | None:
     """The source as a table of pictures, if it is one."""
-    ref = TableRef(source)
-    if "," in source or not source or not ref.exists(spark):
+    if "," in source or not source:
         return None
-    frame = ref.frame(spark)
-    missing = [name for name in ("path", "content") if name not in frame.columns]
-    if missing:
-        raise UserError(
-            f"--source {source}: the table has no column `{missing[0]}`; it needs path and content (binary)"
-        )
-    return frame.where("content is not null").select("path", "content")
+    ref = TableRef(source)
+    if ref.exists(spark):
+        frame = ref.frame(spark)
+    elif source.endswith(".parquet") or any(Path(source).glob("*.parquet")):
+        frame = read_rows(spark, source).select("row.*")
+        if "content" not in frame.columns and Path(source).is_dir():
+            return None  # words about the pictures that lie beside them
+    else:
+        return None
+    types = dict(frame.dtypes)
+    for name, wanted in (("path", "string"), ("content", "binary")):
+        if types.get(name) != wanted:
+            found = f"`{name}` is {types[name]}" if name in types else f"there is no column `{name}`"
+            raise UserError(f"--source {source}: {found}; a table of pictures has path (string) and content (binary)")
+    return frame.select(F.coalesce("path", F.lit("(no path)")).alias("path"), "content")
 
 
 def div2k(args: MakePatchesArgs) -> str:
@@ -128,7 +153,10 @@ def div2k(args: MakePatchesArgs) -> str:
     folder = Path(args.source or f"{args.lake}/_downloads")
     zips = [folder / f"{name}.zip" for name in DIV2K]
     if args.source and not any(path.is_file() for path in zips):
-        return args.source  # unpacked
+        for path in map(Path, args.source.split(",")):
+            if path.is_file() and path.stem in DIV2K:
+                print(f"make_patches: {path}: {verify(path, path.stem)}", flush=True)
+        return args.source  # the zips themselves, or unpacked
     for path in zips:
         if args.source and path.is_file():
             print(f"make_patches: {path}: {verify(path, path.stem)}", flush=True)
@@ -148,11 +176,12 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
     table, others = table_of(spark, source), 0
     if table is not None:
         table = table.orderBy("path").limit(args.limit) if args.limit else table
-        sizes = [
-            (row["path"], row["size"]) for row in table.select("path", F.length("content").alias("size")).collect()
-        ]
+        size = F.coalesce(F.octet_length("content"), F.lit(0)).alias("size")
+        sizes = sorted((row["path"], row["size"]) for row in table.select("path", size).collect())
+        if not sizes:
+            raise UserError(f"--source {source}: the table has no rows")
         count = max(1, math.ceil(sum(size for _, size in sizes) / _PART_BYTES))
-        fingerprint = build.fingerprint(sorted(sizes))
+        fingerprint = build.fingerprint(sizes, "table")
     else:
         listing = list_items(source)
         items, others = listing.items[: args.limit or None], listing.others
@@ -165,13 +194,16 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
     else:
         with watched(out, count):
             if table is not None:
-                cut_table(table, str(out), count, build)
+                count = cut_table(table, str(out), count, build)
             else:
                 cut_files(spark, str(out), parts, build)
-        finish_build(out, notes(out), build, fingerprint)
+        finish_build(out, count, build, fingerprint)
     made = notes(out)
     write_rejected(spark, args.lake, [pair for one in made for pair in one.rejected])
     facts = summary(made)
+    if not facts["patches"]:
+        forget(out)
+        raise no_patches(made)
     print(f"make_patches: {in_words(facts, others)}, in {out}")
     if not facts["valid"] and args.valid_fraction:
         print("make_patches: no picture fell to the validation set; raise --valid-fraction or change --seed to get one")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,20 @@ from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
-from sr_model.patch_parts import Build, begin, chunks, finish_build, make_part, notes, summary
+from sr_model.patch_parts import (
+    Build,
+    Made,
+    begin,
+    chunks,
+    finish_build,
+    forget,
+    make_part,
+    no_patches,
+    notes,
+    summary,
+)
 from sr_model.patches import PatchPlan
-from sr_model.sources import list_items
+from sr_model.sources import Item, list_items
 
 
 @dataclass(frozen=True)
@@ -37,8 +48,10 @@ class BuildArgs(Settings):
     valid_fraction: float = flag(
         0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
     )
-    seed: int = flag(0, "of that draw", check=lambda v: v >= 0, must="be at least 0")
-    row_group_rows: int = flag(0, "patches read and shuffled at once; 0: some megabytes")
+    seed: int = flag(0, "of that draw", check=lambda v: 0 <= v < 1 << 63, must="be 0 to below 2^63")
+    row_group_rows: int = flag(
+        0, "patches read and shuffled at once; 0: some megabytes", check=lambda v: v >= 0, must="be at least 0"
+    )
     limit: int = flag(
         0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
     )
@@ -50,6 +63,18 @@ def build_of(args: Any) -> Build:
     """What decides the data set, from the settings of this command or of the Spark job."""
     plan = PatchPlan(args.patch, args.stride or args.patch, args.scale, args.filter, args.store_lr)
     return Build(plan, args.valid_fraction, args.seed, args.row_group_rows)
+
+
+def _make(out: Path, parts: Sequence[Sequence[Item]], build: Build, workers: int) -> None:
+    with ProcessPoolExecutor(workers) as pool, progress(len(parts), "cut", "part") as meter:
+        running: list[Future[Made]] = [pool.submit(make_part, out, n, part, build) for n, part in enumerate(parts)]
+        try:
+            for future in as_completed(running):
+                future.result()
+                meter.update(1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # or the other parts would be made before anyone hears of it
+            raise
 
 
 def in_words(facts: Mapping[str, Any], others: int) -> str:
@@ -71,16 +96,18 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
         print(f"build_patches: {out} holds these patches already")
         return {**summary(notes(out)), "seconds": 0.0}
     parts = chunks(items)
-    with ProcessPoolExecutor(args.workers) as pool, progress(len(parts), "cut", "part") as meter:
-        running = [pool.submit(make_part, out, number, part, build) for number, part in enumerate(parts)]
-        for future in as_completed(running):
-            future.result()
-            meter.update(1)
+    try:
+        _make(out, parts, build, args.workers)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from error
+    finish_build(out, len(parts), build, fingerprint)
     made = notes(out)
-    finish_build(out, made, build, fingerprint)
     for name, reason in (pair for one in made for pair in one.rejected):
         print(f"build_patches: {name}: {reason}", file=sys.stderr)
     facts = summary(made)
+    if not facts["patches"]:
+        forget(out)
+        raise no_patches(made)
     print(f"build_patches: {in_words(facts, listing.others)}, in {out}")
     return {**facts, "seconds": round(time.perf_counter() - started, 3)}
 

@@ -10,23 +10,25 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spark_jobs.lake.errors import UserError
-from sr_model.data.manifest import MANIFEST, PartInfo
+from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest
 from sr_model.data.schema import PatchRow
-from sr_model.data.writer import finish, write_part
+from sr_model.data.writer import default_row_group_rows, finish, write_part
 from sr_model.images import BrokenImage, decode_rgb
 from sr_model.patches import PatchPlan, TooSmall, cut
-from sr_model.sources import Item, read_item
+from sr_model.sources import Item, read_items
 
 SPLITS = ("train", "valid")
 _NOTES = "_parts"
 _PARTS = 32  # enough for many processes to share; what a part holds is bounded by what follows
 _LEAST_BYTES, _MOST_BYTES = 2 << 20, 64 << 20  # of picture files in one part
+_MOST_ROW_GROUP_BYTES = 1 << 29  # what a reader can hold several of
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,21 @@ class Build:
     seed: int = 0
     row_group_rows: int = 0
 
-    def fingerprint(self, items: Sequence[tuple[str, int]]) -> str:
-        """Of the settings and of the pictures' names and sizes."""
-        text = json.dumps([asdict(self), [list(item) for item in items]], sort_keys=True)
+    def __post_init__(self) -> None:
+        """Refuse row groups that no reader could hold.
+
+        Raises:
+            UserError: they are too large.
+        """
+        rows = self.row_group_rows or default_row_group_rows(self.plan.patch)
+        if rows * self.plan.patch**2 * 3 > _MOST_ROW_GROUP_BYTES:
+            most = _MOST_ROW_GROUP_BYTES // (self.plan.patch**2 * 3)
+            advice = f"at most {most} of --patch {self.plan.patch} fit" if most else "choose a smaller --patch"
+            raise UserError(f"--row-group-rows {rows}: a row group must stay below 512 MiB; {advice}")
+
+    def fingerprint(self, items: Sequence[tuple[str, int]], kind: str = "files") -> str:
+        """Of the settings, of the pictures' names and sizes, and of how they are divided into parts (`kind`)."""
+        text = json.dumps([kind, asdict(self), [list(item) for item in items]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -106,8 +120,10 @@ def make_part(out: Path, number: int, items: Sequence[Item], build: Build) -> Ma
         items: its pictures.
         build: the settings.
     """
-    done = _done(out, number)
-    return done or make_part_of(out, number, [(item.name, item.split, _content(item)) for item in items], build)
+    if done := _done(out, number):
+        return done
+    contents = zip(items, read_items(items), strict=True)
+    return make_part_of(out, number, [(item.name, item.split, content) for item, content in contents], build)
 
 
 def make_part_of(
@@ -138,8 +154,24 @@ def make_part_of(
     return made
 
 
-def finish_build(out: Path, made: Sequence[Made], build: Build, fingerprint: str) -> None:
-    """Make the folders data sets: their manifests come last. A split without a patch gets none."""
+def finish_build(out: Path, parts_made: int, build: Build, fingerprint: str) -> None:
+    """Make the folders data sets: their manifests come last. A split without a patch gets none.
+
+    Args:
+        out: folder of the data set.
+        parts_made: how many parts there must be.
+        build: the settings.
+        fingerprint: of the build.
+
+    Raises:
+        UserError: parts that were made elsewhere cannot be seen here.
+    """
+    made = notes(out)
+    if len(made) != parts_made:
+        raise UserError(
+            f"--out {out}: {len(made)} of {parts_made} parts are here; it must be a folder that this machine and all "
+            "workers share"
+        )
     for split in SPLITS:
         parts = [one.parts[split] for one in made if split in one.parts]
         if parts:
@@ -167,22 +199,44 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
     """Make sure the folder is free, or holds the beginning of this very build; True if that is finished already.
 
     Raises:
-        UserError: it holds patches of another build, and `overwrite` was not given.
+        UserError: it holds patches of another build, and `overwrite` was not given; or something that is not ours; or
+            it cannot be written.
     """
     stamp = out / _NOTES / "build"
-    held = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
-    foreign = held != fingerprint and any((out / name).exists() for name in (*SPLITS, _NOTES))
-    if foreign and not overwrite:
-        raise UserError(f"--out {out}: holds patches of other pictures or settings; choose another, or --overwrite")
-    if foreign or overwrite:
-        for name in (*SPLITS, _NOTES):
-            shutil.rmtree(out / name, ignore_errors=True)
-    finished = any((out / split / MANIFEST).is_file() for split in SPLITS)
-    if not finished:
-        for leftover in (path for split in SPLITS for path in (out / split).glob(".*.tmp")):
+    try:
+        held = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
+        there = [split for split in SPLITS if (out / split).exists()]
+        if there and not held:
+            raise UserError(f"--out {out}: its `{there[0]}` was not made by this command; choose another folder")
+        if held not in ("", fingerprint) and not overwrite:
+            raise UserError(f"--out {out}: holds patches of other pictures or settings; choose another, or --overwrite")
+        if overwrite:
+            # The stamp goes last, so that a removal that was cut short is still known as ours.
+            for name in (*SPLITS, _NOTES):
+                shutil.rmtree(out / name, ignore_errors=True)
+        if _is_finished(out):
+            return True
+        for leftover in (path for name in (*SPLITS, _NOTES) for path in (out / name).glob(".*.tmp")):
             leftover.unlink()
         _write(stamp, fingerprint)
-    return finished
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror or error}); choose another folder") from error
+    return False
+
+
+def forget(out: Path) -> None:
+    """Remove what a build without a single patch left, so that it is tried anew when the cause is gone."""
+    shutil.rmtree(out / _NOTES, ignore_errors=True)
+
+
+def no_patches(made: Sequence[Made]) -> UserError:
+    """What to say when no picture gave a patch."""
+    reasons = Counter(reason for one in made for _, reason in one.rejected)
+    filtered = sum(one.filtered for one in made)
+    if not reasons:
+        return UserError(f"--filter: all {filtered} patches are too flat; give a lower one, or 0")
+    reason, times = reasons.most_common(1)[0]
+    return UserError(f"--source: no picture gave a patch; {times} were rejected as: {reason}")
 
 
 def notes(out: Path) -> list[Made]:
@@ -212,11 +266,15 @@ def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: Made) ->
             made.pixels += image.shape[0] * image.shape[1]
 
 
-def _content(item: Item) -> bytes | BrokenImage:
+def _is_finished(out: Path) -> bool:
+    """Whether each split that has parts is a whole data set; a run may have been killed between the two."""
+    made = {split for one in notes(out) for split in one.parts}
     try:
-        return read_item(item)
-    except BrokenImage as error:
-        return error
+        return bool(made) and all(read_manifest(out / split).rows for split in made)
+    except UserError:  # not finished, or a file of it is lost or cut short: made again
+        for split in SPLITS:
+            (out / split / MANIFEST).unlink(missing_ok=True)
+        return False
 
 
 def _note(out: Path, number: int) -> Path:
@@ -225,7 +283,11 @@ def _note(out: Path, number: int) -> Path:
 
 def _done(out: Path, number: int) -> Made | None:
     note = _note(out, number)
-    return Made.from_json(note.read_text(encoding="utf-8")) if note.is_file() else None
+    if not note.is_file():
+        return None
+    made = Made.from_json(note.read_text(encoding="utf-8"))
+    files = [(out / split / part.name, part.size) for split, part in made.parts.items()]
+    return made if all(file.is_file() and file.stat().st_size == size for file, size in files) else None
 
 
 def _write(path: Path, text: str) -> None:

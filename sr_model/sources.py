@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
+import os
 import tarfile
 import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -13,6 +17,9 @@ from sr_model.images import SUFFIXES, BrokenImage
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DIV2K = {"train": "DIV2K_train_HR", "valid": "DIV2K_valid_HR"}
+_DIV2K_SMALL = ("DIV2K_train_LR", "DIV2K_valid_LR")  # how its folders of LR pictures begin
+# What Python's archive readers raise on damaged, encrypted or vanished files.
+_DAMAGE = (OSError, EOFError, KeyError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,8 @@ def list_items(sources: str) -> Listing:
     """What there is to cut.
 
     Args:
-        sources: folders (with all below), pictures, tars and zips, separated by commas. In DIV2K's folders only the
-            HR ones are taken, and they decide the split.
+        sources: folders (with all below), pictures, tars and zips, separated by commas. Of DIV2K's folders the HR
+            ones decide the split, and the LR ones are left out.
 
     Raises:
         UserError: a source is missing or a damaged archive, two pictures have the same name, or there are none.
@@ -60,16 +67,38 @@ def list_items(sources: str) -> Listing:
         found, rest = _of(Path(source))
         items += found
         others += rest
-    official = [item for item in items if item.split]
-    kept = official or items
-    others += len(items) - len(kept)
-    if not kept:
+    if not items:
         raise UserError(f"--source {sources}: holds no pictures ({', '.join(SUFFIXES)})")
-    kept.sort(key=lambda item: item.name)
-    for one, next_one in pairwise(kept):
+    items.sort(key=lambda item: item.name)
+    for one, next_one in pairwise(items):
         if one.name == next_one.name:
             raise UserError(f"--source {sources}: two pictures are called {one.name}; give their parent folder")
-    return Listing(tuple(kept), others)
+    return Listing(tuple(items), others)
+
+
+def read_items(items: Iterable[Item]) -> Iterator[bytes | BrokenImage]:
+    """The file of each picture, or why it cannot be read.
+
+    An archive stays open while pictures come from it: a compressed tar is then unpacked once, not once a picture.
+    """
+    name, archive = "", None
+    try:
+        for item in items:
+            try:
+                if item.member and item.start < 0:
+                    if archive is None or item.file != name:
+                        _close(archive)
+                        archive = None
+                        name, archive = item.file, _open(Path(item.file))
+                    content = _member(archive, item.member)
+                else:
+                    content = _bytes(item)
+            except _DAMAGE as error:
+                yield BrokenImage(f"cannot be read ({error})")
+            else:
+                yield content
+    finally:
+        _close(archive)
 
 
 def read_item(item: Item) -> bytes:
@@ -78,21 +107,34 @@ def read_item(item: Item) -> bytes:
     Raises:
         BrokenImage: it cannot be read.
     """
-    try:
-        if not item.member:
-            return Path(item.file).read_bytes()
-        if item.start >= 0:
-            with Path(item.file).open("rb") as file:
-                file.seek(item.start)
-                return file.read(item.size)
-        if _kind(Path(item.file)) == ".zip":
-            with zipfile.ZipFile(item.file) as archive:
-                return archive.read(item.member)
-        with tarfile.open(item.file) as tar:
-            member = tar.extractfile(item.member)
-            return member.read() if member else b""
-    except (OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise BrokenImage(f"cannot be read ({error})") from error
+    (content,) = read_items([item])
+    if isinstance(content, BrokenImage):
+        raise content
+    return content
+
+
+def _bytes(item: Item) -> bytes:
+    if not item.member:
+        return Path(item.file).read_bytes()
+    with Path(item.file).open("rb") as file:
+        file.seek(item.start)
+        return file.read(item.size)
+
+
+def _open(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
+    return zipfile.ZipFile(path) if _kind(path) == ".zip" else tarfile.open(path)
+
+
+def _member(archive: zipfile.ZipFile | tarfile.TarFile, name: str) -> bytes:
+    if isinstance(archive, zipfile.ZipFile):
+        return archive.read(name)
+    file = archive.extractfile(name)
+    return file.read() if file else b""
+
+
+def _close(archive: zipfile.ZipFile | tarfile.TarFile | None) -> None:
+    if archive is not None:
+        archive.close()
 
 
 def _kind(path: Path) -> str:
@@ -102,6 +144,11 @@ def _kind(path: Path) -> str:
 
 def _of(source: Path) -> tuple[list[Item], int]:
     if not source.exists():
+        if ":/" in str(source):  # `Path` made one slash of two
+            raise UserError(
+                f"--source {source}: pictures are read as files that every worker sees; mount them, or read the store "
+                "with Spark's binaryFile into a table and give that"
+            )
         raise UserError(f"--source {source}: no such file or folder")
     if source.is_dir():
         return _of_folder(source)
@@ -117,27 +164,39 @@ def _of(source: Path) -> tuple[list[Item], int]:
 def _of_folder(folder: Path) -> tuple[list[Item], int]:
     items: list[Item] = []
     others = 0
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or _is_bookkeeping(path.relative_to(folder).as_posix()):
+    for path in _walk(folder):
+        inside = _text(path.relative_to(folder).as_posix())
+        if _is_bookkeeping(inside):
             continue
         if _kind(path):
             found, rest = _of(path)
-            inside = path.relative_to(folder).as_posix()
             items += [Item(f"{inside}/{i.name}", i.file, i.member, i.start, i.size, i.split) for i in found]
             others += rest
-        elif _is_picture(path.name):
-            name = path.relative_to(folder).as_posix()
-            items.append(Item(name, str(path.resolve()), "", -1, path.stat().st_size, _split(path.as_posix())))
+        elif _is_picture(path.name) and not _is_small_div2k(path.as_posix()):
+            items.append(Item(inside, str(path.resolve()), "", -1, path.stat().st_size, _split(path.as_posix())))
         else:
             others += 1
     return items, others
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below, also through links to folders, but into no folder twice."""
+    seen = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (path for name in sorted(names) if (path := Path(here, name)).is_file())
 
 
 def _of_zip(path: Path) -> tuple[list[Item], int]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [(m.filename, m.file_size) for m in archive.infolist() if not m.is_dir()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise UserError(f"--source {path}: not a sound zip file ({error}); fetch it again") from error
     return _chosen(path, [(name, -1, size) for name, size in members])
 
@@ -146,17 +205,19 @@ def _of_tar(path: Path) -> tuple[list[Item], int]:
     plain = _kind(path) == ".tar"
     try:
         with tarfile.open(path) as tar:
-            members = [(m.name, m.offset_data if plain else -1, m.size) for m in tar if m.isfile()]
-    except (OSError, EOFError, tarfile.TarError) as error:
+            members = [(m.name, m.offset_data if plain and not m.issparse() else -1, m.size) for m in tar if m.isfile()]
+    except _DAMAGE as error:
         raise UserError(f"--source {path}: not a sound tar file ({error}); fetch it again") from error
     return _chosen(path, members)
 
 
 def _chosen(path: Path, members: list[tuple[str, int, int]]) -> tuple[list[Item], int]:
     members = [member for member in members if not _is_bookkeeping(member[0])]
-    pictures = [member for member in members if _is_picture(member[0])]
+    pictures = [m for m in members if _is_picture(m[0]) and not _is_small_div2k(m[0])]
     file = str(path.resolve())
-    items = [Item(name.removeprefix("./"), file, name, start, size, _split(name)) for name, start, size in pictures]
+    items = [
+        Item(_text(name).removeprefix("./"), file, name, start, size, _split(name)) for name, start, size in pictures
+    ]
     return items, len(members) - len(pictures)
 
 
@@ -168,6 +229,15 @@ def _is_bookkeeping(name: str) -> bool:
     """What macOS and others leave behind; names that merely begin with `_` or `.` are pictures like others."""
     parts = PurePosixPath(name).parts
     return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db")
+
+
+def _text(name: str) -> str:
+    """A name that can be stored: bytes that are no UTF-8, which Python keeps as lone surrogates, are shown as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _is_small_div2k(path: str) -> bool:
+    return any(part.startswith(_DIV2K_SMALL) for part in PurePosixPath(path).parts[:-1])
 
 
 def _split(path: str) -> str:

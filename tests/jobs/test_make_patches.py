@@ -150,3 +150,29 @@ def test_what_is_wrong_is_said(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_parquet_files_of_pictures_are_a_table_too(spark: SparkSession, pictures: Path, tmp_path: Path) -> None:
+    found = spark.read.format("binaryFile").load(f"{pictures}/*.png")
+    empty = spark.createDataFrame([("empty.png", None)], "path string, content binary")
+    found.select("path", "content", "length").unionByName(empty, True).write.parquet(str(tmp_path / "table"))
+    words = ["--source", str(tmp_path / "table"), "--lake", str(tmp_path / "lake"), *SMALL]
+    assert make_patches.main(words) == 0
+    rejected = TableRef(str(tmp_path / "lake" / "patches_rejected")).read(spark, PATCHES_REJECTED).collect()
+    assert {Path(row["source"]).name: row["reason"].split()[0] for row in rejected} == {
+        "broken.png": "damaged",
+        "empty.png": "no",
+    }
+    parts = [read_manifest(tmp_path / "lake" / "patches" / split).rows for split in ("train", "valid")]
+    assert sum(parts) == 48
+
+
+def test_a_table_of_something_else_is_refused(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = {"path string, image binary": "there is no column `content`", "path string, content string": "is string"}
+    for i, (columns, message) in enumerate(cases.items()):
+        table = str(tmp_path / f"table{i}")
+        spark.createDataFrame([], columns).write.format("delta").save(table)
+        assert make_patches.main(["--source", table, "--lake", str(tmp_path / "lake")]) == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,252 @@
+"""Pictures that are hard to find or to read, and data sets of patches that were interrupted or damaged."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spark_jobs.lake.errors import UserError
+from sr_model import build_patches, patch_parts, sources
+from sr_model.data.manifest import MANIFEST, read_manifest
+from sr_model.images import BrokenImage
+from sr_model.patches import PatchPlan, gradient
+from sr_model.sources import list_items, read_items
+
+
+def png(seed: int, height: int = 64, width: int = 80) -> bytes:
+    file = io.BytesIO()
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+def put(folder: Path, *names: str) -> Path:
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(seed))
+    return folder
+
+
+def names(source: Path | str) -> list[str]:
+    return [item.name for item in list_items(str(source)).items]
+
+
+# --- finding
+
+
+def test_pictures_beside_div2k_are_taken_too(tmp_path: Path) -> None:
+    put(tmp_path / "DIV2K", "DIV2K_train_HR/0001.png", "DIV2K_train_LR_bicubic/X4/0001x4.png")
+    put(tmp_path / "Flickr2K", "000001.png")
+    listing = list_items(f"{tmp_path / 'DIV2K'},{tmp_path / 'Flickr2K'}")
+    assert {item.name: item.split for item in listing.items} == {"DIV2K_train_HR/0001.png": "train", "000001.png": ""}
+    assert listing.others == 1
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "b.png")
+    put(tmp_path / "here", "a.png")
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "here")
+    assert names(tmp_path / "here") == ["a.png", "linked/b.png"]
+
+
+def test_names_that_are_no_utf8_can_be_stored(tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+    (tmp_path / "a.png").rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")))
+    (item,) = list_items(str(tmp_path)).items
+    assert item.name == "caf\\xe9.png"
+    assert list(read_items([item])) == [png(0)]
+
+
+def test_an_object_store_is_said_to_be_one() -> None:
+    with pytest.raises(UserError, match="read the store with Spark's binaryFile into a table"):
+        list_items("s3://bucket/pictures")
+
+
+# --- reading
+
+
+def zipped(at: Path, n: int = 4) -> Path:
+    with zipfile.ZipFile(at / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(n):
+            archive.writestr(f"{i}.png", png(i))
+    return at / "all.zip"
+
+
+def tarred(at: Path, n: int = 4) -> Path:
+    with tarfile.open(at / "all.tar.gz", "w:gz") as tar:
+        for i in range(n):
+            member = tarfile.TarInfo(f"{i}.png")
+            member.size = len(png(i))
+            tar.addfile(member, io.BytesIO(png(i)))
+    return at / "all.tar.gz"
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_an_archive_is_opened_once_for_its_pictures(
+    tmp_path: Path, pack: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = list_items(str(pack(tmp_path))).items
+    opened = []
+    real = sources._open
+    monkeypatch.setattr(sources, "_open", lambda path: opened.append(path) or real(path))
+    assert list(read_items(items)) == [png(i) for i in range(4)]
+    assert len(opened) == 1
+
+
+def test_a_damaged_member_costs_no_other(tmp_path: Path) -> None:
+    file = zipped(tmp_path)
+    with zipfile.ZipFile(file) as archive:
+        inside = archive.getinfo("1.png").header_offset + 35
+    data = bytearray(file.read_bytes())
+    data[inside : inside + 40] = bytes(40)  # the deflate stream itself
+    file.write_bytes(data)
+    found = list(read_items(list_items(str(file)).items))
+    assert isinstance(found[1], BrokenImage)
+    assert "cannot be read" in str(found[1])
+    assert [found[0], *found[2:]] == [png(0), png(2), png(3)]
+
+
+def test_an_archive_cut_short_is_refused(tmp_path: Path) -> None:
+    for file in (tarred(tmp_path), zipped(tmp_path)):
+        file.write_bytes(file.read_bytes()[:-2000])
+        with pytest.raises(UserError, match=f"{file}: not a sound"):
+            list_items(str(file))
+
+
+def test_an_archive_that_is_gone_is_a_reason(tmp_path: Path) -> None:
+    items = list_items(str(zipped(tmp_path))).items
+    (tmp_path / "all.zip").unlink()
+    assert all(isinstance(content, BrokenImage) for content in read_items(items))
+
+
+def test_the_gradient_is_exact_so_that_machines_agree() -> None:
+    patch = np.random.default_rng(3).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    luma = [[299 * int(r) + 587 * int(g) + 114 * int(b) for r, g, b in row] for row in patch]
+    across = sum(abs(row[x + 1] - row[x]) for row in luma for x in range(23))
+    down = sum(abs(luma[y + 1][x] - luma[y][x]) for y in range(23) for x in range(24))
+    assert gradient(patch) == (across / (24 * 23) + down / (23 * 24)) / 2000  # to the last bit
+
+
+# --- the data set
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return put(tmp_path_factory.mktemp("pictures"), *(f"{i}.png" for i in range(8)))
+
+
+def build(source: Path, out: Path, *words: str) -> int:
+    base = ["--source", str(source), "--out", str(out), "--patch", "32", "--valid-fraction", "0.3", "--workers", "1"]
+    return build_patches.main([*base, *words])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def built(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(patch_parts, "_LEAST_BYTES", 20_000)  # several parts
+    assert build(pictures, tmp_path / "out") == 0
+    assert len(list((tmp_path / "out" / "train").glob("*.parquet"))) > 1
+    return tmp_path / "out"
+
+
+def lose_a_manifest(out: Path) -> None:
+    (out / "valid" / MANIFEST).unlink()  # killed between the two splits
+
+
+def lose_a_part(out: Path) -> None:
+    next((out / "train").glob("*.parquet")).unlink()
+
+
+def cut_a_part(out: Path) -> None:
+    part = next((out / "train").glob("*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("harm", [lose_a_manifest, lose_a_part, cut_a_part])
+def test_what_is_lost_is_made_again(built: Path, pictures: Path, harm: Callable[[Path], None]) -> None:
+    whole = contents(built)
+    harm(built)
+    assert build(pictures, built) == 0
+    assert contents(built) == whole
+
+
+@pytest.mark.parametrize("words", [[], ["--overwrite"]])
+def test_a_folder_that_is_not_ours_is_left_alone(
+    pictures: Path, tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, "train/holiday.png")
+    assert build(pictures, tmp_path, *words) == 2
+    assert "its `train` was not made by this command" in capsys.readouterr().err
+    assert (tmp_path / "train" / "holiday.png").read_bytes() == png(0)
+
+
+def test_overwrite_leaves_nothing_of_before(built: Path, pictures: Path, tmp_path: Path) -> None:
+    assert build(pictures, built, "--limit", "1", "--valid-fraction", "0", "--overwrite") == 0
+    assert build(pictures, tmp_path / "fresh", "--limit", "1", "--valid-fraction", "0") == 0
+    assert contents(built) == contents(tmp_path / "fresh")
+
+
+def test_parts_that_another_machine_kept_are_missed(built: Path) -> None:
+    (built / "_parts" / "00000.json").unlink()
+    with pytest.raises(UserError, match="parts are here; it must be a folder that this machine and all workers share"):
+        patch_parts.finish_build(built, 4, patch_parts.Build(PatchPlan(32, 32), 0.3), "")
+
+
+def test_a_build_without_a_patch_says_why_and_is_tried_anew(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, source = tmp_path / "out", tmp_path / "pictures"
+    shutil.copytree(pictures, source)
+    for file in source.iterdir():
+        file.write_bytes(b"x" * file.stat().st_size)  # as large as before, and no picture
+    assert build(source, out) == 2
+    assert "no picture gave a patch; 8 were rejected as: not a picture" in capsys.readouterr().err
+    assert build(pictures, out, "--filter", "200") == 2
+    assert "all 48 patches are too flat" in capsys.readouterr().err
+    assert build(pictures, out) == 0
+    assert read_manifest(out / "train").rows + read_manifest(out / "valid").rows == 48
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--row-group-rows", "-1"], "must be at least 0"),
+        (["--row-group-rows", "200000"], "a row group must stay below 512 MiB; at most 174762 of --patch 32 fit"),
+        (["--patch", "100000", "--stride", "96"], "choose a smaller --patch"),
+        (["--seed", str(1 << 64)], "must be 0 to below 2^63"),
+        (["--source", ""], "--source: give a folder"),
+    ],
+)
+def test_wrong_settings_end_with_2(
+    pictures: Path, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(pictures, tmp_path / "out", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_out_that_is_a_file_is_refused(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").write_text("words")
+    assert build(pictures, tmp_path / "out") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_the_summary_counts_everything(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert build(pictures, tmp_path / "out", "--json") == 0
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    parquet = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.parquet"))
+    assert (facts["images"], facts["patches"], facts["filtered"], facts["rejected"]) == (8, 48, 0, 0)
+    assert (facts["megapixels"], facts["bytes"]) == (round(8 * 64 * 80 / 1e6, 3), parquet)
