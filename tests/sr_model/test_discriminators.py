@@ -125,6 +125,19 @@ def test_begins_as_the_seed_does(name: str) -> None:
     assert all(not p.any() for key, p in net.named_parameters() if key.endswith("bias"))
 
 
+def test_the_seed_s_tail_is_residual() -> None:
+    net = make_discriminator("seed", 64, width=8).eval()
+    x = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        for part in net.get_submodule("tail").modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.weight.zero_()
+        logits = net(x)
+        without = net.get_submodule("out")(nn.functional.leaky_relu(net.get_submodule("trunk")(x), 0.2).flatten(1))
+    assert torch.allclose(logits, without.squeeze(1))
+    assert float((logits[0] - logits[1]).abs()) > 0
+
+
 @pytest.mark.parametrize(("name", "step"), [("seed", 32), ("srgan", 16)])
 def test_patches_that_do_not_halve_are_refused(name: str, step: int) -> None:
     make_discriminator(name, step, width=8)
