@@ -28,8 +28,9 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient."""
+        """One update of all parameters that have a gradient; kernels of one shape are orthogonalised together."""
         for group in self.param_groups:
+            alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for param in group["params"]:
                 if param.grad is None:
                     continue
@@ -37,19 +38,27 @@ class Muon(torch.optim.Optimizer):
                 mean = state.setdefault("momentum", torch.zeros_like(param))
                 mean.lerp_(param.grad, 1 - group["momentum"])
                 matrix = param.grad.lerp(mean, group["momentum"]).reshape(len(param), -1)
-                stretch = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-                param.add_(_orthogonal(matrix).reshape(param.shape), alpha=-group["lr"] * stretch)
+                alike.setdefault((matrix.shape[0], matrix.shape[1]), []).append((param, matrix))
+            for (rows, columns), pairs in alike.items():
+                steps = _orthogonal(torch.stack([matrix for _, matrix in pairs]))
+                stretch = max(1.0, rows / columns) ** 0.5
+                for (param, _), step in zip(pairs, steps, strict=True):
+                    param.add_(step.reshape(param.shape), alpha=-group["lr"] * stretch)
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrix, roughly: five Newton-Schulz steps with Jordan's coefficients."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+def _orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrices, roughly: five Newton-Schulz steps with Jordan's coefficients.
+
+    Args:
+        matrices: (n, rows, columns).
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(5):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return cast(Tensor, x.T if tall else x)
+    return cast(Tensor, x.mT if tall else x)
 
 
 class Optimizer:
