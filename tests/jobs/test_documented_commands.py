@@ -10,13 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pyspark.sql import SparkSession
 from tests_root import ROOT
 
-PAGES = ["README.md", "docs/latent-factors.md", "docs/pagerank.md", "docs/ratings.md"]
+PAGES = ["README.md", "docs/latent-factors.md", "docs/pagerank.md", "docs/patches.md", "docs/ratings.md"]
 LINE = re.compile(r"^(?:\$ )?spark-submit spark_jobs/(\w+)\.py\b([^#\n]*)", re.MULTILINE)
-# What a test cannot have: GroupLens's server, its larger editions, somebody's catalog.
+# What a test cannot have: GroupLens's and DIV2K's servers, large editions, somebody's catalog.
 ELSEWHERE = ("--dataset", "ml-25m", "ml-1m", "main.web")
 
 
@@ -39,6 +41,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "trade.csv").write_text("src,dst,weight\nde,fr,3\nfr,de,1\nfr,it,2.5\nit,de,1\n")
     (tmp_path / "home.txt").write_text("de 2\nfr 1\n")
     (tmp_path / "stars.csv").write_text("uid,sku,stars,ts\n1,a,4,1600000000\n2,a,3.5,1600000001\n2,b,1,1600000002\n")
+    (tmp_path / "path/to/images").mkdir()
+    for seed in range(2):
+        noise = np.random.default_rng(seed).integers(0, 256, (100, 120, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"path/to/images/{seed}.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -6,7 +6,11 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests_root import ROOT
 
 from spark_jobs.lake.errors import UserError
 from sr_model import build_patches, patch_parts, sources
@@ -182,6 +187,31 @@ def test_what_is_lost_is_made_again(built: Path, pictures: Path, harm: Callable[
     harm(built)
     assert build(pictures, built) == 0
     assert contents(built) == whole
+
+
+def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
+    source, out = tmp_path / "pictures", tmp_path / "out"
+    source.mkdir()
+    for seed in range(6):
+        (source / f"{seed}.png").write_bytes(png(seed, 800, 900))  # 2 MB, so a part for each
+    command = [sys.executable, "-m", "sr_model.build_patches", "--source", str(source), "--out", str(out)]
+    words = ["--patch", "32", "--valid-fraction", "0.3", "--workers", "1"]
+    process = subprocess.Popen([*command, *words], start_new_session=True, cwd=ROOT)
+    try:
+        limit = time.monotonic() + 120
+        while not list(out.glob("_parts/*.json")):
+            assert process.poll() is None, "ended by itself"
+            assert time.monotonic() < limit, "no part was made"
+            time.sleep(0.002)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    kept = {note: note.stat().st_mtime_ns for note in out.glob("_parts/*.json")}
+    assert 0 < len(kept) < 6
+    assert build(source, out) == 0
+    assert build(source, tmp_path / "whole") == 0
+    assert contents(out) == contents(tmp_path / "whole")
+    assert {note: note.stat().st_mtime_ns for note in kept} == kept
 
 
 @pytest.mark.parametrize("words", [[], ["--overwrite"]])
