@@ -30,7 +30,8 @@ from spark_jobs.lake.job import run_job
 from spark_jobs.lake.parquet import read_rows
 from spark_jobs.lake.progress import progress
 from spark_jobs.lake.tables import TableRef, TableSink
-from sr_model.build_patches import build_of, in_words
+from sr_model.build_patches import in_words
+from sr_model.cut_settings import CutSettings
 from sr_model.images import BrokenImage
 from sr_model.patch_parts import (
     Build,
@@ -52,29 +53,13 @@ _LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class MakePatchesArgs(JobArgs):
+class MakePatchesArgs(CutSettings, JobArgs):
     """Settings of the job."""
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas; or a table with path and content")
     dataset: str = flag("", "download this data set (or check its zips in --source)", choices=("", "div2k"))
     mirror: str = flag(DIV2K_MIRROR, "address of the folder that has the data set's zips")
     out: str = flag("", "folder of the data set; train/ and valid/ are made in it (default: LAKE/patches)")
-    scale: int = flag(4, "HR pixels per LR pixel", check=lambda v: v >= 2, must="be at least 2")
-    patch: int = flag(96, "side of the HR patches in pixels")
-    stride: int = flag(0, "from one patch to the next; 0: the patch's side")
-    filter: float = flag(3.0, "leave out patches whose luma changes less per pixel; 0: keep all")
-    store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
-    valid_fraction: float = flag(
-        0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
-    )
-    seed: int = flag(0, "of that draw", check=lambda v: 0 <= v < 1 << 63, must="be 0 to below 2^63")
-    row_group_rows: int = flag(
-        0, "patches read and shuffled at once; 0: some megabytes", check=lambda v: v >= 0, must="be at least 0"
-    )
-    limit: int = flag(
-        0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
-    )
-    overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
 
 
 @contextmanager
@@ -168,7 +153,7 @@ def div2k(args: MakePatchesArgs) -> str:
 def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
     """Cut what is not cut yet; returns the summary."""
     started = time.monotonic()
-    build = build_of(args)
+    build = args.build()
     out = Path(BlockStore.open(args.out or f"{args.lake}/patches", "--out").root)
     source = div2k(args) if args.dataset else args.source
     if not source:

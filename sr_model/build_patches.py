@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.args import flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
+from sr_model.cut_settings import CutSettings
 from sr_model.patch_parts import (
     Build,
     Made,
@@ -30,39 +31,16 @@ from sr_model.patch_parts import (
     notes,
     summary,
 )
-from sr_model.patches import PatchPlan
 from sr_model.sources import Item, list_items
 
 
 @dataclass(frozen=True)
-class BuildArgs(Settings):
+class BuildArgs(CutSettings):
     """Settings of the command."""
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")
     out: str = flag("build/patches", "folder of the data set; train/ and valid/ are made in it", metavar="DIR")
-    scale: int = flag(4, "HR pixels per LR pixel", check=lambda v: v >= 2, must="be at least 2")
-    patch: int = flag(96, "side of the HR patches in pixels")
-    stride: int = flag(0, "from one patch to the next; 0: the patch's side")
-    filter: float = flag(3.0, "leave out patches whose luma changes less per pixel; 0: keep all")
-    store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
-    valid_fraction: float = flag(
-        0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
-    )
-    seed: int = flag(0, "of that draw", check=lambda v: 0 <= v < 1 << 63, must="be 0 to below 2^63")
-    row_group_rows: int = flag(
-        0, "patches read and shuffled at once; 0: some megabytes", check=lambda v: v >= 0, must="be at least 0"
-    )
-    limit: int = flag(
-        0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
-    )
-    overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
     workers: int = flag(2, "processes", check=lambda v: v >= 1, must="be at least 1")
-
-
-def build_of(args: Any) -> Build:
-    """What decides the data set, from the settings of this command or of the Spark job."""
-    plan = PatchPlan(args.patch, args.stride or args.patch, args.scale, args.filter, args.store_lr)
-    return Build(plan, args.valid_fraction, args.seed, args.row_group_rows)
 
 
 def _make(out: Path, parts: Sequence[Sequence[Item]], build: Build, workers: int) -> None:
@@ -88,7 +66,7 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
     started = time.perf_counter()
     if not args.source:
         raise UserError("--source: give a folder, a tar, a zip or a picture")
-    build, out = build_of(args), Path(args.out)
+    build, out = args.build(), Path(args.out)
     listing = list_items(args.source)
     items = listing.items[: args.limit or None]
     fingerprint = build.fingerprint([(item.name, item.size) for item in items])
