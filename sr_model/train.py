@@ -134,7 +134,9 @@ class Run:
         started = time.perf_counter()
         images = 0
         parts: dict[str, Tensor] = {}
-        meter = progress(phase.steps or math.ceil(config.seconds), f"train {phase.name}", "step" if phase.steps else "s")
+        meter = progress(
+            phase.steps or math.ceil(config.seconds), f"train {phase.name}", "step" if phase.steps else "s"
+        )
         meter.disable = self.rank > 0
         meter.update(self.phase_step if phase.steps else int(self.seconds))
         epoch_steps = self.stream.rows_per_epoch / (config.batch * self.world)
