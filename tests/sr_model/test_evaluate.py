@@ -180,6 +180,9 @@ def test_the_command_writes_table_csv_json_and_pictures(tmp_path: Path, capsys: 
     assert summary["model"]["psnr_y"] == pytest.approx(mean, abs=1e-5)
     net = evaluate_folder(loaded(tmp_path / "net.safetensors"), tmp_path / "one")
     assert net["model"]["psnr_y"] == pytest.approx(summary["model"]["psnr_y"])
+    direct = validate(loaded(tmp_path / "net.safetensors"), load_pairs(tmp_path / "one"))
+    assert direct["psnr_y"] == pytest.approx(summary["model"]["psnr_y"])
+    assert direct["psnr_y"] != pytest.approx(summary["bicubic"]["psnr_y"], abs=1e-4)
     assert any(line.startswith("mean") and "bicubic" in line for line in printed)
     for name in ("one/a", "one/b", "two/c"):
         with Image.open(tmp_path / "out" / f"{name}.png") as page:
