@@ -30,7 +30,7 @@ from spark_jobs.lake.job import run_job
 from spark_jobs.lake.parquet import read_rows
 from spark_jobs.lake.progress import progress
 from spark_jobs.lake.tables import TableRef, TableSink
-from sr_model.build_patches import in_words
+from sr_model.build_patches import advice, in_words
 from sr_model.cut_settings import CutSettings
 from sr_model.images import BrokenImage
 from sr_model.patch_parts import (
@@ -190,8 +190,8 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
         forget(out)
         raise no_patches(made)
     print(f"make_patches: {in_words(facts, others)}, in {out}")
-    if not facts["valid"] and args.valid_fraction:
-        print("make_patches: no picture fell to the validation set; raise --valid-fraction or change --seed to get one")
+    if said := advice(facts, build):
+        print(f"make_patches: {said}")
     return {**facts, "out": str(out), "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -61,6 +61,14 @@ def in_words(facts: Mapping[str, Any], others: int) -> str:
     return f"{words}, {facts['filtered']} too flat, {facts['rejected']} pictures rejected, {others} other files"
 
 
+def advice(facts: Mapping[str, Any], build: Build) -> str:
+    """What to do if all pictures fell to one side of a draw that was to give two; else empty."""
+    if facts["train"] and (facts["valid"] or not build.valid_fraction):
+        return ""
+    missing, change = ("validation", "raise") if facts["train"] else ("training", "lower")
+    return f"no patch fell to the {missing} set; {change} --valid-fraction or change --seed, with --overwrite"
+
+
 def run(args: BuildArgs) -> Mapping[str, Any]:
     """Cut what is not cut yet; returns the summary."""
     started = time.perf_counter()
@@ -87,6 +95,8 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
         forget(out)
         raise no_patches(made)
     print(f"build_patches: {in_words(facts, listing.others)}, in {out}")
+    if said := advice(facts, build):
+        print(f"build_patches: {said}")
     return {**facts, "seconds": round(time.perf_counter() - started, 3)}
 
 

@@ -280,3 +280,20 @@ def test_the_summary_counts_everything(pictures: Path, tmp_path: Path, capsys: p
     parquet = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.parquet"))
     assert (facts["images"], facts["patches"], facts["filtered"], facts["rejected"]) == (8, 48, 0, 0)
     assert (facts["megapixels"], facts["bytes"]) == (round(8 * 64 * 80 / 1e6, 3), parquet)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "said"),
+    [
+        ("1e-9", "no patch fell to the validation set; raise --valid-fraction"),
+        ("0.999999", "no patch fell to the training set; lower --valid-fraction"),
+        ("0", ""),
+    ],
+)
+def test_a_draw_with_one_side_is_said(
+    pictures: Path, tmp_path: Path, fraction: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(pictures, tmp_path / "out", "--valid-fraction", fraction) == 0
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert ("no patch fell" in printed) == bool(said)
