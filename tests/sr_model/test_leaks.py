@@ -175,6 +175,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for folder, name, seed in (("train", "a.png", 5), ("train", "b.png", 6), ("eval", "c.png", 7)):
         (tmp_path / folder).mkdir(exist_ok=True)
         Image.fromarray(scene(seed)).save(tmp_path / folder / name)
+    Image.fromarray(rescaled(scene(7), 0.25)).save(tmp_path / "eval" / "c_LR.png")  # shows what c.png shows
     words = ["--train", str(tmp_path / "train"), "--against", str(tmp_path / "eval")]
     assert main([*words, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
