@@ -32,6 +32,7 @@ from sr_model.degrade import Degrade
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
+from sr_model.nets.discriminators import make_discriminator
 from sr_model.optim import rate
 from sr_model.parallel import average_buffers, local_device, process_group
 from sr_model.samples import plot_curve, read_history, sample_grid, save_grid
@@ -107,6 +108,11 @@ class Run:
     def train(self, plan: Sequence[Phase]) -> bool:
         """All phases, or what is left of them; False if it was told to stop before the end."""
         saved = self._saved()
+        # Made before the first step: what is wrong with the last phase is better known now than after a night.
+        losses = [make_losses(phase.losses, self._loss_settings(), self.device) for phase in plan]
+        if any(loss.adversarial for loss in losses):
+            with torch.device("meta"):
+                make_discriminator(self.config.discriminator, self.stream.patch)
         if saved:
             self.phase = saved["phase"]
         elif self.config.init_from:
@@ -118,8 +124,7 @@ class Run:
                 self.trainer.generator.load_state_dict(self.trainer.shown.state_dict())
                 self.seconds_before += self.seconds
                 self.phase_step, self.seconds, self.best = 0, 0.0, -math.inf
-            losses = make_losses(plan[index].losses, self._loss_settings(), self.device)
-            self.trainer.begin(losses, self.stream.patch)
+            self.trainer.begin(losses[index], self.stream.patch)
             if saved:
                 self._restore(saved)
                 saved = None

@@ -244,7 +244,8 @@ def test_evaluate_mode_scores_the_best_checkpoint(data: Path, pictures: Path, tm
         (["mode=srresnet", "steps_init=5", "resume=nowhere.pt"], "nowhere.pt: no such checkpoint"),
         (["mode=srresnet", "steps_init=5", "losses_init=mae=1"], "no loss is called `mae`"),
         (["mode=srresnet", "steps_init=5", "losses_init=vgg=1", "vgg_weights=no.pth"], "no.pth: no such file"),
-        (["steps_init=5", "steps=5", "discriminator=seed"], "multiples of 64, not 16"),
+        (["steps_init=5", "steps=5", "discriminator=seed"], "must be a multiple of 32 wide, not 16"),
+        (["steps_init=5", "steps=5", "losses=vgg=1", "vgg_weights=no.pth"], "no.pth: no such file"),
         (["mode=evaluate"], "holds no checkpoint to evaluate"),
     ],
 )
@@ -257,6 +258,7 @@ def test_what_is_wrong_is_said(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+    assert not (tmp_path / "run" / "history.jsonl").exists(), "it is said before anything is trained"
 
 
 def test_patches_that_are_not_there_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
