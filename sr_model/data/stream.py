@@ -11,7 +11,7 @@ import math
 import queue
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -183,12 +183,43 @@ class _Loaded:
     """A window whose rows are in memory, and what becomes of each: lists, because they are looked at one by one."""
 
     def __init__(self, plan: PlannedWindow, parts: list[Rows | None], stream: PatchStream) -> None:
-        self.first, self.parts = plan.first, parts
+        self.first = plan.first
+        self.hr = [None if rows is None else rows.hr for rows in parts]
+        self.lr = [None if rows is None else rows.lr for rows in parts]
         self.part: list[int] = plan.part.tolist()
         self.inner: list[int] = plan.inner.tolist()
         self.corners: list[list[int]] = stream.corners(plan.draw).tolist()
         self.turn: list[int] = plan.draw.turn.tolist()
         self.after = plan.first + len(self.part)
+
+
+def _cut(
+    out: NDArray[np.uint8],
+    parts: Sequence[NDArray[np.uint8] | None],
+    window: _Loaded,
+    start: int,
+    end: int,
+    side: int,
+    scale: int,
+) -> None:
+    """Rows `start` to `end` (excluded) of a window, cropped and turned, to the front of `out`.
+
+    The loop runs for each row; what it does besides copying is as short as it can be.
+    """
+    rows = zip(
+        window.part[start:end], window.inner[start:end], window.corners[start:end], window.turn[start:end], strict=True
+    )
+    for i, (part, inner, (y, x), turn) in enumerate(rows):
+        images = parts[part]
+        assert images is not None
+        if images.shape[1] == side:
+            image = images[inner]
+        else:
+            image = images[inner, y // scale : y // scale + side, x // scale : x // scale + side]
+        if turn:
+            turn_into(out[i], image, turn)
+        else:
+            out[i] = image
 
 
 class _Cursor:
@@ -213,18 +244,15 @@ class _Cursor:
         n, side, scale = last - first, stream.patch, stream.scale
         hr = stream.buffers.take((n, side, side, 3))
         lr = stream.buffers.take((n, side // scale, side // scale, 3)) if stream.manifest.store_lr else None
-        whole = side == stream.manifest.patch
-        for i in range(n):
-            window = self._window_of(first + i)
-            at = first + i - window.first
-            rows, inner, turn = window.parts[window.part[at]], window.inner[at], window.turn[at]
-            assert rows is not None
-            (y, x), image = window.corners[at], rows.hr[inner]
-            turn_into(hr[i], image if whole else image[y : y + side, x : x + side], turn)
-            if lr is not None and rows.lr is not None:
-                v, u, small = y // scale, x // scale, side // scale
-                turn_into(lr[i], rows.lr[inner, v : v + small, u : u + small], turn)
-            self._given += 1
+        done = 0
+        while done < n:
+            window = self._window_of(first + done)
+            start, end = first + done - window.first, min(last, window.after) - window.first
+            _cut(hr[done:], window.hr, window, start, end, side, 1)
+            if lr is not None:
+                _cut(lr[done:], window.lr, window, start, end, side // scale, scale)
+            done += end - start
+            self._given += end - start
         return Batch(hr, lr, np.arange(first, last, dtype=np.int64))
 
     def finish(self) -> None:
