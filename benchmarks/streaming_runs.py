@@ -4,7 +4,7 @@ Run by bench_streaming.py, each in a process of its own with the interpreter tha
 `streaming_runs.py write|read NAME FOLDER …`. Prints one JSON line. Imports nothing of lakerank unless ours is run.
 
 All of them give batches of uint8 tensors (N, 128, 128, 3), whole patches, shuffled anew in each epoch; those who can
-are given as many workers as there are cores. Each gets its fastest lossless format: nobody but `png` decompresses.
+are given as many workers as there are cores, ours one. Each gets its fastest lossless format: nobody but `png` decompresses.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 WORKERS = 2
+OUR_WORKERS = 1  # reading is the smaller part of our work: with a second reader four threads fight for two cores
 SHUFFLE_BUFFER = 1000  # of those who shuffle by a buffer
 
 
@@ -93,7 +94,7 @@ def read_ours(folder: Path, batch: int, reader: str, **settings: Any) -> Iterato
 
     from sr_model.data.stream import open_stream
 
-    with open_stream(folder / "parquet", reader=reader, batch=batch, workers=WORKERS, **settings) as stream:
+    with open_stream(folder / "parquet", reader=reader, batch=batch, workers=OUR_WORKERS, **settings) as stream:
         for made in stream:
             yield torch.from_numpy(made.hr)
 
