@@ -3,8 +3,8 @@
 Run by bench_streaming.py, each in a process of its own with the interpreter that has its packages:
 `streaming_runs.py write|read NAME FOLDER …`. Prints one JSON line. Imports nothing of lakerank unless ours is run.
 
-All of them give batches of uint8 tensors (N, 128, 128, 3), whole patches, shuffled anew in each epoch; those who can
-are given as many workers as there are cores, ours one. Each gets its fastest lossless format: nobody but `png` decompresses.
+All of them give batches of uint8 tensors (N, 128, 128, 3), whole patches, shuffled anew in each epoch. Peers have as
+many workers as there are cores, ours has one. Each gets its fastest lossless format: only `png` decompresses.
 """
 
 from __future__ import annotations
