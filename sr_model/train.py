@@ -28,7 +28,7 @@ from sr_model.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
 from sr_model.config import TrainConfig, as_flags
 from sr_model.data.device import to_device
 from sr_model.data.stream import PatchStream, open_stream
-from sr_model.degrade import Degrade
+from sr_model.degrade_batches import Degrade
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE

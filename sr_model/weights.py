@@ -11,7 +11,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from spark_jobs.lake.errors import UserError
@@ -33,7 +33,8 @@ def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[st
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={**(facts or {}), "format": FORMAT, "net": net, "scale": "4"})
+    # Not `save_file`: it makes a file that its owner alone can read.
+    part.write_bytes(save(tensors, metadata={**(facts or {}), "format": FORMAT, "net": net, "scale": "4"}))
     part.replace(path)
 
 

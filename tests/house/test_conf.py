@@ -18,4 +18,4 @@ def test_conf_file_is_accepted(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     job = file.stem.split("-")[0]
     importlib.import_module(f"spark_jobs.{job}")
-    parse_args(make_docs.jobs()[job], job, "", ["--conf", str(file)])
+    parse_args(make_docs.jobs()[f"spark_jobs.{job}"], job, "", ["--conf", str(file)])

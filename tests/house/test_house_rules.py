@@ -15,7 +15,6 @@ from tests_root import ROOT
 
 JOBS = sorted(p.stem for p in (ROOT / "spark_jobs").glob("[a-z]*.py"))
 ROOMS = sorted(p.name for p in (ROOT / "spark_jobs").iterdir() if (p / "__init__.py").exists() and p.name != "lake")
-SOURCES = sorted([*(ROOT / "spark_jobs").rglob("*.py"), *(ROOT / "sr_model").rglob("*.py")])
 SHARED_HELPERS = {f"spark_jobs.lake.{name}" for name in ("args", "command", "download", "errors", "progress")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -57,6 +56,12 @@ def test_sr_model_does_without_spark() -> None:
         assert not [name for name in beside if name not in SHARED_HELPERS], f"{file}: imports {beside}"
 
 
+def test_cutting_patches_needs_no_torch() -> None:
+    # Spark's workers import it: PyTorch would cost each of them seconds, and gigabytes on each machine.
+    script = "import sys; sys.modules['torch'] = None; import spark_jobs.make_patches, sr_model.data.writer"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_do_not_import_one_another(room: str) -> None:
     for file in (ROOT / "spark_jobs" / room).rglob("*.py"):
@@ -84,7 +89,7 @@ def test_only_the_lake_and_jobs_touch_storage() -> None:
 
 
 def test_no_api_that_connect_and_serverless_lack() -> None:
-    for file in SOURCES:
+    for file in (ROOT / "spark_jobs").rglob("*.py"):
         if file.name == "graphframes_engine.py":
             continue  # the one exception: it asks the JVM whether GraphFrames' classes are there
         for line, name in attributes(file):

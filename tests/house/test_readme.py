@@ -18,7 +18,7 @@ COMMANDS = sorted(
         for page in PAGES
         for block in BLOCK.findall(page.read_text(encoding="utf-8"))
         for line in block.replace("\\\n", " ").splitlines()
-        if "spark-submit" in line or line.strip().startswith("make ")
+        if "spark-submit" in line or "-m sr_model." in line or line.strip().startswith("make ")
     }
 )
 
@@ -36,11 +36,13 @@ def test_command_exists(page: str, command: str) -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     import make_docs
 
-    job = re.search(r"spark_jobs/(\w+)\.py", command)
+    job = re.search(r"(spark_jobs)/(\w+)\.py|-m (sr_model)\.(\w+)", command)
     assert job, command
-    known = {field.replace("_", "-") for field in make_docs.jobs()[job[1]].__dataclass_fields__} | {"conf", "preset"}
+    module = ".".join(word for word in job.groups() if word)
+    known = {field.replace("_", "-") for field in make_docs.jobs()[module].__dataclass_fields__}
+    known |= {"conf", "preset", "help", *(["config"] if module == "sr_model.train" else [])}
     for used in re.findall(r"--([\w-]+)", command.split(job[0])[1]):
-        assert used in known or used.removeprefix("no-") in known, f"{page}: {job[1]} has no --{used}"
+        assert used in known or used.removeprefix("no-") in known, f"{page}: {module} has no --{used}"
 
 
 def test_links_lead_somewhere() -> None:

@@ -51,7 +51,7 @@ def test_jobs_and_kernels_work_from_inside_the_wheel(wheel: Path) -> None:
 def test_wheel_holds_both_packages_and_their_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"spark_jobs", "sr_model"}
-    for file in (ROOT / "spark_jobs").rglob("*"):
+    for file in (*(ROOT / "spark_jobs").rglob("*"), *(ROOT / "sr_model").rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             assert file.relative_to(ROOT).as_posix() in names
     assert wheel.stat().st_size < 1_000_000

@@ -17,7 +17,7 @@ from sr_model.data.device import to_device
 from sr_model.data.schema import PatchRow
 from sr_model.data.stream import Batch, open_stream
 from sr_model.data.writer import finish, write_part
-from sr_model.degrade import Degrade
+from sr_model.degrade_batches import Degrade
 
 ROWS = 61
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from spark_jobs.lake.errors import UserError
 from sr_model.config import TrainConfig
-from sr_model.degrade import Degrade
+from sr_model.degrade_batches import Degrade
 from sr_model.losses import LossSettings, make_losses
 from sr_model.optim import Muon, rate
 from sr_model.trainer import Trainer
