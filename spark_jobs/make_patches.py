@@ -31,9 +31,7 @@ from spark_jobs.lake.parquet import read_rows
 from spark_jobs.lake.progress import progress
 from spark_jobs.lake.tables import TableRef, TableSink
 from sr_model.build_patches import advice, in_words
-from sr_model.cut_settings import CutSettings
-from sr_model.images import BrokenImage
-from sr_model.patch_parts import (
+from sr_model.cutting.parts import (
     Build,
     begin,
     chunks,
@@ -46,7 +44,9 @@ from sr_model.patch_parts import (
     notes,
     summary,
 )
-from sr_model.sources import Item, list_items
+from sr_model.cutting.settings import CutSettings
+from sr_model.cutting.sources import Item, list_items
+from sr_model.images import BrokenImage
 
 _PART_BYTES = 32 << 20  # of a table's pictures in one part
 _LOOK_SECONDS = 1.0

@@ -18,8 +18,7 @@ from spark_jobs.lake.args import flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
-from sr_model.cut_settings import CutSettings
-from sr_model.patch_parts import (
+from sr_model.cutting.parts import (
     Build,
     Made,
     begin,
@@ -31,7 +30,8 @@ from sr_model.patch_parts import (
     notes,
     summary,
 )
-from sr_model.sources import Item, list_items
+from sr_model.cutting.settings import CutSettings
+from sr_model.cutting.sources import Item, list_items
 
 
 @dataclass(frozen=True)

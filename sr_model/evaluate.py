@@ -24,10 +24,10 @@ from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
-from sr_model.comparison import comparison
 from sr_model.degrade import METHODS, bicubic_upscale, check_method
 from sr_model.metrics import METRICS, MetricSettings, Score, make_metrics
-from sr_model.validation import Pair, load_pairs, mean_scores, score_one, super_resolve
+from sr_model.scoring.comparison import comparison
+from sr_model.scoring.validation import Pair, load_pairs, mean_scores, score_one, super_resolve
 from sr_model.weights import load_generator
 
 Upscaler = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]

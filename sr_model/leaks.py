@@ -21,7 +21,7 @@ from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
-from sr_model.pictures_of import NamedPicture, pictures_of
+from sr_model.scoring.pictures_of import NamedPicture, pictures_of
 
 _VERSION = 1  # raise it when the search changes: kept results are forgotten
 
@@ -86,7 +86,7 @@ def _search(data: Path, valid: Path) -> list[Leak]:
 def _finder() -> Callable[..., list[Leak]]:
     """`find_leaks`. Training imports this module also where OpenCV is not installed."""
     try:
-        from sr_model.leak_search import find_leaks
+        from sr_model.scoring.leak_search import find_leaks
     except ImportError as error:
         raise UserError(
             f"the leak check needs OpenCV ({error}); pip install 'lakerank[sr]', or check the data elsewhere by "

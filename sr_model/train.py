@@ -24,20 +24,20 @@ from torch import Tensor
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
-from sr_model.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
 from sr_model.config import TrainConfig, as_flags
+from sr_model.data.degrade_batches import Degrade
 from sr_model.data.device import to_device
 from sr_model.data.stream import PatchStream, open_stream
-from sr_model.degrade_batches import Degrade
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
-from sr_model.optim import rate
-from sr_model.parallel import average_buffers, local_device, process_group
-from sr_model.samples import plot_curve, read_history, sample_grid, save_grid
-from sr_model.trainer import Trainer
-from sr_model.validation import load_pairs, validate
+from sr_model.scoring.validation import load_pairs, validate
+from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
+from sr_model.training.optim import rate
+from sr_model.training.parallel import average_buffers, local_device, process_group
+from sr_model.training.samples import plot_curve, read_history, sample_grid, save_grid
+from sr_model.training.trainer import Trainer
 from sr_model.weights import load_generator, save_generator
 
 

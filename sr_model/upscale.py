@@ -23,10 +23,10 @@ from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
+from sr_model.enlarging.memory import available_bytes
+from sr_model.enlarging.pictures import FORMATS, Picture, check_size, format_of, read_picture, size_of, write_picture
+from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
 from sr_model.images import SUFFIXES, BrokenImage
-from sr_model.memory import available_bytes
-from sr_model.pictures import FORMATS, Picture, check_size, format_of, read_picture, size_of, write_picture
-from sr_model.tiles import Bicubic, Progress, margin_of, upscale_tiled
 from sr_model.weights import load_generator
 
 _SMALLEST_TILE = 32  # below it the margin is nearly all of the work

@@ -19,7 +19,7 @@ def to_device(batch: Batch, device: torch.device, degrade: nn.Module) -> tuple[T
     Args:
         batch: uint8.
         device: where to.
-        degrade: HR in 0…255 to LR in 0…255 (`sr_model.degrade_batches.Degrade`).
+        degrade: HR in 0…255 to LR in 0…255 (`sr_model.data.degrade_batches.Degrade`).
     """
     hr = _put(batch.hr, device)
     lr = degrade(hr) if batch.lr is None else _put(batch.lr, device)

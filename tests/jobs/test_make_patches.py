@@ -17,7 +17,8 @@ from spark_jobs import make_patches
 from spark_jobs.lake import download
 from spark_jobs.lake.contracts import PATCHES_REJECTED
 from spark_jobs.lake.tables import TableRef
-from sr_model import build_patches, patch_parts
+from sr_model import build_patches
+from sr_model.cutting import parts as patch_parts
 from sr_model.data.manifest import read_manifest
 from sr_model.data.petastorm_compat import make_reader
 

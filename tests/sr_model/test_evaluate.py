@@ -19,12 +19,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from spark_jobs.lake.errors import UserError
-from sr_model import validation
-from sr_model.comparison import busiest, comparison
 from sr_model.degrade import downscale
 from sr_model.evaluate import evaluate_folder, main
 from sr_model.nets import make_generator
-from sr_model.validation import Pair, load_pairs, super_resolve, validate
+from sr_model.scoring import validation
+from sr_model.scoring.comparison import busiest, comparison
+from sr_model.scoring.validation import Pair, load_pairs, super_resolve, validate
 from sr_model.weights import save_generator
 
 
@@ -248,7 +248,7 @@ from pathlib import Path
 from spark_jobs.lake.errors import UserError
 from sr_model.leaks import refuse_leaks
 from sr_model.nets import make_generator
-from sr_model.validation import Pair, validate
+from sr_model.scoring.validation import Pair, validate
 lr = np.zeros((12, 12, 3), np.uint8)
 print(sorted(validate(make_generator("tiny"), [Pair("a", lr, lr.repeat(4, 0).repeat(4, 1))])))
 try:

@@ -21,11 +21,13 @@ from PIL import Image
 from tests_root import ROOT
 
 from spark_jobs.lake.errors import UserError
-from sr_model import build_patches, patch_parts, sources
+from sr_model import build_patches
+from sr_model.cutting import parts as patch_parts
+from sr_model.cutting import sources
+from sr_model.cutting.cut import PatchPlan, gradient
+from sr_model.cutting.sources import list_items, read_items
 from sr_model.data.manifest import MANIFEST, read_manifest
 from sr_model.images import BrokenImage
-from sr_model.patches import PatchPlan, gradient
-from sr_model.sources import list_items, read_items
 
 
 def png(seed: int, height: int = 64, width: int = 80) -> bytes:

@@ -15,13 +15,14 @@ import pytest
 from PIL import Image
 
 from spark_jobs.lake.errors import UserError
-from sr_model import build_patches, patch_parts
+from sr_model import build_patches
+from sr_model.cutting import parts as patch_parts
+from sr_model.cutting.cut import PatchPlan, TooSmall, cut, gradient, places
+from sr_model.cutting.sources import list_items, read_item
 from sr_model.data.manifest import read_manifest
 from sr_model.data.stream import open_stream
 from sr_model.degrade import downscale
 from sr_model.images import BrokenImage, decode_rgb
-from sr_model.patches import PatchPlan, TooSmall, cut, gradient, places
-from sr_model.sources import list_items, read_item
 
 PLAN = PatchPlan(patch=32, stride=32, min_gradient=0.0)
 

@@ -13,11 +13,11 @@ import torch
 from spark_jobs.lake.errors import UserError
 from sr_model.data import resident
 from sr_model.data.augment import turned
+from sr_model.data.degrade_batches import Degrade
 from sr_model.data.device import to_device
 from sr_model.data.schema import PatchRow
 from sr_model.data.stream import Batch, open_stream
 from sr_model.data.writer import finish, write_part
-from sr_model.degrade_batches import Degrade
 
 ROWS = 61
 

@@ -17,11 +17,11 @@ from PIL import Image
 from tests_root import ROOT
 
 from sr_model import train
-from sr_model.checkpoint import MAY_CHANGE, Checkpoints
 from sr_model.config import TrainConfig
 from sr_model.data.schema import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.nets import make_generator
+from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints
 from sr_model.weights import load_generator, read_pt, save_generator
 
 PATCH = 32

@@ -14,10 +14,10 @@ from torch import nn
 
 from spark_jobs.lake.errors import UserError
 from sr_model.config import TrainConfig
-from sr_model.degrade_batches import Degrade
+from sr_model.data.degrade_batches import Degrade
 from sr_model.losses import LossSettings, make_losses
-from sr_model.optim import Muon, rate
-from sr_model.trainer import Trainer
+from sr_model.training.optim import Muon, rate
+from sr_model.training.trainer import Trainer
 
 PATCH = 32  # of which the `srgan` discriminator leaves 2 × 2
 TINY = TrainConfig(mode="srresnet", net="tiny", lr=1e-3, ema=0.9, losses_init="mse=1", amp="none")

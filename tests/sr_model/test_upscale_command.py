@@ -16,9 +16,9 @@ from tests_root import ROOT
 from torch import nn
 
 from sr_model import upscale
+from sr_model.enlarging.pictures import Picture, read_picture, write_picture
+from sr_model.enlarging.tiles import upscale_tiled
 from sr_model.nets import make_generator
-from sr_model.pictures import Picture, read_picture, write_picture
-from sr_model.tiles import upscale_tiled
 from sr_model.upscale import Upscaler, bleed, main, make_plan, upscale_picture
 from sr_model.weights import load_generator, save_generator
 

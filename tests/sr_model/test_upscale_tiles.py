@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from spark_jobs.lake.errors import UserError
+from sr_model.enlarging.tiles import Bicubic, margin_of, spans, upscale_tiled
 from sr_model.nets.msrresnet import MSRResNet
 from sr_model.nets.srresnet import SRResNet
 from sr_model.nets.tiny import Tiny
-from sr_model.tiles import Bicubic, margin_of, spans, upscale_tiled
 
 
 class Chain(nn.Module):

@@ -16,8 +16,8 @@ from sr_model.losses.adversarial import gradient_penalty
 from sr_model.nets import make_generator
 from sr_model.nets.discriminators import make_discriminator
 from sr_model.nets.init import initialise
-from sr_model.optim import Optimizer, make_optimizer
-from sr_model.parallel import average_gradients
+from sr_model.training.optim import Optimizer, make_optimizer
+from sr_model.training.parallel import average_gradients
 
 
 class Trainer:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from spark_jobs.lake.errors import UserError
+from sr_model.cutting.cut import PatchPlan, TooSmall, cut
+from sr_model.cutting.sources import Item, read_items
 from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest
 from sr_model.data.schema import PatchRow
 from sr_model.data.writer import default_row_group_rows, finish, write_part
 from sr_model.images import BrokenImage, decode_rgb
-from sr_model.patches import PatchPlan, TooSmall, cut
-from sr_model.sources import Item, read_items
 
 SPLITS = ("train", "valid")
 _NOTES = "_parts"

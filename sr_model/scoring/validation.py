@@ -16,7 +16,7 @@ from spark_jobs.lake.errors import UserError
 from sr_model.degrade import check_method, downscale, modcrop
 from sr_model.images import SUFFIXES, BrokenImage, decode_rgb
 from sr_model.metrics import MetricSettings, Score, make_metrics
-from sr_model.samples import to_uint8
+from sr_model.training.samples import to_uint8
 
 _LR_FOLDERS = ("LR_x{0}", "LR_bicubic/X{0}", "LR_bicubic", "X{0}", "LR")
 
@@ -149,7 +149,9 @@ def _enlarged(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
     if x_NCHW.shape[2] * x_NCHW.shape[3] <= _LARGE:
         out: Tensor = generator(x_NCHW)
         return out
-    from sr_model.tiles import upscale_tiled  # the few large pictures pay for it, not every start of a training
+    from sr_model.enlarging.tiles import (
+        upscale_tiled,  # the few large pictures pay for it, not every start of a training
+    )
 
     made = upscale_tiled(generator, x_NCHW[0].permute(1, 2, 0).float().cpu().numpy())
     return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))[None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_jobs.lake.args import Settings, flag
-from sr_model.patch_parts import Build
-from sr_model.patches import PatchPlan
+from sr_model.cutting.cut import PatchPlan
+from sr_model.cutting.parts import Build
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_model.leaks import Leak
-from sr_model.pictures_of import NamedPicture
+from sr_model.scoring.pictures_of import NamedPicture
 
 Grey = NDArray[np.uint8]
 

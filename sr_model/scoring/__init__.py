@@ -1,0 +1,1 @@
+"""What evaluation is made of: pairs of pictures, comparisons, and the search for leaks."""
