@@ -2,10 +2,10 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint bench docs report wheel clean
+.PHONY: help setup demo test lint bench bench-sr bench-streaming docs report wheel clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 setup:  ## create .venv with locked versions and place the Delta jars
 	@scripts/setup.sh
@@ -24,6 +24,12 @@ lint: setup  ## ruff and mypy
 
 bench: setup  ## ours against peers; RATINGS=a ratings table
 	@$(PY) benchmarks/bench_lfm.py --ratings "$(or $(RATINGS),$(LAKE)/ratings)"
+
+bench-sr: setup  ## what 300 s on a CPU teach; IMAGES=training pictures SETS=folder of Set5 and Set14
+	@$(PY) benchmarks/bench_sr_cpu.py --images "$(IMAGES)" --sets "$(SETS)"
+
+bench-streaming: setup  ## our stream of patches against five peers; IMAGES=folder of pictures in tars
+	@$(PY) benchmarks/bench_streaming.py $(if $(IMAGES),--images "$(IMAGES)")
 
 docs: setup  ## regenerate docs/tables.md and docs/commands.md from the code
 	@$(PY) scripts/make_docs.py
