@@ -93,8 +93,11 @@ def read(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None,
         ReadError: something cannot be read, or the pool ended before everything had come.
     """
     stored_schema(settings.folder)
-    pool = ThreadPool(settings.workers, results_queue_size=settings.ahead + settings.workers)
-    handout = Handout(pool.ventilate, tasks, settings.ahead + settings.workers)
+    under_way = settings.ahead + settings.workers
+    # Each task sends two messages, its rows and that it is done. Room for all of them: a worker that finds its queue
+    # full asks again every millisecond, and takes the interpreter from the consumer each time.
+    pool = ThreadPool(settings.workers, results_queue_size=2 * (under_way + settings.workers))
+    handout = Handout(pool.ventilate, tasks, under_way)
     pool.start(RowGroupWorker, settings, handout)
     early: dict[int, Rows] = {}
     place = 0
