@@ -21,26 +21,10 @@ from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
+from sr_model.scoring.leak import Leak
 from sr_model.scoring.pictures_of import NamedPicture, pictures_of
 
 _VERSION = 1  # raise it when the search changes: kept results are forgotten
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A training picture that shows what an evaluation picture shows.
-
-    Attributes:
-        train: its name.
-        eval: the evaluation picture's.
-        how: in words: mirrored or not, its scale, how much of the evaluation picture.
-        score: normalised correlation where both overlap, at most 1.
-    """
-
-    train: str
-    eval: str
-    how: str
-    score: float
 
 
 def refuse_leaks(data: Path, valid: Path) -> None:

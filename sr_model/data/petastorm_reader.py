@@ -16,8 +16,8 @@ from sr_model.data.petastorm_compat import (
     WorkerBase,
     dataset_metadata,
 )
-from sr_model.data.readers import ReadSettings, Task
 from sr_model.data.row_groups import ReadError, Rows
+from sr_model.data.tasks import ReadSettings, Task
 
 
 class RowGroupWorker(WorkerBase):  # type: ignore[misc]

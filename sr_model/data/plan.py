@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sr_model.data.order import Draw, RowGroup, Window, draw, windows
-from sr_model.data.readers import Task
+from sr_model.data.tasks import Task
 
 
 @dataclass(frozen=True)

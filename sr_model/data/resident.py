@@ -20,9 +20,9 @@ from sr_model.data.augment import LEFT_RIGHT, SWAP, UP_DOWN
 from sr_model.data.buffers import Buffers
 from sr_model.data.order import RowGroup
 from sr_model.data.plan import PlannedWindow, Share, planned
-from sr_model.data.readers import ReadSettings, Task
 from sr_model.data.row_groups import ReadError
 from sr_model.data.stream import Batch, PatchStream, StreamSettings
+from sr_model.data.tasks import ReadSettings, Task
 
 
 @dataclass(frozen=True)

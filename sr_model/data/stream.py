@@ -32,8 +32,9 @@ from sr_model.data.buffers import Buffers
 from sr_model.data.manifest import read_manifest
 from sr_model.data.order import Draw, row_groups
 from sr_model.data.plan import OrderSettings, PlannedWindow, Share, planned
-from sr_model.data.readers import READERS, ReadSettings, Task
+from sr_model.data.readers import READERS
 from sr_model.data.row_groups import ReadError, Rows
+from sr_model.data.tasks import ReadSettings, Task
 
 WINDOW_ROWS = 2048  # 57 MB of 96² patches; two windows are held at a time
 CACHES = ("none", "device")

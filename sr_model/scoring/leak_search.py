@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.leaks import Leak
+from sr_model.scoring.leak import Leak
 from sr_model.scoring.pictures_of import NamedPicture
 
 Grey = NDArray[np.uint8]

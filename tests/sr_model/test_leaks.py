@@ -19,7 +19,8 @@ from spark_jobs.lake.errors import UserError
 from sr_model import leaks
 from sr_model.data.schema import PatchRow
 from sr_model.data.writer import finish, write_part
-from sr_model.leaks import Leak, main, refuse_leaks
+from sr_model.leaks import main, refuse_leaks
+from sr_model.scoring.leak import Leak
 from sr_model.scoring.leak_search import find_leaks
 from sr_model.scoring.pictures_of import pictures_of
 
