@@ -89,6 +89,14 @@ def test_tiny_begins_near_bicubic() -> None:
     assert (make_generator("tiny")(x) - bicubic).abs().mean() < 0.05
 
 
+def test_msrresnet_adds_to_the_bilinear_picture() -> None:
+    generator = make_generator("msrresnet")
+    torch.nn.init.zeros_(generator.tail.weight)
+    torch.nn.init.zeros_(generator.tail.bias)
+    x = torch.rand(1, 3, 8, 8) * 2 - 1
+    assert torch.allclose(generator(x), torch.nn.functional.interpolate(x, scale_factor=4, mode="bilinear"))
+
+
 def test_tiny_adds_the_same_to_red_green_and_blue() -> None:
     x = torch.rand(1, 3, 16, 16) * 2 - 1
     added = make_generator("tiny")(x) - torch.nn.functional.interpolate(x, scale_factor=4, mode="bicubic")

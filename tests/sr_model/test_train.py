@@ -192,11 +192,24 @@ def test_the_last_checkpoints_and_the_best_are_kept(data: Path, pictures: Path, 
     words = ["mode=srresnet", "steps_init=30", "keep_last=2", f"valid={pictures}", "valid_every=5"]
     assert run(data, tmp_path / "run", *words) == 0
     kept = Checkpoints(tmp_path / "run" / "checkpoints", 2)
-    assert [path.name for path in kept.all()] == ["step-000000025.pt", "step-000000030.pt"]
+    names = {path.name for path in kept.folder.iterdir()}
+    assert names == {"step-000000025.pt", "step-000000030.pt", "best.pt"}  # and nothing half-written
     scores = {line["step"]: line["psnr_y"] for line in history(tmp_path / "run") if "psnr_y" in line}
     best = read_pt(kept.folder / "best.pt")
     assert best["psnr"] == pytest.approx(max(scores.values()))
     assert scores[best["step"]] == pytest.approx(best["psnr"])
+
+
+def test_a_resumed_run_remembers_its_best(
+    data: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["mode=srresnet", f"valid={pictures}", "valid_every=5"]
+    assert run(data, tmp_path / "run", *words, "steps_init=10") == 0
+    best = tmp_path / "run" / "checkpoints" / "best.pt"
+    before = best.read_bytes()
+    monkeypatch.setattr(train, "validate", lambda generator, pairs: {"psnr_y": 1.0, "ssim_y": 0.0})
+    assert run(data, tmp_path / "run", *words, "steps_init=20", "resume=auto") == 0
+    assert best.read_bytes() == before
 
 
 def test_a_checkpoint_holds_everything(data: Path, tmp_path: Path) -> None:
