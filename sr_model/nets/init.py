@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from spark_jobs.lake.errors import UserError
-
-Init = Literal["default", "normal002"]
 
 
 def initialise(module: nn.Module, how: str) -> None:
