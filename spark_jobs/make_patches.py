@@ -30,19 +30,16 @@ from spark_jobs.lake.job import run_job
 from spark_jobs.lake.parquet import read_rows
 from spark_jobs.lake.progress import progress
 from spark_jobs.lake.tables import TableRef, TableSink
-from sr_model.build_patches import advice, in_words
+from sr_model.build_patches import outcome
 from sr_model.cutting.parts import (
     Build,
     begin,
     chunks,
     done_parts,
     finish_build,
-    forget,
     make_part,
     make_part_of,
-    no_patches,
     notes,
-    summary,
 )
 from sr_model.cutting.settings import CutSettings
 from sr_model.cutting.sources import Item, list_items
@@ -183,16 +180,12 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
             else:
                 cut_files(spark, str(out), parts, build)
         finish_build(out, count, build, fingerprint)
-    made = notes(out)
-    write_rejected(spark, args.lake, [pair for one in made for pair in one.rejected])
-    facts = summary(made)
-    if not facts["patches"]:
-        forget(out)
-        raise no_patches(made)
-    print(f"make_patches: {in_words(facts, others)}, in {out}")
-    if said := advice(facts, build):
-        print(f"make_patches: {said}")
-    return {**facts, "out": str(out), "seconds": round(time.monotonic() - started, 3)}
+    write_rejected(spark, args.lake, [pair for one in notes(out) for pair in one.rejected])
+    return {
+        **outcome("make_patches", out, build, others),
+        "out": str(out),
+        "seconds": round(time.monotonic() - started, 3),
+    }
 
 
 def write_rejected(spark: SparkSession, lake: str, rejected: Sequence[tuple[str, str]]) -> None:

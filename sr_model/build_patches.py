@@ -61,6 +61,23 @@ def in_words(facts: Mapping[str, Any], others: int) -> str:
     return f"{words}, {facts['filtered']} too flat, {facts['rejected']} pictures rejected, {others} other files"
 
 
+def outcome(name: str, out: Path, build: Build, others: int) -> dict[str, Any]:
+    """Say what a build gave, and return it.
+
+    Raises:
+        UserError: not a single patch; the folder is free again then.
+    """
+    made = notes(out)
+    facts = summary(made)
+    if not facts["patches"]:
+        forget(out)
+        raise no_patches(made)
+    print(f"{name}: {in_words(facts, others)}, in {out}")
+    if said := advice(facts, build):
+        print(f"{name}: {said}")
+    return facts
+
+
 def advice(facts: Mapping[str, Any], build: Build) -> str:
     """What to do if all pictures fell to one side of a draw that was to give two; else empty."""
     if facts["train"] and (facts["valid"] or not build.valid_fraction):
@@ -87,17 +104,9 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from error
     finish_build(out, len(parts), build, fingerprint)
-    made = notes(out)
-    for name, reason in (pair for one in made for pair in one.rejected):
+    for name, reason in (pair for one in notes(out) for pair in one.rejected):
         print(f"build_patches: {name}: {reason}", file=sys.stderr)
-    facts = summary(made)
-    if not facts["patches"]:
-        forget(out)
-        raise no_patches(made)
-    print(f"build_patches: {in_words(facts, listing.others)}, in {out}")
-    if said := advice(facts, build):
-        print(f"build_patches: {said}")
-    return {**facts, "seconds": round(time.perf_counter() - started, 3)}
+    return {**outcome("build_patches", out, build, listing.others), "seconds": round(time.perf_counter() - started, 3)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
@@ -25,6 +24,7 @@ from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
 from sr_model.degrade import METHODS, bicubic_upscale, check_method
+from sr_model.device import pick_device
 from sr_model.metrics import METRICS, MetricSettings, Score, make_metrics
 from sr_model.scoring.comparison import comparison
 from sr_model.scoring.validation import Pair, load_pairs, mean_scores, score_one, super_resolve
@@ -194,10 +194,7 @@ def _generator(args: EvaluateArgs) -> nn.Module | None:
         if args.self_ensemble:
             raise UserError("--self-ensemble: needs --checkpoint, a generator")
         return None
-    there = torch.cuda.is_available()
-    if args.device == "cuda" and not there:
-        raise UserError("--device cuda: PyTorch sees no GPU here; use --device cpu")
-    generator = load_generator(args.checkpoint, "cuda" if there and args.device != "cpu" else "cpu")
+    generator = load_generator(args.checkpoint, pick_device(args.device))
     held = int(getattr(generator, "scale", 4))
     if held != args.scale:
         raise UserError(f"--scale {args.scale}: {args.checkpoint} enlarges by {held}; give --scale {held}")

@@ -28,6 +28,7 @@ from sr_model.config import TrainConfig, as_flags
 from sr_model.data.degrade_batches import Degrade
 from sr_model.data.device import to_device
 from sr_model.data.stream import PatchStream, open_stream
+from sr_model.device import pick_device
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
@@ -104,6 +105,7 @@ class Run:
         self.best = -math.inf
         self.psnr: float | None = None
         self.last_kept: Path | None = None
+        self.commit = git_commit()
 
     def train(self, plan: Sequence[Phase]) -> bool:
         """All phases, or what is left of them; False if it was told to stop before the end."""
@@ -162,26 +164,25 @@ class Run:
             if self._due(config.log_every) or self._share(phase) >= 1:
                 self._log(phase, parts, images / max(time.perf_counter() - started, 1e-9), epoch_steps, share)
                 meter.set_postfix_str(self._words(parts), refresh=False)
+            if stop or self._share(phase) >= 1:
+                break  # what is due at the last step is done below, once
             if self._due(config.valid_every):
                 self._validate()
             if self._due(config.sample_every):
                 self._show(phase)
             if self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps)):
                 self._keep(parts)
-            if stop:
-                break
         meter.close()
         finished = self._share(phase) >= 1
         if parts:
             trainer.check_finite(parts, self.step, self._kept())
-            if finished and not self._due(config.valid_every):
+            if finished or self._due(config.valid_every):
                 self._validate()
-            if finished and not self._due(config.sample_every):
+            if finished or self._due(config.sample_every):
                 self._show(phase)
-            if not self._due(config.checkpoint_every):
-                self._keep(parts)
+            self._keep(parts)
         if finished and self.rank == 0:
-            facts = {"steps": str(self.step), "commit": git_commit(), "psnr_y": f"{self.psnr or math.nan:.4f}"}
+            facts = {"steps": str(self.step), "commit": self.commit, "psnr_y": f"{self.psnr or math.nan:.4f}"}
             save_generator(trainer.shown, config.net, self.out / f"{phase.name}.safetensors", facts)
         return finished
 
@@ -249,13 +250,15 @@ class Run:
         """A checkpoint, never of broken numbers."""
         self.trainer.check_finite(dict(parts), self.step, self._kept())
         average_buffers(self.trainer.generator, self.world)
+        if self.trainer.average:
+            average_buffers(self.trainer.average, self.world)
         if self.rank > 0:
             return
         better = self.psnr is not None and self.psnr > self.best
         self.best = max(self.best, self.psnr) if self.psnr is not None else self.best
         state = {
             "config": dataclasses.asdict(self.config),
-            "commit": git_commit(),
+            "commit": self.commit,
             "phase": self.phase,
             "phase_step": self.phase_step,
             "step": self.step,
@@ -327,10 +330,7 @@ def chosen_device(config: TrainConfig) -> torch.device:
     Raises:
         UserError: a GPU was asked for and there is none.
     """
-    there = torch.cuda.is_available()
-    if config.device == "cuda" and not there:
-        raise UserError("device=cuda: PyTorch sees no GPU here; use device=cpu")
-    device = local_device("cuda" if there and config.device != "cpu" else "cpu")
+    device = local_device(pick_device(config.device))
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = True  # all batches have the same shape

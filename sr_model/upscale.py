@@ -23,6 +23,7 @@ from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
+from sr_model.device import pick_device
 from sr_model.enlarging.memory import available_bytes
 from sr_model.enlarging.pictures import FORMATS, Picture, check_size, format_of, read_picture, size_of, write_picture
 from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
@@ -47,7 +48,7 @@ class UpscaleArgs(Settings):
     )
     batch: int = flag(1, "tiles computed together", check=lambda v: v >= 1, must="be at least 1")
     device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
-    half: bool = flag(False, "compute in float16, on a GPU only: faster, and up to a few grey levels off")
+    half: bool = flag(False, "compute in float16, on a GPU only: faster and less exact")
     format: str = flag(
         "",
         f"{', '.join(FORMATS)}, or same: as the input (default: what OUT's suffix says; png for a folder)",
@@ -355,18 +356,6 @@ def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict
                 failed[task.source] = "memory does not suffice; cut it into parts first"
             meter.update(done_before + size - meter.n)
     return failed, made
-
-
-def pick_device(wanted: str) -> str:
-    """`auto`, `cpu` or `cuda` to what PyTorch is told.
-
-    Raises:
-        UserError: a GPU is wanted where there is none.
-    """
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise UserError("--device cuda: PyTorch sees no GPU here; use --device cpu")
-    return "cuda" if there and wanted != "cpu" else "cpu"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -200,6 +200,13 @@ def test_the_last_checkpoints_and_the_best_are_kept(data: Path, pictures: Path, 
     assert scores[best["step"]] == pytest.approx(best["psnr"])
 
 
+def test_the_score_at_the_end_counts_for_the_best(data: Path, pictures: Path, tmp_path: Path) -> None:
+    # The last step is due for a checkpoint; the validation comes at the end only.
+    assert run(data, tmp_path / "run", "mode=srresnet", "steps_init=10", f"valid={pictures}") == 0
+    (line,) = [line for line in history(tmp_path / "run") if "psnr_y" in line]
+    assert read_pt(tmp_path / "run" / "checkpoints" / "best.pt")["psnr"] == pytest.approx(line["psnr_y"])
+
+
 def test_a_resumed_run_remembers_its_best(
     data: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
