@@ -2,7 +2,7 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint bench bench-sr bench-streaming docs report wheel clean
+.PHONY: help setup demo test lint bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming docs report wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -22,8 +22,14 @@ lint: setup  ## ruff and mypy
 	@.venv/bin/ruff format -q --check .
 	@.venv/bin/mypy
 
-bench: setup  ## ours against peers; RATINGS=a ratings table
-	@$(PY) benchmarks/bench_lfm.py --ratings "$(or $(RATINGS),$(LAKE)/ratings)"
+bench-lfm: setup  ## latent factors against ALS and LIBMF, on time; RATINGS=MovieLens folder (default: 1M generated)
+	@$(PY) benchmarks/bench_lfm.py $(if $(RATINGS),--ratings "$(RATINGS)",--quick)
+
+bench-lfm-quality: setup  ## latent factors against five peers, on test RMSE; RATINGS=MovieLens folder
+	@$(PY) benchmarks/bench_lfm_quality.py --ratings "$(RATINGS)"
+
+bench-top-n: setup  ## recommendations for everybody against ALS
+	@$(PY) benchmarks/bench_top_n.py
 
 bench-sr: setup  ## what 300 s on a CPU teach; IMAGES=training pictures SETS=folder of Set5 and Set14
 	@$(PY) benchmarks/bench_sr_cpu.py --images "$(IMAGES)" --sets "$(SETS)"

@@ -1,10 +1,19 @@
-"""Latent factors: ours against MLlib's ALS, same ratings, same splits, same session, one run.
+"""Latent factors, speed: ours against MLlib's ALS and LIBMF, on the same split, in one run on local[2].
 
-ALS gets the best settings of a small grid, chosen by the test ratings themselves (in its favour); ours runs
-with the job's defaults. ALS has no answer for users or items it did not see, so two errors are printed: over
-all test ratings (ALS falls back to the training mean) and over those ALS can predict.
+Ours and ALS start at a Delta table and end at two Delta tables of factors; all that lies between counts, for ours
+also the test RMSE after each epoch. Of LIBMF (C++, two threads, a process of its own) only the training counts:
+no start, no loading, no writing. Each engine's settings are the best of a small grid by the test ratings: ALS's and
+ours on every fifth user, LIBMF's on all. Test ratings that ALS cannot predict are left out for all.
 
-    python benchmarks/bench_lfm.py --ratings PATH [--seeds 3] [--quick] [--json]
+`ratio_als` and `ratio_libmf` are a peer's seconds over those in which ours, with as many factors, is first at least
+as good; the lowest over all runs of that peer, null if ours got there in none of its epochs.
+
+    python benchmarks/bench_lfm.py --ratings PATH [--factors 32,64] [--quick] [--json]
+    python benchmarks/bench_lfm.py --memory 500
+
+PATH is a `ratings` Delta table or what `ingest_ratings --source` takes: a MovieLens folder, or the output of
+make_ratings.py. --quick makes 1 million ratings itself. --memory trains ours for so many epochs on few ratings and
+watches its memory, and ALS without a checkpoint directory. The peers are installed by the first run.
 """
 
 from __future__ import annotations
@@ -14,137 +23,240 @@ import json
 import os
 import platform
 import shutil
-import statistics
+import subprocess
 import sys
-import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pyspark
-from pyspark.ml.recommendation import ALS
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from lfm_speed_data import Ready, prepare
+from lfm_speed_engines import Run, als, libmf, ours
+from lfm_speed_pictures import draw_curves, draw_memory
+from make_ratings import LIKE, write_ratings
+from memory import resident_mib
+from peers import VERSIONS, peer_python
+from pyspark.sql import SparkSession
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import RATINGS
 from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.recsys.models.latent import LatentFactors
-from spark_jobs.recsys.models.lfm import LfmConfig, train
-from spark_jobs.recsys.splits import Split, split_ratings
+from spark_jobs.recsys.factorization.train import LfmConfig
 
-RESULTS = Path(__file__).parent / "results"
-RANKS, REGS = (8, 16, 32, 64), (0.05, 0.1, 0.15, 0.2)
-QUICK_RANKS, QUICK_REGS = (16, 64), (0.1, 0.15)
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+WORK = ROOT / "build" / "bench-lfm"
 
-
-@dataclass(frozen=True)
-class Score:
-    """RMSE over all test ratings, and over those ALS can predict; seconds to fit."""
-
-    rmse: float
-    rmse_known: float
-    seconds: float
-    note: str
+ENGINES = ("ours", "als", "libmf")
+# Settings tried, and epochs run with the best of them.
+ALS_REG, ALS_BLOCKS, ALS_EPOCHS = (0.03, 0.06, 0.1), (2, 10), (3, 5)
+LIBMF_L2, LIBMF_EPOCHS, LIBMF_EXTRA_FACTORS = (0.02, 0.03), (8, 20, 40), 24
+OUR_REG, OUR_LR, OUR_EPOCHS = (0.02, 0.03, 0.05), (0.1, 0.2), 30
+TRIAL_EPOCHS = {"als": 5, "libmf": 20, "ours": 10}
 
 
-def errors(predicted: DataFrame) -> tuple[float, float]:
-    """RMSE of (rating, prediction, known) over all rows and over the known ones."""
-    square = F.pow(F.col("rating").cast("double") - F.col("prediction"), 2)
-    row = predicted.agg(F.sqrt(F.avg(square)), F.sqrt(F.avg(F.when(F.col("known"), square)))).first()
-    assert row is not None
-    return float(row[0]), float(row[1])
+def told(run: Run) -> Run:
+    """The run, printed."""
+    settings = ", ".join(f"{name} {value}" for name, value in run.settings.items() if name != "factors")
+    print(f"  {run.engine:6} K {run.settings['factors']:3}: RMSE {run.rmse:.4f}, {run.seconds:7.1f} s  {settings}",
+          flush=True)  # fmt: skip
+    return run
 
 
-def best_als(spark: SparkSession, parts: DataFrame, quick: bool) -> tuple[Score, DataFrame]:
-    """MLlib's ALS at its best of the grid, and the test ratings marked by whether ALS knows them."""
-    fit, test = parts.where("part = 'train'").cache(), parts.where("part = 'test'").cache()
-    stats = fit.agg(F.avg(F.col("rating").cast("double")), F.min("rating"), F.max("rating")).first()
-    assert stats is not None
-    mean, low, high = stats
-    best: Score | None = None
-    known = test
-    for rank in QUICK_RANKS if quick else RANKS:
-        for reg in QUICK_REGS if quick else REGS:
-            als = ALS(rank=rank, regParam=reg, maxIter=10, seed=0, userCol="user_id", itemCol="item_id")
-            begun = time.perf_counter()
-            model = als.fit(fit)
-            seconds = time.perf_counter() - begun
-            raw = model.transform(test).withColumn("known", ~F.isnan("prediction"))
-            clipped = F.greatest(F.lit(float(low)), F.least(F.lit(float(high)), F.col("prediction")))
-            guess = F.when(F.col("known"), clipped).otherwise(F.lit(mean))
-            rmse, rmse_known = errors(raw.withColumn("prediction", guess))
-            print(
-                f"  ALS rank {rank:3} reg {reg:.2f}: RMSE {rmse:.4f}, known {rmse_known:.4f}, {seconds:.1f} s",
-                flush=True,
-            )
-            if best is None or rmse_known < best.rmse_known:
-                best = Score(rmse, rmse_known, seconds, f"rank {rank}, regParam {reg}, maxIter 10")
-                known = raw.select("user_id", "item_id", "rating", "known")
-    assert best is not None
-    return best, known
+def best(runs: Iterable[Run]) -> dict[str, Any]:
+    """The settings of the lowest test RMSE."""
+    return min(map(told, runs), key=lambda run: run.rmse).settings
 
 
-def ours(parts: DataFrame, known: DataFrame, config: LfmConfig) -> Score:
-    """Our model on the same split."""
-    scratch = tempfile.mkdtemp()
-    try:
-        begun = time.perf_counter()
-        trained = train(parts, config, BlockStore.open(scratch, "scratch"))
-        trained.item_factors.count()
-        seconds = time.perf_counter() - begun
-        model = LatentFactors(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
-        rmse, rmse_known = errors(model.predict(known))
-    finally:
-        shutil.rmtree(scratch)
-    note = f"K {config.factors}, {config.optimizer} lr {config.lr}, reg {config.reg}, {config.epochs} epochs"
-    return Score(rmse, rmse_known, seconds, note)
+def run_ours(spark: SparkSession, ready: Ready, factors: int, epochs: int, few: slice) -> list[Run]:
+    """Settings chosen on the sample, then one run on everything."""
+    config = LfmConfig(factors=factors, epochs=TRIAL_EPOCHS["ours"])
+    tried = product(OUR_REG[few], OUR_LR[few])
+    chosen = best(ours(spark, ready.sample, replace(config, reg=reg, lr=lr), WORK) for reg, lr in tried)
+    print(f"ours, K {factors}, on all ratings:", flush=True)
+    config = replace(config, epochs=epochs, reg=chosen["reg"], lr=chosen["lr"])
+    return [told(ours(spark, ready.parts, config, WORK))]
+
+
+def run_als(spark: SparkSession, ready: Ready, factors: int, few: slice) -> list[Run]:
+    """Regularisation by RMSE and number of blocks by time chosen on the sample, then a fit per number of epochs."""
+
+    def trial(reg: float, blocks: int) -> Run:
+        return als(spark, ready.sample, factors, TRIAL_EPOCHS["als"], reg, blocks, WORK)
+
+    reg = best(trial(reg, ALS_BLOCKS[0]) for reg in ALS_REG[few])["reg"]
+    blocks = min((told(trial(reg, n)) for n in ALS_BLOCKS), key=lambda run: run.seconds).settings["blocks"]
+    print(f"ALS, K {factors}, on all ratings:", flush=True)
+    return [told(als(spark, ready.parts, factors, epochs, reg, blocks, WORK)) for epochs in ALS_EPOCHS]
+
+
+def run_libmf(ready: Ready, factors: int, few: slice) -> list[Run]:
+    """L2 chosen on everything, then a training per number of epochs."""
+    l2 = best(libmf(ready.arrays, factors, TRIAL_EPOCHS["libmf"], l2) for l2 in LIBMF_L2[few])["l2"]
+    print(f"LIBMF, K {factors}:", flush=True)
+    return [told(libmf(ready.arrays, factors, epochs, l2)) for epochs in LIBMF_EPOCHS]
+
+
+def compare(peer: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Each run of a peer against the time ours took to be as good with as many factors (else with any number)."""
+    mine = [run for run in runs if run.engine == "ours"]
+    lines = []
+    for run in (run for run in runs if run.engine == peer):
+        alike = [m for m in mine if m.settings["factors"] == run.settings["factors"]] or mine
+        times = [seconds for m in alike if (seconds := m.seconds_to(run.rmse)) is not None]
+        lines.append(
+            {
+                "factors": run.settings["factors"],
+                "epochs": run.settings["epochs"],
+                "rmse": round(run.rmse, 5),
+                "seconds": round(run.seconds, 2),
+                "seconds_ours": round(min(times), 2) if times else None,
+                "ratio": round(run.seconds / min(times), 3) if times else None,
+            }
+        )
+    return lines
+
+
+def lowest(lines: Sequence[dict[str, Any]]) -> float | None:
+    """The lowest ratio; None if one is missing."""
+    ratios = [line["ratio"] for line in lines]
+    return None if None in ratios else min(ratios)
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what this ran."""
+    versions = {"python": platform.python_version(), "pyspark": pyspark.__version__, "libmf": VERSIONS["libmf"]}
+    return {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "master": "local[2]", "versions": versions}
+
+
+def measure_speed(ratings: str, factors: Sequence[int], epochs: int, quick: bool) -> dict[str, Any]:
+    """All engines, ours first: a warm JVM is to the advantage of who comes later."""
+    peer_python()
+    few = slice(1, 3) if quick else slice(None)
+    load = os.getloadavg()[0]
+    with session("bench-lfm", "local[2]") as spark:
+        spark.sparkContext.setCheckpointDir(str(WORK / "checkpoints"))
+        ready = prepare(spark, ratings, WORK)
+        print(ready, flush=True)
+        runs = [run for k in factors for run in run_ours(spark, ready, k, epochs, few)]
+        runs += [run for k in factors for run in run_als(spark, ready, k, few)]
+    shutil.rmtree(WORK / "checkpoints")
+    runs += [run for k in sorted({*factors, LIBMF_EXTRA_FACTORS}) for run in run_libmf(ready, k, few)]
+    draw_curves(runs, ready.oracle, WORK / "curve.png")
+    lines = {peer: compare(peer, runs) for peer in ("als", "libmf")}
+    mine = [run for run in runs if run.engine == "ours"]
+    reached = {name: [rmse for run in runs if run.engine == name for _, rmse in run.curve] for name in ENGINES}
+    lowest_rmse = {engine: min(curve) for engine, curve in reached.items()}
+    gaps = {f"gap_{e}": round(rmse - ready.oracle, 5) for e, rmse in lowest_rmse.items()} if ready.oracle else {}
+    return {
+        "benchmark": "lfm-speed",
+        "ratings": ready.counts["train"] + ready.counts["test"],
+        **{f"ratio_{peer}": lowest(lines[peer]) for peer in lines},
+        **{f"rmse_{engine}": round(rmse, 5) for engine, rmse in lowest_rmse.items()},
+        "rmse_oracle": ready.oracle and round(ready.oracle, 5),
+        **gaps,
+        "updates_per_second": round(max(run.facts["updates_per_second_best"] for run in mine)),
+        "peak_rss_mib": round(max(run.facts["peak_rss_mib"] for run in mine)),
+        "counts": ready.counts,
+        "compared": lines,
+        "runs": [run.shown() for run in runs],
+        "load_before_and_after": [round(load, 1), round(os.getloadavg()[0], 1)],
+        **machine(),
+    }
+
+
+def fate_of_als(table: Path, iterations: int) -> str:
+    """What becomes of ALS without a checkpoint directory."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "lfm_als_alone.py"), str(table), str(iterations)]
+    # Spark's log is silent by default; what kills it stands there.
+    environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": "--conf spark.log.level=ERROR pyspark-shell"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return "finished"
+    (WORK / "als-alone.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    words = ("StackOverflowError", "OutOfMemoryError")
+    return next((word for word in words if word in done.stdout + done.stderr), "failed: see als-alone.log")
+
+
+def measure_memory(epochs: int) -> dict[str, Any]:
+    """Ours for many epochs, its memory after each; then how far ALS gets with no checkpoint directory."""
+    folder = WORK / "small"
+    write_ratings(folder, users=1000, items=500, ratings=100_000)
+    memory: list[float] = []
+    with session("bench-lfm", "local[2]") as spark:
+        ready = prepare(spark, str(folder), WORK)
+        # Two blocks: strata as in large runs, two jobs an epoch and one to score.
+        config = LfmConfig(factors=32, epochs=epochs, blocks=2)
+        run = ours(spark, ready.parts, config, WORK, lambda: memory.append(resident_mib()))
+    draw_memory(memory, WORK / "memory.png")
+    settled = min(50, len(memory)) - 1
+    return {
+        "benchmark": "lfm-memory",
+        "epochs": len(memory),
+        "test_rmse": run.rmse,
+        f"mib_epoch_{settled + 1}": round(memory[settled]),
+        "mib_last": round(memory[-1]),
+        "mib_highest": round(max(memory)),
+        "memory_flat": max(memory[settled:]) < 1.05 * memory[settled],
+        "als_50_iterations_without_checkpoints": fate_of_als(ready.parts, 50),
+        "mib": [round(m) for m in memory],
+        **machine(),
+    }
+
+
+def show(facts: dict[str, Any]) -> None:
+    """The tables of the speed benchmark."""
+    print(f"\n{'engine':7} {'K':>3} {'epochs':>6} {'RMSE':>7} {'seconds':>8}   of these")
+    for run in facts["runs"]:
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["stages"].items())
+        settings = run["settings"]
+        print(f"{run['engine']:7} {settings['factors']:3} {settings['epochs']:6} {run['rmse']:7.4f} "
+              f"{run['seconds']:8.1f}   {stages}")  # fmt: skip
+    for peer, lines in facts["compared"].items():
+        print(f"\n{peer:7} {'K':>3} {'epochs':>6} {'RMSE':>7} {'seconds':>8} {'ours':>8} {'ratio':>6}")
+        for line in lines:
+            mine, ratio = ("never" if line[x] is None else f"{line[x]:.2f}" for x in ("seconds_ours", "ratio"))
+            print(f"{'':7} {line['factors']:3} {line['epochs']:6} {line['rmse']:7.4f} {line['seconds']:8.1f} "
+                  f"{mine:>8} {ratio:>6}")  # fmt: skip
+    if facts["rmse_oracle"]:
+        gaps = ", ".join(f"{e} {facts[f'gap_{e}']:+.4f}" for e in ENGINES)
+        print(f"\nplanted truth: RMSE {facts['rmse_oracle']:.4f}; above it: {gaps}")
+    print(f"ours: {facts['updates_per_second'] / 1e6:.1f} M updates/s in its best epoch, Spark's part included; "
+          f"at most {facts['peak_rss_mib']} MiB resident in driver and workers")  # fmt: skip
 
 
 def main() -> None:
     """Run, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ratings", required=True, help="a `ratings` Delta table (see ingest_ratings)")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a smaller grid for ALS")
+    parser.add_argument("--ratings", help="Delta table, MovieLens folder or output of make_ratings.py")
+    parser.add_argument("--factors", default="32,64", help="numbers of factors, with commas between")
+    parser.add_argument("--epochs", type=int, default=OUR_EPOCHS, help="of ours")
+    parser.add_argument("--quick", action="store_true", help="1 million generated ratings, few settings")
+    parser.add_argument("--memory", type=int, metavar="EPOCHS", help="instead: memory over so many epochs")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    runs: list[tuple[Score, Score]] = []
-    with session("bench-lfm", "local[2]") as spark:
-        ratings = TableRef(args.ratings).read(spark, RATINGS)
-        n = ratings.count()
-        for seed in range(args.seeds):
-            parts = split_ratings(ratings, ratings, Split.parse("random:0.1"), seed).localCheckpoint()
-            als, known = best_als(spark, parts, args.quick)
-            mine = ours(parts, known, LfmConfig(seed=seed))
-            runs.append((als, mine))
-            print(f"seed {seed}: ALS  {als.rmse:.4f} (known {als.rmse_known:.4f}) {als.seconds:5.1f} s  {als.note}")
-            print(f"seed {seed}: ours {mine.rmse:.4f} (known {mine.rmse_known:.4f}) {mine.seconds:5.1f} s  {mine.note}")
-    facts = {
-        "benchmark": "lfm",
-        "ratings": n,
-        "seeds": args.seeds,
-        "rmse_als": round(statistics.mean(a.rmse_known for a, _ in runs), 4),
-        "rmse_ours": round(statistics.mean(m.rmse_known for _, m in runs), 4),
-        "rmse_als_all": round(statistics.mean(a.rmse for a, _ in runs), 4),
-        "rmse_ours_all": round(statistics.mean(m.rmse for _, m in runs), 4),
-        "worst_margin": round(min(a.rmse_known - m.rmse_known for a, m in runs), 4),
-        "ratio_als": round(statistics.median(a.seconds / m.seconds for a, m in runs), 3),
-        "runs": [[vars(a), vars(m)] for a, m in runs],
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-        "versions": {"python": platform.python_version(), "pyspark": pyspark.__version__},
-    }
-    print(f"\nmean test RMSE over {args.seeds} seeds, on ratings ALS can predict: "
-          f"ALS {facts['rmse_als']}, ours {facts['rmse_ours']}")  # fmt: skip
-    print(f"on all test ratings: ALS {facts['rmse_als_all']}, ours {facts['rmse_ours_all']}")
+    if not (args.ratings or args.quick or args.memory):
+        parser.error("give --ratings PATH, --quick or --memory EPOCHS")
+    WORK.mkdir(parents=True, exist_ok=True)
+    if args.memory:
+        facts = measure_memory(args.memory)
+        print("\n".join(f"{name}: {value}" for name, value in facts.items() if name != "mib"))
+        name = "lfm-memory.json"
+    else:
+        ratings = args.ratings
+        if not ratings:
+            ratings = str(WORK / "like-1m")
+            if not Path(ratings, "truth.json").exists():
+                write_ratings(Path(ratings), *LIKE["1m"])
+        facts = measure_speed(ratings, [int(k) for k in args.factors.split(",")], args.epochs, args.quick)
+        show(facts)
+        name = f"lfm-speed-{facts['ratings']}{'-quick' if args.quick else ''}.json"
     RESULTS.mkdir(exist_ok=True)
-    name = f"lfm-{n}{'-quick' if args.quick else ''}.json"
-    (RESULTS / name).write_text(json.dumps(facts, indent=1) + "\n")
-    print(f"written to benchmarks/results/{name}")
+    (RESULTS / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(f"written to benchmarks/results/{name}; pictures in {WORK.relative_to(ROOT)}")
     if args.json:
         print(json.dumps(facts))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

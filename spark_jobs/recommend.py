@@ -17,16 +17,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import (
-    ITEM_FACTORS,
-    ITEMS,
-    LFM_MODELS,
-    RATINGS,
-    RECOMMENDATIONS,
-    USER_FACTORS,
-)
+from spark_jobs.lake.contracts import ITEMS, RATINGS, RECOMMENDATIONS
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
+from spark_jobs.lake.model_tables import read_model
 from spark_jobs.lake.tables import TableRef, TableSink
 from spark_jobs.recsys.models import MODELS, Recommender
 from spark_jobs.recsys.models.latent import LatentFactors
@@ -47,24 +41,12 @@ class RecommendArgs(JobArgs):
 
 
 def load_lfm(spark: SparkSession, lake: str, ratings: DataFrame) -> Recommender:
-    """The model that the last lfm run left in the lake.
-
-    Raises:
-        UserError: a table is missing, or the two halves come from different runs.
-    """
-    user_ref, item_ref = TableRef.find("", USER_FACTORS, lake), TableRef.find("", ITEM_FACTORS, lake)
-    users, items = user_ref.read(spark, USER_FACTORS), item_ref.read(spark, ITEM_FACTORS)
-    run = user_ref.stamp(spark)
-    if run != item_ref.stamp(spark):
-        raise UserError(
-            f"{user_ref.location} and {item_ref.location} are from different runs (one was stopped while it wrote): "
-            "repeat lfm with --resume"
-        )
-    models = TableRef.find("", LFM_MODELS, lake).read(spark, LFM_MODELS)
-    row = models.where(F.col("run_id") == run).first()
-    if row is None:
-        raise UserError(f"{lake}: table `lfm_models` has no run {run}: repeat lfm with --resume")
-    return LatentFactors(users, items, row["mean"], row["rating_min"], row["rating_max"])
+    """The model that the last lfm run left in the lake; users who have rated since are folded in."""
+    stored = read_model(spark, lake)
+    row = stored.row
+    model = LatentFactors(stored.users, stored.items, row["mean"], row["rating_min"], row["rating_max"])
+    newcomers = ratings.join(stored.users.select("user_id"), "user_id", "left_anti")
+    return model.with_users(newcomers, float(stored.settings["reg"]), int(stored.settings["average"]))
 
 
 def load_popular(spark: SparkSession, lake: str, ratings: DataFrame) -> Recommender:

@@ -204,12 +204,17 @@ LFM_MODELS = Relation(
     "lfm_models",
     "One row per training run of the latent-factor model: what is needed to predict and to repeat it.",
     (
-        Column("run_id", "string", "hash of settings and training data"),
+        Column("run_id", "string", "hash of settings and table, and the table's version"),
         Column("mean", "float", "μ, the mean training rating; 0 without biases"),
         Column("rating_min", "float", "lowest training rating; predictions are clipped to the scale"),
         Column("rating_max", "float", "highest training rating"),
-        Column("epoch", "int", "epoch whose factors were kept"),
+        Column("epoch", "int", "epoch whose factors were kept; those of an updated model are counted on"),
         Column("settings", "string", "JSON of the resolved settings"),
+        Column("model", "string", "mf, svdpp, timesvdpp or bayesian"),
+        Column("train_rmse", "double", "of the kept factors, in rating units"),
+        Column("test_rmse", "double", "of the kept factors on the test ratings", nullable=True),
+        Column("ratings", "string", "the table it was trained on"),
+        Column("ratings_version", "bigint", "version of that table; `lfm --time-travel` repeats the run"),
     ),
     ("run_id",),
     "lfm",
@@ -256,6 +261,27 @@ LFM_METRICS = Relation(
     "lfm",
     "training runs × epochs",
 )
+LFM_TRIALS = Relation(
+    "lfm_trials",
+    "Settings of the latent-factor model that were tried, and what each reached on validation ratings.",
+    (
+        Column("study", "string", "hash of what is searched, how, and on which ratings"),
+        Column("trial", "int", "from 1, in the order they ran"),
+        Column("state", "string", "complete; pruned: stopped early, worse than the others; failed: it diverged"),
+        Column("params", "string", "JSON of the point searched, exact: a study goes on from these"),
+        Column("settings", "string", "JSON of the resolved settings it was trained with"),
+        Column(
+            "valid_rmse", "double", "of the model kept; of a pruned trial, the lowest; null if it failed", nullable=True
+        ),
+        Column("epoch", "int", "epoch of `valid_rmse`", nullable=True),
+        Column("curve", "array<double>", "validation RMSE after each epoch, in rating units"),
+        Column("seconds", "double", "wall-clock time of the trial"),
+        Column("reason", "string", "why it failed", nullable=True),
+    ),
+    ("study", "trial"),
+    "tune",
+    "trials",
+)
 RECOMMENDATIONS = Relation(
     "recommendations",
     "The best unseen items for each user, best first.",
@@ -287,6 +313,7 @@ RELATIONS: dict[str, Relation] = {
         USER_FACTORS,
         ITEM_FACTORS,
         LFM_METRICS,
+        LFM_TRIALS,
         RECOMMENDATIONS,
         PATCHES_REJECTED,
     )

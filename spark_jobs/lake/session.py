@@ -29,6 +29,9 @@ DELTA_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.sql.session.timeZone": "UTC",
+    # Counting bytes costs Spark more than sending them: after each row the whole batch is measured. Batches stay
+    # limited by their rows (maxRecordsPerBatch).
+    "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
 }
 
 

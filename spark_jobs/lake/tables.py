@@ -64,15 +64,24 @@ class TableRef:
             return False
         return True
 
-    def read(self, spark: SparkSession, relation: Relation) -> DataFrame:
-        """The table, checked against its contract.
+    def read(self, spark: SparkSession, relation: Relation, version: int | None = None) -> DataFrame:
+        """The table, as it is now or as it was, checked against its contract.
 
         Raises:
-            UserError: there is no such Delta table, or a column is missing or of the wrong type.
+            UserError: there is no such Delta table or version, or a column is missing or of the wrong type.
         """
         if not self.exists(spark):
             raise UserError(f"no Delta table `{relation.name}` at {self.location}: run {relation.made_by} first")
-        return relation.check(self.frame(spark), self.location)
+        frame = self.frame(spark) if version is None else self._as_of(spark, version)
+        return relation.check(frame, self.location)
+
+    def _as_of(self, spark: SparkSession, version: int) -> DataFrame:
+        try:
+            return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")
+        except AnalysisException as error:
+            raise UserError(
+                f"{self.location} has no version {version} (any more): the newest is {self.version(spark)}"
+            ) from error
 
     def frame(self, spark: SparkSession) -> DataFrame:
         """The table as it stands, unchecked."""
@@ -85,6 +94,11 @@ class TableRef:
         """What the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return str(row["userMetadata"] or "") if row else ""
+
+    def identity(self, spark: SparkSession) -> str:
+        """The table's own id, which no table made anew in the same place has."""
+        row = spark.sql(f"DESCRIBE DETAIL {self.sql}").first()
+        return str(row["id"]) if row else ""
 
     def version(self, spark: SparkSession) -> int:
         """Number of the newest version; it identifies the table's content."""

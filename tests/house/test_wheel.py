@@ -22,10 +22,11 @@ from spark_jobs.graph.kernels import pull
 values = np.zeros(1)
 pull(np.array([0.25, 0.5]), np.array([0, 2]), np.array([0, 1], np.uint32), np.empty(0), values)
 assert values[0] == 0.75
-from spark_jobs.recsys.models.kernels import squared_error
+from spark_jobs.recsys.factorization.sgd_kernels import predict_pairs
 one, none = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
-at, scale = np.zeros(1, np.int32), [np.float32(x) for x in (0, 0, 9)]
-assert squared_error(at, at, np.array([4], np.float32), one, none, one, none, *scale) == 9.0
+at, guess = np.zeros(1, np.int32), np.zeros(1, np.float32)
+predict_pairs(at, at, one, none, one, none, guess)
+assert guess[0] == 1
 from datetime import datetime
 from spark_jobs.show.page import Page, render
 assert "<title>probe</title>" in render(Page("probe", "lake", (), datetime(2026, 1, 1)))

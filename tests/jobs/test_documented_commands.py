@@ -20,13 +20,17 @@ from tests_root import ROOT
 from sr_model.nets import make_generator
 from sr_model.weights import save_generator
 
-GUIDES = ("evaluation", "latent-factors", "pagerank", "patches", "ratings", "training")
+GUIDES = ("evaluation", "lfm", "pagerank", "patches", "ratings", "training", "tuning")
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 LINE = re.compile(
     r"^(?:\$ )?(?:spark-submit (spark_jobs)/(\w+)\.py\b|python -m (sr_model)\.(\w+))([^#\n]*)", re.MULTILINE
 )
 # Training that takes minutes as it stands there; in the test it is the same for a second.
-SHORT = {"train": ["seconds=1", "n_epoch_init=1", "tensorboard=false", "threads=1"], "evaluate": ["--no-pictures"]}
+SHORT = {
+    "train": ["seconds=1", "n_epoch_init=1", "tensorboard=false", "threads=1"],
+    "evaluate": ["--no-pictures"],
+    "tune": ["--trials", "2", "--epochs", "2"],
+}
 # What a test cannot have: GroupLens's and DIV2K's servers, large editions, somebody's catalog.
 ELSEWHERE = ("--dataset", "ml-25m", "ml-1m", "main.web", "--niqe-model")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,13 +113,99 @@ def test_killed_and_resumed_equals_uninterrupted(
         assert table(spark, broken, relation, key) == table(spark, whole, relation, key)
 
 
+@pytest.fixture
+def growing(spark: SparkSession, lake: str, tmp_path: Path) -> str:
+    """A lake of its own with half of the ratings, for tests that add the rest."""
+    half = TableRef(f"{lake}/ratings").read(spark, RATINGS).where("user_id <= 60")
+    TableSink(TableRef(str(tmp_path / "ratings")), RATINGS).write(half)
+    return str(tmp_path)
+
+
+def _grow(spark: SparkSession, lake: str, growing: str) -> None:
+    more = TableRef(f"{lake}/ratings").read(spark, RATINGS).where("user_id > 60")
+    more.write.format("delta").mode("append").save(f"{growing}/ratings")
+
+
+def test_a_run_stays_on_its_version_of_the_table(
+    spark: SparkSession, lake: str, growing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--lake", growing, *QUICK, "--json"]
+    assert lfm.main([*flags, "--epochs", "2"]) == 0
+    first = summary(capsys)
+    _grow(spark, lake, growing)
+    assert lfm.main([*flags, "--resume"]) == 0
+    printed = capsys.readouterr().out
+    assert "going on with version 0" in printed
+    resumed = json.loads(printed.splitlines()[-1])
+    assert (resumed["resumed_from"], resumed["ratings_version"], resumed["run_id"]) == (2, 0, first["run_id"])
+    old = table(spark, growing, USER_FACTORS, "user_id")
+    assert lfm.main(flags) == 0
+    assert summary(capsys)["ratings_version"] == 1
+    assert len(table(spark, growing, USER_FACTORS, "user_id")) == 80
+    assert lfm.main([*flags, "--time-travel", "0"]) == 0
+    assert table(spark, growing, USER_FACTORS, "user_id") == old
+    assert lfm.main([*flags, "--time-travel", "7"]) == 2
+    assert "has no version 7 (any more): the newest is 1" in capsys.readouterr().err
+
+
+def test_an_update_learns_newcomers_and_repeats_to_nothing(
+    spark: SparkSession, lake: str, growing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--lake", growing, "--factors", "4", "--epochs", "12", "--lr", "0.1", "--blocks", "2", "--json"]
+    assert lfm.main([*flags, "--update"]) == 2
+    assert "run lfm first" in capsys.readouterr().err
+    assert lfm.main(flags) == 0
+    before = {row[0]: row[1:] for row in table(spark, growing, USER_FACTORS, "user_id")}
+    _grow(spark, lake, growing)
+    assert recommend.main(["--lake", growing, "--top", "3"]) == 0  # newcomers are folded in meanwhile
+    folded = {row[4] for row in table(spark, growing, RECOMMENDATIONS, "user_id") if row[0] > 60}
+    assert folded == {"latent factors"}
+    capsys.readouterr()
+    assert lfm.main([*flags, "--update"]) == 0
+    updated = summary(capsys)
+    after = {row[0]: row[1:] for row in table(spark, growing, USER_FACTORS, "user_id")}
+    assert len(after) == 80
+    moved = [abs(after[user][0] - before[user][0]) for user in before]
+    assert 0 < max(moved) < 0.4  # it went on from the old model
+    assert lfm.main(flags) == 0
+    assert updated["test_rmse"] < 1.03 * summary(capsys)["test_rmse"]
+    # The update again, from the model it began with and from its own.
+    assert lfm.main([*flags, "--time-travel", "0"]) == 0
+    assert lfm.main([*flags, "--update"]) == 0
+    assert {row[0]: row[1:] for row in table(spark, growing, USER_FACTORS, "user_id")} == after
+    capsys.readouterr()
+    assert lfm.main([*flags, "--update"]) == 0
+    assert summary(capsys)["updated"] is False
+    assert {row[0]: row[1:] for row in table(spark, growing, USER_FACTORS, "user_id")} == after
+    assert lfm.main([*flags, "--update", "--seed", "9"]) == 2
+    assert "the model was trained with --seed 0" in capsys.readouterr().err
+
+
+def test_blocks_are_kept_for_the_next_run_and_built_again_when_missing(
+    lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--ratings", f"{lake}/ratings", "--lake", str(tmp_path), *QUICK, "--json"]
+    found: list[dict] = []
+    before: dict[Path, int] = {}
+    for more in ([], ["--factors", "3"], ["--seed", "0"]):
+        assert lfm.main([*flags, *more]) == 0
+        found.append(summary(capsys))
+        (data,) = (tmp_path / "_lfm").glob("data-*")
+        made = {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")}
+        if len(found) == 2:
+            assert made == before
+            shutil.rmtree(data)
+        before = made
+    assert found[0]["test_rmse"] == found[2]["test_rmse"]
+
+
 def test_a_spark_that_refuses_checkpoints_is_served_from_scratch(
     no_checkpoints: None, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--ratings", f"{lake}/ratings", "--factors", "2", "--epochs", "1", "--split", "corner:70,30", "--json"]
     assert lfm.main(["--lake", str(tmp_path), *flags]) == 0
     left = sorted(path.name for path in (tmp_path / "_lfm" / summary(capsys)["run_id"]).iterdir())
-    assert left == ["epoch-1", "progress.json"]
+    assert left == [".used", "epoch-1", "progress.json"]
 
 
 def _epochs(file: Path) -> list[dict]:

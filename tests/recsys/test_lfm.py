@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.lake.errors import UserError
-from spark_jobs.recsys.models import rating_blocks
-from spark_jobs.recsys.models.lfm import Epoch, LfmConfig, Trained, learning_rate, train
-from spark_jobs.recsys.models.lfm_config import parse_init
-from spark_jobs.recsys.models.lfm_workers import initial_state
+from spark_jobs.recsys.factorization import blocks as rating_blocks
+from spark_jobs.recsys.factorization.config import parse_init
+from spark_jobs.recsys.factorization.sgd import initial_rows
+from spark_jobs.recsys.factorization.train import Epoch, LfmConfig, Trained, learning_rate, train
 from spark_jobs.recsys.planted import plant
 
 
@@ -65,8 +65,7 @@ def test_resumed_equals_uninterrupted_bitwise(spark: SparkSession, tmp_path: Pat
     whole = train(ratings, config, BlockStore.open(str(tmp_path / "a"), ""))
     store = BlockStore.open(str(tmp_path / "b"), "")
     train(ratings, dataclasses.replace(config, epochs=1), store)
-    store.drop("ratings")  # as after a finished run: blocks are rebuilt the same
-    store.drop("blocks.json")
+    store.drop("data")  # blocks that are missing are built again, the same
     halves = train(ratings.repartition(5), config, store)
     assert halves.resumed_from == 1
     for one, other in zip(factors(whole), factors(halves), strict=True):
@@ -147,10 +146,10 @@ def test_bad_init_is_an_error(text: str) -> None:
 def test_init_forms() -> None:
     assert parse_init("normal") == ("normal", (0.1,))
     assert parse_init("uniform(-5, 5)") == ("uniform", (-5.0, 5.0))
-    state = initial_state(2000, LfmConfig(factors=4, init="uniform:-5,5"), np.random.default_rng(0))
+    state = initial_rows(2000, LfmConfig(factors=4, init="uniform:-5,5"), np.random.default_rng(0))
     assert state["factors"].min() < -4.9
     assert state["factors"].max() > 4.9
-    normal = initial_state(4000, LfmConfig(factors=4, init="normal:0.2"), np.random.default_rng(0))
+    normal = initial_rows(4000, LfmConfig(factors=4, init="normal:0.2"), np.random.default_rng(0))
     assert normal["factors"].std() == pytest.approx(0.1, rel=0.03)
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.recsys.models import lfm
-from spark_jobs.recsys.models.top_n import Scorer, top_unseen
+from spark_jobs.recsys.factorization.train import LfmConfig, train
+from spark_jobs.recsys.models.fold_in import fold_in
+from spark_jobs.recsys.models.top_n import Taste, top_unseen
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,25 @@ class LatentFactors:
 
     @classmethod
     def fit(cls, ratings: DataFrame, store: BlockStore) -> LatentFactors:
-        """Train on all of `ratings` with the default settings (see `lfm.train` for the rest)."""
-        trained = lfm.train(ratings.withColumn("part", F.lit("train")), lfm.LfmConfig(), store)
+        """Train on all of `ratings` with the default settings (see `factorization.train` for the rest)."""
+        trained = train(ratings.withColumn("part", F.lit("train")), LfmConfig(), store)
         return cls(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
+
+    def with_users(self, ratings: DataFrame, reg: float, models: int = 1) -> LatentFactors:
+        """This model with the users of `ratings` (user_id, item_id, rating) folded in; they must not be in it.
+
+        Args:
+            ratings: of newcomers; whoever rated nothing that the model knows stays unknown.
+            reg: L2 weight, per rating.
+            models: how many models' factors stand one after the other.
+        """
+        new = fold_in(ratings.select("user_id", "item_id", "rating"), self.items, self.mean, reg, models)
+        return replace(self, users=self.users.select("user_id", "bias", "factors").unionByName(new))
+
+    def with_items(self, ratings: DataFrame, reg: float, models: int = 1) -> LatentFactors:
+        """This model with the items of `ratings` folded in, as `with_users`."""
+        new = fold_in(ratings.select("item_id", "user_id", "rating"), self.users, self.mean, reg, models)
+        return replace(self, items=self.items.select("item_id", "bias", "factors").unionByName(new))
 
     def predict(self, pairs: DataFrame) -> DataFrame:
         """Add `prediction` (double, on the rating scale) and `source` to (user_id, item_id).
@@ -84,13 +101,11 @@ class LatentFactors:
         """
         items = self.items.sort("item_id").toArrow()
         k = len(items.column("factors")[0]) if items.num_rows else 1
-        score = _scorer(
-            bias=items.column("bias").to_numpy().astype(np.float32),
-            factors=_matrix(items.column("factors").combine_chunks(), k),
-            mean=self.mean,
-        )
+        factors_IK = _matrix(items.column("factors").combine_chunks(), k)
+        q_IK = np.column_stack([factors_IK, items.column("bias").to_numpy()]).astype(np.float32, copy=False)
         known = users.join(self.users, "user_id", "left").select("user_id", "bias", "factors")
-        return top_unseen(known, seen, items, score, top)
+        ids = items.column("item_id").combine_chunks()
+        return top_unseen(known, seen, ids, q_IK, _taste(k, self.mean), top)
 
 
 def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
@@ -102,15 +117,14 @@ def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
     return flat
 
 
-def _scorer(bias: NDArray[np.float32], factors: NDArray[np.float32], mean: float) -> Scorer:
-    """Scores from batches (user_id, bias, factors); users without factors get μ + b_i."""
+def _taste(k: int, mean: float) -> Taste:
+    """Vectors (p_u, 1), to go with (q_i, b_i), from (user_id, bias, factors); users without factors get μ + b_i."""
 
-    def score(batch: pa.RecordBatch) -> Iterator[tuple[NDArray[np.float32], str]]:
-        known = batch.column("bias").is_valid().to_pylist()
-        user_bias = batch.column("bias").fill_null(0.0).to_numpy(zero_copy_only=False)
-        p_UK = _matrix(batch.column("factors"), factors.shape[1])
-        scores_UI = p_UK @ factors.T + bias + user_bias[:, None] + np.float32(mean)
-        for row, is_known in enumerate(known):
-            yield scores_UI[row], "latent factors" if is_known else "fallback: item bias, user not in training"
+    def taste(users: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float64], pa.Array]:
+        p_UK = np.ones((users.num_rows, k + 1), np.float32)
+        p_UK[:, :k] = _matrix(users.column("factors").combine_chunks(), k)
+        bias = users.column("bias").combine_chunks()
+        o_U = mean + bias.fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64)
+        return p_UK, o_U, pc.if_else(bias.is_valid(), "latent factors", "fallback: item bias, user not in training")
 
-    return score
+    return taste

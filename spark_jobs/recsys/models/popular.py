@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,9 +54,10 @@ class Popular:
     def recommend(self, users: DataFrame, seen: DataFrame, top: int) -> DataFrame:
         """The `recommendations` relation: the best `top` unseen items, equal scores by item id."""
         items = self.items.sort("item_id").toArrow()
-        everybodys = items.column("score").to_numpy()
+        q_IK = items.column("score").to_numpy()[:, None]
 
-        def score(batch: pa.RecordBatch) -> Iterator[tuple[NDArray[np.float64], str]]:
-            return ((everybodys.copy(), "popular with everybody") for _ in range(batch.num_rows))
+        def taste(users: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64], pa.Array]:
+            n = users.num_rows
+            return np.ones((n, 1)), np.zeros(n), pa.array(["popular with everybody"] * n)
 
-        return top_unseen(users, seen, items, score, top)
+        return top_unseen(users, seen, items.column("item_id").combine_chunks(), q_IK, taste, top)

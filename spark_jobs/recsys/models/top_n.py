@@ -1,4 +1,11 @@
-"""The best unseen items of each user, ranked by the workers: what a recommender does with its scores."""
+"""The best unseen items of each user: exact search for the largest inner products, a batch of users at a time.
+
+What users have seen is the bulk of the data (144 pairs a user in MovieLens against one vector). Neither grouped in
+the JVM nor shuffled row by row, it is packed where it is read: columns of pairs, cut into one piece for each batch
+of users, so that a shuffle moves some thousand pieces instead of millions of rows.
+
+Shape suffixes: U users of a batch, I items, K factors, N best items, P pairs.
+"""
 
 from __future__ import annotations
 
@@ -7,79 +14,168 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-USERS_AT_ONCE = 256  # scores of so many users × all items may be in memory together
+from spark_jobs.recsys.models import top_n_kernels
 
-# A batch of users → for each its scores of all items (I floats, written over), and in words where they come from.
-Scorer = Callable[[pa.RecordBatch], Iterable[tuple[NDArray[np.floating[Any]], str]]]
+USERS_AT_ONCE = 512  # users of a batch, on average
+ITEMS_AT_ONCE = 512  # with so many users their scores are 1 MiB of float32: they stay in the second-level cache
+PAIRS_AT_ONCE = 1 << 20  # seen pairs packed together, about 20 MB
+MOST_BATCHES = 1 << 16  # batch numbers of 16 bits sort in linear time; beyond 33M users the batches grow instead
+FEW_USERS = 10_000  # for so few the seen pairs of others are dropped before Python sees them
+
+Floats = NDArray[np.floating[Any]]
+# A table of users → vectors (U, K), numbers (U) to add to their scores, and in words where the scores come from (U).
+Taste = Callable[[pa.Table], tuple[Floats, Floats, pa.Array]]
 
 
-def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Table, score: Scorer, top: int) -> DataFrame:
+def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> DataFrame:
     """The `recommendations` relation: each user's `top` items of highest score, without those they have seen.
 
-    A worker holds all item ids, the scores of `USERS_AT_ONCE` users and what these have seen. Users and `seen` are
-    shuffled to meet; nothing is joined with the items.
+    The score is o_u + p_u·q_i in float64. A worker holds the items' ids and vectors, and of one batch of about
+    `USERS_AT_ONCE` users the vectors, what these have seen and one tile of scores. The users are counted at once.
 
     Args:
-        users: frame (user_id, …), distinct users; the other columns are for `score`.
-        seen: frame (user_id, item_id) to leave out; repeats and unknown items are harmless.
-        items: column `item_id`, ascending: equal scores are ordered by it.
-        score: runs in the workers.
-        top: how many; fewer come back if fewer are left. Items with a score of −inf or NaN never come back.
+        users: frame (user_id, …), distinct users; the other columns are for `taste`.
+        seen: frame (user_id, item_id) to leave out; repeats and unknown users and items are harmless.
+        items: ids, ascending: equal scores are ordered by them.
+        q_IK: the items' vectors, float32 or float64.
+        taste: o_u, p_u and the reason, computed in the workers.
+        top: how many; fewer come back if fewer are left. Items with an infinite score or NaN never come back.
     """
-    ids = items.column("item_id").combine_chunks()
-    user_type, item_type = dict(users.dtypes)["user_id"], "bigint" if pa.types.is_integer(ids.type) else "string"
-    gathered = users.join(seen.groupBy("user_id").agg(F.collect_set("item_id").alias("_seen")), "user_id", "left")
-    return gathered.mapInArrow(
-        _ranker(ids, score, top),
-        f"user_id {user_type}, rank int, item_id {item_type}, score double, reason string",
+    n_users = users.count()
+    user_type, item_type = dict(users.dtypes)["user_id"], "bigint" if pa.types.is_integer(items.type) else "string"
+    batch = F.pmod(F.hash("user_id"), F.lit(min(MOST_BATCHES, n_users // USERS_AT_ONCE + 1))).alias("batch")
+    pairs = seen.select(F.col("user_id").cast(user_type), F.col("item_id").cast(item_type))
+    if n_users <= FEW_USERS:
+        pairs = pairs.join(F.broadcast(users.select("user_id")), "user_id", "left_semi")
+    pieces = pairs.select(batch, "user_id", "item_id").mapInArrow(_packer(items), "batch int, pairs binary")
+    return (
+        users.select(batch, "*")
+        .groupBy("batch")
+        .cogroup(pieces.groupBy("batch"))
+        .applyInArrow(
+            _ranker(items, q_IK, taste, top),
+            f"user_id {user_type}, rank int, item_id {item_type}, score double, reason string",
+        )
     )
 
 
-def best_first(scores_I: NDArray[np.floating[Any]], top: int) -> NDArray[np.intp]:
-    """Positions of the `top` highest finite scores, best first, equal ones by position."""
-    finite = np.isfinite(scores_I)
-    top = min(top, int(finite.sum()))
-    if top == 0:
-        return np.empty(0, np.intp)
-    scores_I = np.where(finite, scores_I, -np.inf)
-    threshold = np.partition(scores_I, -top)[-top]
-    candidates = np.flatnonzero(scores_I >= threshold)
-    return candidates[np.lexsort((candidates, -scores_I[candidates]))][:top]
+def best_unseen(
+    p_UK: Floats, o_U: Floats, q_IK: Floats, longest: float, rows_P: NDArray[Any], items_P: NDArray[Any], top: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Positions and scores of each user's `top` items of highest o_u + p_u·q_i, best first, equal ones by position.
+
+    Args:
+        p_UK, q_IK: vectors of users and items, float32 or float64.
+        o_U: what is added to a user's scores.
+        longest: the greatest ‖q_i‖ (`longest_vector`), the same for all batches.
+        rows_P, items_P: pairs to leave out, by position.
+        top: N; at most I columns come back.
+
+    Returns:
+        int32 (U, N) and float64 (U, N); where fewer are left, or scores are not finite, −1 and −inf fill the end.
+    """
+    n_users, n_items = len(p_UK), len(q_IK)
+    shape = n_users, min(top, n_items)
+    positions, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf)
+    if 0 in shape:
+        return positions, scores
+    p32, q32 = np.ascontiguousarray(p_UK, np.float32), np.ascontiguousarray(q_IK, np.float32)
+    seen = np.zeros((n_users, (n_items + 7) // 8), np.uint8)
+    top_n_kernels.mark_seen(seen, rows_P, items_P)
+    k = p_UK.shape[1]
+    # |float32 product − true product| is at most (K + 2)·2⁻²⁴·‖p‖‖q‖ to first order, in whatever order the sum is
+    # taken, both vectors rounded to float32 included (Higham 2002, Accuracy and Stability, section 3.1); 2 more are
+    # for the second order, and the last term for what underflows.
+    lengths_U = np.linalg.norm(p_UK.astype(np.float64, copy=False), axis=1)
+    slack_U = (k + 4) * 2.0**-24 * longest * lengths_U + k * float(np.finfo(np.float32).tiny)
+    bar_U = np.full(n_users, -np.inf, np.float32)
+    room = np.empty(n_users * ITEMS_AT_ONCE, np.float32)
+    for first in range(0, n_items, ITEMS_AT_ONCE):
+        tile = q32[first : first + ITEMS_AT_ONCE]
+        rough_UT = room[: n_users * len(tile)].reshape(n_users, len(tile))
+        with np.errstate(invalid="ignore", over="ignore"):  # an item with NaN or ∞ among its factors
+            np.matmul(p32, tile.T, out=rough_UT)
+        top_n_kernels.keep_best(rough_UT, first, p_UK, q_IK, o_U, slack_U, bar_U, seen, scores, positions)
+    return positions, scores
 
 
-def _ranker(ids: pa.Array, score: Scorer, top: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def rank(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        place = {item: position for position, item in enumerate(ids.to_pylist())}
-        for whole in batches:
-            for start in range(0, whole.num_rows, USERS_AT_ONCE):
-                yield _ranked(whole.slice(start, USERS_AT_ONCE), ids, place, score, top)
+def longest_vector(q_IK: Floats) -> float:
+    """The greatest length of the finite rows; 0 if there are none."""
+    lengths_I = np.linalg.norm(q_IK.astype(np.float64, copy=False), axis=1)
+    return float(np.max(lengths_I, initial=0.0, where=np.isfinite(lengths_I)))
+
+
+def _packer(items: pa.Array) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """(batch, user_id, item_id) → (batch, pairs): Arrow streams of (user_id, position of the item)."""
+
+    def pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        held: list[pa.RecordBatch] = []
+        for batch in batches:
+            held.append(batch)
+            if sum(map(len, held)) >= PAIRS_AT_ONCE:
+                yield _packed(held, items)
+                held = []
+        if held:
+            yield _packed(held, items)
+
+    return pack
+
+
+def _packed(held: Iterable[pa.RecordBatch], items: pa.Array) -> pa.RecordBatch:
+    table = pa.Table.from_batches(held)
+    table = table.set_column(2, "item", pc.index_in(table.column("item_id"), value_set=items)).drop_null()
+    numbers = table.column("batch").to_numpy().astype(np.uint16)
+    order = np.argsort(numbers, kind="stable")
+    batches, starts = np.unique(numbers[order], return_index=True)
+    pairs = table.select(["user_id", "item"]).take(order)
+    ends = [*starts[1:].tolist(), len(order)]
+    pieces = [_stream(pairs.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
+    return pa.RecordBatch.from_arrays(
+        [pa.array(batches.astype(np.int32)), pa.array(pieces, pa.binary())], names=["batch", "pairs"]
+    )
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream
+
+
+def _ranker(items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    """One batch of users and the pieces of what they have seen → its recommendations."""
+    longest = longest_vector(q_IK)
+
+    def rank(users: pa.Table, pieces: pa.Table) -> pa.Table:
+        ids = users.column("user_id").combine_chunks()
+        rows_P, items_P = _seen(ids, pieces.column("pairs").to_pylist())
+        p_UK, o_U, reasons = taste(users)
+        positions_UN, scores_UN = best_unseen(p_UK, o_U, q_IK, longest, rows_P, items_P, top)
+        rows, ranks = np.nonzero(positions_UN >= 0)
+        return pa.table(
+            {
+                "user_id": ids.take(pa.array(rows)),
+                "rank": pa.array(ranks.astype(np.int32) + 1),
+                "item_id": items.take(pa.array(positions_UN[rows, ranks])),
+                "score": pa.array(scores_UN[rows, ranks]),
+                "reason": reasons.take(pa.array(rows)),
+            }
+        )
 
     return rank
 
 
-def _ranked(batch: pa.RecordBatch, ids: pa.Array, place: dict[Any, int], score: Scorer, top: int) -> pa.RecordBatch:
-    """Recommendation rows of one batch of users."""
-    out: dict[str, list[Any]] = {name: [] for name in ("user", "rank", "item", "score", "reason")}
-    users, seen = batch.column("user_id").to_pylist(), batch.column("_seen").to_pylist()
-    for user, theirs, (mine_I, reason) in zip(users, seen, score(batch), strict=True):
-        mine_I[[place[item] for item in theirs or () if item in place]] = -np.inf
-        best = best_first(mine_I, top)
-        out["user"] += [user] * len(best)
-        out["rank"] += range(1, len(best) + 1)
-        out["item"] += best.tolist()
-        out["score"] += mine_I[best].astype(np.float64).tolist()
-        out["reason"] += [reason] * len(best)
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(out["user"], batch.schema.field("user_id").type),
-            pa.array(out["rank"], pa.int32()),
-            ids.take(pa.array(out["item"], pa.int64())),
-            pa.array(out["score"], pa.float64()),
-            pa.array(out["reason"], pa.string()),
-        ],
-        names=["user_id", "rank", "item_id", "score", "reason"],
-    )
+def _seen(ids: pa.Array, pieces: list[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Positions (P) of users in the batch, and of items; pairs of users outside the batch are dropped."""
+    if not pieces or not len(ids):
+        return np.empty(0, np.int32), np.empty(0, np.int32)
+    pairs = pa.concat_tables(pa.ipc.open_stream(piece).read_all() for piece in pieces)
+    rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=ids)
+    asked = pc.is_valid(rows)
+    return rows.filter(asked).to_numpy(), pairs.column("item").filter(asked).to_numpy()
