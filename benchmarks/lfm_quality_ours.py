@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.recsys.factorization.blocks import unpack_ids
+from spark_jobs.recsys.factorization.arrays import unpack_ids
 from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.scoring import predictions
 from spark_jobs.recsys.factorization.train import LfmConfig, Trained, train

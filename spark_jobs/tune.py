@@ -167,18 +167,14 @@ class Study:
         TableSink(self.ref, LFM_TRIALS, stamp=self.name).write(frame, f"study = '{self.name}' AND {replaced}")
 
 
-def study_name(args: TuneArgs, space: Mapping[str, Range], ratings: DataFrame) -> str:
-    """The same search of the same ratings has the same name, however long it goes on."""
-    facts = ratings.agg(
-        F.count("*").alias("n"),
-        F.bit_xor(F.xxhash64("user_id", "item_id", "rating", "rated_at")).alias("hash"),
-    ).first()
+def study_name(args: TuneArgs, space: Mapping[str, Range], table: Sequence[Any]) -> str:
+    """The same search of the same version of a table has the same name, however long it goes on."""
     what = {
         "space": {name: dataclasses.asdict(allowed) for name, allowed in space.items()},
         "base": dataclasses.asdict(args.base()),
         "split": args.split,
         "valid": args.valid,
-        "data": list(facts or ()),
+        "table": list(table),
     }
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
 
@@ -311,8 +307,9 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     out = _out_folder(args)
     split = Split.parse(args.split)
     space = search_space(args.model, args.optimizer, parse_factors(args.factors))
-    ratings = TableRef.find(args.ratings, RATINGS, args.lake).read(spark, RATINGS)
-    name = study_name(args, space, ratings)
+    ref = TableRef.find(args.ratings, RATINGS, args.lake)
+    ratings = ref.read(spark, RATINGS)
+    name = study_name(args, space, [ref.identity(spark), ref.version(spark)])
     study = Study(name, space, args.base(), TableRef.find("", LFM_TRIALS, args.lake))
     store = _open_store(args, name)
     items_ref = TableRef.find("", ITEMS, args.lake)

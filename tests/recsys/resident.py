@@ -10,9 +10,11 @@ import pyarrow as pa
 
 from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.recsys.factorization import gibbs, sgd
-from spark_jobs.recsys.factorization.blocks import RatingBlocks, arrange, pack_ids
+from spark_jobs.recsys.factorization.arrays import arrange, pack_ids
+from spark_jobs.recsys.factorization.blocks import RatingBlocks
 from spark_jobs.recsys.factorization.config import LfmConfig
-from spark_jobs.recsys.factorization.run import Run, here
+from spark_jobs.recsys.factorization.run import Run
+from spark_jobs.recsys.factorization.tasks import here
 from spark_jobs.recsys.factorization.train import _advance, _kept, _saved
 
 

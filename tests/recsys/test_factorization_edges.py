@@ -9,8 +9,8 @@ import pytest
 from recsys.resident import blocks_of, trained
 
 from spark_jobs.recsys.factorization.config import LfmConfig
-from spark_jobs.recsys.factorization.run import here
 from spark_jobs.recsys.factorization.scoring import scorer
+from spark_jobs.recsys.factorization.tasks import here
 from spark_jobs.recsys.models.fold_in import solve
 
 BOTH = pytest.mark.parametrize("model", ["mf", "bayesian"])

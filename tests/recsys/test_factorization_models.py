@@ -11,12 +11,12 @@ from recsys.resident import blocks_of, trained
 
 from spark_jobs.lake.errors import UserError
 from spark_jobs.recsys.factorization import row_kernels
-from spark_jobs.recsys.factorization.blocks import NO_DAY
+from spark_jobs.recsys.factorization.arrays import NO_DAY
 from spark_jobs.recsys.factorization.config import LfmConfig
 from spark_jobs.recsys.factorization.gibbs import gamma_precision, normal_wishart
 from spark_jobs.recsys.factorization.rows import degrees, gather, make_layout
-from spark_jobs.recsys.factorization.run import added_up, here
 from spark_jobs.recsys.factorization.scoring import scorer
+from spark_jobs.recsys.factorization.tasks import added_up, here
 from spark_jobs.recsys.factorization.time_effects import fit_effects
 from spark_jobs.recsys.planted import plant
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spark_jobs.recsys.factorization import sgd_kernels as kernels
-from spark_jobs.recsys.factorization.blocks import arrange
+from spark_jobs.recsys.factorization.arrays import arrange
 from spark_jobs.recsys.factorization.config import LfmConfig
 from spark_jobs.recsys.factorization.sgd import initial_rows, initial_slots, train_in_place
 

@@ -7,29 +7,18 @@ the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import Block, BlockStore
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.index import dense_index
-from spark_jobs.lake.lineage import CUT
+from spark_jobs.recsys.factorization.building import Building
 
-PARTS = ("train", "valid", "test")
-# Users × items of one tile: with 64 float32 factors their rows are 1 MiB each side, which a core's cache holds.
-TILE_ROWS = 4096
 # A worker sorts the ratings of its user block in memory when blocks are built: 20 million take about 1 GB.
 MOST_RATINGS_PER_USER_BLOCK = 20_000_000
 # Below this a worker finishes sooner (10 ms) than Spark starts the next one (100 ms).
 FEWEST_RATINGS_PER_USER_BLOCK = 250_000
-NO_DAY = -(1 << 31)  # of a rating without a time
 
 
 @dataclass(frozen=True)
@@ -109,211 +98,22 @@ def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool =
     Raises:
         UserError: there are no training ratings.
     """
-    facts = store.noted("facts.json")
-    if facts is None:
-        facts = _facts(ratings)
-        store.note("facts.json", facts)
-    days = days and "rated_at" in ratings.columns
-    aim = wanted or _block_count(ratings.sparkSession, facts["n"])
+    spark, days, build = ratings.sparkSession, days and "rated_at" in ratings.columns, None
+    known = store.noted("facts.json")
+    if known is None:
+        build = Building(store.below("raw").root, days)
+        known = {"n": build.read(ratings)}
+        store.note("facts.json", known)
+    aim = wanted or _block_count(spark, known["n"])
     part = store.below(f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks")
     noted = part.noted("blocks.json")
     if noted is None:
         part.drop_where(lambda _: True)  # may be half there
-        noted = _build(ratings, part, aim, _edges(ratings, bins) if days else None)
+        if build is None:
+            build = Building(store.below("raw").root, days)
+            build.read(ratings)
+        noted = build.cut(spark, part, aim, bins)
         part.note("blocks.json", noted)
-    return RatingBlocks(
-        root=part.root,
-        blocks=noted["blocks"],
-        n_users=noted["n_users"],
-        n_items=noted["n_items"],
-        counts=noted["counts"],
-        mean=facts["mean"],
-        deviation=facts["deviation"],
-        low=facts["low"],
-        high=facts["high"],
-        days=noted["edges"] is not None,
-        edges=tuple(noted["edges"] or ()),
-    )
-
-
-def _facts(ratings: DataFrame) -> dict[str, Any]:
-    """What must be known of the training ratings before they are cut."""
-    rating = F.col("rating").cast("double")
-    row = (
-        ratings.where(F.col("part") == "train")
-        .agg(
-            F.avg(rating).alias("mean"),
-            F.stddev_pop(rating).alias("deviation"),
-            F.min(rating).alias("low"),
-            F.max(rating).alias("high"),
-            F.count("*").alias("n"),
-        )
-        .first()
-    )
-    if row is None or row["n"] == 0:
-        raise UserError("no training ratings are left after the split: choose a smaller test share")
-    return dict(row.asDict())
-
-
-def _edges(ratings: DataFrame, bins: int) -> list[int] | None:
-    """Days that divide the training ratings into `bins` parts of about equal size; None if none has a time."""
-    counts = ratings.where((F.col("part") == "train") & F.col("rated_at").isNotNull()).groupBy(_day().alias("day"))
-    rows = sorted((row["day"], row["n"]) for row in counts.agg(F.count("*").alias("n")).collect())
-    if not rows:
-        return None
-    days, total = np.array([day for day, _ in rows]), np.cumsum([n for _, n in rows])
-    wanted = total[-1] * np.arange(1, bins) / bins
-    return [int(day) for day in days[np.searchsorted(total, wanted)]]
-
-
-def _day() -> Column:
-    return F.floor(F.unix_timestamp("rated_at") / 86400).cast("int")
-
-
-def _build(ratings: DataFrame, store: BlockStore, aim: int, edges: list[int] | None) -> dict[str, Any]:
-    """Write ids and blocks; return what they hold."""
-    train, days = ratings.where(F.col("part") == "train"), edges is not None
-    users, n_users = dense_index(train.select("user_id"), store.root)
-    items, n_items = dense_index(train.select("item_id"), store.root)
-    blocks = max(1, min(aim, n_users, n_items))
-    for side, ids in (("user", users), ("item", items)):
-        _store_ids(ids, side, store, blocks)
-    indexed = (
-        ratings.join(users.withColumnRenamed("ix", "u"), "user_id", "left")
-        .join(items.withColumnRenamed("ix", "i"), "item_id", "left")
-        .select(
-            F.coalesce("u", F.lit(-1)).cast("int").alias("u"),
-            F.coalesce("i", F.lit(-1)).cast("int").alias("i"),
-            F.col("rating").cast("float").alias("r"),
-            F.array_position(F.array(*map(F.lit, PARTS)), F.col("part")).cast("tinyint").alias("part"),
-            *([F.coalesce(_day(), F.lit(NO_DAY)).alias("day")] if days else []),
-        )
-    )
-    write = _block_writer(store, blocks, n_items)
-    parted = indexed.repartitionById(blocks, F.pmod(F.col("u"), F.lit(blocks)))
-    rows = parted.mapInArrow(write, "part string, n bigint").groupBy("part").agg(F.sum("n").alias("n")).collect()
-    store.drop_where(lambda name: name.startswith(CUT))
-    return {
-        "blocks": blocks,
-        "n_users": n_users,
-        "n_items": n_items,
-        "counts": {row["part"]: row["n"] for row in rows},
-        "edges": edges,
-    }
-
-
-def scramble(keys: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014): a fixed, well mixed number for each key."""
-    with np.errstate(over="ignore"):
-        z = keys + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
-
-
-def arrange(
-    u: NDArray[Any], i: NDArray[Any], r: NDArray[Any], blocks: int, n_items: int, days: NDArray[Any] | None = None
-) -> Block:
-    """Order one block's ratings: tile by tile, within a tile by a hash, whatever order they came in.
-
-    Args:
-        u, i: int32 global numbers, −1 for unknown; r: float32 ratings. All of one block.
-        blocks: B; a row's place within its block is number // B.
-        n_items: number of items, which makes user · n_items + item unique.
-        days: int32, if kept.
-
-    Returns:
-        `rows`, `cols` (int32, within the block), `ratings` (float32), `tiles` (int64 boundaries), `days` if given.
-    """
-    pair = (u.astype(np.int64) * n_items + i).astype(np.uint64)
-    rows = np.where(u < 0, -1, u // blocks).astype(np.int32)
-    cols = np.where(i < 0, -1, i // blocks).astype(np.int32)
-    wide = max(1, -(-n_items // (blocks * TILE_ROWS)))
-    tile = (rows // TILE_ROWS).astype(np.int64) * wide + cols // TILE_ROWS
-    bits = np.uint64(int(tile.max(initial=0) - tile.min(initial=0)).bit_length())
-    # One key, tile before hash: a sort of whole numbers is several times as fast as one of two columns.
-    key = ((tile - tile.min(initial=0)).astype(np.uint64) << (np.uint64(63) - bits)) | (
-        scramble(pair) >> (bits + np.uint64(1))
-    )
-    order = np.argsort(key)
-    if np.any(key[order[1:]] == key[order[:-1]]):  # equal hashes, one time in thousands: order by the pair
-        order = np.lexsort((pair, key))
-    starts = np.flatnonzero(np.diff(tile[order], prepend=np.int64(-(1 << 40))))
-    block: Block = {
-        "rows": rows[order],
-        "cols": cols[order],
-        "ratings": r[order].astype(np.float32),
-        "tiles": np.append(starts, len(order)).astype(np.int64),
-    }
-    if days is not None:
-        block["days"] = days[order].astype(np.int32)
-    return block
-
-
-def _block_writer(
-    store: BlockStore, blocks: int, n_items: int
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Arrow batches (u, i, r, part, day) of whole user blocks in; blocks into the store, counts out."""
-
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        columns: list[list[NDArray[Any]]] = []
-        for batch in batches:
-            columns = columns or [[] for _ in batch.columns]
-            for column, values in zip(columns, batch.columns, strict=True):
-                column.append(values.to_numpy(zero_copy_only=False))
-        if not columns:
-            return
-        u, i, r, part, *day = (np.concatenate(column) for column in columns)
-        cell = ((part.astype(np.int64) - 1) * blocks + u % blocks) * blocks + i % blocks
-        if len(PARTS) * blocks**2 <= 1 << 16:
-            cell = cell.astype(np.uint16)  # 16 bits sort in linear time
-        order = np.argsort(cell, kind="stable")
-        bounds = np.flatnonzero(np.diff(cell[order].astype(np.int64), prepend=-1))
-        for lo, hi in zip(bounds, [*bounds[1:], len(order)], strict=True):
-            chosen = order[lo:hi]
-            number = int(cell[chosen[0]])
-            name = PARTS[number // blocks**2]
-            p, q = number // blocks % blocks, number % blocks
-            days = day[0][chosen] if day else None
-            store.put(f"ratings/{name}-{p}-{q}", arrange(u[chosen], i[chosen], r[chosen], blocks, n_items, days))
-            yield pa.RecordBatch.from_pydict({"part": [name], "n": [len(chosen)]})
-
-    return write
-
-
-def _store_ids(ids: DataFrame, side: str, store: BlockStore, blocks: int) -> None:
-    """Write the ids of each block in order of their places: `ids/SIDE-P`."""
-
-    def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        table = pa.Table.from_batches(list(batches), schema)
-        if table.num_rows:
-            column = table.sort_by("ix").column(0).combine_chunks()
-            store.put(f"ids/{side}-{table.column('ix')[0].as_py() % blocks}", pack_ids(column))
-        yield pa.RecordBatch.from_pydict({"n": [table.num_rows]})
-
-    name = ids.columns[0]
-    kind = pa.string() if dict(ids.dtypes)[name] == "string" else pa.int64()
-    schema = pa.schema([(name, kind), ("ix", pa.int64())])
-    parted = ids.select(F.col(name), F.col("ix").cast("bigint")).repartitionById(
-        blocks, F.pmod(F.col("ix"), F.lit(blocks)).cast("int")
-    )
-    parted.mapInArrow(write, "n bigint").agg(F.sum("n")).collect()
-
-
-def pack_ids(ids: pa.Array) -> Block:
-    """Whole numbers as they are; text as `offsets` (int64) into `utf8` (bytes)."""
-    if pa.types.is_integer(ids.type):
-        return {"ids": ids.to_numpy(zero_copy_only=False).astype(np.int64)}
-    texts = ids.cast(pa.large_string())
-    _, offsets, utf8 = texts.buffers()
-    start = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
-    letters = np.frombuffer(utf8, np.uint8) if utf8 is not None else np.empty(0, np.uint8)
-    return {"offsets": start - start[0], "utf8": letters[start[0] : start[-1]]}
-
-
-def unpack_ids(block: Block) -> pa.Array:
-    """The Arrow array (int64 or string) that `pack_ids` packed."""
-    if "ids" in block:
-        return pa.array(np.asarray(block["ids"]))
-    offsets, utf8 = (pa.py_buffer(np.ascontiguousarray(block[name])) for name in ("offsets", "utf8"))
-    return pa.LargeStringArray.from_buffers(len(block["offsets"]) - 1, offsets, utf8).cast(pa.string())
+    if build is not None:
+        store.drop("raw")
+    return RatingBlocks(root=part.root, **(noted | {"edges": tuple(noted["edges"])}))

@@ -19,8 +19,9 @@ from spark_jobs.recsys.factorization import sgd
 from spark_jobs.recsys.factorization.centres import centre_rows, regress
 from spark_jobs.recsys.factorization.row_kernels import draw_rows
 from spark_jobs.recsys.factorization.rows import SIDES, gather, make_layout, other, pair
-from spark_jobs.recsys.factorization.run import Run, Runner, Sums, joined
+from spark_jobs.recsys.factorization.run import Run, joined
 from spark_jobs.recsys.factorization.scoring import predictions, squared_error
+from spark_jobs.recsys.factorization.tasks import Runner, Sums
 from spark_jobs.recsys.factorization.time_effects import fit_effects, store_effects
 
 DESCENT_EPOCHS = 8  # of SGD, whose factors the chain starts from: from random ones it needs hundreds of sweeps

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block
-from spark_jobs.recsys.factorization.blocks import NO_DAY, RatingBlocks
+from spark_jobs.recsys.factorization.arrays import NO_DAY
+from spark_jobs.recsys.factorization.blocks import RatingBlocks
 
 SIDES = ("user", "item")
 

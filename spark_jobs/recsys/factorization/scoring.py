@@ -10,9 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.recsys.factorization.blocks import RatingBlocks, unpack_ids
-from spark_jobs.recsys.factorization.run import Run, Work
+from spark_jobs.recsys.factorization.arrays import unpack_ids
+from spark_jobs.recsys.factorization.blocks import RatingBlocks
+from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.sgd_kernels import predict_pairs
+from spark_jobs.recsys.factorization.tasks import Work
 from spark_jobs.recsys.factorization.time_effects import held_shift, per_rating
 
 ROWS_AT_ONCE = 8192

@@ -17,8 +17,9 @@ from spark_jobs.recsys.factorization import sgd_kernels
 from spark_jobs.recsys.factorization.centres import centre_rows, regress
 from spark_jobs.recsys.factorization.config import LfmConfig, parse_init
 from spark_jobs.recsys.factorization.rows import SIDES, make_layout
-from spark_jobs.recsys.factorization.run import Run, Runner, Sums
+from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.scoring import scorer
+from spark_jobs.recsys.factorization.tasks import Runner, Sums
 from spark_jobs.recsys.factorization.time_effects import sgd_effects
 from spark_jobs.recsys.factorization.warm import Known, warmed
 

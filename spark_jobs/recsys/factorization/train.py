@@ -24,8 +24,9 @@ from spark_jobs.lake.progress import progress
 from spark_jobs.recsys.factorization import gibbs, sgd
 from spark_jobs.recsys.factorization.blocks import RatingBlocks, prepare
 from spark_jobs.recsys.factorization.config import LfmConfig, parse_init
-from spark_jobs.recsys.factorization.run import Run, Runner, Sums, here, on_workers
+from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.scoring import factor_frame, scorer
+from spark_jobs.recsys.factorization.tasks import Runner, Sums, here, on_workers
 from spark_jobs.recsys.factorization.warm import WarmStart
 
 SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
