@@ -49,7 +49,7 @@ WORK = ROOT / "build" / "bench-lfm"
 
 ENGINES = ("ours", "als", "libmf")
 # Settings tried, and epochs run with the best of them.
-ALS_REG, ALS_BLOCKS, ALS_EPOCHS = (0.03, 0.06, 0.1), (2, 10), (3, 5)
+ALS_REG, ALS_BLOCKS, ALS_EPOCHS = (0.03, 0.06, 0.1), (2, 10), (5, 10)
 LIBMF_L2, LIBMF_EPOCHS, LIBMF_EXTRA_FACTORS = (0.02, 0.03), (8, 20, 40), 24
 OUR_REG, OUR_LR, OUR_EPOCHS = (0.02, 0.03, 0.05), (0.1, 0.2), 30
 TRIAL_EPOCHS = {"als": 5, "libmf": 20, "ours": 10}

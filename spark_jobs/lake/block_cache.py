@@ -26,7 +26,7 @@ def size(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:
-            total += path.lstat().st_size
+            total += path.stat().st_size if path.is_file() else 0
         except FileNotFoundError:
             continue
     return total

@@ -153,11 +153,11 @@ def test_stopped_and_resumed_and_its_settings_train_the_model_it_tested(
 
     def builder(*args: Any) -> Any:
         built.append(1)
-        return writer(*args)
+        return cut(*args)
 
-    writer = blocks._block_writer
+    cut = blocks.Building.cut
     monkeypatch.setattr(tune, "train", watched)
-    monkeypatch.setattr(blocks, "_block_writer", builder)
+    monkeypatch.setattr(blocks.Building, "cut", builder)
     assert tune.main(["--lake", lake, *QUICK, "--trials", "3", "--json"]) == 0
     facts = summary(capsys)
     whole = rows(spark, lake, facts["study"])

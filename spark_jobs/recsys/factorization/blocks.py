@@ -102,7 +102,7 @@ def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool =
     known = store.noted("facts.json")
     if known is None:
         build = Building(store.below("raw").root, days)
-        known = {"n": build.read(ratings)}
+        known = {"n": build.take(ratings)}
         store.note("facts.json", known)
     aim = wanted or _block_count(spark, known["n"])
     part = store.below(f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks")
@@ -111,7 +111,7 @@ def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool =
         part.drop_where(lambda _: True)  # may be half there
         if build is None:
             build = Building(store.below("raw").root, days)
-            build.read(ratings)
+            build.take(ratings)
         noted = build.cut(spark, part, aim, bins)
         part.note("blocks.json", noted)
     if build is not None:

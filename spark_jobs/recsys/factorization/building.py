@@ -40,7 +40,7 @@ class Building:
         """`read/K` (partition K as it is), `ids/SIDE-K` (ids in its training part), `split/K-P` (divided)."""
         return BlockStore(self.root)
 
-    def read(self, ratings: DataFrame) -> int:
+    def take(self, ratings: DataFrame) -> int:
         """Write each partition of the ratings; returns the number of training ratings.
 
         Raises:
@@ -56,13 +56,13 @@ class Building:
         if self.days:
             day = F.floor(F.unix_timestamp("rated_at") / 86400).cast("int")
             columns.append(F.coalesce(day, F.lit(NO_DAY)).alias("day"))
-        rows = ratings.select(*columns).mapInArrow(self._read, "k int, n bigint").collect()
+        rows = ratings.select(*columns).mapInArrow(self._take, "k int, n bigint").collect()
         n = sum(int(row["n"]) for row in rows)
         if n == 0:
             raise UserError("no training ratings are left after the split: choose a smaller test share")
         return n
 
-    def _read(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _take(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         kept = [batch for batch in batches if batch.num_rows]
         if not kept:
             return
@@ -109,14 +109,15 @@ class Building:
         on_workers(spark, len(pieces), split)
         on_workers(spark, blocks, order)
         facts = [self.store.get(f"facts/{p}") for p in range(blocks) if self.store.has(f"facts/{p}")]
-        n = sum(int(fact["counts"][0]) for fact in facts)
+        totals = np.sum([fact["counts"] for fact in facts], axis=0)
+        n = int(totals[0])
         mean = sum(float(fact["sums"][0]) for fact in facts) / n
         square = sum(float(fact["sums"][1]) for fact in facts) / n
         return {
             "blocks": blocks,
             "n_users": len(ids["user"]),
             "n_items": len(ids["item"]),
-            "counts": {part: sum(int(f["counts"][c]) for f in facts) for c, part in enumerate(PARTS)},
+            "counts": {part: int(total) for part, total in zip(PARTS, totals, strict=True) if total},
             "mean": mean,
             "deviation": float(np.sqrt(max(square - mean**2, 0.0))),
             "low": min(float(fact["range"][0]) for fact in facts if fact["counts"][0]),
