@@ -2,7 +2,7 @@
 
 Three rounds of tasks: each input partition is written as it is, with the ids that occur in it; its ids become numbers
 and its ratings are divided by user block; each user block is put in order. No row is shuffled by the JVM: 18 million
-ratings take 7 seconds less on two cores than by joins, a shuffle and Arrow. The ids of one side must fit a worker.
+ratings take 6.9 s on two cores instead of 13.2 by joins, a shuffle and Arrow. The ids of one side must fit a worker.
 """
 
 from __future__ import annotations
