@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from recsys.resident import blocks_of, trained
 
+from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.lake.errors import UserError
 from spark_jobs.recsys.factorization import row_kernels
 from spark_jobs.recsys.factorization.arrays import NO_DAY
+from spark_jobs.recsys.factorization.centres import centre_rows, regress
 from spark_jobs.recsys.factorization.config import LfmConfig
 from spark_jobs.recsys.factorization.gibbs import gamma_precision, normal_wishart
-from spark_jobs.recsys.factorization.rows import degrees, gather, make_layout
+from spark_jobs.recsys.factorization.rows import degrees, gather, held_groups, make_layout
+from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.scoring import scorer
 from spark_jobs.recsys.factorization.tasks import added_up, here
 from spark_jobs.recsys.factorization.time_effects import fit_effects
@@ -187,6 +190,62 @@ def test_hyperparameters_concentrate_on_what_the_rows_show() -> None:
     np.testing.assert_allclose(mean, [1, -2], atol=0.06)
     np.testing.assert_allclose(np.linalg.inv(precision), truth, atol=0.1)
     assert gamma_precision(4.0 * 50_000, 50_000, rng) == pytest.approx(0.25, rel=0.05)
+
+
+def test_without_rows_hyperparameters_come_from_the_prior() -> None:
+    rng = np.random.default_rng(4)
+    nothing = np.zeros(2), np.zeros((2, 2)), np.array([0.5, 2.0])
+    drawn = np.mean([normal_wishart(0, *nothing, rng)[1] for _ in range(4000)], axis=0)
+    np.testing.assert_allclose(drawn, np.diag([2 / 0.5, 2 / 2.0]), atol=0.25)  # Wishart with 2 degrees of freedom
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_centres_become_the_ridge_regression_on_who_rated_what(tmp_path: Path, blocks: int) -> None:
+    data = blocks_of(tmp_path / "data", planted(1500), blocks)
+    run = Run(LfmConfig(model="svdpp", factors=2), data, BlockStore.open(str(tmp_path / "run"), "").root)
+    rows = np.random.default_rng(5).normal(size=(data.n_users, 3)).astype(np.float32)
+    for p in range(blocks):
+        make_layout(data, "user", p)
+        make_layout(data, "item", p)
+    for n in range(150):
+        for p in range(blocks):
+            mine = rows[p::blocks]
+            run.store.put(f"epoch-{n}/user-{p}", {"factors": mine[:, :2].copy(), "bias": mine[:, 2].copy()})
+        for p in range(blocks):
+            regress(run, f"epoch-{n - 1}", f"epoch-{n}", "user", p, np.zeros(3), 3.0, None)
+    rated = np.zeros((data.n_users, data.n_items))
+    for p in range(blocks):
+        layout = data.store.get(f"rows/user-{p}")
+        owner = np.repeat(np.arange(data.rows("user", p)) * blocks + p, np.diff(layout["indptr"]))
+        rated[owner, layout["others"]] = 1
+    x = rated / np.sqrt(np.maximum(rated.sum(axis=1, keepdims=True), 1))
+    wanted = x @ np.linalg.solve(x.T @ x + 3.0 * np.eye(data.n_items), x.T @ rows)
+    for p in range(blocks):
+        np.testing.assert_allclose(centre_rows(run, "epoch-149", "user", p), wanted[p::blocks], atol=2e-3)
+
+
+def test_the_curve_is_that_of_the_mean_of_all_samples_after_burn_in(tmp_path: Path) -> None:
+    data = blocks_of(tmp_path / "data", planted(2000))
+    config = LfmConfig(model="bayesian", factors=2, epochs=9, burn_in=4, average=5)
+    run, curve, kept = trained(tmp_path / "run", data, config)
+    assert kept == [5, 6, 7, 8, 9]
+    total, n = added_up(scorer([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
+    assert curve[-1].test_rmse == pytest.approx(np.sqrt(total / n), rel=1e-5)
+
+
+def test_a_day_that_training_had_not_has_no_effect(tmp_path: Path) -> None:
+    train = np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([1, 2, 3], np.float32), np.array([7, 9, 7], np.int32)
+    held = np.array([0, 0, 1, -1]), np.array([1, 1, 0, -1]), np.ones(4, np.float32), np.array([9, 8, 7, 7], np.int32)
+    data = blocks_of(tmp_path / "data", {"train": train, "test": held}, bins=2)
+    for side in ("user", "item"):
+        make_layout(data, side, 0)
+    test = data.get("test", 0, 0)
+    assert test is not None
+    known = {(0, 9): 1, (0, 8): -1, (1, 7): 2, (-1, 7): -1}  # effects in order: user 0 on 7 and 9, user 1 on 7
+    wanted = [known[u, day] for u, day in zip(test["rows"].tolist(), test["days"].tolist(), strict=True)]
+    assert held_groups(data, "user", test, 0).tolist() == wanted
+    bins = held_groups(data, "item", test, 0)
+    assert (bins < 0).tolist() == (test["cols"] < 0).tolist()
 
 
 def test_time_effects_are_shrunken_means() -> None:
