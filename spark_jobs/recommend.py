@@ -46,7 +46,7 @@ def load_lfm(spark: SparkSession, lake: str, ratings: DataFrame) -> Recommender:
     row = stored.row
     model = LatentFactors(stored.users, stored.items, row["mean"], row["rating_min"], row["rating_max"])
     newcomers = ratings.join(stored.users.select("user_id"), "user_id", "left_anti")
-    return model.with_users(newcomers, float(stored.settings["reg"]), int(stored.settings["average"]))
+    return model.with_users(newcomers, float(stored.settings["reg"]), int(stored.settings["factors"]))
 
 
 def load_popular(spark: SparkSession, lake: str, ratings: DataFrame) -> Recommender:

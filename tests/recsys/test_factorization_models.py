@@ -248,6 +248,14 @@ def test_a_day_that_training_had_not_has_no_effect(tmp_path: Path) -> None:
     assert (bins < 0).tolist() == (test["cols"] < 0).tolist()
 
 
+@pytest.mark.parametrize("model", ["timesvdpp", "bayesian"])
+def test_a_block_without_any_days_is_trained_without_effects(tmp_path: Path, model: str) -> None:
+    u, i, r, day = moods()["train"]
+    day = np.where(u % 2 == 1, NO_DAY, day).astype(np.int32)  # all of the second user block
+    found = rmse(tmp_path, split(3, u, i, r, day), 2, factors=2, epochs=4, burn_in=2, average=1, model=model)
+    assert np.isfinite(found)
+
+
 def test_time_effects_are_shrunken_means() -> None:
     left, groups = np.array([1, 3, 5, 9], np.float32), np.array([0, 0, 2, -1], np.int32)
     np.testing.assert_allclose(fit_effects(left, groups, 3, 2.0, None), [4 / 4, 0, 5 / 3])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spark_jobs.lake.blocks import Block
 
 PARTS = ("train", "valid", "test")
+SIDES = ("user", "item")
 # Users × items of one tile: with 64 float32 factors their rows are 1 MiB each side, which a core's cache holds.
 TILE_ROWS = 4096
 NO_DAY = -(1 << 31)  # of a rating without a time

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from spark_jobs.lake.blocks import Block, BlockStore
 from spark_jobs.recsys.factorization.building import Building
 
-# A worker sorts the ratings of its user block in memory when blocks are built: 20 million take about 1 GB.
+# A worker sorts the ratings of its user block in memory when blocks are built.
 MOST_RATINGS_PER_USER_BLOCK = 20_000_000
 # Below this a worker finishes sooner (10 ms) than Spark starts the next one (100 ms).
 FEWEST_RATINGS_PER_USER_BLOCK = 250_000

@@ -22,10 +22,8 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import Block, BlockStore
 from spark_jobs.lake.errors import UserError
-from spark_jobs.recsys.factorization.arrays import NO_DAY, PARTS, arrange, pack_ids, unpack_ids
+from spark_jobs.recsys.factorization.arrays import NO_DAY, PARTS, SIDES, arrange, pack_ids, unpack_ids
 from spark_jobs.recsys.factorization.tasks import on_workers
-
-SIDES = ("user", "item")
 
 
 @dataclass(frozen=True)

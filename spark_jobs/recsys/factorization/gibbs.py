@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block
 from spark_jobs.recsys.factorization import sgd
+from spark_jobs.recsys.factorization.arrays import SIDES
 from spark_jobs.recsys.factorization.centres import centre_rows, regress
 from spark_jobs.recsys.factorization.row_kernels import draw_rows
-from spark_jobs.recsys.factorization.rows import SIDES, gather, make_layout, other, pair
+from spark_jobs.recsys.factorization.rows import gather, make_layout, other, pair
 from spark_jobs.recsys.factorization.run import Run, joined
 from spark_jobs.recsys.factorization.scoring import predictions, squared_error
 from spark_jobs.recsys.factorization.tasks import Runner, Sums
-from spark_jobs.recsys.factorization.time_effects import fit_effects, store_effects
+from spark_jobs.recsys.factorization.time_effects import fit_effects, of_groups, store_effects
 
 DESCENT_EPOCHS = 8  # of SGD, whose factors the chain starts from: from random ones it needs hundreds of sweeps
 PRIOR_SCATTER = 1.0  # of the Wishart prior: the sum of squares, in rating units, of D rows seen before
@@ -108,7 +109,7 @@ def _draw_side(run: Run, number: int, side: str, p: int) -> list[tuple[str, floa
         strength = float(hyper[f"{side}_strength"]) / alpha
         effects = fit_effects(left, layout["groups"], int(layout["sizes"][0]), strength, rng, alpha)
         store_effects(run, after, side, p, effects)
-        left -= np.where(layout["groups"] >= 0, effects[layout["groups"]], 0) if len(effects) else 0
+        left -= of_groups(effects, layout["groups"])
         found.append((f"{side} effects", float(np.square(effects, dtype=np.float64).sum()), len(effects)))
     return [*found, ("train", float(np.square(left, dtype=np.float64).sum()), len(left))]
 

@@ -17,8 +17,6 @@ from spark_jobs.lake.blocks import Block
 from spark_jobs.recsys.factorization.arrays import NO_DAY
 from spark_jobs.recsys.factorization.blocks import RatingBlocks
 
-SIDES = ("user", "item")
-
 
 def other(side: str) -> str:
     """The side across."""

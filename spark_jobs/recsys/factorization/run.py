@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block, BlockStore
+from spark_jobs.recsys.factorization.arrays import SIDES
 from spark_jobs.recsys.factorization.blocks import RatingBlocks
 from spark_jobs.recsys.factorization.config import LfmConfig
 
@@ -53,7 +54,7 @@ class Run:
 
     def shift(self, state: str, p: int, q: int) -> NDArray[np.float32] | None:
         """Time effects on each rating of block (p, q), both sides' together; None if there are none yet."""
-        keys = [f"{state}/shift-{side}-{p}-{q}" for side in ("user", "item")]
+        keys = [f"{state}/shift-{side}-{p}-{q}" for side in SIDES]
         found = [self.store.get(key)["shift"] for key in keys if self.store.has(key)]
         return None if not found else np.sum(found, axis=0, dtype=np.float32)
 

@@ -12,10 +12,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.recsys.factorization.arrays import unpack_ids
 from spark_jobs.recsys.factorization.blocks import RatingBlocks
+from spark_jobs.recsys.factorization.rows import lengths
 from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.sgd_kernels import predict_pairs
 from spark_jobs.recsys.factorization.tasks import Work
-from spark_jobs.recsys.factorization.time_effects import held_shift, per_rating
+from spark_jobs.recsys.factorization.time_effects import held_shift, of_groups, per_rating
 
 ROWS_AT_ONCE = 8192
 
@@ -37,8 +38,7 @@ def _train_shift(run: Run, state: str, p: int, q: int) -> NDArray[np.float32] | 
     total: NDArray[np.float32] | None = None
     for side, row, turn in (("user", p, q), ("item", q, p)):
         effects = run.store.get(f"{state}/effects-{side}-{row}")["effects"]
-        blocks = [run.data.get("train", *((p, t) if side == "user" else (t, q))) for t in range(run.data.blocks)]
-        starts = np.cumsum([0, *(0 if block is None else len(block["ratings"]) for block in blocks)])
+        starts = np.cumsum([0, *lengths(run.data, side, row)])
         mine = per_rating(run.data, side, row, effects)[starts[turn] : starts[turn + 1]]
         total = mine if total is None else total + mine
     return total
@@ -116,8 +116,7 @@ def _bias(run: Run, state: str, side: str, p: int) -> NDArray[np.float32]:
         return bias
     layout = run.data.store.get(f"rows/{side}-{p}")
     effects = run.store.get(f"{state}/effects-{side}-{p}")["effects"]
-    groups, indptr = layout["groups"], layout["indptr"]
-    each = np.append(np.where(groups >= 0, effects[groups], 0) if len(effects) else np.zeros(len(groups)), 0)
-    counts = np.diff(indptr)
+    indptr = layout["indptr"]
+    each, counts = np.append(of_groups(effects, layout["groups"]), 0), np.diff(indptr)
     totals = np.where(counts > 0, np.add.reduceat(each, indptr[:-1]), 0)
     return (bias + totals / np.maximum(counts, 1)).astype(np.float32)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block
 from spark_jobs.recsys.factorization import sgd_kernels
+from spark_jobs.recsys.factorization.arrays import SIDES
 from spark_jobs.recsys.factorization.centres import centre_rows, regress
 from spark_jobs.recsys.factorization.config import LfmConfig, parse_init
-from spark_jobs.recsys.factorization.rows import SIDES, make_layout
+from spark_jobs.recsys.factorization.rows import make_layout
 from spark_jobs.recsys.factorization.run import Run
 from spark_jobs.recsys.factorization.scoring import scorer
 from spark_jobs.recsys.factorization.tasks import Runner, Sums

@@ -7,6 +7,8 @@ without effect had been given; a sampler adds noise to it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +43,12 @@ def fit_effects(
     return effects.astype(np.float32)
 
 
+def of_groups(effects: NDArray[np.float32], groups: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """The effect each rating falls under; 0 where the group is −1."""
+    found: NDArray[np.float32] = np.append(effects, np.float32(0))[groups]
+    return found
+
+
 def store_effects(run: Run, state: str, side: str, p: int, effects: NDArray[np.float32]) -> None:
     """Write a row block's effects, and for each rating of its blocks what they add."""
     run.store.put(f"{state}/effects-{side}-{p}", {"effects": effects})
@@ -56,8 +64,7 @@ def per_rating(data: RatingBlocks, side: str, p: int, effects: NDArray[np.float3
     """The effects on all training ratings of row block p, block after block."""
     layout = data.store.get(f"rows/{side}-{p}")
     shift = np.zeros(len(layout["order"]), np.float32)
-    groups = layout["groups"]
-    shift[layout["order"]] = np.where(groups >= 0, effects[groups], 0)
+    shift[layout["order"]] = of_groups(effects, layout["groups"])
     return shift
 
 
@@ -100,5 +107,5 @@ def held_shift(run: Run, state: str, part: str, p: int, q: int) -> NDArray[np.fl
             run.data.store.put(key, {"groups": held_groups(run.data, side, held, row)})
         groups = run.data.store.get(key)["groups"]
         effects = run.store.get(f"{state}/effects-{side}-{row}")["effects"]
-        total += np.where(groups >= 0, effects[groups], 0) if len(effects) else 0
+        total += of_groups(effects, groups)
     return total

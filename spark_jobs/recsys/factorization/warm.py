@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from spark_jobs.lake.blocks import Block, BlockStore
-from spark_jobs.recsys.factorization.arrays import pack_ids, unpack_ids
-from spark_jobs.recsys.factorization.rows import SIDES, gather
+from spark_jobs.recsys.factorization.arrays import SIDES, pack_ids, unpack_ids
+from spark_jobs.recsys.factorization.rows import gather
 from spark_jobs.recsys.factorization.run import Run
 
 

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from spark_jobs.recsys.factorization.row_kernels import draw_rows
 
 
-def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, models: int = 1) -> DataFrame:
+def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank: int = 0) -> DataFrame:
     """Rows (id, bias float, factors array<float>) of the ids in the first column of `ratings`.
 
     Args:
@@ -27,13 +27,15 @@ def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, model
         known: the other side's rows (other id, bias, factors), which stay as they are; a worker holds them all.
         mean: μ.
         reg: L2 weight λ, per rating.
-        models: how many models' factors stand one after the other (`--average`); each is solved for by itself.
+        rank: K of one model, where several models' factors stand one after the other (`--average`); each is solved for
+            by itself. 0: they are one model's.
     """
     newcomer, other = ratings.columns[:2]
     table = known.select(other, "bias", "factors").sort(other).toArrow()
     ids, bias = table.column(0).combine_chunks(), table.column(1).to_numpy().astype(np.float32)
     lists = table.column(2).combine_chunks()
     q_IK = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(ids), -1)
+    models = q_IK.shape[1] // rank if rank else 1
     rated = ratings.groupBy(newcomer).agg(
         F.sort_array(F.collect_list(F.struct(F.col(other), F.col("rating").cast("float").alias("rating")))).alias("own")
     )
@@ -81,7 +83,7 @@ def solve(
         n_rows: number of newcomers.
         bias, q_IK: float32 (I) and (I, K), of what is known.
         reg: L2 weight, per rating; a tenth of it for the bias.
-        models: see `fold_in`.
+        models: how many models' factors stand one after the other.
     """
     counts = np.bincount(rows, minlength=n_rows)
     indptr = np.concatenate([[0], np.cumsum(counts)])

@@ -40,20 +40,20 @@ class LatentFactors:
         trained = train(ratings.withColumn("part", F.lit("train")), LfmConfig(), store)
         return cls(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
 
-    def with_users(self, ratings: DataFrame, reg: float, models: int = 1) -> LatentFactors:
+    def with_users(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
         """This model with the users of `ratings` (user_id, item_id, rating) folded in; they must not be in it.
 
         Args:
             ratings: of newcomers; whoever rated nothing that the model knows stays unknown.
             reg: L2 weight, per rating.
-            models: how many models' factors stand one after the other.
+            rank: K of one model, where several models' factors stand one after the other; 0: they are one's.
         """
-        new = fold_in(ratings.select("user_id", "item_id", "rating"), self.items, self.mean, reg, models)
+        new = fold_in(ratings.select("user_id", "item_id", "rating"), self.items, self.mean, reg, rank)
         return replace(self, users=self.users.select("user_id", "bias", "factors").unionByName(new))
 
-    def with_items(self, ratings: DataFrame, reg: float, models: int = 1) -> LatentFactors:
+    def with_items(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
         """This model with the items of `ratings` folded in, as `with_users`."""
-        new = fold_in(ratings.select("item_id", "user_id", "rating"), self.users, self.mean, reg, models)
+        new = fold_in(ratings.select("item_id", "user_id", "rating"), self.users, self.mean, reg, rank)
         return replace(self, items=self.items.select("item_id", "bias", "factors").unionByName(new))
 
     def predict(self, pairs: DataFrame) -> DataFrame:
