@@ -2,7 +2,7 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming docs report wheel clean
+.PHONY: help setup demo test lint bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming docs report serve wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -42,6 +42,9 @@ docs: setup  ## regenerate docs/tables.md and docs/commands.md from the code
 
 report: setup  ## HTML report of LAKE (default ./lake)
 	@$(PY) -m spark_jobs.report --lake "$(LAKE)"
+
+serve: setup  ## search page of LAKE (default ./lake) on 127.0.0.1, port PORT (default 8080)
+	@$(PY) -m spark_jobs.serve --lake "$(LAKE)" $(if $(PORT),--port "$(PORT)")
 
 wheel: setup  ## dist/lakerank-….whl, what clusters install
 	@$(PY) -m hatchling build -t wheel -d dist

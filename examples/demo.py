@@ -1,6 +1,7 @@
 """`make demo`: the main jobs end to end, in one Spark session, ending with an HTML page.
 
-Ratings → factors → recommendations, links → ranks, everything → report; a small picture → one four times larger.
+Ratings → factors → recommendations; pages → links → ranks → index → answers; everything → report; a small picture →
+one four times larger.
 Each step prints the command that does the same on its own. The data is embedded: generated ratings with planted
 factors, the hand-written web site in `examples/site`, a picture that is drawn, and weights that come with the project.
 `--data PATH` takes MovieLens files instead of the generated ratings.
@@ -61,9 +62,8 @@ def main() -> None:
     if not data:
         print("No DATA=… given: the ratings are generated (no real users, no real films).", flush=True)
         python("examples/make_ratings.py", source)
-    python("examples/site_links.py", "examples/site", "https://lakerank.example/", "build/demo-links.tsv")
 
-    from spark_jobs import ingest_ratings, lfm, pagerank, recommend, report
+    from spark_jobs import build_index, ingest_pages, ingest_ratings, lfm, pagerank, recommend, report, search
     from spark_jobs.lake.session import session
 
     with session("lakerank-demo", "local[*]"):
@@ -73,8 +73,13 @@ def main() -> None:
         step("Recommendations", ["recommend", "--lake", LAKE, "--top", "10"], recommend.main)
         seed = ["pagerank", "--links", "seed", "--out", f"{LAKE}/seed_ranks", "--lake", f"{LAKE}/seed"]
         step("PageRank of three pages, as worked out in docs/pagerank.md", seed, pagerank.main)
-        links = ["pagerank", "--links", "build/demo-links.tsv", "--lake", LAKE, "--top", "10"]
-        step("PageRank of a web site of 30 pages", links, pagerank.main)
+        site = ["ingest_pages", "--source", "examples/site", "--base-url", "https://lakerank.example/", "--lake", LAKE]
+        step("A web site of 28 pages into the lake", site, ingest_pages.main)
+        links = ["pagerank", "--lake", LAKE, "--weights", "--top", "10"]
+        step("PageRank of its pages, links in menus counting less", links, pagerank.main)
+        step("An inverted index", ["build_index", "--lake", LAKE], build_index.main)
+        query = ["search", "--lake", LAKE, "--query", "how is link spam found", "--top", "3", "--explain"]
+        step("A question", query, search.main)
         step("A page to look at", ["report", "--lake", LAKE], report.main)
     enlarge()
     print(f"\nThe demo took {time.perf_counter() - begun:.0f} s. Open {ROOT / LAKE / 'report' / 'index.html'}")

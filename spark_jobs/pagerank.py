@@ -60,7 +60,10 @@ def read(spark: SparkSession, args: PageRankArgs, where: str, ids: Sequence[str]
     if found.kind == "lines":
         return edge_lists.from_lines(found.frame, where, ids, weight, args.separator, args.header)
     columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
-    return edge_lists.from_rows(found.frame, where, columns, ids, weight)
+    frame = found.frame
+    if found.kind == "table" and "nofollow" in columns:  # their authors do not vouch for these links
+        frame = frame.where("nofollow IS NOT TRUE")
+    return edge_lists.from_rows(frame, where, columns, ids, weight)
 
 
 def load(spark: SparkSession, args: PageRankArgs) -> tuple[Graph, str, DataFrame | None, int]:

@@ -126,16 +126,74 @@ def _rejected(name: str, made_by: str, what: str) -> Relation:
     )
 
 
+PAGES = Relation(
+    "pages",
+    "Web pages as read: their main text and what they say of themselves.",
+    (
+        Column("page_id", "bigint", "xxHash64 of `url`, the same in every run"),
+        Column("url", "string", "address by the WHATWG URL standard, without fragment"),
+        Column("doc_id", "string", "its id in a collection of documents (JSON Lines), as given", nullable=True),
+        Column("title", "string", "of the document; empty if it has none"),
+        Column(
+            "headings", "array<string>", "h1 to h6 and defined terms (dfn, dt with an id) of the main content, in order"
+        ),
+        Column("description", "string", "meta description", nullable=True),
+        Column("text", "string", "main content without navigation and boilerplate; blocks separated by newlines"),
+        Column("language", "string", "ISO 639-1 code, from the text or else the page's own word", nullable=True),
+        Column("fetched_at", "timestamp", "when it was fetched, UTC; null for files in a folder", nullable=True),
+        Column("content_hash", "string", "of title, headings, description and text, after white space is made one"),
+        Column("canonical_url", "string", "what the page calls its preferred address", nullable=True),
+        Column("noindex", "boolean", "meta robots or X-Robots-Tag asks not to be found"),
+        Column("duplicate_of", "bigint", "page it copies exactly or nearly; null for originals", nullable=True),
+        Column("similarity", "double", "Jaccard similarity with that page, 0 to 1", nullable=True),
+        Column("source", "string", "file it was read from"),
+        Column("source_offset", "bigint", "byte of its record in that file", nullable=True),
+    ),
+    ("page_id",),
+    "ingest_pages",
+    "pages",
+)
 LINKS = Relation(
     "links",
-    "Hyperlinks between pages; the edges PageRank walks along.",
+    "Hyperlinks between pages; the edges PageRank walks along. Targets need not be pages that were read.",
     (
         Column("src", ID, "page the link stands on"),
-        Column("dst", ID, "page it points to"),
+        Column("dst", ID, "page it leads to, after redirects and canonical addresses"),
+        Column("src_url", "string", "address of `src`"),
+        Column("dst_url", "string", "address of `dst`"),
+        Column("anchor", "string", "text of the link, or of the picture in it; white space made one"),
+        Column("nofollow", "boolean", "rel=nofollow, ugc or sponsored, or a page that says so of all its links"),
+        Column("zone", "string", "main: in the main content; navigation: in menus, headers, footers, side bars"),
+        Column("weight", "double", "share of the surfer's steps, by zone; 0 for nofollow"),
     ),
     (),
     "ingest_pages",
     "links on pages",
+)
+REDIRECTS = Relation(
+    "redirects",
+    "Addresses that lead to another: HTTP redirects, immediate meta refreshes, canonical addresses.",
+    (
+        Column("url", "string", "address that leads on"),
+        Column("target_url", "string", "where it leads in the end"),
+        Column("kind", "string", "http, refresh or canonical"),
+    ),
+    ("url",),
+    "ingest_pages",
+    "redirects",
+)
+PAGES_REJECTED = Relation(
+    "pages_rejected",
+    "Records and files that did not become pages, each with its reason.",
+    (
+        Column("source", "string", "file"),
+        Column("offset", "bigint", "byte where the record begins (in the file as it lies, packed or not)"),
+        Column("url", "string", "address, as far as it is known", nullable=True),
+        Column("reason", "string", "why"),
+    ),
+    (),
+    "ingest_pages",
+    "bad records",
 )
 RANKS = Relation(
     "ranks",
@@ -158,6 +216,82 @@ PAGERANK_METRICS = Relation(
     "iterations",
 )
 EDGES_REJECTED = _rejected("edges_rejected", "pagerank", "Edge-list lines")
+TRUST_RANKS = Relation(
+    "trust_ranks",
+    "What the link-spam defence thinks of every page.",
+    (
+        Column("id", ID, "page"),
+        Column("pagerank", "double", "without defence, sum 1"),
+        Column("trusted_rank", "double", "with it, sum 1"),
+        Column("support", "double", "of what it receives along links, how much began outside of farms, 0 to 1"),
+        Column("spam_mass", "double", "part of its PageRank that began in farms, 0 to 1"),
+        Column("spam_score", "double", "0 to 1; above 0.5 in farms (beyond --one-task-edges: 1 − support)"),
+        Column("farm", "int", "number of its farm, from 1; null if it is in none", nullable=True),
+    ),
+    ("id",),
+    "link_spam",
+    "nodes",
+)
+TRUSTED_RANKS = Relation(
+    "trusted_ranks",
+    "PageRank in which link farms count for nothing; sums to 1. `build_index` takes it for `ranks`.",
+    (Column("id", ID, "node"), Column("pagerank", "double", "probability in (0, 1]")),
+    ("id",),
+    "link_spam",
+    "nodes",
+)
+SPAM_REPORT = Relation(
+    "spam_report",
+    "Pages whose rank comes mostly from a farm.",
+    (
+        Column("farm", "int", "number of the farm; null beyond --one-task-edges, where none is named", nullable=True),
+        Column("id", ID, "page it lifts"),
+        Column("pagerank", "double", "its rank without defence"),
+        Column("trusted_rank", "double", "its rank with it"),
+        Column("place", "bigint", "1 + pages with a higher PageRank", nullable=True),
+        Column("trusted_place", "bigint", "1 + pages with a higher defended rank", nullable=True),
+        Column("share", "double", "of what it receives along links, how much comes from the farm, 0 to 1"),
+        Column("pages", "bigint", "pages of the farm", nullable=True),
+        Column("links_in", "bigint", "links from other pages into the farm", nullable=True),
+    ),
+    ("id",),
+    "link_spam",
+    "targets of farms",
+)
+
+INDEX_POSTINGS = Relation(
+    "index_postings",
+    "The inverted index: for each segment and term, the pages that have it, where and how often. Segments never "
+    "change; the row without a term lists a segment's pages (ids and lengths of the fields as bytes).",
+    (
+        Column("segment", "bigint", "segment: pages that were indexed together"),
+        Column("term", "string", "stem, or two words and the sign between them; empty: the list of pages"),
+        Column("word", "string", "the written form of the term that is most frequent"),
+        Column("pages", "int", "pages of the segment with the term, those replaced since included"),
+        Column("occurrences", "bigint", "how often it occurs in them"),
+        Column("postings", "binary", "steps between pages and frequencies by field; see docs/search.md"),
+        Column("positions", "binary", "steps between positions, by page and field"),
+    ),
+    ("segment", "term"),
+    "build_index",
+    "distinct terms × segments; bytes with words on pages",
+)
+INDEX_DOCUMENTS = Relation(
+    "index_documents",
+    "The pages of the index and where they stand in it. One commit here is one version of the index.",
+    (
+        Column("page_id", "bigint", "page"),
+        Column("segment", "bigint", "segment that has its postings"),
+        Column("ordinal", "int", "its number there, from 0"),
+        Column("lengths", "array<int>", "words in title, headings, anchors, body, stop words not counted"),
+        Column("key", "bigint", "hash of all that is indexed of the page; another one means index it anew"),
+        Column("pagerank", "double", "from `ranks`", nullable=True),
+        Column("duplicate_of", "bigint", "page it copies", nullable=True),
+    ),
+    ("page_id",),
+    "build_index",
+    "pages",
+)
 
 RATINGS = Relation(
     "ratings",
@@ -301,10 +435,18 @@ PATCHES_REJECTED = _rejected("patches_rejected", "make_patches", "Pictures")
 RELATIONS: dict[str, Relation] = {
     relation.name: relation
     for relation in (
+        PAGES,
         LINKS,
+        REDIRECTS,
+        PAGES_REJECTED,
         EDGES_REJECTED,
         RANKS,
         PAGERANK_METRICS,
+        TRUST_RANKS,
+        TRUSTED_RANKS,
+        SPAM_REPORT,
+        INDEX_POSTINGS,
+        INDEX_DOCUMENTS,
         RATINGS,
         ITEMS,
         TAGS,

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from spark_jobs.lake.connect import chosen_remote, on_own_port, require_server
 from spark_jobs.lake.errors import UserError
@@ -135,3 +136,8 @@ def _require_delta(spark: SparkSession) -> None:
                 f"Delta is not on Spark's class path: run `make setup`, or `spark-submit --packages {DELTA_PACKAGE} …`"
             ) from error
         raise
+
+
+def cores(spark: SparkSession) -> int:
+    """How many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
+    return spark.range(1 << 20).select(F.spark_partition_id()).distinct().count()

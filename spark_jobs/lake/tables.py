@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.errors import UserError
 
 _CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
+_STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where MERGE has no option for it
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
 
@@ -127,17 +128,55 @@ class TableSink:
             UserError: a column is missing, of the wrong type, or null where the contract forbids it;
                 or the place cannot be written.
         """
-        extra = [name for name in df.columns if name not in {c.name for c in self.relation.columns}]
-        if extra:
-            raise UserError(f"{self.ref.location}: `{self.relation.name}` has no column `{extra[0]}`")
-        guarded = self.relation.guard(df, self.ref.location)
-        writer = guarded.write.format("delta").mode("overwrite")
-        if self.stamp:
-            writer = writer.option("userMetadata", self.stamp)
+        writer = self._writer(df, "overwrite")
         if replace_where and self.ref.exists(df.sparkSession):
             writer = writer.option("replaceWhere", replace_where)
         else:
             writer = writer.option("overwriteSchema", "true")
+        self._save(writer)
+
+    def append(self, df: DataFrame) -> None:
+        """Add rows in one commit; errors as `write`."""
+        self._save(self._writer(df, "append"))
+
+    def merge(self, df: DataFrame, removed: str) -> None:
+        """Fold rows into the table by the relation's keys, in one commit.
+
+        Args:
+            df: the relation's columns and one more; at most one row for each key.
+            removed: that column, boolean: delete the row with these keys instead.
+
+        Raises:
+            UserError: a column is missing or of the wrong type, or the place cannot be written.
+        """
+        columns = [column.name for column in self.relation.columns]
+        checked = self.relation.check(df, self.ref.location).columns
+        spark, source = df.sparkSession, f"lakerank_merge_{self.relation.name}"
+        df.select(*checked, removed).createOrReplaceTempView(source)
+        keys = " AND ".join(f"t.`{key}` = s.`{key}`" for key in self.relation.keys)
+        changes = ", ".join(f"t.`{name}` = s.`{name}`" for name in columns)
+        names, values = ", ".join(f"`{n}`" for n in columns), ", ".join(f"s.`{n}`" for n in columns)
+        spark.conf.set(_STAMP, self.stamp)
+        try:
+            spark.sql(
+                f"MERGE INTO {self.ref.sql} t USING {source} s ON {keys} "
+                f"WHEN MATCHED AND s.`{removed}` THEN DELETE WHEN MATCHED THEN UPDATE SET {changes} "
+                f"WHEN NOT MATCHED AND NOT s.`{removed}` THEN INSERT ({names}) VALUES ({values})"
+            ).collect()
+        except Exception as error:
+            raise _write_problem(error, self.ref.location) from error
+        finally:
+            spark.conf.unset(_STAMP)
+            spark.catalog.dropTempView(source)
+
+    def _writer(self, df: DataFrame, mode: str) -> DataFrameWriter:
+        extra = [name for name in df.columns if name not in {c.name for c in self.relation.columns}]
+        if extra:
+            raise UserError(f"{self.ref.location}: `{self.relation.name}` has no column `{extra[0]}`")
+        writer = self.relation.guard(df, self.ref.location).write.format("delta").mode(mode)
+        return writer.option("userMetadata", self.stamp) if self.stamp else writer
+
+    def _save(self, writer: DataFrameWriter) -> None:
         try:
             if is_catalog_name(self.ref.location):
                 writer.saveAsTable(self.ref.location)

@@ -20,7 +20,7 @@ from tests_root import ROOT
 from sr_model.nets import make_generator
 from sr_model.weights import save_generator
 
-GUIDES = ("evaluation", "lfm", "pagerank", "patches", "ratings", "training", "tuning")
+GUIDES = ("evaluation", "lfm", "pagerank", "pages", "patches", "ratings", "search", "spam", "training", "tuning")
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 LINE = re.compile(
     r"^(?:\$ )?(?:spark-submit (spark_jobs)/(\w+)\.py\b|python -m (sr_model)\.(\w+))([^#\n]*)", re.MULTILINE
@@ -53,6 +53,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "links.tsv").write_text(links)
     (tmp_path / "web-Google.txt.gz").write_bytes(gzip.compress(links.encode()))
     (tmp_path / "trade.csv").write_text("src,dst,weight\nde,fr,3\nfr,de,1\nfr,it,2.5\nit,de,1\n")
+    (tmp_path / "good-pages.txt").write_text("1\n")
+    shutil.copytree(ROOT / "examples/site", tmp_path / "path/to/site")
+    (tmp_path / "crawl.warc.gz").write_bytes(gzip.compress(_warc("https://site.org/", "<p>a page</p>")))
+    (tmp_path / "queries.tsv").write_text("1\tlink spam\n")
+    (tmp_path / "qrels.txt").write_text("1 0 https://example.org/search/trustrank-and-link-spam.html 1\n")
     (tmp_path / "home.txt").write_text("de 2\nfr 1\n")
     (tmp_path / "stars.csv").write_text("uid,sku,stars,ts\n1,a,4,1600000000\n2,a,3.5,1600000001\n2,b,1,1600000002\n")
     for seed, picture in enumerate(("images/0", "images/1", "Set5/a", "Set14/b", "picture", "photo")):
@@ -64,6 +69,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_generator(make_generator("tiny"), "tiny", tmp_path / "build/sr/gan.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _warc(url: str, html: str) -> bytes:
+    """A WARC file with one page."""
+    answer = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n{html}"
+    head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nContent-Length: {len(answer)}\r\n"
+    return f"{head}Content-Type: application/http; msgtype=response\r\n\r\n{answer}\r\n\r\n".encode()
 
 
 @pytest.mark.parametrize("page", PAGES)

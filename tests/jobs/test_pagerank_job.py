@@ -58,9 +58,10 @@ def test_links_table_of_the_lake_comes_first_and_names_its_pages(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pages = {1: "http://a/", 2: "http://b/", 3: "http://c/"}
-    rows = [(1, 2), (2, 1), (3, 1)]
+    rows = [(1, 2, False), (2, 1, False), (3, 1, None), (1, 3, True), (2, 3, True)]
     frame = spark.createDataFrame(
-        [(s, d, pages[s], pages[d]) for s, d in rows], "src long, dst long, src_url string, dst_url string"
+        [(s, d, pages[s], pages[d], nofollow) for s, d, nofollow in rows],
+        "src long, dst long, src_url string, dst_url string, nofollow boolean",
     )
     frame.write.format("delta").save(f"{lake}/{LINKS.name}")
     assert pagerank.main(["--lake", lake, "--top", "2", "--json"]) == 0
@@ -68,7 +69,9 @@ def test_links_table_of_the_lake_comes_first_and_names_its_pages(
     assert f"links from {lake}/links" in out
     assert "http://a/" in out
     assert "http://c/" not in out  # not among the top 2
-    assert [node for node, _ in json.loads(out.splitlines()[-1])["top"]] == [1, 2]
+    summary = json.loads(out.splitlines()[-1])
+    assert [node for node, _ in summary["top"]] == [1, 2]
+    assert summary["edges"] == 3  # nofollow links are no votes
 
 
 def test_wrong_lines_are_kept_aside_with_their_numbers(

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import Block, BlockStore
+from spark_jobs.lake.session import cores
 from spark_jobs.recsys.factorization.building import Building
 
 # A worker sorts the ratings of its user block in memory when blocks are built.
@@ -72,11 +72,6 @@ class RatingBlocks:
         """
         key = f"ratings/{part}-{p}-{q}"
         return self.store.get(key) if self.store.has(key) else None
-
-
-def cores(spark: SparkSession) -> int:
-    """How many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
-    return spark.range(1 << 20).select(F.spark_partition_id()).distinct().count()
 
 
 def _block_count(spark: SparkSession, ratings: int) -> int:

@@ -1,0 +1,188 @@
+"""Read web pages into the lake: folders of HTML, WARC and WARC.gz files, or both.
+
+Writes the tables pages, links, redirects and pages_rejected. The guide is docs/pages.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.lake.args import JobArgs, flag
+from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.files import SourceFile, as_parts, list_files
+from spark_jobs.lake.job import run_job
+from spark_jobs.lake.lineage import cut
+from spark_jobs.lake.session import cores
+from spark_jobs.lake.tables import TableRef, TableSink
+from spark_jobs.retrieval.near_duplicates import mark_duplicates
+from spark_jobs.retrieval.pages import assemble, urls
+from spark_jobs.retrieval.pages.reading import HTML_NAMES, Reading
+from spark_jobs.retrieval.pages.rows import read_parts
+
+_PART_BYTES = 64 << 20  # of input: a part is read by one task, and begun again if that fails
+_PARTS_PER_CORE = 3  # so that a slow part does not leave the other cores idle for long
+
+
+@dataclass(frozen=True)
+class Args(JobArgs):
+    """Settings of the job."""
+
+    source: str = flag("", "folders, HTML and WARC files, with commas between them", metavar="PATH[,PATH…]")
+    base_url: str = flag("", "address that HTML files are below: its path and theirs make their own", metavar="URL")
+    mode: str = flag(
+        "replace", "replace: these pages only; merge: beside those of earlier runs", choices=("replace", "merge")
+    )
+    near_duplicates: float = flag(
+        0.8,
+        "Jaccard similarity from which a page is a copy; 0 marks none",
+        check=lambda v: v == 0 or 0.1 <= v <= 1,
+        must="be 0.1 to 1, or 0",
+    )
+    max_page_bytes: int = flag(10 << 20, "larger pages are rejected", check=lambda v: v > 0, must="be above 0")
+    scratch: str = flag("", "folder for intermediate results where Spark's local checkpoints are refused")
+
+
+def files_of(args: Args) -> list[SourceFile]:
+    """All files of the sources, each once."""
+    sources = [source.strip() for source in args.source.split(",") if source.strip()]
+    if not sources:
+        raise UserError("say what to read: --source PATH (a folder, HTML or WARC files)")
+    files = list({file.path: file for source in sources for file in list_files(source)}.values())
+    if not files:
+        raise UserError(f"{args.source}: there is no file in it")
+    page = next((file for file in files if file.relative.lower().endswith(HTML_NAMES)), None)
+    if page and not args.base_url:
+        raise UserError(
+            f"{page.path}: HTML files need --base-url, the address they are below, as https://site.org/doc/"
+        )
+    return files
+
+
+def base_of(args: Args) -> str:
+    """The base address in standard form; it is a folder, with or without the slash at its end."""
+    if not args.base_url:
+        return ""
+    base = urls.page_address(args.base_url)
+    if base is None:
+        raise UserError(f"--base-url {args.base_url}: not an http or https address, as https://site.org/doc/")
+    return base if base.endswith("/") else base + "/"
+
+
+def with_earlier(spark: SparkSession, args: Args, new: dict[str, DataFrame], files: DataFrame) -> dict[str, DataFrame]:
+    """The new rows beside those of earlier runs that they do not replace."""
+    out = dict(new)
+    fresh = new["pages"].select("page_id", "url")
+    for name, relation in RELATIONS.items():
+        if name not in new or not (table := TableRef.find("", relation, args.lake)).exists(spark):
+            continue
+        old = table.read(spark, relation)
+        if name == "pages":
+            old = old.join(fresh.select("page_id"), "page_id", "left_anti")
+        elif name == "links":
+            old = old.join(fresh.select(F.col("page_id").alias("src")), "src", "left_anti")
+        elif name == "redirects":  # canonical ones are told by the pages
+            old = old.where("kind <> 'canonical'").join(fresh.select("url"), "url", "left_anti")
+            old = old.join(new[name].select("url"), "url", "left_anti")
+        else:
+            old = old.join(files, "source", "left_anti")
+        out[name] = old.select(*new[name].columns).unionByName(new[name])
+    return out
+
+
+def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
+    """Read, settle which page counts, resolve links, mark copies, write."""
+    started = time.monotonic()
+    files = files_of(args)
+    size = sum(file.size for file in files)
+    number = max(_PARTS_PER_CORE * cores(spark), size // _PART_BYTES)
+    print(f"ingest_pages: {len(files):,} files, {size / 1e6:,.1f} MB", flush=True)
+    parts = as_parts(spark, files, number)
+    rows = cut(read_parts(parts, Reading(base_of(args), args.max_page_bytes)), args.scratch)
+    found = assemble.survey(rows)
+    _say(found, time.monotonic() - started)
+
+    read = assemble.newest_pages(rows, unique=found.pages == found.addresses)
+    new = {
+        "pages": assemble.as_pages(read),
+        "links": assemble.raw_links(read),
+        "redirects": assemble.told_redirects(rows),
+        "pages_rejected": assemble.rejected_rows(rows),
+    }
+    if args.mode == "merge":
+        names = parts.select(F.explode("files.path").alias("source"))
+        new = {name: cut(frame, args.scratch) for name, frame in with_earlier(spark, args, new, names).items()}
+    pages = new["pages"]
+    ends = cut(assemble.redirects(new["redirects"], pages), args.scratch)
+    redirects = ends.count()
+    if redirects:
+        ends = cut(assemble.follow(ends), args.scratch)
+
+    def write(relation: Any, frame: DataFrame) -> None:
+        TableSink(TableRef.find("", relation, args.lake), relation).write(frame)
+
+    def write_links() -> None:
+        write(REDIRECTS, ends)
+        write(PAGES_REJECTED, new["pages_rejected"])
+        write(LINKS, assemble.resolved(new["links"], ends) if redirects else new["links"])
+
+    # Copies are looked for on one core if there are not too many pages: meanwhile the others write.
+    with ThreadPoolExecutor(1) as beside:
+        links_written = beside.submit(write_links)
+        copies = mark_duplicates(pages, args.near_duplicates, scratch=args.scratch) if args.near_duplicates else None
+        links_written.result()
+    # Last: a job that was killed before leaves the old pages, and run again does the same again.
+    write(PAGES, pages if copies is None else assemble.with_duplicates(pages, copies))
+    return _summary(spark, args, found, redirects, 0 if copies is None else copies.count(), started)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return run_job(run, Args, "ingest_pages", __doc__, argv)
+
+
+def _say(found: assemble.Survey, seconds: float) -> None:
+    print(f"{found.pages:>12,} pages, {found.links:,} links on them, {found.redirects:,} redirects", flush=True)
+    print(f"{found.rejected:>12,} rejected, see pages_rejected; {seconds:.1f} s so far")
+    if found.pages != found.addresses:
+        print(f"{found.pages - found.addresses:>12,} pages whose address came again: the newest counts")
+    for why, n in found.skipped.items():
+        print(f"{n:>12,} passed over: {why}")
+    if not found.pages:
+        print("ingest_pages: WARNING: there is no page in this source", file=sys.stderr)
+    sys.stdout.flush()
+
+
+def _summary(
+    spark: SparkSession, args: Args, found: assemble.Survey, redirects: int, copies: int, started: float
+) -> dict[str, Any]:
+    counted = {
+        relation.name: TableRef.find("", relation, args.lake).frame(spark).count()
+        for relation in (PAGES, LINKS, PAGES_REJECTED)
+    }
+    seconds = time.monotonic() - started
+    print(f"{counted['pages']:>12,} pages in the lake, {copies:,} of them copies; {counted['links']:,} links")
+    return {
+        "pages": counted["pages"],
+        "links": counted["links"],
+        "redirects": redirects,
+        "rejected": counted["pages_rejected"],
+        "duplicates": copies,
+        "pages_read": found.pages,
+        "same_address": found.pages - found.addresses,
+        "passed_over": found.skipped,
+        "seconds": round(seconds, 2),
+        "documents_per_second": round(found.pages / seconds, 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Delta tables as Arrow tables: without Spark where the table is a folder, else through the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyspark.sql import SparkSession
+
+from spark_jobs.lake.contracts import Relation
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.tables import TableRef, is_catalog_name
+
+GetSpark = Callable[[], SparkSession]  # called only for tables of a catalog
+
+
+class ArrowTable:
+    """One version of a Delta table, opened for reading.
+
+    Attributes:
+        ref: where it is.
+        relation: what it is.
+        version: the version that is read.
+        stamp: what the writer of this version said it was (`TableSink(..., stamp=)`), or empty.
+        identity: the table's own id, which no table made anew in the same place has.
+    """
+
+    def __init__(self, ref: TableRef, relation: Relation, get_spark: GetSpark, version: int | None = None) -> None:
+        self.ref, self.relation = ref, relation
+        self._get_spark = get_spark
+        self._delta: DeltaTable | None = None
+        if is_catalog_name(ref.location):
+            spark = get_spark()
+            ref.read(spark, relation)
+            self.version = ref.version(spark) if version is None else version
+            self.stamp, self.identity = ref.stamp(spark), ref.identity(spark)
+            return
+        try:
+            self._delta = DeltaTable(ref.path, version=version)
+        except TableNotFoundError as error:
+            raise UserError(
+                f"no Delta table `{relation.name}` at {ref.location}: run {relation.made_by} first"
+            ) from error
+        except DeltaError as error:
+            raise UserError(f"{ref.location}: cannot read version {version}: {error}") from error
+        self.version = self._delta.version()
+        history = self._delta.history(1)
+        self.stamp = str(history[0].get("userMetadata") or "") if history else ""
+        self.identity = str(self._delta.metadata().id)
+
+    def read(self, columns: Sequence[str], where: Sequence[tuple[str, str, Any]] | None = None) -> pa.Table:
+        """Some of its columns.
+
+        Args:
+            columns: their names.
+            where: (column, operator, value) that all must hold, as pyarrow's filters; not for tables of a catalog.
+
+        Raises:
+            UserError: a column is missing.
+        """
+        if self._delta is None:
+            frame = self.ref.read(self._get_spark(), self.relation, self.version)
+            return cast(pa.Table, frame.select(*columns).toArrow())
+        have = {field.name for field in self._delta.schema().fields}
+        if missing := [name for name in columns if name not in have]:
+            raise UserError(f"{self.ref.location}: column `{missing[0]}` is missing; run {self.relation.made_by} anew")
+        return self._delta.to_pyarrow_table(columns=list(columns), filters=list(where) if where else None)

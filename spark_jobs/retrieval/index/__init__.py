@@ -1,0 +1,1 @@
+"""Pages to postings: segments of an inverted index, coded in bytes."""

@@ -1,0 +1,60 @@
+"""Addresses by the WHATWG URL standard, as browsers take them (the ada library)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import quote
+
+import ada_url
+
+# What a path segment may hold besides letters and digits; all else of a file's name is percent-encoded.
+_IN_PATH = "/-_.~!$&'()*+,;=:@"
+_WEB = ("http://", "https://")
+
+
+def parse(url: str, base: str | None = None) -> str | None:
+    """The address in its one standard form, fragment and all, or None if it is none.
+
+    Args:
+        url: as written, relative if there is a base.
+        base: an absolute address.
+    """
+    try:
+        return str(ada_url.join_url(base, url) if base is not None else ada_url.normalize_url(url))
+    except (ValueError, UnicodeError):
+        return None
+
+
+def page_address(url: str, base: str | None = None) -> str | None:
+    """An http(s) address without its fragment, which is what identifies a page; None for any other address."""
+    found = parse(url, base)
+    return found.partition("#")[0] if found is not None and found.startswith(_WEB) else None
+
+
+@lru_cache(maxsize=1 << 16)
+def _in_folder(url: str, folder: str) -> str | None:
+    return page_address(url, folder)
+
+
+def folder_of(base: str) -> str:
+    """The address up to the last slash of its path, below which most relative links are."""
+    path = base.partition("?")[0]
+    return path[: path.rfind("/") + 1]
+
+
+def link_address(url: str, base: str, folder: str) -> str | None:
+    """`page_address`, remembered: the menus of a site link alike from all pages of a folder.
+
+    Args:
+        url: a link's `href` as it stands.
+        base: the page's address (or its `<base>`), in standard form.
+        folder: of that.
+    """
+    if not url or url[0] in "?# \t\r\n" or len(url) > 1000:  # the page's own name counts, not only its folder
+        return page_address(url, base)
+    return _in_folder(url, folder)
+
+
+def of_file(relative: str, base: str) -> str | None:
+    """The address of a file in a folder: its percent-encoded path, joined to the base address."""
+    return page_address("./" + quote(relative, safe=_IN_PATH), base)

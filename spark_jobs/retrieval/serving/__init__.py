@@ -1,0 +1,1 @@
+"""From an open index to ranked answers, without Spark."""

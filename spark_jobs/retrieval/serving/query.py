@@ -1,0 +1,110 @@
+"""The query language: words, "phrases", +must, -not, OR, site:host, title:word."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+
+_PIECE = re.compile(
+    r"""(?P<sign>[+-])?(?:(?P<key>site|title):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))""", re.IGNORECASE
+)
+
+
+class Occur(Enum):
+    """What a clause asks of a page."""
+
+    SHOULD = "should"  # adds to the score
+    MUST = "must"
+    NOT = "not"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A word or a phrase.
+
+    Attributes:
+        text: as written, without quotes.
+        phrase: whether it was quoted.
+        title: whether it has to stand in the title.
+    """
+
+    text: str
+    phrase: bool = False
+    title: bool = False
+
+
+@dataclass(frozen=True)
+class Clause:
+    """Parts joined by OR; one of them has to be there if `occur` is MUST, none if it is NOT."""
+
+    parts: tuple[Part, ...]
+    occur: Occur = Occur.SHOULD
+
+
+@dataclass(frozen=True)
+class Query:
+    """A parsed query.
+
+    Attributes:
+        clauses: in order.
+        sites: hosts of which one has to be the page's own or above it.
+        not_sites: hosts that must not be.
+    """
+
+    clauses: tuple[Clause, ...] = ()
+    sites: tuple[str, ...] = ()
+    not_sites: tuple[str, ...] = field(default=())
+
+    @property
+    def plain(self) -> bool:
+        """Whether it consists of words alone."""
+        ordinary = all(clause.occur is Occur.SHOULD for clause in self.clauses)
+        return ordinary and not self.sites and not self.not_sites
+
+    @property
+    def words(self) -> str:
+        """All words and phrases that are wanted, as one text."""
+        wanted = (part.text for clause in self.clauses if clause.occur is not Occur.NOT for part in clause.parts)
+        return " ".join(wanted)
+
+
+def parse(text: str) -> Query:
+    """Read a query; anything is one, an unclosed quote ends with the text.
+
+    Quoted phrases, words for the title and words around OR must be there (one of those around OR). Other words add to
+    a page's score, none of them must be there. A hyphen is a sign only at the start of a word.
+    """
+    clauses: list[Clause] = []
+    sites: list[str] = []
+    not_sites: list[str] = []
+    joining = False
+    for found in _PIECE.finditer(text):
+        word, phrase = found["word"], found["phrase"]
+        if word == "OR" and not found["sign"] and not found["key"]:
+            joining = bool(clauses)
+            continue
+        content = (phrase if phrase is not None else word).strip()
+        if not any(char.isalnum() for char in content):
+            continue
+        key = (found["key"] or "").lower()
+        if key == "site":
+            host = content.lower().split("//")[-1].split("/")[0].removeprefix("*.").strip(".")
+            (not_sites if found["sign"] == "-" else sites).append(host)
+            continue
+        part = Part(content, phrase is not None, key == "title")
+        occur = Occur.MUST if part.phrase or part.title or found["sign"] == "+" else Occur.SHOULD
+        if found["sign"] == "-":
+            occur = Occur.NOT
+        if joining and occur is not Occur.NOT and clauses[-1].occur is not Occur.NOT:
+            clauses[-1] = Clause((*clauses[-1].parts, part), Occur.MUST)
+        else:
+            clauses.append(Clause((part,), occur))
+        joining = False
+    return Query(tuple(clauses), tuple(sites), tuple(not_sites))
+
+
+def plain(text: str) -> Query:
+    """A text as a query of words alone, for collections of questions in which quotes and hyphens mean nothing."""
+    words = (word.strip("\"'+-") for word in text.split())
+    return Query(tuple(Clause((Part(word),)) for word in words if any(char.isalnum() for char in word)))

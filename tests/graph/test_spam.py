@@ -1,0 +1,223 @@
+"""The link-spam defence on arrays, without Spark: webs with farms of many shapes, and what it must leave alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from tests_root import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from link_farms import SHAPES, attack
+
+from spark_jobs.graph.blocks import pack
+from spark_jobs.graph.one_task import to_chunks
+from spark_jobs.graph.spam import one_task
+from spark_jobs.graph.spam.defend import Verdict, defend
+from spark_jobs.graph.spam.farms import kept_pages, share_from, spread
+from spark_jobs.graph.spam.trust import grow, support
+from spark_jobs.graph.spam.web import Web
+
+PAGES = 1500
+RANDOMLY_HIJACKED = [shape for shape in SHAPES if shape not in ("camouflage_one_way",)]
+
+
+def web(edges: Any, nodes: int, weight: Any = None) -> Web:
+    edges = np.asarray(edges, np.int64).reshape(-1, 2)
+    return Web(pack(edges[:, 0], edges[:, 1], weight, nodes=nodes))
+
+
+def good_edges(seed: int = 0, nodes: int = PAGES) -> NDArray[np.int64]:
+    """A web whose ranks range as widely as real ones: 3 to 30 links on each page, to popular pages and a few random."""
+    rng = np.random.default_rng(seed)
+    count = rng.integers(3, 31, nodes)
+    weight = (np.arange(nodes) + 5.0) ** -1.3
+    src = np.repeat(np.arange(nodes), count)
+    dst = rng.choice(nodes, int(count.sum()), p=weight / weight.sum())
+    dst = np.where(rng.random(len(dst)) < 0.1, rng.integers(0, nodes, len(dst)), dst)
+    edges = np.unique(np.column_stack([src, dst]), axis=0)
+    return edges[edges[:, 0] != edges[:, 1]]
+
+
+GOOD = good_edges()
+CLEAN = defend(web(GOOD, PAGES))
+
+
+def figures(verdict: Verdict, good: int, target: int) -> tuple[float, float, float]:
+    """Place of the target (share of pages at least as high), AUC, Spearman with the clean ranks."""
+    from scipy.stats import rankdata, spearmanr
+
+    bad = len(verdict.farm) - good
+    auc = (rankdata(verdict.spam_score)[good:].sum() - bad * (bad + 1) / 2) / (bad * good)
+    place = float((verdict.trusted_rank >= verdict.trusted_rank[target]).mean())
+    return place, float(auc), float(spearmanr(verdict.trusted_rank[:good], CLEAN.pagerank).statistic)
+
+
+def test_a_web_without_farms_keeps_its_ranks() -> None:
+    assert CLEAN.farms == []
+    assert CLEAN.cut == 0
+    np.testing.assert_array_equal(CLEAN.trusted_rank, CLEAN.pagerank)
+    assert CLEAN.spam_score.max() <= 0.5
+    assert CLEAN.trusted.mean() > 0.8
+
+
+@pytest.mark.parametrize("hijacked", [5, 50])
+@pytest.mark.parametrize("shape", RANDOMLY_HIJACKED)
+def test_farms_of_every_shape_lose_their_rank_and_nobody_else_does(shape: str, hijacked: int) -> None:
+    graph = attack(GOOD, PAGES, 600, hijacked, shape, seed=hijacked)
+    verdict = defend(web(graph.edges, graph.nodes))
+    assert (verdict.pagerank >= verdict.pagerank[graph.target]).mean() < 0.1, "the farm does not work: nothing to test"
+    place, auc, spearman = figures(verdict, PAGES, graph.target)
+    assert place > 0.25
+    assert auc >= 0.95
+    assert spearman >= 0.95
+    assert verdict.farm[graph.target] > 0
+    assert (verdict.farm[:PAGES] > 0).sum() <= hijacked
+    assert verdict.trusted_rank.sum() == pytest.approx(1, abs=1e-9)
+    assert verdict.trusted_rank.min() > 0
+
+
+@pytest.mark.parametrize("shape", ["star", "one_way", "random_links", "ring", "popular"])
+def test_hijacking_the_best_pages_does_not_help(shape: str) -> None:
+    graph = attack(GOOD, PAGES, 1000, 30, shape, best=True)
+    verdict = defend(web(graph.edges, graph.nodes))
+    place, auc, spearman = figures(verdict, PAGES, graph.target)
+    assert (place > 0.25, auc >= 0.95, spearman >= 0.95) == (True, True, True)
+
+
+def test_all_targets_of_a_farm_are_of_it() -> None:
+    graph = attack(GOOD, PAGES, 600, 10, "many_targets")
+    verdict = defend(web(graph.edges, graph.nodes))
+    assert (verdict.farm[PAGES:] > 0).all()
+    assert verdict.cut == 10
+
+
+def test_a_farm_larger_than_the_web_is_still_the_farm() -> None:
+    graph = attack(GOOD, PAGES, 4 * PAGES, 10)
+    verdict = defend(web(graph.edges, graph.nodes))
+    assert set(np.flatnonzero(verdict.farm == 0)) == set(range(PAGES))
+
+
+def test_two_sites_that_do_not_know_each_other_are_both_good() -> None:
+    other = good_edges(seed=1, nodes=800) + PAGES
+    both = np.concatenate([GOOD, other])
+    graph = attack(both, PAGES + 800, 700, 20)
+    verdict = defend(web(graph.edges, graph.nodes))
+    assert not (verdict.farm[: graph.good] > 0).any()
+    assert (verdict.farm[graph.good :] > 0).all()
+
+
+def test_small_clusters_are_no_farms_unless_asked() -> None:
+    graph = attack(GOOD, PAGES, 40, 2)
+    assert defend(web(graph.edges, graph.nodes)).farms == []
+    found = defend(web(graph.edges, graph.nodes), smallest=20)
+    assert [farm.target for farm in found.farms] == [graph.target]
+    assert found.farms[0].pages[PAGES:].all()
+
+
+def test_seeds_decide_what_structure_cannot() -> None:
+    # A farm that copies a whole web and owes it nothing but one link: only someone who knows can say which is which.
+    mirror = good_edges(seed=2)
+    target = 2 * PAGES
+    lifted = [(page + PAGES, target) for page in range(PAGES)] + [(target, page + PAGES) for page in range(PAGES)]
+    edges = np.concatenate([GOOD, mirror + PAGES, np.array([*lifted, (3, target)])])
+    seeds = np.zeros(target + 1, bool)
+    seeds[:20] = True
+    verdict = defend(web(edges, target + 1), seeds)
+    assert not verdict.trusted[PAGES:].any()
+    assert verdict.trusted[:PAGES].mean() > 0.8
+
+
+def test_permuting_the_pages_permutes_the_verdict() -> None:
+    graph = attack(GOOD, PAGES, 600, 20, "chain")
+    order = np.random.default_rng(3).permutation(graph.nodes)
+    one, other = defend(web(graph.edges, graph.nodes)), defend(web(order[graph.edges], graph.nodes))
+    np.testing.assert_array_equal(one.farm > 0, other.farm[order] > 0)
+    np.testing.assert_allclose(one.trusted_rank, other.trusted_rank[order], rtol=1e-6, atol=1e-12)
+
+
+def test_leaky_ranks_are_those_of_networkx_without_dangling_pages_and_add_up() -> None:
+    here = web([(0, 1), (1, 2), (2, 0), (2, 1), (3, 0)], 4)
+    graph = nx.DiGraph([(0, 1), (1, 2), (2, 0), (2, 1), (3, 0)])
+    exact = nx.pagerank(graph, tol=1e-14, max_iter=1000)
+    assert dict(enumerate(here.pagerank.tolist())) == pytest.approx(exact, abs=1e-6)
+    part = np.array([True, False, True, False])
+    total = here.begun_in(part, 1e-12) + here.begun_in(~part, 1e-12)
+    np.testing.assert_allclose(total, here.begun_in(np.ones(4, bool), 1e-12), atol=1e-10)
+
+
+def test_variety_counts_kinds_of_supporters() -> None:
+    # 1, 2 and 3 link to 0 only and nobody links to them: one kind. 4 has a link in: another.
+    here = web([(1, 0), (2, 0), (3, 0), (4, 0), (0, 4)], 5)
+    assert here.variety.tolist() == [2, 0, 0, 0, 1]
+
+
+def test_weights_of_links_count() -> None:
+    here = web([(0, 1), (0, 2), (1, 0), (2, 0)], 3, np.array([3.0, 1.0, 1.0, 1.0]))
+    assert sorted(zip(here.src.tolist(), here.dst.tolist(), here.share.tolist(), strict=True)) == [
+        (0, 1, 0.75),
+        (0, 2, 0.25),
+        (1, 0, 1.0),
+        (2, 0, 1.0),
+    ]
+    assert share_from(here, 0, np.array([False, True, False])) == pytest.approx(0.75, abs=0.05)
+
+
+def test_kept_pages_are_those_that_live_on_the_page_they_link_to() -> None:
+    # 0 keeps 1 and 2. 3 hears more from 24 others and has much to say. Nobody links to those, and 0 not back to 4.
+    others = range(5, 29)
+    edges = [(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0), (4, 0), *((page, 3) for page in others)]
+    here = web([*edges, *((3, page + 24) for page in others)], 53)
+    kept = kept_pages(here)
+    assert set(zip(here.src[kept].tolist(), here.dst[kept].tolist(), strict=True)) == {(1, 0), (2, 0)}
+
+
+def test_trust_stays_where_it_is_not_passed_on() -> None:
+    edges = [(0, 1), (1, 2), (2, 0), (1, 0), (3, 4), (4, 5), (5, 3), (4, 3)]
+    here = web(edges, 6)
+    start = np.array([True, *[False] * 5])
+    assert grow(here, start, keep=True).tolist() == [True] * 3 + [False] * 3
+    assert (support(here, start)[3:] == 0).all()
+
+
+def test_spread_ignores_a_few_strangers() -> None:
+    rng = np.random.default_rng(0)
+    assert spread(rng.normal(0, 2, 4000)) == pytest.approx(2, rel=0.05)
+    assert spread(np.array([1.0] * 95 + [9.0] * 5)) == 0.0
+
+
+def test_places_share_a_number_when_ranks_are_equal() -> None:
+    assert one_task.places(np.array([0.5, 0.2, 0.5, 0.1])).tolist() == [1, 3, 1, 4]
+
+
+def solved(rows: list[tuple[int, int | None, float | None]], **about: Any) -> list[dict[str, Any]]:
+    """What the task gives for links, nodes (no second page) and seeds (a weight, too)."""
+    schema = pa.schema([("src", pa.int64()), ("dst", pa.int64()), ("weight", pa.float64())])
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
+    chunks = to_chunks(iter([pa.record_batch(columns, schema=schema)]))
+    out = one_task.solve(chunks, config=one_task.SpamConfig(), **about)
+    return [row for batch in out for row in batch.to_pylist()]
+
+
+def test_the_task_ranks_weighted_links_and_pages_without_any() -> None:
+    rows = solved([(1, 2, 3.0), (1, 3, 1.0), (2, 1, 1.0), (3, 1, 1.0), (9, None, None)], weighted=True, seeded=False)
+    ranks = {row["id"]: row["trusted_rank"] for row in rows if row["part"] == "page"}
+    graph = nx.DiGraph()
+    graph.add_weighted_edges_from([(1, 2, 3.0), (1, 3, 1.0), (2, 1, 1.0), (3, 1, 1.0)])
+    graph.add_node(9)
+    assert ranks == pytest.approx(nx.pagerank(graph, tol=1e-12, max_iter=1000), abs=1e-7)
+    notes = {row["part"]: row["pages"] for row in rows if row["part"] not in ("page", "target")}
+    assert (notes["nodes"], notes["edges"], notes["farms"], notes["cut"]) == (4, 4, 0, 0)
+
+
+def test_the_task_names_a_seed_that_is_no_page_and_survives_a_web_without_links() -> None:
+    rows = solved([(1, 2, None), (2, 1, None), (7, None, 1.0)], weighted=False, seeded=True)
+    assert [(row["part"], row["id"]) for row in rows] == [("unknown", 7)]
+    rows = solved([(5, None, None), (6, None, None)], weighted=False, seeded=False)
+    assert [row["trusted_rank"] for row in rows if row["part"] == "page"] == [0.5, 0.5]

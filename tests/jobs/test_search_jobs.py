@@ -1,0 +1,216 @@
+"""pages → index → answers, end to end: an index that was updated answers as one built anew."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs import build_index, search
+from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
+from spark_jobs.lake.tables import TableRef, TableSink
+from spark_jobs.search import open_engine
+
+pytestmark = pytest.mark.connect
+
+Doc = dict[str, Any]
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog",
+    "A quick introduction to inverted indexes",
+    "Dogs and foxes are cousins of the wolf",
+    "PageRank ranks pages by their links",
+    "Wolves hunt in packs; foxes hunt alone",
+    "Indexes are updated by segments",
+    "The lazy cat sleeps",
+    "Ranks and links and pages",
+    "A fox in the snow",
+    "Snow covers the wolf's tracks",
+]
+
+
+def web(changes: dict[int, str | None] | None = None) -> list[Doc]:
+    """Ten pages, some with other texts, or none: gone."""
+    texts: dict[int, str | None] = dict(enumerate(TEXTS)) | (changes or {})
+    return [{"url": f"https://w.org/{n}", "title": f"Page {n}", "text": text} for n, text in texts.items() if text]
+
+
+def put(spark: SparkSession, lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None) -> None:
+    """Write `pages`, `links` (each page links to the next, by its title) and `ranks`."""
+    schema = pa.schema([(name, pa.string()) for name in ("url", "title", "text", "doc_id", "duplicate")])
+    rows = [{**dict.fromkeys(schema.names), **doc} for doc in docs]
+    pages = spark.createDataFrame(pa.Table.from_pylist(rows, schema)).select(
+        F.xxhash64("url").alias("page_id"), "url", "doc_id", "title", F.array(F.col("title")).alias("headings"),
+        F.lit("about it").alias("description"), "text", F.lit("en").alias("language"),
+        F.lit(None).cast("timestamp").alias("fetched_at"), F.md5("text").alias("content_hash"),
+        F.lit(None).cast("string").alias("canonical_url"), F.col("url").endswith("hidden").alias("noindex"),
+        F.when(F.col("duplicate").isNotNull(), F.xxhash64("duplicate")).alias("duplicate_of"),
+        F.lit(None).cast("double").alias("similarity"), F.lit("made").alias("source"),
+        F.lit(None).cast("bigint").alias("source_offset"),
+    )  # fmt: skip
+    TableSink(TableRef.find("", PAGES, lake), PAGES).write(pages)
+    addresses = [doc["url"] for doc in docs]
+    pairs = [(a, b, f"towards {b[-1]}") for a, b in itertools.pairwise(addresses)]
+    links = spark.createDataFrame(pairs, "src_url string, dst_url string, anchor string").select(
+        F.xxhash64("src_url").alias("src"), F.xxhash64("dst_url").alias("dst"), "src_url", "dst_url", "anchor",
+        F.lit(False).alias("nofollow"), F.lit("main").alias("zone"), F.lit(1.0).alias("weight"),
+    )  # fmt: skip
+    TableSink(TableRef.find("", LINKS, lake), LINKS).write(links)
+    if ranks:
+        rows = [(url, rank) for url, rank in ranks.items()]
+        frame = spark.createDataFrame(rows, "url string, pagerank double").select(
+            F.xxhash64("url").alias("id"), "pagerank"
+        )
+        TableSink(TableRef.find("", RANKS, lake), RANKS).write(frame)
+
+
+def answers(lake: str) -> dict[str, list[tuple[str, float, str]]]:
+    """What the index says to some queries."""
+    engine, out = open_engine(lake, ""), {}
+    for query in (
+        "fox",
+        "quick wolf",
+        '"lazy dog"',
+        "title:page links",
+        "towards",
+        "snow -wolf",
+        "ranks",
+        "segments fox",
+    ):
+        hits = engine.search(query, 20, fold=False).hits
+        out[query] = [(hit.page.url, hit.score, "".join(text for text, _ in hit.snippet)) for hit in hits]
+    return out
+
+
+def built(capsys: pytest.CaptureFixture[str], lake: str, *flags: str) -> dict[str, Any]:
+    assert build_index.main(["--lake", lake, "--json", *flags]) == 0
+    return dict(json.loads(capsys.readouterr().out.splitlines()[-1]))
+
+
+def test_an_updated_index_answers_as_a_new_one(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake, fresh = str(tmp_path / "lake"), str(tmp_path / "fresh")
+    put(spark, lake, [*web(), {"url": "https://w.org/hidden", "title": "x", "text": "fox fox fox"}])
+    first = built(capsys, lake)
+    assert first["rebuilt"]
+    assert first["pages"] == 10, "a page with noindex is left out"
+    before = answers(lake)
+    assert before["fox"][0][0] == "https://w.org/8", "the shortest text with a fox"
+    assert len(before["towards"]) == 9, "all but the first have a link to them"
+    assert before['"lazy dog"'][0][2].startswith("The quick brown fox")
+
+    changed = web({3: "Now a page on snow leopards", 5: None, 10: "A newcomer about foxes and segments"})
+    put(spark, lake, changed, {"https://w.org/0": 0.9, "https://w.org/8": 0.1})
+    update = built(capsys, lake, "--update-share", "0.9")
+    # 6 loses a link and gets another with the same text: no word of it has changed.
+    assert {k: update[k] for k in ("rebuilt", "new", "changed", "removed")} == {
+        "rebuilt": False, "new": 1, "changed": 1, "removed": 1,
+    }  # fmt: skip
+    assert update["touched"] == 2
+    put(spark, fresh, changed, {"https://w.org/0": 0.9, "https://w.org/8": 0.1})
+    built(capsys, fresh)
+    after = answers(lake)
+    assert after == answers(fresh)
+    assert after != before
+    assert not [url for found in after.values() for url, *_ in found if url.endswith("/5")]
+
+    version = TableRef.find("", INDEX_DOCUMENTS, lake).version(spark)
+    again = built(capsys, lake)
+    assert (again["rebuilt"], again["new"], again["changed"], again["touched"]) == (False, 0, 0, 0)
+    assert TableRef.find("", INDEX_DOCUMENTS, lake).version(spark) == version, "nothing is written"
+    whole = built(capsys, lake, "--rebuild")
+    assert whole["why"] == "--rebuild"
+    assert answers(lake) == after
+
+
+def test_an_index_left_half_done_is_not_seen(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = str(tmp_path / "lake")
+    put(spark, lake, web())
+    built(capsys, lake)
+    before = answers(lake)
+    put(spark, lake, web({3: "Now a page on snow leopards"}))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TableSink, "merge", killed)
+        assert build_index.main(["--lake", lake]) == 130
+    assert answers(lake) == before, "the postings are there, but no page refers to them"
+    assert built(capsys, lake)["changed"] == 1
+    assert "https://w.org/3" in [url for url, *_ in answers(lake)["snow -wolf"]]
+
+
+def test_queries_from_a_file_and_from_the_command_line(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = str(tmp_path / "lake")
+    docs = [*web(), {"url": "https://w.org/copy", "title": "Page 8", "text": TEXTS[8], "duplicate": "https://w.org/8"}]
+    docs[0]["doc_id"] = "zero"
+    put(spark, lake, docs)
+    built(capsys, lake)
+    queries, run = tmp_path / "queries.tsv", tmp_path / "out" / "run.txt"
+    queries.write_text('q1\tfox "lazy\nq2\t-wolf tracks\nq3\tunheard\n', encoding="utf-8")
+    assert search.main(["--lake", lake, "--queries", str(queries), "--run-file", str(run), "--top", "3"]) == 0
+    lines = [line.split() for line in run.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["q1", "q1", "q1", "q2", "q2"]
+    assert [line[3] for line in lines] == ["1", "2", "3", "1", "2"]
+    assert lines[0][2] == "zero", "documents of a collection have their own names"
+    assert {line[2] for line in lines[3:]} >= {"https://w.org/9"}, "signs mean nothing in files"
+    parts = tmp_path / "parts.txt"
+    flags = ["--lake", lake, "--queries", str(queries), "--top", "3"]
+    assert search.main([*flags, "--run-file", str(parts), "--parts", "2"]) == 0
+    assert parts.read_text() == run.read_text()
+    assert search.main([*flags, "--run-file", str(parts), "--parts", "9"]) == 2
+    assert "has only 2 segments" in capsys.readouterr().err
+
+    assert search.main(["--lake", lake, "--query", "snow fox", "--explain", "--json", "--top", "2"]) == 0
+    out = capsys.readouterr().out
+    summary = json.loads(out.splitlines()[-1])
+    assert summary["hits"][0]["url"] == "https://w.org/8"
+    assert summary["hits"][0]["copies"] == ["https://w.org/copy"]
+    assert "A [fox] in the [snow]" in out
+    assert "idf" in out
+    assert search.main(["--lake", lake, "--query", "foxs wlof", "--feedback", "off"]) == 0
+    assert "did you mean: foxs wolf" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_sentence(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake = str(tmp_path / "lake")
+
+    def fails(job: Any, *flags: str) -> str:
+        assert job.main(["--lake", lake, *flags]) == 2
+        return capsys.readouterr().err
+
+    assert "no Delta table `pages`" in fails(build_index)
+    assert "run ingest_pages first" in fails(build_index)
+    assert "`language` must be one of" in fails(build_index, "--language", "klingon")
+    assert "--query TEXT" in fails(search)
+    assert "--run-file OUT" in fails(search, "--queries", "x")
+    assert f"no Delta table `index_documents` at {lake}/index_documents: run build_index first" in fails(
+        search, "--query", "x"
+    )
+    assert "cannot read it" in fails(search, "--queries", str(tmp_path / "none"), "--run-file", "y")
+    put(spark, lake, [{"url": "https://w.org/hidden", "title": "x", "text": "fox"}])
+    assert "no page that may be found" in fails(build_index)
+
+
+def test_tables_of_the_index_can_be_read_by_anybody(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = str(tmp_path / "lake")
+    put(spark, lake, web())
+    built(capsys, lake, "--language", "none")
+    postings = TableRef.find("", INDEX_POSTINGS, lake).read(spark, INDEX_POSTINGS)
+    found = postings.where("term = 'foxes'").agg(F.sum("pages"), F.sum("occurrences")).head(1)[0]
+    assert tuple(found) == (2, 2), "unstemmed, as was asked"
+    assert json.loads(TableRef.find("", INDEX_DOCUMENTS, lake).stamp(spark))["main_language"] == "none"

@@ -1,0 +1,305 @@
+"""The pages as a browser gets them: what is on them, what is escaped, what is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from webapp.small_lake import BIG, small_engine, small_site
+
+from spark_jobs.webapp.app import LONGEST_QUERY, create_app
+from spark_jobs.webapp.guard import HEADERS, host_of
+from spark_jobs.webapp.shown import address, beginning, linkable, milliseconds, number_of
+from spark_jobs.webapp.site import Site
+
+ADDRESS = "http://127.0.0.1:8080"
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return small_site()
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> TestClient:
+    return TestClient(create_app(lambda: site), base_url=ADDRESS, raise_server_exceptions=False)
+
+
+def plain(html: str) -> str:
+    """What a reader sees, roughly."""
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_without_a_query_there_is_the_box_and_the_size(client: TestClient) -> None:
+    for path in ("/", "/?q=", "/?q=%20%20"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "30 pages in the index" in plain(page.text)
+        assert 'name="q"' in page.text
+        assert "<ol" not in page.text
+
+
+def test_a_result_has_marks_address_rank_and_reasons(client: TestClient) -> None:
+    page = client.get("/", params={"q": "broadcasting arrays"}).text
+    assert "<mark>Broadcasting</mark> <mark>arrays</mark></bdi></a></h2>" in page
+    assert "stretches small <mark>arrays</mark>" in page
+    assert 'href="https://example.org/1" rel="noopener noreferrer"' in page
+    assert 'aria-label="Rank by links: 100 of 100"' in page
+    assert 'href="/page/1?q=broadcasting%20arrays"' in page
+    first = page.split("</li>")[0]
+    rows = re.findall(
+        r'<th scope="row">(.*?)</th><td>(.*?)</td><td class="figure">.*?(-?[\d.]+)</td>', first, re.DOTALL
+    )
+    names = [plain(name) for name, _, _ in rows]
+    assert {"broadcasting", "arrays", "links", "sum"} <= set(names)
+    assert sum(float(share) for _, _, share in rows[:-1]) == pytest.approx(float(rows[-1][2]), abs=0.02)
+    assert re.search(r"from 30 pages, [\d.]+ ms", page)
+
+
+def test_copies_are_folded_into_the_best(client: TestClient) -> None:
+    page = client.get("/", params={"q": "broadcasting copies"}).text
+    assert "Same content: 1 more" in page
+    assert len(re.findall(r'<a href="https://example.org/[12]" rel', page)) == 1
+    assert len(re.findall(r'class="address" href="https://example.org/[12]"', page)) == 1
+
+
+def test_markup_in_queries_titles_texts_and_links_is_text(client: TestClient) -> None:
+    for path, params in (("/", {"q": '<script>alert("q")</script> hostile arrays'}), ("/page/3", {}), ("/page/1", {})):
+        page = client.get(path, params=params).text
+        assert "<script" not in page
+        assert "<img src=x" not in page
+        assert "&lt;script&gt;alert(" in page
+        assert 'href="javascript:' not in page
+        assert " style=" not in page  # the policy forbids it, so it would not be seen
+    assert 'value="&lt;script&gt;' in client.get("/", params={"q": '<script>"'}).text
+
+
+def test_a_page_without_a_web_address_leads_to_its_own_view(client: TestClient) -> None:
+    page = client.get("/", params={"q": "hostile"}).text
+    assert '<h2><a href="/page/3?q=hostile">' in page
+
+
+def test_pages_of_results_follow_one_another(client: TestClient) -> None:
+    places = []
+    for number, (back, on) in {1: (False, True), 2: (True, True), 3: (True, False)}.items():
+        page = client.get("/", params={"q": "zebra", "page": str(number)}).text
+        assert ('rel="prev"' in page, 'rel="next"' in page) == (back, on)
+        places += re.findall(r'href="/page/(\d+)\?', page)
+    assert sorted(places) == [str(100 + i) for i in range(25)]
+    assert "There are no further results" in client.get("/?q=zebra&page=4").text
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "101", "x", "1e3", "²"])
+def test_a_page_number_that_is_none_is_refused(client: TestClient, number: str) -> None:
+    page = client.get("/", params={"q": "zebra", "page": number})
+    assert page.status_code == 400
+    assert "from 1 to 100" in page.text
+
+
+def test_nothing_found_and_a_suggestion(client: TestClient) -> None:
+    page = client.get("/", params={"q": "brodcasting"})
+    assert page.status_code == 200
+    assert "No page matches" in page.text
+    assert '<a href="/?q=broadcasting"><bdi>broadcasting</bdi></a>?' in page.text
+
+
+@pytest.mark.parametrize("query", ["!!!", '"', "-", "site:", "\x00", "OR OR", "+-+", "\u202eabc", "日本", "a" * 500])
+def test_any_text_is_a_query(client: TestClient, query: str) -> None:
+    assert client.get("/", params={"q": query}).status_code == 200
+
+
+def test_a_query_beyond_the_limit_is_refused(client: TestClient) -> None:
+    page = client.get("/", params={"q": "a " * LONGEST_QUERY})
+    assert page.status_code == 400
+    assert "may have 500 characters; this one has 999" in page.text
+
+
+def test_words_that_were_added_are_said(site: Site) -> None:
+    class Expanding:
+        index = site.engine.index
+        related = site.engine.related
+
+        def search(self, *args: Any, **kwargs: Any) -> Any:
+            return replace(site.engine.search(*args, **kwargs), expanded=True)
+
+    client = TestClient(create_app(lambda: replace(site, engine=Expanding())), base_url=ADDRESS)
+    said = "Words that the first results share were added to the query."
+    assert said in client.get("/?q=arrays").text
+    assert said not in TestClient(create_app(lambda: site), base_url=ADDRESS).get("/?q=arrays").text
+
+
+def test_the_view_of_a_page(client: TestClient) -> None:
+    page = client.get("/page/1?q=arrays").text
+    seen = plain(page)
+    assert "Broadcasting arrays" in seen
+    assert "How shapes are matched" in seen
+    assert "over large arrays. No copies" in seen  # without the empty lines
+    assert "PageRank 0.4 Place by rank 1 of 30 Pages linking here 3 Pages linked 2" in seen
+    assert "← Results for arrays" in seen
+    incoming = page.split('id="incoming"')[1].split('id="outgoing"')[0]
+    assert re.findall(r'href="/page/(-?\d+)', incoming) == ["3", str(BIG), "5"]
+    assert "<q><bdi>stretching arrays</bdi></q>" in incoming
+    assert "in a menu, nofollow" in incoming
+    related = page.split('id="related"')[1].split('id="incoming"')[0]
+    assert re.findall(r'href="/page/(-?\d+)', related)[0] in ("3", str(BIG))
+    assert "/page/2?" not in related
+
+
+def test_places_by_rank_with_equals_and_unknown(client: TestClient) -> None:
+    for page_id in (3, BIG):
+        assert "Place by rank 2 of 30" in plain(client.get(f"/page/{page_id}").text)
+    assert "PageRank unknown" in plain(client.get("/page/5").text)
+
+
+def test_long_lists_of_links_say_how_long(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spark_jobs.webapp.site.LINKS_SHOWN", 10)
+    page = client.get("/page/100").text
+    assert "10 of 24 pages, those first that pass on most rank." in page
+    assert len(re.findall("<li>", page.split('id="incoming"')[1])) == 10
+
+
+def test_a_lake_without_links_and_ranks() -> None:
+    bare = Site.of(small_engine([{"page_id": 1, "title": "One", "text": "alone"}]), None, 1)
+    client = TestClient(create_app(lambda: bare), base_url=ADDRESS)
+    assert "no table of links" in client.get("/page/1").text
+    assert "1 page in the index" in plain(client.get("/").text)
+    page = client.get("/?q=alone").text
+    assert "Rank by links" not in page
+    assert "no rank" in page
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/77", "/page/x", "/page/1.0", "/page/" + "9" * 30, "/nothing", "/page/1/2", "/a/b"]
+)
+def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, path: str) -> None:
+    page = client.get(path)
+    assert page.status_code == 404
+    assert "Not found" in page.text
+    assert "text/html" in page.headers["content-type"]
+
+
+def test_only_reading_is_allowed(client: TestClient) -> None:
+    page = client.post("/")
+    assert page.status_code == 405
+    assert set(page.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert "can only be read" in page.text
+
+
+def test_our_mistake_is_a_plain_page_without_trace() -> None:
+    def broken() -> Site:
+        raise RuntimeError("secret /path/to/lake")
+
+    client = TestClient(create_app(broken), base_url=ADDRESS, raise_server_exceptions=False)
+    page = client.get("/?q=x")
+    assert page.status_code == 500
+    assert "Something went wrong" in page.text
+    assert "secret" not in page.text
+    assert "Traceback" not in page.text
+    assert page.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/?q=arrays", "/page/1", "/page/77", "/style.css", "/api/search?q=a", "/healthz"]
+)
+def test_every_answer_has_the_headers(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert {name: headers[name] for name in HEADERS} == HEADERS
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "script-src" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "localhost@evil.example", "[::2]:8080"])
+def test_other_names_are_refused(client: TestClient, host: str) -> None:
+    answer = client.get("/?q=arrays", headers={"Host": host})
+    assert answer.status_code == 400
+    assert "mark" not in answer.text
+    assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+
+
+def test_names_that_are_given_are_answered_to(site: Site) -> None:
+    client = TestClient(create_app(lambda: site, ["Search.Example", "::ffff"]), base_url=ADDRESS)
+    for host in ("localhost", "LOCALHOST:80", "search.example:8080", "search.example.", "[::1]:8080", "[0:0::FFFF]:1"):
+        assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    assert host_of("[::1]:8080") == "::1"
+
+
+def test_the_same_as_json(client: TestClient) -> None:
+    answer = client.get("/api/search", params={"q": "broadcasting", "top": "2"}).json()
+    assert answer["query"] == "broadcasting"
+    assert answer["pages_indexed"] == 30
+    assert [row["place"] for row in answer["results"]] == [1, 2]
+    best, second = answer["results"]
+    assert (best["page_id"], best["url"], best["copies"]) == ("1", "https://example.org/1", ["https://example.org/2"])
+    assert second["page_id"] == str(BIG)  # text: JavaScript's numbers have 53 bits
+    assert {"text": "Broadcasting", "match": True} in best["snippet"]
+    assert best["score"] > second["score"] > 0
+    assert "reasons" not in best
+    reasons = client.get("/api/search?q=broadcasting&top=1&explain=1").json()["results"][0]["reasons"]
+    assert sum(one["share"] for one in reasons) == pytest.approx(best["score"], abs=1e-5)
+    assert client.get("/api/search?q=zebra&page=3").json()["more"] is False
+
+
+@pytest.mark.parametrize("params", ["", "q=", "q=a&top=0", "q=a&top=101", "q=a&page=x", "q=" + "a" * 501])
+def test_a_wrong_question_in_json_is_one_sentence(client: TestClient, params: str) -> None:
+    answer = client.get(f"/api/search?{params}")
+    assert answer.status_code == 400
+    assert list(answer.json()) == ["error"]
+
+
+def test_health_and_files(client: TestClient, site: Site) -> None:
+    assert client.get("/healthz").json() == {"status": "ok", "pages": 30, "version": 1}
+    for name, media_type in re.findall(r'href="(/[\w.?]+)"(?: type="(.*?)")?>', client.get("/").text):
+        file = client.get(name)
+        assert file.status_code == 200
+        assert file.headers["content-type"].startswith(media_type or "text/css")
+        assert "max-age" in file.headers["cache-control"]
+
+
+def test_a_new_version_is_shown_from_the_next_request_on(site: Site) -> None:
+    now = [site]
+    client = TestClient(create_app(lambda: now[0]), base_url=ADDRESS)
+    assert client.get("/healthz").json()["version"] == 1
+    now[0] = Site.of(small_engine([{"page_id": 9, "title": "New", "text": "fresh arrays"}]), None, 2)
+    assert client.get("/healthz").json() == {"status": "ok", "pages": 1, "version": 2}
+    assert client.get("/page/1").status_code == 404
+    assert "/page/9?" in client.get("/?q=arrays").text
+
+
+def test_numbers_and_addresses_as_people_read_them() -> None:
+    assert [number_of(x) for x in (0, 0.4, 0.00226789, 3.14e-7)] == ["0", "0.4", "0.00227", "3.1·10⁻⁷"]
+    assert [milliseconds(x) for x in (0.0042, 0.0123, 2.5)] == ["4.2 ms", "12 ms", "2,500 ms"]
+    assert address("https://example.org/a") == "example.org/a"
+    long = "https://example.org/" + "x" * 300 + "/end.html"
+    assert address(long).startswith("example.org/xxx")
+    assert address(long).endswith("xxx/end.html")
+    assert len(address(long)) == 110
+    assert beginning("  one\n\n \n two \n") == "one\ntwo"
+    assert beginning("word " * 1000).endswith("word …")
+    assert len(beginning("word " * 1000)) <= 903
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "javascript://a.b/%0aalert(1)",
+        "ftp://a.b/c",
+        "//a.b/c",
+        "http:",
+        "http://[",
+        "data:,x",
+        "",
+    ],
+)
+def test_only_web_addresses_become_links(url: str) -> None:
+    assert not linkable(url)
+    assert linkable("https://a.b/c")
+    assert linkable("http://a")

@@ -1,0 +1,226 @@
+"""The command itself, over a lake on disk: in a real browser, on a new version of the index, at its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests_root import ROOT
+from webapp.small_lake import PAGES, write_lake
+
+from spark_jobs import serve
+from spark_jobs.lake.args import parse_args
+from spark_jobs.lake.errors import UserError
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
+
+
+@dataclass
+class Server:
+    """A running `serve`."""
+
+    process: subprocess.Popen[str]
+    lake: Path
+    address: str
+
+    def get(self, path: str) -> dict[str, object]:
+        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+            return json.load(answer)
+
+
+def start(lake: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "spark_jobs.serve", "--lake", str(lake), "--port", "0", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+
+
+def until(process: subprocess.Popen[str], sign: str) -> str:
+    """The first line with a sign in it."""
+    said = []
+    for line in process.stdout or ():
+        said.append(line)
+        if sign in line:
+            return line
+    raise AssertionError("".join(said))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    lake = tmp_path_factory.mktemp("lake")
+    write_lake(lake, PAGES)
+    process = start(lake, "--refresh", "0.2", "--json")
+    try:
+        line = until(process, "Ctrl-C ends it")
+        yield Server(process, lake, line.split()[1].rstrip("/"))
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: scripts/setup_browser.sh installs it")
+    root = hasattr(os, "geteuid") and os.geteuid() == 0  # Chromium's sandbox refuses to run as root
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if root else [])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What the browser's console says."""
+    return []
+
+
+@pytest.fixture
+def open_at(browser: Browser, said: list[str]) -> Iterator[Callable[[int, int], Page]]:
+    contexts = []
+
+    def at(width: int, height: int) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        return page
+
+    yield at
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
+def test_a_reader_searches_asks_why_and_follows_links(
+    server: Server, open_at: Callable[[int, int], Page], said: list[str], width: int, height: int
+) -> None:
+    page = open_at(width, height)
+
+    def fits() -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+    page.goto(server.address)
+    expect(page.get_by_label("Search the pages")).to_be_focused()
+    fits()
+    page.get_by_label("Search the pages").fill("broadcasting arrays")
+    page.get_by_role("button", name="Search").click()
+
+    first = page.locator(".result").first
+    expect(first.locator(".snippet mark").first).to_have_text("Broadcasting")
+    assert first.locator("mark").first.evaluate("e => getComputedStyle(e).fontWeight") == "750"  # the style came
+    bar = first.get_by_role("img", name="Rank by links: 100 of 100")
+    assert bar.locator(".part").bounding_box()["width"] > 60
+    fits()
+
+    table = first.locator(".why table")
+    expect(table).to_be_hidden()
+    first.get_by_text("Why this result").click()
+    expect(table).to_be_visible()
+    expect(table.locator("tfoot")).to_contain_text("sum")
+    fits()
+    first.get_by_text("Same content: 1 more").click()
+    expect(first.locator(".copies a")).to_have_text("example.org/2")
+
+    first.get_by_role("link", name="Page and links").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Broadcasting arrays")
+    incoming = page.get_by_role("region", name="Links to this page")
+    expect(incoming.get_by_role("listitem")).to_have_count(3)
+    expect(incoming.get_by_text("stretching arrays")).to_be_visible()
+    fits()
+    page.get_by_role("link", name="← Results for broadcasting arrays").click()
+    expect(page.locator(".result")).not_to_have_count(0)
+
+    # The keyboard reaches everything: from the box over the button to the first title.
+    page.get_by_label("Search the pages").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.locator(".result h2 a").first).to_be_focused()
+    assert said == []
+
+
+def test_hostile_markup_runs_nothing(server: Server, open_at: Callable[[int, int], Page], said: list[str]) -> None:
+    page = open_at(390, 844)
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto(f"{server.address}/?q=%3Cscript%3Ealert(1)%3C/script%3E+hostile")
+    expect(page.locator(".result h2").first).to_contain_text('<script>alert("x")</script>')
+    page.locator(".result h2 a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("<script>")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert said == []
+
+
+def test_a_new_version_of_the_index_is_picked_up_and_ctrl_c_ends_it(server: Server) -> None:
+    assert server.get("/healthz") == {"status": "ok", "pages": 30, "version": 0}
+    write_lake(server.lake, [{"page_id": 9, "title": "Fresh", "text": "fresh noodles"}])
+    wait_until(lambda: server.get("/healthz")["version"] == 1)
+    assert [row["url"] for row in server.get("/api/search?q=noodles")["results"]] == ["https://example.org/9"]
+
+    # One that cannot be opened changes nothing for readers.
+    shutil.move(server.lake / "index_documents", server.lake / "elsewhere")
+    until(server.process, "the old one stays: no Delta table `index_documents`")
+    assert server.get("/healthz") == {"status": "ok", "pages": 1, "version": 1}
+
+    server.process.send_signal(signal.SIGINT)
+    rest, _ = server.process.communicate(timeout=20)
+    assert server.process.returncode == 0
+    assert "Traceback" not in rest
+    assert json.loads(rest.splitlines()[-1])["pages"] == 1
+
+
+def wait_until(done: Callable[[], bool], seconds: float = 20.0) -> None:
+    over = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < over, "it did not happen"
+        time.sleep(0.1)
+
+
+def test_no_index_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.main(["--lake", str(tmp_path), "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "no Delta table `index_documents`" in said
+    assert "run build_index first" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_taken_port_or_a_strange_address_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert serve.main(["--lake", str(tmp_path), "--port", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err
+    assert serve.main(["--lake", str(tmp_path), "--host", "192.0.2.1"]) == 2
+    assert "choose another --port or --host" in capsys.readouterr().err
+
+
+def newest(*flags: str) -> serve.Newest:
+    args = parse_args(serve.Args, "serve", "", flags)
+    return serve.Newest(args, lambda: pytest.fail("asked for Spark"))
+
+
+def test_a_lake_without_links_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_lake(tmp_path, PAGES, with_links=False)
+    shown = newest("--lake", str(tmp_path))
+    assert shown.site.view(1).incoming is None
+    assert "shown without links: no Delta table `links`" in capsys.readouterr().out
+    assert (tmp_path / "_index_cache").is_dir()
+    assert newest("--lake", str(tmp_path), "--links", "none").site.links is None
+    assert "shown without links" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="no Delta table `links` at elsewhere"):
+        newest("--lake", str(tmp_path), "--links", "elsewhere")
+
+
+def test_scratch_takes_what_is_decoded(tmp_path: Path) -> None:
+    write_lake(tmp_path / "lake", PAGES)
+    assert len(newest("--lake", str(tmp_path / "lake"), "--scratch", str(tmp_path / "other")).site) == 30
+    assert (tmp_path / "other").is_dir()
+    assert not (tmp_path / "lake" / "_index_cache").exists()
