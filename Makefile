@@ -2,7 +2,7 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming docs report serve wheel clean
+.PHONY: help setup demo test lint bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming bench-ingest bench-search bench-near-duplicates bench-spam docs report serve wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -36,6 +36,18 @@ bench-sr: setup  ## what 300 s on a CPU teach; IMAGES=training pictures SETS=fol
 
 bench-streaming: setup  ## our stream of patches against five peers; IMAGES=folder of pictures in tars
 	@$(PY) benchmarks/bench_streaming.py $(if $(IMAGES),--images "$(IMAGES)")
+
+bench-ingest: setup  ## reading pages against plain Spark
+	@$(PY) benchmarks/bench_ingest.py
+
+bench-search: setup  ## the index against Lucene, bm25s and tantivy; LAKE=a lake with pages KNOWN=file of queries
+	@$(PY) benchmarks/bench_search.py --lake "$(LAKE)" --known-items "$(KNOWN)"
+
+bench-near-duplicates: setup  ## near-duplicates against datasketch
+	@$(PY) benchmarks/bench_near_duplicates.py --quick
+
+bench-spam: setup  ## link farms against PageRank and TrustRank
+	@$(PY) benchmarks/bench_spam.py
 
 docs: setup  ## regenerate docs/tables.md and docs/commands.md from the code
 	@$(PY) scripts/make_docs.py

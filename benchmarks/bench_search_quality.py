@@ -30,6 +30,7 @@ from typing import Any
 
 import bm25s
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import functions as F
 from search_data import Collection, KnownItem, index_in_memory, machine, read_collection, read_known_items, table
 
@@ -54,7 +55,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "build" / "bench-search-quality"
 TOP, KNOWN_TOP = 1000, 10
 GIVING_AWAY = "/genindex[^/]*[.]html$"  # Sphinx may split its index into genindex-A.html, …
-WEIGHTS = (0.0, 0.1, 0.3, 1.0)
+WEIGHTS = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
 BEST_TERRIER = {"cranfield": 0.340, "cisi": 0.243}
 
 
@@ -165,6 +166,13 @@ def without_index_page(lake: str) -> dict[str, Any]:
     return facts
 
 
+def with_ranks(documents: pa.Table, ranks: pa.Table) -> pa.Table:
+    """`index_documents` with other ranks."""
+    by_id = dict(zip(ranks["id"].to_pylist(), ranks["pagerank"].to_pylist(), strict=True))
+    column = pa.array([by_id.get(page) for page in documents["page_id"].to_pylist()], pa.float64())
+    return documents.set_column(documents.schema.get_field_index("pagerank"), "pagerank", column)
+
+
 def only(weighting: Weighting, fields: int) -> Weighting:
     """The body and the first `fields` of title, headings, anchors."""
     weights = [*weighting.weights[:fields], *[0.0] * (3 - fields), weighting.weights[3]]
@@ -198,18 +206,12 @@ def measure_known_items(file: Path, lake: str, base: str, quick: bool) -> dict[s
         weighting = only(Weighting(), fields)
         block = build_arrays(*tables, weighting, "en")
         add(f"{name}, no links, no feedback", by(block, weighting, 0.0, "off"))
-    naive = np.zeros(len(block["page_ids"]))
-    ranks = table(WORK, "naive_ranks")
-    by_id = dict(zip(ranks["id"].to_pylist(), ranks["pagerank"].to_pylist(), strict=True))
-    naive[:] = [by_id.get(page, 0.0) for page in block["page_ids"].tolist()]
     for weight in WEIGHTS:
         for feedback in ("auto", "on", "off"):
             add(f"all fields, prior {weight:g}, feedback {feedback}", by(block, Weighting(), weight, feedback))
+    naive = build_arrays(with_ranks(tables[0], table(WORK, "naive_ranks")), *tables[1:], Weighting(), "en")
     for weight in WEIGHTS[1:]:
-        add(
-            f"all fields, naive prior {weight:g}, feedback auto",
-            by(block | {"pageranks": naive}, Weighting(), weight, "auto"),
-        )
+        add(f"all fields, naive prior {weight:g}, feedback auto", by(naive, Weighting(), weight, "auto"))
     engine = SearchEngine(Index(block, Weighting(), "en"))
     for fold in (False, True):
         ask = (lambda f: lambda text: [hit.page.url for hit in engine.search(text, KNOWN_TOP, fold=f).hits])(fold)

@@ -100,7 +100,9 @@ def by_bm25s(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
             ]
 
         for workers in (1, threads):
-            rates[f"{backend}, {workers} threads"] = rate(lambda n=workers, f=ask: f(queries, n), len(queries))
+            rates[f"{backend}, {workers} thread{'s' * (workers > 1)}"] = rate(
+                lambda n=workers, f=ask: f(queries, n), len(queries)
+            )
         alone = single(lambda query, f=ask: f([query], 1), queries[:300])
         answers = ask(queries, 1)
     wanted = (folder / "wanted.txt").read_text(encoding="utf-8").splitlines()

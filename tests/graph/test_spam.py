@@ -33,11 +33,11 @@ def web(edges: Any, nodes: int, weight: Any = None) -> Web:
     return Web(pack(edges[:, 0], edges[:, 1], weight, nodes=nodes))
 
 
-def good_edges(seed: int = 0, nodes: int = PAGES) -> NDArray[np.int64]:
+def good_edges(seed: int = 0, nodes: int = PAGES, popularity: float = 1.3) -> NDArray[np.int64]:
     """A web whose ranks range as widely as real ones: 3 to 30 links on each page, to popular pages and a few random."""
     rng = np.random.default_rng(seed)
     count = rng.integers(3, 31, nodes)
-    weight = (np.arange(nodes) + 5.0) ** -1.3
+    weight = (np.arange(nodes) + 5.0) ** -popularity
     src = np.repeat(np.arange(nodes), count)
     dst = rng.choice(nodes, int(count.sum()), p=weight / weight.sum())
     dst = np.where(rng.random(len(dst)) < 0.1, rng.integers(0, nodes, len(dst)), dst)
@@ -104,11 +104,14 @@ def test_a_farm_larger_than_the_web_is_still_the_farm() -> None:
     assert set(np.flatnonzero(verdict.farm == 0)) == set(range(PAGES))
 
 
-def test_two_sites_that_do_not_know_each_other_are_both_good() -> None:
-    other = good_edges(seed=1, nodes=800) + PAGES
-    both = np.concatenate([GOOD, other])
+@pytest.mark.parametrize("known", [0, 10])
+def test_two_sites_that_do_not_know_each_other_are_both_good(known: int) -> None:
+    # Also when only pages of the first are known to be good.
+    sites = [good_edges(popularity=1.0), good_edges(seed=1, nodes=800, popularity=1.0) + PAGES]
+    both = np.concatenate(sites)
     graph = attack(both, PAGES + 800, 700, 20)
-    verdict = defend(web(graph.edges, graph.nodes))
+    seeds = np.arange(graph.nodes) < known if known else None
+    verdict = defend(web(graph.edges, graph.nodes), seeds)
     assert not (verdict.farm[: graph.good] > 0).any()
     assert (verdict.farm[graph.good :] > 0).all()
 

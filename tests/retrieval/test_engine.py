@@ -14,6 +14,7 @@ LONG = "Nothing here matters. " * 60 + "The happy broadcasting of arrays follows
 DOCS = [
     {"page_id": 1, "title": "Broadcasting arrays", "text": LONG, "pagerank": 0.5},
     {"page_id": 2, "title": "Copy", "text": LONG, "duplicate_of": 1, "pagerank": 0.2},
+    {"page_id": 8, "text": "noodles"},
     {"page_id": 5, "text": "walrus walrus", "duplicate_of": 6},
     {"page_id": 6, "text": "walrus walrus"},
     {"page_id": 7, "title": "walrus", "text": "walrus walrus", "duplicate_of": 6},
@@ -94,6 +95,7 @@ def test_pages_of_results_follow_one_another(engine: SearchEngine) -> None:
 def test_did_you_mean(engine: SearchEngine) -> None:
     assert engine.search("brodcasting rules").suggestion == "broadcasting rules"
     assert engine.search("Zerba").suggestion == "zebra"
+    assert engine.search("noodels").suggestion == "noodles", "not noodls, which has the same stem"
     assert engine.search("broadcasting").suggestion is None
     assert engine.search("qqqqqqqq").suggestion is None
     assert engine.search("zeb").suggestion is None, "too short to tell"

@@ -146,3 +146,26 @@ def test_numbers_of_any_size(size: int) -> None:
     found = occurrences(index)
     assert found[1, "a1", BODY] == list(range(size))
     assert found[2, "a1", BODY] == [size]
+
+
+def rows_of(parts: list[list[dict[str, object]]]) -> list[dict[str, object]]:
+    builder = SegmentBuilder(1, "en")
+    for part in parts:
+        builder.add(batch(part))
+    return [row for one in builder.finish() for row in one.to_pylist()]
+
+
+def test_pages_may_come_in_any_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = random_docs(60, 9)
+    whole = rows_of([docs])
+    assert rows_of([docs[:7], docs[7:8], docs[8:]]) == whole
+    monkeypatch.setattr("spark_jobs.retrieval.index.segment._PIECE", 200)
+    assert rows_of([docs]) == whole
+
+
+def test_more_distinct_words_than_the_first_table_holds() -> None:
+    docs = [{"page_id": i, "text": " ".join(f"x{(i * 6000 + j) % 60_000}" for j in range(6000))} for i in range(14)]
+    assert rows_of([docs[:3], docs[3:9], docs[9:]]) == rows_of([docs])
+    index = index_of(docs)
+    assert index.terms == 60_000
+    assert occurrences(index) == analysed([{"title": "", "headings": [], "anchors": [], **doc} for doc in docs])

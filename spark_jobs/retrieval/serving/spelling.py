@@ -55,13 +55,12 @@ class Speller:
         return corrected if corrected != text else None
 
     def _written(self, number: int, wrong: str, stem: str) -> str:
-        """A term with the ending of the misspelt word if that makes a word of it, else as it is mostly written."""
-        term = self.index.string("term", number)
-        ending = wrong[len(stem) :] if wrong.startswith(stem) else ""
-        candidate = term + ending
-        if ending and Analyzer(self.index.language).terms_of(candidate.encode()) == (term,):
-            return candidate
-        return self.index.string("word", number)
+        """A term as it is mostly written, or with the ending of the misspelt word if that is nearer to it."""
+        term, usual = self.index.string("term", number), self.index.string("word", number)
+        candidate = term + wrong[len(stem) :] if wrong.startswith(stem) else usual
+        nearer = OSA.distance(wrong, candidate) < OSA.distance(wrong, usual)
+        same_stem = Analyzer(self.index.language).terms_of(candidate.encode()) == (term,)
+        return candidate if nearer and same_stem else usual
 
     def _by_size(self) -> dict[int, tuple[list[str], list[int]]]:
         """Stems and words by length, with their terms' numbers."""
