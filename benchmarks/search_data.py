@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block
 from spark_jobs.retrieval.evaluation import Qrels, read_qrels
-from spark_jobs.retrieval.index.fields import FIELDS, Weighting
-from spark_jobs.retrieval.index.segment import SegmentBuilder
+from spark_jobs.retrieval.index.fields import Weighting
+from spark_jobs.retrieval.index.segment import SegmentBuilder, unpacked_pages
 from spark_jobs.retrieval.serving.arrays import build_arrays
 from spark_jobs.retrieval.serving.trec import read_queries
 
@@ -64,25 +64,28 @@ def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, lan
     empty = pa.array([[]] * len(docs), pa.list_(pa.string()))
     ids = pa.array(range(len(docs)), pa.int64())
     titles, texts = (pa.array([doc[name] for doc in docs], pa.string()) for name in ("title", "text"))
+    ranks, originals = pa.nulls(len(docs), pa.float64()), pa.nulls(len(docs), pa.int64())
     builder = SegmentBuilder(1, language)
     builder.add(
         pa.record_batch(
-            [ids, ids, pa.array([language] * len(docs)), titles, empty, empty, texts],
-            names=["page_id", "key", "language", "title", "headings", "anchors", "text"],
+            [ids, ids, ranks, originals, pa.array([language] * len(docs)), titles, empty, empty, texts],
+            names=[
+                "page_id",
+                "key",
+                "pagerank",
+                "duplicate_of",
+                "language",
+                "title",
+                "headings",
+                "anchors",
+                "text",
+            ],  # fmt: skip
         )
     )
     postings = pa.Table.from_batches(list(builder.finish()))
-    lengths = np.frombuffer(postings["positions"][0].as_py(), np.int32).reshape(len(docs), len(FIELDS))
-    documents = pa.table(
-        {
-            "page_id": ids,
-            "segment": pa.array([1] * len(docs), pa.int64()),
-            "ordinal": pa.array(range(len(docs)), pa.int32()),
-            "lengths": pa.array(lengths.tolist(), pa.list_(pa.int32())),
-            "pagerank": pa.nulls(len(docs), pa.float64()),
-            "duplicate_of": pa.nulls(len(docs), pa.int64()),
-        }
-    )
+    listed = unpacked_pages(postings["postings"][0].as_py(), postings["positions"][0].as_py())
+    segments = pa.array([1] * len(docs), pa.int64())
+    documents = pa.Table.from_batches([listed.append_column("segment", segments)])
     names = pa.array([doc["id"] for doc in docs], pa.string())
     shown = {"page_id": ids, "url": names, "doc_id": names, "title": titles, "description": titles, "text": texts}
     return build_arrays(documents, postings, pa.table(shown), weighting, language)

@@ -24,10 +24,10 @@ from spark_jobs.lake.job import run_job
 from spark_jobs.lake.session import cores
 from spark_jobs.lake.tables import TableRef, TableSink
 from spark_jobs.retrieval.index.building import build_segments, first_segment, generation_of, listed_pages
-from spark_jobs.retrieval.index.contents import CHANGED, NEW, REMOVED, TOUCHED, changes, contents, facts
+from spark_jobs.retrieval.index.contents import CHANGED, NEW, REMOVED, TOUCHED, changes, contents
 from spark_jobs.retrieval.text.languages import NONE, SNOWBALL, known
 
-FORMAT = 2  # of postings; an index of another one is built anew
+FORMAT = 3  # of postings; an index of another one is built anew
 _FEW = 200_000  # changed pages whose ids go through the driver
 
 
@@ -58,13 +58,14 @@ class Plan:
     Attributes:
         generation: of the segments that are built.
         rebuild: why the index is built anew, or empty.
-        changed: rows of `changes`, if it is not.
+        changed: rows of `changes`, if it is not. before: pages in the index so far.
         language: that queries were analysed in so far.
     """
 
     generation: int
     rebuild: str = ""
     changed: tuple[Row, ...] = ()
+    before: int = 0
     language: str = ""
 
     def count(self, *statuses: str) -> int:
@@ -92,12 +93,13 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     plan = _plan(spark, args, sources, postings, documents)
     print(f"build_index: {_say(plan)}", flush=True)
     if plan.rebuild:
-        chosen = contents(sources.pages, sources.links, args.language).repartition(cores(spark), "page_id")
+        chosen = contents(sources.pages, sources.links, sources.ranks, args.language).repartition(
+            cores(spark), "page_id"
+        )
         TableSink(postings, INDEX_POSTINGS).write(build_segments(chosen, plan.generation, args.language))
     elif plan.count(NEW, CHANGED):
-        chosen = contents(
-            sources.pages, sources.links, args.language, _rows(spark, plan, NEW, CHANGED).select("page_id")
-        )
+        only = _rows(spark, plan, NEW, CHANGED).select("page_id")
+        chosen = contents(sources.pages, sources.links, sources.ranks, args.language, only)
         TableSink(postings, INDEX_POSTINGS).append(build_segments(chosen.coalesce(1), plan.generation, args.language))
     stamp = {
         "format": FORMAT, "language": args.language, "pages": pages.location, "pages_version": version,
@@ -107,10 +109,12 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     sink = TableSink(documents, INDEX_DOCUMENTS, json.dumps(stamp))
     listed = listed_pages(postings.frame(spark), plan.generation)
     if plan.rebuild:
-        sink.write(listed.join(facts(sources.pages, sources.ranks), "page_id").select(*_columns()))
-    elif plan.changed:
-        sink.merge(_merged(spark, plan, listed, documents), "removed")
-    total = documents.frame(spark).count()
+        sink.write(listed)
+        total = documents.rows_written(spark)
+    else:
+        if plan.changed:
+            sink.merge(_merged(spark, plan, listed, documents), "removed")
+        total = plan.before + plan.count(NEW) - plan.count(REMOVED)
     if not total:
         raise UserError(f"{pages.location}: there is no page that may be found; the index is empty")
     seconds = time.monotonic() - started
@@ -146,10 +150,10 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
         return Plan(generation, "its format or language is another")
     if segments >= args.most_segments:
         return Plan(generation, f"it has {segments} segments")
-    now = contents(sources.pages, sources.links, args.language)
-    found = changes(now, facts(sources.pages, sources.ranks), before).limit(_FEW + 1).collect()
-    plan = Plan(generation, "", tuple(found), stamp["main_language"])
-    if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(before.count(), 1):
+    now = contents(sources.pages, sources.links, sources.ranks, args.language)
+    found = changes(now, before).limit(_FEW + 1).collect()
+    plan = Plan(generation, "", tuple(found), before.count(), stamp["main_language"])
+    if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(plan.before, 1):
         return Plan(generation, f"{len(found):,}{' or more' * (len(found) > _FEW)} pages have changed")
     return plan
 
@@ -165,8 +169,7 @@ def _merged(spark: SparkSession, plan: Plan, listed: DataFrame, documents: Table
     """Rows to fold into `index_documents`, with a column `removed`."""
     parts = []
     if plan.count(NEW, CHANGED):
-        fresh = listed.join(F.broadcast(_rows(spark, plan, NEW, CHANGED)), "page_id")
-        parts.append(fresh.select(*_columns(), F.lit(False).alias("removed")))
+        parts.append(listed.select(*_columns(), F.lit(False).alias("removed")))
     if plan.count(TOUCHED, REMOVED):
         old = documents.frame(spark).drop("pagerank", "duplicate_of")
         for status in (TOUCHED, REMOVED):

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from spark_jobs.lake.blocks import Block
-from spark_jobs.retrieval.index.fields import FIELDS, Weighting
-from spark_jobs.retrieval.index.segment import SegmentBuilder
+from spark_jobs.retrieval.index.fields import Weighting
+from spark_jobs.retrieval.index.segment import SegmentBuilder, unpacked_pages
 from spark_jobs.retrieval.serving.arrays import build_arrays
 from spark_jobs.retrieval.serving.index import Index
 
@@ -29,6 +28,8 @@ def batch(docs: Sequence[Doc]) -> pa.RecordBatch:
         {
             "page_id": pa.array([doc["page_id"] for doc in docs], pa.int64()),
             "key": pa.array([doc.get("key", 0) for doc in docs], pa.int64()),
+            "pagerank": pa.array([doc.get("pagerank") for doc in docs], pa.float64()),
+            "duplicate_of": pa.array([doc.get("duplicate_of") for doc in docs], pa.int64()),
             "language": pa.array([doc.get("language", "en") for doc in docs], pa.string()),
             "title": pa.array([doc.get("title", "") for doc in docs], pa.string()),
             "headings": pa.array([doc.get("headings", []) for doc in docs], strings),
@@ -40,22 +41,15 @@ def batch(docs: Sequence[Doc]) -> pa.RecordBatch:
 
 def segments(parts: Sequence[Sequence[Doc]], language: str = "") -> tuple[pa.Table, pa.Table]:
     """`index_postings` and, for every page of every segment, its row of `index_documents`."""
-    batches, rows = [], []
+    batches, listed = [], []
     for number, docs in enumerate(parts, start=1):
         builder = SegmentBuilder(number, language)
         builder.add(batch(docs))
         found = list(builder.finish())
         batches += found
-        ids, _ = np.split(np.frombuffer(found[0]["postings"][0].as_py(), np.int64), 2)
-        lengths = np.frombuffer(found[0]["positions"][0].as_py(), np.int32).reshape(len(ids), len(FIELDS))
-        by_id = {doc["page_id"]: doc for doc in docs}
-        for ordinal, page in enumerate(ids.tolist()):
-            rows.append((page, number, ordinal, lengths[ordinal].tolist(), 0, by_id[page].get("pagerank"),
-                         by_id[page].get("duplicate_of")))  # fmt: skip
-    names = ["page_id", "segment", "ordinal", "lengths", "key", "pagerank", "duplicate_of"]
-    types = [pa.int64(), pa.int64(), pa.int32(), pa.list_(pa.int32()), pa.int64(), pa.float64(), pa.int64()]
-    columns = [pa.array([row[i] for row in rows], types[i]) for i in range(len(names))]
-    return pa.Table.from_batches(batches), pa.table(columns, names=names)
+        pages = unpacked_pages(found[0]["postings"][0].as_py(), found[0]["positions"][0].as_py())
+        listed.append(pages.append_column("segment", pa.array([number] * len(pages), pa.int64())))
+    return pa.Table.from_batches(batches), pa.Table.from_batches(listed)
 
 
 def pages_table(docs: Sequence[Doc]) -> pa.Table:

@@ -10,13 +10,15 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.retrieval.index.contents import CONTENT
-from spark_jobs.retrieval.index.fields import FIELDS
-from spark_jobs.retrieval.index.segment import PAGES_TERM, SegmentBuilder
+from spark_jobs.retrieval.index.segment import PAGES_TERM, SegmentBuilder, unpacked_pages
 
 MOST_OCCURRENCES = 16_000_000  # of one segment; a task needs about 40 bytes for each
 _PART_BITS, _TURN_BITS = 20, 12  # a segment's number: generation, task, how many the task made before
 _POSTINGS = "segment bigint, term string, word string, pages int, occurrences bigint, postings binary, positions binary"
-_PAGES = "page_id bigint, segment bigint, ordinal int, lengths array<int>, key bigint"
+_PAGES = (
+    "page_id bigint, segment bigint, ordinal int, lengths array<int>, key bigint, pagerank double, duplicate_of bigint"
+)
+_NAMES = [column.split()[0] for column in _PAGES.split(", ")]
 
 
 def first_segment(generation: int) -> int:
@@ -63,23 +65,14 @@ def build_segments(contents: DataFrame, generation: int, language: str) -> DataF
 
 def _listed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        rows = zip(batch["segment"], batch["postings"], batch["positions"], strict=True)
-        for segment, ids, lengths in rows:
-            page_ids, keys = np.split(np.frombuffer(ids.as_py(), np.int64), 2)
-            flat = pa.array(np.frombuffer(lengths.as_py(), np.int32))
-            ends = pa.array(np.arange(len(page_ids) + 1, dtype=np.int32) * len(FIELDS))
-            yield pa.record_batch(
-                {
-                    "page_id": page_ids,
-                    "segment": np.full(len(page_ids), segment.as_py()),
-                    "ordinal": np.arange(len(page_ids), dtype=np.int32),
-                    "lengths": pa.ListArray.from_arrays(ends, flat),
-                    "key": keys,
-                }
-            )
+        rows = zip(batch["segment"].to_pylist(), batch["postings"], batch["positions"], strict=True)
+        for segment, packed, lengths in rows:
+            pages = unpacked_pages(packed.as_py(), lengths.as_py())
+            segments = pa.array(np.full(len(pages), segment, np.int64))
+            yield pages.append_column("segment", segments).select(_NAMES)
 
 
 def listed_pages(postings: DataFrame, generation: int) -> DataFrame:
-    """The pages of a generation's segments: `page_id`, `segment`, `ordinal`, `lengths`, `key`."""
+    """The pages of a generation's segments: columns of `index_documents`."""
     headers = postings.where((F.col("term") == PAGES_TERM) & (F.col("segment") >= first_segment(generation)))
     return headers.select("segment", "postings", "positions").mapInArrow(_listed, _PAGES)

@@ -6,7 +6,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 MOST_ANCHORS = 100  # distinct texts of links to one page
-CONTENT = ("page_id", "key", "title", "headings", "text", "language", "anchors")
+CONTENT = (
+    "page_id", "key", "pagerank", "duplicate_of", "title", "headings", "text", "language", "anchors",
+)  # fmt: skip
 NEW, CHANGED, REMOVED, TOUCHED = "new", "changed", "removed", "touched"
 
 
@@ -23,12 +25,14 @@ def anchor_texts(links: DataFrame) -> DataFrame:
     return counted.groupBy(F.col("dst").alias("page_id")).agg(best.alias("anchors"))
 
 
-def contents(pages: DataFrame, links: DataFrame | None, language: str, only: DataFrame | None = None) -> DataFrame:
-    """The words that go into the index, and a hash of them: `CONTENT`.
+def contents(
+    pages: DataFrame, links: DataFrame | None, ranks: DataFrame | None, language: str, only: DataFrame | None = None
+) -> DataFrame:
+    """What goes into the index, and a hash of its words (`key`): `CONTENT`.
 
     Args:
         pages: table `pages`; those that ask not to be found are left out.
-        links: table `links` (ids bigint), if there is one.
+        links, ranks: tables `links` and `ranks` (ids bigint), if there are any.
         language: that all pages are analysed in, or empty: each in its own.
         only: `page_id` of the few pages that are wanted, or None: all.
     """
@@ -41,28 +45,20 @@ def contents(pages: DataFrame, links: DataFrame | None, language: str, only: Dat
         if only is not None:
             links = links.join(F.broadcast(only.withColumnRenamed("page_id", "dst")), "dst")
         shown = shown.join(anchor_texts(links), "page_id", "left")
+    if ranks is None:
+        shown = shown.withColumn("pagerank", F.lit(None).cast("double"))
+    else:
+        rank = ranks.select(F.col("id").cast("bigint").alias("page_id"), "pagerank")
+        shown = shown.join(rank, "page_id", "left")
     spoken: Column = F.lit(language) if language else F.coalesce("language", F.lit(""))
     return shown.withColumn("key", F.xxhash64("content_hash", "anchors", spoken)).select(*CONTENT)
 
 
-def facts(pages: DataFrame, ranks: DataFrame | None) -> DataFrame:
-    """What may change without a word changing: `page_id`, `pagerank`, `duplicate_of`.
-
-    Args:
-        pages: table `pages`. ranks: table `ranks` (ids bigint), if there is one.
-    """
-    shown = pages.where("NOT noindex").select("page_id", "duplicate_of")
-    if ranks is None:
-        return shown.select("page_id", F.lit(None).cast("double").alias("pagerank"), "duplicate_of")
-    rank = ranks.select(F.col("id").cast("bigint").alias("page_id"), "pagerank")
-    return shown.join(rank, "page_id", "left").select("page_id", "pagerank", "duplicate_of")
-
-
-def changes(now: DataFrame, facts_now: DataFrame, before: DataFrame) -> DataFrame:
+def changes(now: DataFrame, before: DataFrame) -> DataFrame:
     """How pages differ from the index: `page_id`, `status`, `pagerank`, `duplicate_of`.
 
     Args:
-        now: `contents`. facts_now: `facts`.
+        now: `contents`.
         before: table `index_documents`.
 
     Returns:
@@ -71,7 +67,7 @@ def changes(now: DataFrame, facts_now: DataFrame, before: DataFrame) -> DataFram
     old = before.select(
         "page_id", F.col("key").alias("k"), F.col("pagerank").alias("r"), F.col("duplicate_of").alias("d")
     )
-    both = now.select("page_id", "key").join(facts_now, "page_id").join(old, "page_id", "full")
+    both = now.select("page_id", "key", "pagerank", "duplicate_of").join(old, "page_id", "full")
     same = F.col("pagerank").eqNullSafe(F.col("r")) & F.col("duplicate_of").eqNullSafe(F.col("d"))
     status = (
         F.when(F.col("k").isNull(), NEW)

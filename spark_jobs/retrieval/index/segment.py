@@ -17,8 +17,7 @@ from spark_jobs.retrieval.index.vocabulary import Terms, Tokens
 from spark_jobs.retrieval.text.analyzer import Analyzer
 from spark_jobs.retrieval.text.tokens import CLASSES, FIELD_END, GAP, LOWER, PAIR, count_tokens, tokenize
 
-# The row of a segment that lists its pages instead of a term's postings: their ids and then their keys as int64,
-# and in the place of positions the lengths of their fields as int32.
+# The row of a segment that lists its pages instead of a term's postings (`packed_pages`).
 PAGES_TERM = ""
 SCHEMA = pa.schema(
     [
@@ -96,6 +95,35 @@ def joined(batch: pa.RecordBatch) -> pa.Array:
     return pc.binary_join_element_wise(*parts, pa.scalar(sign, pa.large_string()))
 
 
+def packed_pages(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """What a segment says of its pages: int64 (4, pages): id, key, rank (bits of a float64, NaN: none), original.
+
+    Args:
+        batch: `page_id`, `key`, `pagerank`, `duplicate_of`; a page that copies none is its own original.
+    """
+    ids = batch["page_id"].to_numpy(zero_copy_only=False)
+    ranks = pc.fill_null(batch["pagerank"], float("nan")).to_numpy(zero_copy_only=False).astype(np.float64)
+    originals = pc.coalesce(batch["duplicate_of"], batch["page_id"]).to_numpy(zero_copy_only=False)
+    return np.stack([ids, batch["key"].to_numpy(zero_copy_only=False), ranks.view(np.int64), originals])
+
+
+def unpacked_pages(packed: bytes, lengths: bytes) -> pa.RecordBatch:
+    """The columns of `packed_pages` again, with `ordinal` and `lengths`."""
+    ids, keys, ranks, originals = np.frombuffer(packed, np.int64).reshape(4, -1)
+    flat = pa.array(np.frombuffer(lengths, np.int32))
+    ends = pa.array(np.arange(len(ids) + 1, dtype=np.int32) * len(FIELDS))
+    return pa.record_batch(
+        {
+            "page_id": ids,
+            "ordinal": np.arange(len(ids), dtype=np.int32),
+            "lengths": pa.ListArray.from_arrays(ends, flat),
+            "key": keys,
+            "pagerank": pa.array(ranks.view(np.float64), from_pandas=True),
+            "duplicate_of": pa.array(originals, mask=originals == ids),
+        }
+    )
+
+
 @dataclass
 class SegmentBuilder:
     """Takes pages, gives the rows of a segment.
@@ -107,8 +135,7 @@ class SegmentBuilder:
 
     segment: int
     language: str = ""
-    page_ids: list[NDArray[np.int64]] = field(default_factory=list)
-    keys: list[NDArray[np.int64]] = field(default_factory=list)
+    pages: list[NDArray[np.int64]] = field(default_factory=list)
     count: int = 0
     occurrences: int = 0
     _lengths: list[NDArray[np.int32]] = field(default_factory=list)
@@ -118,7 +145,7 @@ class SegmentBuilder:
     _words: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add pages: `page_id`, `key`, `language` and what `joined` needs."""
+        """Add pages: `language`, what `packed_pages` and what `joined` needs."""
         if self.language:
             self._add(batch, self.language)
             return
@@ -138,8 +165,7 @@ class SegmentBuilder:
             last = min(max(last, first + 1), len(texts))
             self._add_piece(tokens, data, offsets[first : last + 1])
             first = last
-        self.page_ids.append(batch["page_id"].to_numpy(zero_copy_only=False))
-        self.keys.append(batch["key"].to_numpy(zero_copy_only=False))
+        self.pages.append(packed_pages(batch))
 
     def _add_piece(self, tokens: Tokens, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
         most = count_tokens(data, offsets[0], offsets[-1], CLASSES)
@@ -171,9 +197,9 @@ class SegmentBuilder:
     def finish(self) -> Iterator[pa.RecordBatch]:
         """The rows of `index_postings`: the list of pages, then one row for each term, in order."""
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty((0, len(FIELDS)), np.int32)
-        ids = np.concatenate([*self.page_ids, *self.keys]) if self.page_ids else np.empty(0, np.int64)
+        pages = np.concatenate(self.pages, axis=1) if self.pages else np.empty((4, 0), np.int64)
         listed = [[self.segment], [PAGES_TERM], [""], [self.count], [0]]
-        yield pa.record_batch([*listed, [ids.tobytes()], [lengths.tobytes()]], schema=SCHEMA)
+        yield pa.record_batch([*listed, [pages.tobytes()], [lengths.tobytes()]], schema=SCHEMA)
 
         names = list(self._terms.numbers)
         terms = np.concatenate([found[0] for found in self._found]) if self._found else np.empty(0, np.int32)
