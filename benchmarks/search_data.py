@@ -59,6 +59,9 @@ def read_known_items(file: Path, base: str) -> list[KnownItem]:
     return [KnownItem(row[0], base + row[1], number) for number, row in enumerate(rows[1:], start=2)]
 
 
+PACKED = ("page_id", "key", "pagerank", "duplicate_of")
+
+
 def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, language: str) -> Block:
     """The arrays of an index of documents, by the job's own steps and without Spark; pages are numbered as given."""
     empty = pa.array([[]] * len(docs), pa.list_(pa.string()))
@@ -69,17 +72,7 @@ def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, lan
     builder.add(
         pa.record_batch(
             [ids, ids, ranks, originals, pa.array([language] * len(docs)), titles, empty, empty, texts],
-            names=[
-                "page_id",
-                "key",
-                "pagerank",
-                "duplicate_of",
-                "language",
-                "title",
-                "headings",
-                "anchors",
-                "text",
-            ],  # fmt: skip
+            names=[*PACKED, "language", "title", "headings", "anchors", "text"],
         )
     )
     postings = pa.Table.from_batches(list(builder.finish()))

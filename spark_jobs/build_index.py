@@ -14,20 +14,23 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.args import JobArgs, flag
 from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
+from spark_jobs.lake.delta_arrow import ArrowTable
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
 from spark_jobs.lake.session import cores
 from spark_jobs.lake.tables import TableRef, TableSink
 from spark_jobs.retrieval.index.building import build_segments, first_segment, generation_of, listed_pages
 from spark_jobs.retrieval.index.contents import CHANGED, NEW, REMOVED, TOUCHED, changes, contents
+from spark_jobs.retrieval.index.segment import PAGES_TERM
 from spark_jobs.retrieval.text.languages import NONE, SNOWBALL, known
 
-FORMAT = 3  # of postings; an index of another one is built anew
+FORMAT = 4  # of postings; an index of another one is built anew
 _FEW = 200_000  # changed pages whose ids go through the driver
 
 
@@ -75,11 +78,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sources:
-    """The tables that are read."""
+    """The tables that are read, and of each by name its place, identity and version."""
 
     pages: DataFrame
     links: DataFrame | None
     ranks: DataFrame | None
+    versions: Mapping[str, Sequence[Any]]
 
 
 def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
@@ -87,9 +91,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     started = time.monotonic()
     postings, documents = (TableRef.find("", r, args.lake) for r in (INDEX_POSTINGS, INDEX_DOCUMENTS))
     pages = TableRef.find(args.pages, PAGES, args.lake)
-    found = pages.read(spark, PAGES)
-    version = pages.version(spark)
-    sources = Sources(found, _optional(spark, args.links, LINKS, args), _optional(spark, args.ranks, RANKS, args))
+    sources = _sources(spark, args, pages)
     plan = _plan(spark, args, sources, postings, documents)
     print(f"build_index: {_say(plan)}", flush=True)
     if plan.rebuild:
@@ -102,15 +104,16 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         chosen = contents(sources.pages, sources.links, sources.ranks, args.language, only)
         TableSink(postings, INDEX_POSTINGS).append(build_segments(chosen.coalesce(1), plan.generation, args.language))
     stamp = {
-        "format": FORMAT, "language": args.language, "pages": pages.location, "pages_version": version,
-        "postings_version": postings.version(spark),
+        "format": FORMAT, "language": args.language, "pages": pages.location, "sources": sources.versions,
+        "pages_version": sources.versions[PAGES.name][-1],
+        "postings_version": ArrowTable(postings, INDEX_POSTINGS, lambda: spark).version,
         "main_language": plan.language or _main_language(sources.pages, args.language),
     }  # fmt: skip
     sink = TableSink(documents, INDEX_DOCUMENTS, json.dumps(stamp))
     listed = listed_pages(postings.frame(spark), plan.generation)
     if plan.rebuild:
         sink.write(listed)
-        total = documents.rows_written(spark)
+        total = len(ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).read(["page_id"]))
     else:
         if plan.changed:
             sink.merge(_merged(spark, plan, listed, documents), "removed")
@@ -130,29 +133,44 @@ def _columns() -> list[str]:
     return [column.name for column in INDEX_DOCUMENTS.columns]
 
 
-def _optional(spark: SparkSession, given: str, relation: Relation, args: Args) -> DataFrame | None:
-    """A table that need not be there, unless a flag names it."""
-    ref = TableRef.find(given, relation, args.lake)
-    return ref.read(spark, relation) if given or ref.exists(spark) else None
+def _sources(spark: SparkSession, args: Args, pages: TableRef) -> Sources:
+    """Links and ranks need not be there, unless a flag names them."""
+    frames: dict[str, DataFrame] = {PAGES.name: pages.read(spark, PAGES)}
+    versions: dict[str, Sequence[Any]] = {PAGES.name: _version(spark, pages, PAGES)}
+    for given, relation in ((args.links, LINKS), (args.ranks, RANKS)):
+        ref = TableRef.find(given, relation, args.lake)
+        if given or ref.exists(spark):
+            frames[relation.name] = ref.read(spark, relation)
+            versions[relation.name] = _version(spark, ref, relation)
+    return Sources(frames[PAGES.name], frames.get(LINKS.name), frames.get(RANKS.name), versions)
+
+
+def _version(spark: SparkSession, ref: TableRef, relation: Relation) -> list[Any]:
+    table = ArrowTable(ref, relation, lambda: spark)
+    return [ref.location, table.identity, table.version]
 
 
 def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef, documents: TableRef) -> Plan:
     """Compare pages and index."""
     if not (documents.exists(spark) and postings.exists(spark)):
         return Plan(1, "there is no index yet")
-    stamp = json.loads(documents.stamp(spark) or "{}")
-    before = documents.read(spark, INDEX_DOCUMENTS)
-    newest, segments = postings.frame(spark).where("term = ''").agg(F.max("segment"), F.count("*")).head(1)[0]
-    generation = generation_of(newest or first_segment(0)) + 1
+    index = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark)
+    stamp = json.loads(index.stamp or "{}")
+    segments = ArrowTable(postings, INDEX_POSTINGS, lambda: spark).read(["segment"], [("term", "=", PAGES_TERM)])
+    generation = generation_of(pc.max(segments["segment"]).as_py() or first_segment(0)) + 1
     if args.rebuild:
         return Plan(generation, "--rebuild")
     if stamp.get("format") != FORMAT or stamp.get("language") != args.language:
         return Plan(generation, "its format or language is another")
-    if segments >= args.most_segments:
-        return Plan(generation, f"it has {segments} segments")
+    if len(segments) >= args.most_segments:
+        return Plan(generation, f"it has {len(segments)} segments")
+    pages = len(index.read(["page_id"]))
+    if stamp["sources"] == sources.versions:
+        return Plan(generation, "", (), pages, stamp["main_language"])
+    before = documents.read(spark, INDEX_DOCUMENTS)
     now = contents(sources.pages, sources.links, sources.ranks, args.language)
     found = changes(now, before).limit(_FEW + 1).collect()
-    plan = Plan(generation, "", tuple(found), before.count(), stamp["main_language"])
+    plan = Plan(generation, "", tuple(found), pages, stamp["main_language"])
     if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(plan.before, 1):
         return Plan(generation, f"{len(found):,}{' or more' * (len(found) > _FEW)} pages have changed")
     return plan

@@ -9,6 +9,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.errors import UserError
@@ -56,13 +57,15 @@ class ArrowTable:
 
         Args:
             columns: their names.
-            where: (column, operator, value) that all must hold, as pyarrow's filters; not for tables of a catalog.
+            where: (column, `=` or `in`, value) that all must hold.
 
         Raises:
             UserError: a column is missing.
         """
         if self._delta is None:
             frame = self.ref.read(self._get_spark(), self.relation, self.version)
+            for column, operator, value in where or ():
+                frame = frame.where(F.col(column).isin(value) if operator == "in" else F.col(column) == value)
             return cast(pa.Table, frame.select(*columns).toArrow())
         have = {field.name for field in self._delta.schema().fields}
         if missing := [name for name in columns if name not in have]:

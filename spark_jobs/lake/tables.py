@@ -96,11 +96,6 @@ class TableRef:
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return str(row["userMetadata"] or "") if row else ""
 
-    def rows_written(self, spark: SparkSession) -> int:
-        """How many rows the newest commit wrote, as Delta counted them."""
-        row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
-        return int(row["operationMetrics"].get("numOutputRows", 0)) if row else 0
-
     def identity(self, spark: SparkSession) -> str:
         """The table's own id, which no table made anew in the same place has."""
         row = spark.sql(f"DESCRIBE DETAIL {self.sql}").first()
