@@ -113,7 +113,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     listed = listed_pages(postings.frame(spark), plan.generation)
     if plan.rebuild:
         sink.write(listed)
-        total = len(ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).read(["page_id"]))
+        total = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).rows
     else:
         if plan.changed:
             sink.merge(_merged(spark, plan, listed, documents), "removed")
@@ -164,7 +164,7 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
         return Plan(generation, "its format or language is another")
     if len(segments) >= args.most_segments:
         return Plan(generation, f"it has {len(segments)} segments")
-    pages = len(index.read(["page_id"]))
+    pages = index.rows
     if stamp["sources"] == sources.versions:
         return Plan(generation, "", (), pages, stamp["main_language"])
     before = documents.read(spark, INDEX_DOCUMENTS)

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.args import JobArgs, flag
 from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS
+from spark_jobs.lake.delta_arrow import ArrowTable
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.files import SourceFile, as_parts, list_files
 from spark_jobs.lake.job import run_job
@@ -121,8 +122,10 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         names = parts.select(F.explode("files.path").alias("source"))
         new = {name: cut(frame, args.scratch) for name, frame in with_earlier(spark, args, new, names).items()}
     pages = new["pages"]
-    ends = cut(assemble.redirects(new["redirects"], pages), args.scratch)
-    redirects = ends.count()
+    ends, redirects = spark.createDataFrame([], REDIRECTS.schema()), 0
+    if found.redirects or found.canonical or args.mode == "merge":
+        ends = cut(assemble.redirects(new["redirects"], pages), args.scratch)
+        redirects = ends.count()
     if redirects:
         ends = cut(assemble.follow(ends), args.scratch)
 
@@ -165,7 +168,7 @@ def _summary(
     spark: SparkSession, args: Args, found: assemble.Survey, redirects: int, copies: int, started: float
 ) -> dict[str, Any]:
     counted = {
-        relation.name: TableRef.find("", relation, args.lake).frame(spark).count()
+        relation.name: ArrowTable(TableRef.find("", relation, args.lake), relation, lambda: spark).rows
         for relation in (PAGES, LINKS, PAGES_REJECTED)
     }
     seconds = time.monotonic() - started

@@ -52,6 +52,13 @@ class ArrowTable:
         self.stamp = str(history[0].get("userMetadata") or "") if history else ""
         self.identity = str(self._delta.metadata().id)
 
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        if self._delta is None:
+            return self.ref.read(self._get_spark(), self.relation, self.version).count()
+        return int(self._delta.count())
+
     def read(self, columns: Sequence[str], where: Sequence[tuple[str, str, Any]] | None = None) -> pa.Table:
         """Some of its columns.
 

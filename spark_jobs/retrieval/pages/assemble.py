@@ -17,11 +17,14 @@ _KIND_RANK = "map('http', 0, 'refresh', 1, 'canonical', 2)[kind]"
 
 @dataclass(frozen=True)
 class Survey:
-    """What was read: rows by kind, links on pages, pages with an address that another has too, and rows left out."""
+    """What was read: rows by kind, their addresses, links on pages, pages with a canonical address of another page, and
+    rows left out.
+    """
 
     pages: int
     addresses: int
     links: int
+    canonical: int
     redirects: int
     rejected: int
     skipped: dict[str, int]
@@ -31,7 +34,10 @@ def survey(rows: DataFrame) -> Survey:
     """Count the rows; one pass."""
     why = F.when(F.col("kind") == SKIPPED, F.col("reason"))
     found = rows.groupBy("kind", why.alias("why")).agg(
-        F.count("*").alias("n"), F.sum(F.size("links")).alias("links"), F.countDistinct("url").alias("urls")
+        F.count("*").alias("n"),
+        F.sum(F.size("links")).alias("links"),
+        F.countDistinct("url").alias("urls"),
+        F.count_if(F.col("canonical_url") != F.col("url")).alias("canonical"),
     )
     counts = {(row["kind"], row["why"]): row for row in found.collect()}
 
@@ -42,6 +48,7 @@ def survey(rows: DataFrame) -> Survey:
         number(PAGE),
         number(PAGE, "urls"),
         number(PAGE, "links"),
+        number(PAGE, "canonical"),
         number(REDIRECT),
         number(REJECTED),
         {row["why"]: row["n"] for (kind, _), row in sorted(counts.items(), key=str) if kind == SKIPPED},

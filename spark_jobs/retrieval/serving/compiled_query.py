@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_jobs.retrieval.index.fields import FIELDS, TITLE
+from spark_jobs.retrieval.serving.impact_kernels import shares_of
 from spark_jobs.retrieval.serving.index import Index
-from spark_jobs.retrieval.serving.kernels import phrase_frequencies, shares_of
+from spark_jobs.retrieval.serving.phrase_kernels import phrase_frequencies
 from spark_jobs.retrieval.serving.query import Clause, Occur, Part, Query
 from spark_jobs.retrieval.text.analyzer import Analyzer, Term
 

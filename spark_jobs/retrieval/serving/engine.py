@@ -9,9 +9,10 @@ import numpy as np
 
 from spark_jobs.retrieval.serving.explanation import Explanation, explain
 from spark_jobs.retrieval.serving.index import Index, Page
-from spark_jobs.retrieval.serving.kernels import gather, score_all
+from spark_jobs.retrieval.serving.lookup_kernels import gather
 from spark_jobs.retrieval.serving.query import Query, parse
 from spark_jobs.retrieval.serving.ranking import Ranking
+from spark_jobs.retrieval.serving.score_kernels import score_all
 from spark_jobs.retrieval.serving.searcher import Found, Searcher
 from spark_jobs.retrieval.serving.snippets import Marker, Pieces
 from spark_jobs.retrieval.serving.spelling import Speller

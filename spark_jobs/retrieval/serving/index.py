@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block
 from spark_jobs.retrieval.index.fields import Weighting
-from spark_jobs.retrieval.serving.kernels import find_term
+from spark_jobs.retrieval.serving.lookup_kernels import find_term
 
 
 @dataclass(frozen=True)

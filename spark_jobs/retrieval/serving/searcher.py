@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from spark_jobs.retrieval.serving.compiled_query import CompiledQuery, Compiler
 from spark_jobs.retrieval.serving.index import Index
-from spark_jobs.retrieval.serving.kernels import gather, score_all, score_best
+from spark_jobs.retrieval.serving.lookup_kernels import gather
 from spark_jobs.retrieval.serving.query import Query, parse
 from spark_jobs.retrieval.serving.ranking import Ranking, expanded
+from spark_jobs.retrieval.serving.score_kernels import score_all, score_best
 
 _FEW_TERMS = 10  # longer queries are scored list after list: nearly every page has one of their terms
 

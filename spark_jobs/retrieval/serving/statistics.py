@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from spark_jobs.lake.blocks import Block
 from spark_jobs.retrieval.index.fields import FIELDS, Weighting
-from spark_jobs.retrieval.serving.kernels import block_maxima, impacts, transpose
+from spark_jobs.retrieval.serving.impact_kernels import block_maxima, impacts, transpose
 from spark_jobs.retrieval.serving.ranking import link_prior
 from spark_jobs.retrieval.text.analyzer import PAIR_SIGN
 from spark_jobs.retrieval.text.languages import stemmer, stop_words
