@@ -46,7 +46,9 @@ def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(spark, lake, "item_factors", factors, "string", RUN)
     advice = [(f"u{u:02}", r, f"i{20 + r}", 5 - r / 7, "latent factors") for u in range(1, 21) for r in range(1, 4)]
     put(spark, lake, "recommendations", advice, "string")
-    put(spark, lake, "links", [("p1", "p2"), ("p2", "p1"), ("p1", "p1")], "string")
+    pairs = [("p1", "p2"), ("p2", "p1"), ("p1", "p1")]
+    links = [(a, b, f"https://x/{a}", f"https://x/{b}", "text", False, "main", 1.0) for a, b in pairs]
+    put(spark, lake, "links", links, "string")
     put(spark, lake, "ranks", [(f"p{n}", n / 55) for n in range(1, 11)], "string")
     put(spark, lake, "pagerank_metrics", [(n, 0.85**n, 0.0) for n in range(1, 13)], "string")
     pages = spark.createDataFrame([("p10", EVIL), ("p9", "About us")], "page_id string, title string")

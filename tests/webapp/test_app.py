@@ -56,7 +56,7 @@ def test_a_result_has_marks_address_rank_and_reasons(client: TestClient) -> None
     names = [plain(name) for name, _, _ in rows]
     assert {"broadcasting", "arrays", "links", "sum"} <= set(names)
     assert sum(float(share) for _, _, share in rows[:-1]) == pytest.approx(float(rows[-1][2]), abs=0.02)
-    assert re.search(r"from 30 pages, [\d.]+ ms", page)
+    assert re.search(r"from 30 pages, [\d.,]+ ms", page)
 
 
 def test_copies_are_folded_into_the_best(client: TestClient) -> None:
