@@ -92,17 +92,16 @@ class Relation:
         """`check`, and make writing fail, naming the column, if a null stands where none may."""
         checked = self.check(df, where)
         nullable = {column.name: column.nullable for column in self.columns}
-        return checked.select(
-            *(
-                F.col(field.name)
-                if nullable[field.name]
-                else F.coalesce(
-                    F.col(field.name),
-                    F.raise_error(F.lit(f"{where}: `{self.name}.{field.name}` is null")).cast(field.dataType),
-                ).alias(field.name)
-                for field in checked.schema.fields
-            )
-        )
+        guarded: list[SparkColumn] = []
+        for field in checked.schema.fields:
+            value = F.col(field.name)
+            if not nullable[field.name]:
+                missing = F.raise_error(F.lit(f"{where}: `{self.name}.{field.name}` is null"))
+                value = F.coalesce(value, missing.cast(field.dataType))
+            # By name: on Spark Connect strings out of Python functions carry a collation, which other readers
+            # of Delta refuse, and only a type written out is without one.
+            guarded.append(value.cast(field.dataType.simpleString()).alias(field.name))
+        return checked.select(*guarded)
 
     def schema(self, id_type: str = "bigint") -> StructType:
         """The Spark schema, with `id` columns of the given type."""
