@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS
+from spark_jobs.lake.arrow_sink import ArrowSink
+from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS, Relation
 from spark_jobs.lake.delta_arrow import ArrowTable
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.files import SourceFile, as_parts, list_files
@@ -24,12 +26,13 @@ from spark_jobs.lake.job import run_job
 from spark_jobs.lake.lineage import cut
 from spark_jobs.lake.session import cores
 from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.retrieval.near_duplicates import mark_duplicates
-from spark_jobs.retrieval.pages import assemble, urls
+from spark_jobs.retrieval.near_duplicates import copies_among, mark_duplicates
+from spark_jobs.retrieval.pages import assemble, settle, urls
 from spark_jobs.retrieval.pages.reading import HTML_NAMES, Reading
-from spark_jobs.retrieval.pages.rows import read_parts
+from spark_jobs.retrieval.pages.rows import gather_parts, read_parts
 
 _PART_BYTES = 64 << 20  # of input: a part is read by one task, and begun again if that fails
+_PACKING = 5  # times as large is what a packed file holds
 _PARTS_PER_CORE = 3  # so that a slow part does not leave the other cores idle for long
 
 
@@ -49,7 +52,22 @@ class Args(JobArgs):
         must="be 0.1 to 1, or 0",
     )
     max_page_bytes: int = flag(10 << 20, "larger pages are rejected", check=lambda v: v > 0, must="be above 0")
+    driver_bytes: int = flag(
+        512 << 20,
+        "read by workers but put together on the driver, if the input is not larger (packed files count fivefold)",
+        check=lambda v: v >= 0,
+        must="be at least 0",
+    )
     scratch: str = flag("", "folder for intermediate results where Spark's local checkpoints are refused")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was read, and how many redirects and copies there are in the lake."""
+
+    found: assemble.Survey
+    redirects: int
+    copies: int
 
 
 def files_of(args: Args) -> list[SourceFile]:
@@ -107,10 +125,39 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     number = max(_PARTS_PER_CORE * cores(spark), size // _PART_BYTES)
     print(f"ingest_pages: {len(files):,} files, {size / 1e6:,.1f} MB", flush=True)
     parts = as_parts(spark, files, number)
-    rows = cut(read_parts(parts, Reading(base_of(args), args.max_page_bytes)), args.scratch)
+    how = Reading(base_of(args), args.max_page_bytes)
+    unpacked = sum(file.size * (_PACKING if file.path.endswith(".gz") else 1) for file in files)
+    small = args.mode == "replace" and unpacked <= args.driver_bytes
+    plan = _on_driver if small else _over_workers
+    return _summary(spark, args, plan(spark, args, parts, how, started), started)
+
+
+def _on_driver(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, started: float) -> Outcome:
+    """Workers read; all else is done here, because each further Spark job would cost more than it saves."""
+    rows = gather_parts(parts, how)
+    found = settle.survey(rows)
+    _say(found, time.monotonic() - started)
+    new = settle.settle(rows)
+
+    def write(relation: Relation, table: pa.Table) -> None:
+        ArrowSink(TableRef.find("", relation, args.lake), relation, lambda: spark).write(table)
+
+    with ThreadPoolExecutor(1) as beside:
+        links_written = beside.submit(write, LINKS, new.links)
+        copies = copies_among(new.pages, args.near_duplicates) if args.near_duplicates else None
+        write(REDIRECTS, new.redirects)
+        write(PAGES_REJECTED, new.rejected)
+        links_written.result()
+    # Last: a job that was killed before leaves the old pages, and run again does the same again.
+    write(PAGES, new.pages if copies is None else settle.with_duplicates(new.pages, copies))
+    return Outcome(found, len(new.redirects), 0 if copies is None else len(copies))
+
+
+def _over_workers(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, started: float) -> Outcome:
+    """Everything as DataFrame operations; nothing but counts comes here."""
+    rows = cut(read_parts(parts, how), args.scratch)
     found = assemble.survey(rows)
     _say(found, time.monotonic() - started)
-
     read = assemble.newest_pages(rows, unique=found.pages == found.addresses)
     new = {
         "pages": assemble.as_pages(read),
@@ -129,7 +176,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     if redirects:
         ends = cut(assemble.follow(ends), args.scratch)
 
-    def write(relation: Any, frame: DataFrame) -> None:
+    def write(relation: Relation, frame: DataFrame) -> None:
         TableSink(TableRef.find("", relation, args.lake), relation).write(frame)
 
     def write_links() -> None:
@@ -142,9 +189,8 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         links_written = beside.submit(write_links)
         copies = mark_duplicates(pages, args.near_duplicates, scratch=args.scratch) if args.near_duplicates else None
         links_written.result()
-    # Last: a job that was killed before leaves the old pages, and run again does the same again.
-    write(PAGES, pages if copies is None else assemble.with_duplicates(pages, copies))
-    return _summary(spark, args, found, redirects, 0 if copies is None else copies.count(), started)
+    write(PAGES, pages if copies is None else assemble.with_duplicates(pages, copies))  # last, see above
+    return Outcome(found, redirects, 0 if copies is None else copies.count())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,9 +210,8 @@ def _say(found: assemble.Survey, seconds: float) -> None:
     sys.stdout.flush()
 
 
-def _summary(
-    spark: SparkSession, args: Args, found: assemble.Survey, redirects: int, copies: int, started: float
-) -> dict[str, Any]:
+def _summary(spark: SparkSession, args: Args, done: Outcome, started: float) -> dict[str, Any]:
+    found, copies = done.found, done.copies
     counted = {
         relation.name: ArrowTable(TableRef.find("", relation, args.lake), relation, lambda: spark).rows
         for relation in (PAGES, LINKS, PAGES_REJECTED)
@@ -176,7 +221,7 @@ def _summary(
     return {
         "pages": counted["pages"],
         "links": counted["links"],
-        "redirects": redirects,
+        "redirects": done.redirects,
         "rejected": counted["pages_rejected"],
         "duplicates": copies,
         "pages_read": found.pages,

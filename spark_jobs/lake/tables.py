@@ -164,7 +164,7 @@ class TableSink:
                 f"WHEN NOT MATCHED AND NOT s.`{removed}` THEN INSERT ({names}) VALUES ({values})"
             ).collect()
         except Exception as error:
-            raise _write_problem(error, self.ref.location) from error
+            raise write_problem(error, self.ref.location) from error
         finally:
             spark.conf.unset(_STAMP)
             spark.catalog.dropTempView(source)
@@ -183,10 +183,10 @@ class TableSink:
             else:
                 writer.save(self.ref.path)
         except Exception as error:  # py4j, Connect and Spark each have their own class for it
-            raise _write_problem(error, self.ref.location) from error
+            raise write_problem(error, self.ref.location) from error
 
 
-def _write_problem(error: Exception, location: str) -> Exception:
+def write_problem(error: Exception, location: str) -> Exception:
     """The user's share of write errors as a sentence; anything else unchanged."""
     text = str(error)
     if found := re.search(r"`\w+\.\w+` is null", text):
@@ -194,7 +194,13 @@ def _write_problem(error: Exception, location: str) -> Exception:
     if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
         lake = location.rpartition(".")[0]
         return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
-    for sign in ("Permission denied", "No space left", "Read-only file system", "CANNOT_CREATE_LOG_PATH"):
+    for sign in (
+        "Permission denied",
+        "No space left",
+        "Not a directory",
+        "Read-only file system",
+        "CANNOT_CREATE_LOG_PATH",
+    ):
         if sign in text:
             return UserError(f"{location}: cannot write ({sign.lower()}); choose another --lake or --out")
     return error

@@ -103,8 +103,11 @@ def test_newest_answer_counts_and_chains_of_redirects_are_followed(spark: SparkS
     new = (BASE + "p", "2021-01-01", "200 OK", "<title>new</title><main>new words <a href=r0>chain</a><a href=x>x</a>")
     chain = [moved(f"r{i}", f"r{i + 1}") for i in range(16)]
     (tmp_path / "x.warc.gz").write_bytes(warc(new, old, *chain, moved("x", "y"), moved("y", "x")))
-    lake = str(tmp_path / "lake")
-    assert ingest_pages.main(["--source", str(tmp_path / "x.warc.gz"), "--lake", lake, "--near-duplicates", "0"]) == 0
+    lake, other = str(tmp_path / "lake"), str(tmp_path / "other")
+    flags = ["--source", str(tmp_path / "x.warc.gz"), "--near-duplicates", "0", "--lake"]
+    assert ingest_pages.main([*flags, lake]) == 0
+    assert ingest_pages.main([*flags, other, "--driver-bytes", "0"]) == 0  # over workers: row for row the same
+    assert everything(spark, lake) == everything(spark, other)
     assert [row["title"] for row in table(spark, lake, PAGES)] == ["new"]
     assert {row["anchor"]: row["dst_url"] for row in table(spark, lake, LINKS)} == {
         "chain": BASE + "r16",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -17,6 +18,8 @@ from spark_jobs.retrieval.near_duplicates.texts import ENCODED, encode
 ONE_TASK_BYTES = 1 << 30  # of shingle sets: some 250,000 pages of 500 words
 LIMIT = 256  # comparisons of a page with pages of other groups, for each bucket
 _COLUMNS = tuple(column for column in PAGES.columns if column.name in ("page_id", "url", "text"))
+_TEXTS = 1000  # encoded at a time
+_COPIES = pa.schema([("page_id", pa.int64()), ("duplicate_of", pa.int64()), ("similarity", pa.float64())])
 TEXTS = Relation("pages", PAGES.meaning, _COLUMNS, PAGES.keys, PAGES.made_by, PAGES.grows_with)
 
 
@@ -65,3 +68,10 @@ def mark_duplicates(
         return distributed.run(encoded, threshold, limit, scratch)
     solve = partial(one_task.solve, threshold=threshold, limit=limit)
     return cut(encoded.repartition(1).mapInArrow(solve, one_task.COPIES), scratch)
+
+
+def copies_among(pages: pa.Table, threshold: float = 0.8, *, shingle_words: int = 5, limit: int = LIMIT) -> pa.Table:
+    """`mark_duplicates` without Spark, for pages in memory; arguments and result are the same, as Arrow tables."""
+    texts = iter(pages.select([column.name for column in _COLUMNS]).to_batches(max_chunksize=_TEXTS))
+    encoded = encode(texts, banding=Banding.for_threshold(threshold), width=shingle_words)
+    return pa.Table.from_batches(one_task.solve(encoded, threshold=threshold, limit=limit), _COPIES)

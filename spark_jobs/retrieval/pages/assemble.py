@@ -1,4 +1,7 @@
-"""From rows as read to the tables: which page counts, where addresses lead, and links that know their targets."""
+"""From rows as read to the tables: which page counts, where addresses lead, and links that know their targets.
+
+Over a cluster, as DataFrame operations; `settle` does the same on the driver for what fits there.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from pyspark.sql import functions as F
 from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS
 from spark_jobs.retrieval.pages.reading import PAGE, REDIRECT, REJECTED, SKIPPED
 
-_ROUNDS = 4  # each doubles the steps that are followed: 2⁴ = 16
+ROUNDS = 4  # each doubles the steps that are followed: 2⁴ = 16
 _KIND_RANK = "map('http', 0, 'refresh', 1, 'canonical', 2)[kind]"
 
 
@@ -62,7 +65,7 @@ def newest_pages(rows: DataFrame, unique: bool) -> DataFrame:
         rows: as read.
         unique: no address is there twice.
     """
-    pages = rows.where(F.col("kind") == PAGE).withColumn("page_id", F.xxhash64("url"))
+    pages = rows.where(F.col("kind") == PAGE)
     if unique:
         return pages
     order = [F.desc_nulls_last("fetched_at"), F.desc("source"), F.desc_nulls_last("source_offset")]
@@ -81,7 +84,7 @@ def as_pages(pages: DataFrame) -> DataFrame:
 def raw_links(pages: DataFrame) -> DataFrame:
     """One row for each link of the pages, as it stands there (columns of the `links` table)."""
     links = pages.select(F.col("page_id").alias("src"), F.col("url").alias("src_url"), F.inline("links"))
-    return links.withColumn("dst", F.xxhash64("dst_url")).select(*(column.name for column in LINKS.columns))
+    return links.select(*(column.name for column in LINKS.columns))
 
 
 def rejected_rows(rows: DataFrame) -> DataFrame:
@@ -124,7 +127,7 @@ def follow(step: DataFrame) -> DataFrame:
         step: url (once each), target_url, kind.
     """
     jump = step.select("url", F.col("target_url").alias("end"))
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         on = jump.select(F.col("url").alias("end"), F.col("end").alias("further"))
         jump = jump.join(on, "end", "left").select("url", F.coalesce("further", "end").alias("end"))
     ended = jump.join(step.select(F.col("url").alias("end")), "end", "left_anti")  # else a circle, or too long

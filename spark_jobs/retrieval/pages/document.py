@@ -29,12 +29,13 @@ _LONGEST_ANCHOR = 1000  # characters; more is a mistake in the markup
 
 
 class Link(NamedTuple):
-    """A link to another page."""
+    """A link to another page; columns as in the `links` table."""
 
     dst_url: str
     anchor: str
     nofollow: bool
     zone: str
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -143,19 +144,18 @@ def _links(
     """Links to other pages in document order (those of maps last), each once for the same target, text and zone."""
     content = {node.mem_id for node in main.css("a[href]")}
     content.difference_update(node.mem_id for menu in menus for node in menu.css("a[href]"))
-    found: dict[Link, None] = {}
+    found: dict[tuple[str, str, bool, str], None] = {}
     folder = folder_of(base)
     for node in chain(tree.css("a[href]"), tree.css("area[href]")):  # in one it takes twice as long
-        given = node.attrs
-        target = link_address(given.get("href") or "", base, folder)
+        given = node.attributes
+        target = link_address(given["href"] or "", base, folder)
         if target is None or target == url:
             continue
-        anchor = one_space(node.text()) or _instead(node)
-        relation = given.get("rel")
-        distrusted = nofollow or bool(relation and _UNTRUSTED & set(relation.lower().split()))
+        anchor = " ".join(node.text().split()) or _instead(node)
+        distrusted = nofollow or ("rel" in given and not _UNTRUSTED.isdisjoint((given["rel"] or "").lower().split()))
         zone = MAIN if node.mem_id in content else NAVIGATION
-        found[Link(target, anchor[:_LONGEST_ANCHOR], distrusted, zone)] = None
-    return list(found)
+        found[target, anchor[:_LONGEST_ANCHOR], distrusted, zone] = None
+    return [Link(*link, 0.0 if link[2] else WEIGHTS[link[3]]) for link in found]
 
 
 def _instead(node: LexborNode) -> str:

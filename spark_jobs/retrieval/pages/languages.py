@@ -13,7 +13,7 @@ from spark_jobs.retrieval.text.languages import stop_words
 _SAMPLE = 300  # characters; time grows with them, certainty hardly
 _ENOUGH = 40  # letters; below that the page's own word counts
 _SURE = 0.9  # probability; when a page's own word is overruled
-_COMMON = 0.2  # share of stop words in a text that confirms the page's own word (other languages' stay below 0.1)
+_COMMON = 0.15  # share of stop words in a text that confirms the page's own word (other languages' stay below 0.1)
 _CODE = re.compile(r"[^\W\d_]+")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from spark_jobs.lake.files import chunks
 from spark_jobs.retrieval.pages import collection, urls, warc
-from spark_jobs.retrieval.pages.document import WEIGHTS, Document, parse
+from spark_jobs.retrieval.pages.document import Document, parse
 from spark_jobs.retrieval.pages.encodings import decode
 from spark_jobs.retrieval.pages.feed import DamageError, Feed
 from spark_jobs.retrieval.pages.http_answer import BodyError, body_of, read_answer
@@ -204,7 +204,7 @@ def _page(path: str, offset: int | None, url: str, page: Document, when: datetim
         "content_hash": page.content_hash,
         "canonical_url": page.canonical_url,
         "noindex": page.noindex,
-        "links": [(*link, 0.0 if link.nofollow else WEIGHTS[link.zone]) for link in page.links],
+        "links": page.links,
     }
 
 

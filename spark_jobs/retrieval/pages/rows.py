@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from spark_jobs.lake.packed import map_packed
 from spark_jobs.retrieval.pages.reading import PAGE, Reading, Row, read_file
+from spark_jobs.retrieval.pages.urls import page_id
 
 _LINK = pa.struct(
     [
+        ("dst", pa.int64()),
         ("dst_url", pa.string()),
         ("anchor", pa.string()),
         ("nofollow", pa.bool_()),
@@ -22,7 +26,8 @@ _LINK = pa.struct(
     ]
 )
 _SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("kind", "source", "url", "doc_id", "title", "description", "text", "language")]
+    [("page_id", pa.int64())]
+    + [(name, pa.string()) for name in ("kind", "source", "url", "doc_id", "title", "description", "text", "language")]
     + [(name, pa.string()) for name in ("content_hash", "canonical_url", "target_url", "reason")]
     + [
         ("source_offset", pa.int64()),
@@ -33,11 +38,12 @@ _SCHEMA = pa.schema(
     ]
 )
 ROWS = (
-    "kind string, source string, url string, doc_id string, title string, description string, text string, "
-    "language string, content_hash string, canonical_url string, target_url string, reason string, "
+    "page_id bigint, kind string, source string, url string, doc_id string, title string, description string, "
+    "text string, language string, content_hash string, canonical_url string, target_url string, reason string, "
     "source_offset bigint, headings array<string>, fetched_at timestamp, noindex boolean, "
-    "links array<struct<dst_url: string, anchor: string, nofollow: boolean, zone: string, weight: double>>"
+    "links array<struct<dst: bigint, dst_url: string, anchor: string, nofollow: boolean, zone: string, weight: double>>"
 )
+_known_id = lru_cache(maxsize=1 << 16)(page_id)  # menus lead from all pages to the same ones
 _BATCH = 200  # rows; a page's row is some 30 KB
 _BATCH_BYTES = 32 << 20  # of text
 _SAY_EVERY = 10.0  # seconds
@@ -50,13 +56,21 @@ def read_parts(parts: DataFrame, how: Reading) -> DataFrame:
         parts: see `lake.files.as_parts`.
         how: base address and limits.
     """
+    return parts.mapInArrow(_work(how), ROWS)
 
+
+def gather_parts(parts: DataFrame, how: Reading) -> pa.Table:
+    """`read_parts`, gathered on the driver."""
+    return map_packed(parts, _work(how), _SCHEMA)
+
+
+def _work(how: Reading) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for part in batch.to_pylist():
                 yield from _batches(_part_rows(part, how))
 
-    return parts.mapInArrow(work, ROWS)
+    return work
 
 
 def _part_rows(part: dict[str, Any], how: Reading) -> Iterator[Row]:
@@ -90,9 +104,11 @@ def _batches(rows: Iterator[Row]) -> Iterator[pa.RecordBatch]:
 
 def _batch(rows: list[Row]) -> pa.RecordBatch:
     """Rows as columns; a page's links, the most of it, without a dictionary for each."""
-    arrays = [pa.array([row.get(field.name) for row in rows], field.type) for field in _SCHEMA if field.name != "links"]
+    arrays = [pa.array([page_id(row["url"]) if row["kind"] == PAGE else None for row in rows], pa.int64())]
+    arrays += [pa.array([row.get(field.name) for row in rows], field.type) for field in _SCHEMA if not _made(field)]
     links = [row.get("links") for row in rows]
-    flat = list(zip(*(link for of_page in links for link in of_page or ()), strict=True)) or [()] * len(_LINK)
+    flat = list(zip(*(link for of_page in links for link in of_page or ()), strict=True)) or [()] * (len(_LINK) - 1)
+    flat.insert(0, tuple(map(_known_id, flat[0])))
     columns = [pa.array(values, field.type) for values, field in zip(flat, _LINK, strict=True)]
     ends = [0]
     for of_page in links:
@@ -101,3 +117,8 @@ def _batch(rows: list[Row]) -> pa.RecordBatch:
         pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(_LINK)))
     )
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+
+
+def _made(field: pa.Field) -> bool:
+    """Whether a column is made of all rows at once."""
+    return field.name in ("page_id", "links")

@@ -6,10 +6,12 @@ from functools import lru_cache
 from urllib.parse import quote
 
 import ada_url
+import xxhash
 
 # What a path segment may hold besides letters and digits; all else of a file's name is percent-encoded.
 _IN_PATH = "/-_.~!$&'()*+,;=:@"
 _WEB = ("http://", "https://")
+_SEED = 42  # of Spark's xxhash64: either side may make an id
 
 
 def parse(url: str, base: str | None = None) -> str | None:
@@ -58,3 +60,9 @@ def link_address(url: str, base: str, folder: str) -> str | None:
 def of_file(relative: str, base: str) -> str | None:
     """The address of a file in a folder: its percent-encoded path, joined to the base address."""
     return page_address("./" + quote(relative, safe=_IN_PATH), base)
+
+
+def page_id(url: str) -> int:
+    """The id of an address: its xxHash64, as Spark's `xxhash64` gives it, int64."""
+    number = xxhash.xxh64_intdigest(url.encode(errors="replace"), _SEED)
+    return number - (1 << 64) if number >> 63 else number

@@ -23,9 +23,9 @@ def test_main_text_of_layouts(name: str, html: str, has: list[str], lacks: list[
 def test_links_know_their_zone_and_text() -> None:
     page = parse(DOCS, URL)
     assert page.links == [
-        Link("https://otter.org/", "Home", False, "navigation"),
-        Link("https://otter.org/doc/a.html", "Menuword", False, "navigation"),
-        Link("https://otter.org/doc/other.html", "the other", False, "main"),
+        Link("https://otter.org/", "Home", False, "navigation", 0.1),
+        Link("https://otter.org/doc/a.html", "Menuword", False, "navigation", 0.1),
+        Link("https://otter.org/doc/other.html", "the other", False, "main", 1.0),
     ]
     assert (page.title, page.headings, page.language) == ("Guide — Otters", ["Guide"], "en")
     zones = {link.dst_url[-5:]: link.zone for link in parse(TABLES, URL).links}
@@ -37,7 +37,7 @@ def test_what_is_no_link_to_another_page_is_left_out() -> None:
     <a href="https://otter.org/doc/guide.html#self">self</a><a href="http://[bad">bad</a>
     <a href=" z " rel="ugc Nofollow"><img alt="a  picture"></a><a href=z rel=ugc> a picture</a>"""
     links = parse(html.replace('"#x"', '"https://otter.org/doc/guide.html#x"'), URL).links
-    assert links == [Link("https://otter.org/b/z", "a picture", True, "main")]
+    assert links == [Link("https://otter.org/b/z", "a picture", True, "main", 0.0)]
 
 
 def test_what_a_page_says_of_itself() -> None:
