@@ -11,27 +11,36 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Row, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
+from spark_jobs.lake.arrow_sink import ArrowSink, arrow_schema
+from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
 from spark_jobs.lake.delta_arrow import ArrowTable
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
 from spark_jobs.lake.session import cores
 from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.retrieval.index.building import build_segments, first_segment, generation_of, listed_pages
+from spark_jobs.retrieval.index import in_memory
+from spark_jobs.retrieval.index.building import (
+    build_segments,
+    first_segment,
+    generation_of,
+    listed_pages,
+    pages_of_segments,
+)
 from spark_jobs.retrieval.index.contents import CHANGED, NEW, REMOVED, TOUCHED, changes, contents
-from spark_jobs.retrieval.index.segment import PAGES_TERM
+from spark_jobs.retrieval.index.segment import PAGES_TERM, SegmentBuilder
 from spark_jobs.retrieval.text.languages import NONE, SNOWBALL, known
 
 FORMAT = 4  # of postings; an index of another one is built anew
 _FEW = 200_000  # changed pages whose ids go through the driver
+# What is compared and indexed here rather than by Spark, whose every job costs half a second and more.
+_PAGES_HERE, _LINKS_HERE, _TEXTS_HERE = 2_000_000, 20_000_000, 20_000
 
 
 @dataclass(frozen=True)
@@ -55,108 +64,112 @@ class Args(JobArgs):
 
 
 @dataclass(frozen=True)
+class Sources:
+    """The tables that are read, opened; links and ranks need not be there."""
+
+    pages: ArrowTable
+    links: ArrowTable | None
+    ranks: ArrowTable | None
+
+    @property
+    def versions(self) -> dict[str, Sequence[Any]]:
+        """Of each table by name: place, identity, version."""
+        found = [table for table in (self.pages, self.links, self.ranks) if table is not None]
+        return {table.relation.name: [table.ref.location, table.identity, table.version] for table in found}
+
+    def frames(self, spark: SparkSession) -> tuple[DataFrame, DataFrame | None, DataFrame | None]:
+        """Pages, links and ranks as DataFrames."""
+        links, ranks = (
+            None if table is None else table.ref.read(spark, table.relation) for table in (self.links, self.ranks)
+        )
+        return self.pages.ref.read(spark, PAGES), links, ranks
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be done.
 
     Attributes:
         generation: of the segments that are built.
         rebuild: why the index is built anew, or empty.
-        changed: rows of `changes`, if it is not. before: pages in the index so far.
+        changed: rows of `contents.changes`, if it is not. before: pages in the index so far.
         language: that queries were analysed in so far.
+        memory: keys and texts of links, if they have been read into memory.
     """
 
     generation: int
     rebuild: str = ""
-    changed: tuple[Row, ...] = ()
+    changed: pa.Table | None = None
     before: int = 0
     language: str = ""
+    memory: tuple[pa.Table, in_memory.Anchors] | None = None
+
+    def rows(self, *statuses: str) -> pa.Table:
+        """The changed pages with one of the statuses."""
+        if self.changed is None:
+            return pa.table({"page_id": pa.array([], pa.int64())})
+        return self.changed.filter(pc.is_in(self.changed["status"], pa.array(statuses)))
 
     def count(self, *statuses: str) -> int:
-        """Pages with one of the statuses."""
-        return sum(row["status"] in statuses for row in self.changed)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The tables that are read, and of each by name its place, identity and version."""
-
-    pages: DataFrame
-    links: DataFrame | None
-    ranks: DataFrame | None
-    versions: Mapping[str, Sequence[Any]]
+        """How many they are."""
+        return len(self.rows(*statuses))
 
 
 def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     """Find what has changed, index it, fold it in."""
     started = time.monotonic()
     postings, documents = (TableRef.find("", r, args.lake) for r in (INDEX_POSTINGS, INDEX_DOCUMENTS))
-    pages = TableRef.find(args.pages, PAGES, args.lake)
-    sources = _sources(spark, args, pages)
+    sources = _sources(spark, args)
     plan = _plan(spark, args, sources, postings, documents)
     print(f"build_index: {_say(plan)}", flush=True)
     if plan.rebuild:
-        chosen = contents(sources.pages, sources.links, sources.ranks, args.language).repartition(
-            cores(spark), "page_id"
-        )
+        chosen = contents(*sources.frames(spark), args.language).repartition(cores(spark), "page_id")
         TableSink(postings, INDEX_POSTINGS).write(build_segments(chosen, plan.generation, args.language))
     elif plan.count(NEW, CHANGED):
-        only = _rows(spark, plan, NEW, CHANGED).select("page_id")
-        chosen = contents(sources.pages, sources.links, sources.ranks, args.language, only)
-        TableSink(postings, INDEX_POSTINGS).append(build_segments(chosen.coalesce(1), plan.generation, args.language))
+        _append(spark, args, sources, plan, postings)
     stamp = {
-        "format": FORMAT, "language": args.language, "pages": pages.location, "sources": sources.versions,
-        "pages_version": sources.versions[PAGES.name][-1],
+        "format": FORMAT, "language": args.language, "pages": sources.pages.ref.location, "sources": sources.versions,
+        "pages_version": sources.pages.version,
         "postings_version": ArrowTable(postings, INDEX_POSTINGS, lambda: spark).version,
         "main_language": plan.language or _main_language(sources.pages, args.language),
     }  # fmt: skip
-    sink = TableSink(documents, INDEX_DOCUMENTS, json.dumps(stamp))
-    listed = listed_pages(postings.frame(spark), plan.generation)
     if plan.rebuild:
-        sink.write(listed)
+        listed = listed_pages(postings.frame(spark), plan.generation)
+        TableSink(documents, INDEX_DOCUMENTS, json.dumps(stamp)).write(listed)
         total = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).rows
     else:
-        if plan.changed:
-            sink.merge(_merged(spark, plan, listed, documents), "removed")
+        _merge(spark, plan, postings, documents, json.dumps(stamp))
         total = plan.before + plan.count(NEW) - plan.count(REMOVED)
     if not total:
-        raise UserError(f"{pages.location}: there is no page that may be found; the index is empty")
+        raise UserError(f"{sources.pages.ref.location}: there is no page that may be found; the index is empty")
     seconds = time.monotonic() - started
     print(f"build_index: {total:,} pages in {postings.location} and {documents.location}")
+    changed = plan.count(NEW, CHANGED, REMOVED, TOUCHED)
     return {
         "pages": total, "rebuilt": bool(plan.rebuild), "why": plan.rebuild, "seconds": round(seconds, 3),
         **{status: plan.count(status) for status in (NEW, CHANGED, REMOVED, TOUCHED)},
-        "documents_per_second": round((total if plan.rebuild else len(plan.changed)) / seconds, 1),
+        "documents_per_second": round((total if plan.rebuild else changed) / seconds, 1),
     }  # fmt: skip
 
 
-def _columns() -> list[str]:
-    return [column.name for column in INDEX_DOCUMENTS.columns]
-
-
-def _sources(spark: SparkSession, args: Args, pages: TableRef) -> Sources:
+def _sources(spark: SparkSession, args: Args) -> Sources:
     """Links and ranks need not be there, unless a flag names them."""
-    frames: dict[str, DataFrame] = {PAGES.name: pages.read(spark, PAGES)}
-    versions: dict[str, Sequence[Any]] = {PAGES.name: _version(spark, pages, PAGES)}
+    found: list[ArrowTable | None] = []
     for given, relation in ((args.links, LINKS), (args.ranks, RANKS)):
         ref = TableRef.find(given, relation, args.lake)
-        if given or ref.exists(spark):
-            frames[relation.name] = ref.read(spark, relation)
-            versions[relation.name] = _version(spark, ref, relation)
-    return Sources(frames[PAGES.name], frames.get(LINKS.name), frames.get(RANKS.name), versions)
-
-
-def _version(spark: SparkSession, ref: TableRef, relation: Relation) -> list[Any]:
-    table = ArrowTable(ref, relation, lambda: spark)
-    return [ref.location, table.identity, table.version]
+        opened = ArrowTable(ref, relation, lambda: spark) if given else ArrowTable.find(ref, relation, lambda: spark)
+        found.append(opened)
+    return Sources(ArrowTable(TableRef.find(args.pages, PAGES, args.lake), PAGES, lambda: spark), *found)
 
 
 def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef, documents: TableRef) -> Plan:
     """Compare pages and index."""
-    if not (documents.exists(spark) and postings.exists(spark)):
+    index = ArrowTable.find(documents, INDEX_DOCUMENTS, lambda: spark)
+    held = ArrowTable.find(postings, INDEX_POSTINGS, lambda: spark)
+    if index is None or held is None:
         return Plan(1, "there is no index yet")
-    index = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark)
     stamp = json.loads(index.stamp or "{}")
-    segments = ArrowTable(postings, INDEX_POSTINGS, lambda: spark).read(["segment"], [("term", "=", PAGES_TERM)])
+    segments = held.read(["segment"], [("term", "=", PAGES_TERM)])
     generation = generation_of(pc.max(segments["segment"]).as_py() or first_segment(0)) + 1
     if args.rebuild:
         return Plan(generation, "--rebuild")
@@ -164,45 +177,68 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
         return Plan(generation, "its format or language is another")
     if len(segments) >= args.most_segments:
         return Plan(generation, f"it has {len(segments)} segments")
-    pages = index.rows
+    before = index.rows
     if stamp["sources"] == sources.versions:
-        return Plan(generation, "", (), pages, stamp["main_language"])
-    before = documents.read(spark, INDEX_DOCUMENTS)
-    now = contents(sources.pages, sources.links, sources.ranks, args.language)
-    found = changes(now, before).limit(_FEW + 1).collect()
-    plan = Plan(generation, "", tuple(found), pages, stamp["main_language"])
-    if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(plan.before, 1):
+        return Plan(generation, "", None, before, stamp["main_language"])
+    memory = None
+    links = 0 if sources.links is None else sources.links.rows
+    if max(before, sources.pages.rows) <= _PAGES_HERE and links <= _LINKS_HERE:
+        anchors = {} if sources.links is None else in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS))
+        ranks = None if sources.ranks is None else sources.ranks.read(["id", "pagerank"])
+        now = in_memory.current(sources.pages.read(in_memory.PAGE_COLUMNS), anchors, ranks, args.language)
+        found = in_memory.compare(now, index.read(in_memory.INDEX_COLUMNS))
+        memory = now, anchors
+    else:
+        after = contents(*sources.frames(spark), args.language)
+        found = changes(after, documents.read(spark, INDEX_DOCUMENTS)).limit(_FEW + 1).toArrow()
+    plan = Plan(generation, "", found, before, stamp["main_language"], memory)
+    if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(before, 1):
         return Plan(generation, f"{len(found):,}{' or more' * (len(found) > _FEW)} pages have changed")
     return plan
 
 
-def _rows(spark: SparkSession, plan: Plan, *statuses: str) -> DataFrame:
-    """The changed pages with one of the statuses, as a small frame."""
-    names = ("page_id", "pagerank", "duplicate_of")
-    rows = [tuple(row[name] for name in names) for row in plan.changed if row["status"] in statuses]
-    return spark.createDataFrame(rows, "page_id bigint, pagerank double, duplicate_of bigint")
+def _append(spark: SparkSession, args: Args, sources: Sources, plan: Plan, postings: TableRef) -> None:
+    """Segments of the new and changed pages."""
+    wanted = plan.rows(NEW, CHANGED)["page_id"]
+    if plan.memory is None or len(wanted) > _TEXTS_HERE:
+        only = spark.createDataFrame(pa.table({"page_id": wanted}))
+        chosen = contents(*sources.frames(spark), args.language, only).coalesce(1)
+        TableSink(postings, INDEX_POSTINGS).append(build_segments(chosen, plan.generation, args.language))
+        return
+    pages = sources.pages.read(in_memory.TEXT_COLUMNS, [("page_id", "in", wanted.to_pylist())])
+    builder = SegmentBuilder(first_segment(plan.generation), args.language)
+    builder.add(in_memory.contents(pages, *plan.memory))
+    ArrowSink(postings, INDEX_POSTINGS, lambda: spark).append(pa.Table.from_batches(builder.finish()))
 
 
-def _merged(spark: SparkSession, plan: Plan, listed: DataFrame, documents: TableRef) -> DataFrame:
-    """Rows to fold into `index_documents`, with a column `removed`."""
-    parts = []
+def _merge(spark: SparkSession, plan: Plan, postings: TableRef, documents: TableRef, stamp: str) -> None:
+    """Fold the changed pages into `index_documents`."""
+    if plan.changed is None or not len(plan.changed):
+        return
+    names = [column.name for column in INDEX_DOCUMENTS.columns]
+    rows = []
     if plan.count(NEW, CHANGED):
-        parts.append(listed.select(*_columns(), F.lit(False).alias("removed")))
-    if plan.count(TOUCHED, REMOVED):
-        old = documents.frame(spark).drop("pagerank", "duplicate_of")
-        for status in (TOUCHED, REMOVED):
-            same = old.join(F.broadcast(_rows(spark, plan, status)), "page_id")
-            parts.append(same.select(*_columns(), F.lit(status == REMOVED).alias("removed")))
-    return reduce(DataFrame.unionByName, parts)
+        new = [("term", "=", PAGES_TERM), ("segment", ">=", first_segment(plan.generation))]
+        held = ArrowTable(postings, INDEX_POSTINGS, lambda: spark).read(["segment", "postings", "positions"], new)
+        rows += [batch.select(names) for batch in pages_of_segments(held.to_batches())]
+    if plan.count(TOUCHED):
+        touched = plan.rows(TOUCHED)
+        old = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).read(names)
+        old = old.filter(pc.is_in(old["page_id"], touched["page_id"].combine_chunks()))
+        place = pc.index_in(old["page_id"], touched["page_id"].combine_chunks())
+        for name in ("pagerank", "duplicate_of"):
+            old = old.set_column(names.index(name), name, touched[name].combine_chunks().take(place))
+        rows += old.to_batches()
+    table = pa.Table.from_batches(rows) if rows else arrow_schema(INDEX_DOCUMENTS).empty_table()
+    ArrowSink(documents, INDEX_DOCUMENTS, lambda: spark, stamp).merge(table, plan.rows(REMOVED)["page_id"].to_pylist())
 
 
-def _main_language(pages: DataFrame, language: str) -> str:
+def _main_language(pages: ArrowTable, language: str) -> str:
     """What queries are analysed in: the language of most pages."""
     if language:
         return language
-    counted = pages.where("language IS NOT NULL").groupBy("language").agg(F.count("*").alias("n"))
-    row = counted.orderBy(F.desc("n"), "language").first()
-    return str(row["language"]) if row else NONE
+    counted = pc.value_counts(pages.read(["language"])["language"].drop_null()).to_pylist()
+    return str(min(counted, key=lambda row: (-row["counts"], row["values"]))["values"]) if counted else NONE
 
 
 def _say(plan: Plan) -> str:

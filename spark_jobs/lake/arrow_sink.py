@@ -33,15 +33,19 @@ def conform(table: pa.Table, relation: Relation, where: str) -> pa.Table:
         if not column.nullable and table[column.name].null_count:
             raise UserError(f"{where}: `{relation.name}.{column.name}` is null; nothing was written")
     chosen = table.select([column.name for column in relation.columns])
-    fields = []
-    for wanted in to_arrow_schema(relation.schema(), timezone="UTC"):
-        have = chosen.schema.field(wanted.name).type
-        is_id = next(c.type for c in relation.columns if c.name == wanted.name) == "id"
-        fields.append(pa.field(wanted.name, pa.string() if is_id and pa.types.is_string(have) else _plain(wanted.type)))
+    schema = arrow_schema(relation)
+    for name in (column.name for column in relation.columns if column.type == "id"):
+        if pa.types.is_string(chosen.schema.field(name).type):
+            schema = schema.set(schema.get_field_index(name), pa.field(name, pa.string()))
     try:
-        return chosen.cast(pa.schema(fields))
+        return chosen.cast(schema)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"{where}: not as `{relation.name}` needs it ({error})") from error
+
+
+def arrow_schema(relation: Relation) -> pa.Schema:
+    """The relation's columns as Arrow has them; ids are int64."""
+    return pa.schema([(f.name, _plain(f.type)) for f in to_arrow_schema(relation.schema(), timezone="UTC")])
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

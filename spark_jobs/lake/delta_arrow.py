@@ -8,6 +8,7 @@ from typing import Any, cast
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -15,6 +16,11 @@ from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.tables import TableRef, is_catalog_name
 
+_TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
+    "=": lambda column, value: column == value,
+    ">=": lambda column, value: column >= value,
+    "in": lambda column, value: column.isin(value),
+}
 GetSpark = Callable[[], SparkSession]  # called only for tables of a catalog
 
 
@@ -52,6 +58,13 @@ class ArrowTable:
         self.stamp = str(history[0].get("userMetadata") or "") if history else ""
         self.identity = str(self._delta.metadata().id)
 
+    @classmethod
+    def find(cls, ref: TableRef, relation: Relation, get_spark: GetSpark) -> ArrowTable | None:
+        """The newest version of a table, or None if there is no such table."""
+        if is_catalog_name(ref.location):
+            return cls(ref, relation, get_spark) if ref.exists(get_spark()) else None
+        return cls(ref, relation, get_spark) if DeltaTable.is_deltatable(ref.path) else None
+
     @property
     def rows(self) -> int:
         """How many rows it has."""
@@ -64,7 +77,7 @@ class ArrowTable:
 
         Args:
             columns: their names.
-            where: (column, `=` or `in`, value) that all must hold.
+            where: (column, `=`, `>=` or `in`, value) that all must hold.
 
         Raises:
             UserError: a column is missing.
@@ -72,7 +85,7 @@ class ArrowTable:
         if self._delta is None:
             frame = self.ref.read(self._get_spark(), self.relation, self.version)
             for column, operator, value in where or ():
-                frame = frame.where(F.col(column).isin(value) if operator == "in" else F.col(column) == value)
+                frame = frame.where(_TESTS[operator](F.col(column), value))
             return cast(pa.Table, frame.select(*columns).toArrow())
         have = {field.name for field in self._delta.schema().fields}
         if missing := [name for name in columns if name not in have]:

@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs import build_index, search
+from spark_jobs.lake.arrow_sink import ArrowSink
 from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
 from spark_jobs.lake.tables import TableRef, TableSink
 from spark_jobs.search import open_engine
@@ -139,7 +140,7 @@ def test_an_index_left_half_done_is_not_seen(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(TableSink, "merge", killed)
+        patched.setattr(ArrowSink, "merge", killed)
         assert build_index.main(["--lake", lake]) == 130
     assert answers(lake) == before, "the postings are there, but no page refers to them"
     assert built(capsys, lake, "--rebuild")["why"] == "--rebuild"

@@ -63,7 +63,8 @@ def build_segments(contents: DataFrame, generation: int, language: str) -> DataF
     return chosen.mapInArrow(_segments(generation, language), _POSTINGS)
 
 
-def _listed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def pages_of_segments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Columns of `index_documents` from a segment's lists of pages: `segment`, `postings`, `positions`."""
     for batch in batches:
         rows = zip(batch["segment"].to_pylist(), batch["postings"], batch["positions"], strict=True)
         for segment, packed, lengths in rows:
@@ -75,4 +76,4 @@ def _listed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def listed_pages(postings: DataFrame, generation: int) -> DataFrame:
     """The pages of a generation's segments: columns of `index_documents`."""
     headers = postings.where((F.col("term") == PAGES_TERM) & (F.col("segment") >= first_segment(generation)))
-    return headers.select("segment", "postings", "positions").mapInArrow(_listed, _PAGES)
+    return headers.select("segment", "postings", "positions").mapInArrow(pages_of_segments, _PAGES)
