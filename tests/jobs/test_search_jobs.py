@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -14,9 +15,10 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs import build_index, search
-from spark_jobs.lake.arrow_sink import ArrowSink
+from spark_jobs.lake.arrow_sink import ArrowSink, arrow_schema
 from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
-from spark_jobs.lake.tables import TableRef, TableSink
+from spark_jobs.lake.tables import TableRef
+from spark_jobs.retrieval.pages.urls import page_id
 from spark_jobs.search import open_engine
 
 Doc = dict[str, Any]
@@ -40,33 +42,34 @@ def web(changes: dict[int, str | None] | None = None) -> list[Doc]:
     return [{"url": f"https://w.org/{n}", "title": f"Page {n}", "text": text} for n, text in texts.items() if text]
 
 
-def put(spark: SparkSession, lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None) -> None:
+def put(lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None) -> None:
     """Write `pages`, `links` (each page links to the next, by its title) and `ranks`."""
-    schema = pa.schema([(name, pa.string()) for name in ("url", "title", "text", "doc_id", "duplicate")])
-    rows = [{**dict.fromkeys(schema.names), **doc} for doc in docs]
-    pages = spark.createDataFrame(pa.Table.from_pylist(rows, schema)).select(
-        F.xxhash64("url").alias("page_id"), "url", "doc_id", "title", F.array(F.col("title")).alias("headings"),
-        F.lit("about it").alias("description"), "text", F.lit("en").alias("language"),
-        F.lit(None).cast("timestamp").alias("fetched_at"), F.md5("text").alias("content_hash"),
-        F.lit(None).cast("string").alias("canonical_url"), F.col("url").endswith("hidden").alias("noindex"),
-        F.when(F.col("duplicate").isNotNull(), F.xxhash64("duplicate")).alias("duplicate_of"),
-        F.lit(None).cast("double").alias("similarity"), F.lit("made").alias("source"),
-        F.lit(None).cast("bigint").alias("source_offset"),
-    )  # fmt: skip
-    TableSink(TableRef.find("", PAGES, lake), PAGES).write(pages)
-    addresses = [doc["url"] for doc in docs]
-    pairs = [(a, b, f"towards {b[-1]}") for a, b in itertools.pairwise(addresses)]
-    links = spark.createDataFrame(pairs, "src_url string, dst_url string, anchor string").select(
-        F.xxhash64("src_url").alias("src"), F.xxhash64("dst_url").alias("dst"), "src_url", "dst_url", "anchor",
-        F.lit(False).alias("nofollow"), F.lit("main").alias("zone"), F.lit(1.0).alias("weight"),
-    )  # fmt: skip
-    TableSink(TableRef.find("", LINKS, lake), LINKS).write(links)
-    if ranks:
-        rows = [(url, rank) for url, rank in ranks.items()]
-        frame = spark.createDataFrame(rows, "url string, pagerank double").select(
-            F.xxhash64("url").alias("id"), "pagerank"
-        )
-        TableSink(TableRef.find("", RANKS, lake), RANKS).write(frame)
+    pages = [
+        {
+            "page_id": page_id(doc["url"]), "url": doc["url"], "doc_id": doc.get("doc_id"), "title": doc["title"],
+            "headings": [doc["title"]], "description": "about it", "text": doc["text"], "language": "en",
+            "content_hash": hashlib.sha256(doc["text"].encode()).hexdigest(),
+            "noindex": doc["url"].endswith("hidden"),
+            "duplicate_of": page_id(doc["duplicate"]) if "duplicate" in doc else None, "source": "made",
+        }
+        for doc in docs
+    ]  # fmt: skip
+    links = [
+        {
+            "src": page_id(a), "dst": page_id(b), "src_url": a, "dst_url": b, "anchor": f"towards {b[-1]}",
+            "nofollow": False, "zone": "main", "weight": 1.0,
+        }
+        for a, b in itertools.pairwise(doc["url"] for doc in docs)
+    ]  # fmt: skip
+    ranked = [{"id": page_id(url), "pagerank": rank} for url, rank in (ranks or {}).items()]
+    for relation, rows in ((PAGES, pages), (LINKS, links), (RANKS, ranked)):
+        if rows or relation is not RANKS:
+            table = pa.Table.from_pylist(rows, arrow_schema(relation))
+            ArrowSink(TableRef.find("", relation, lake), relation, _no_spark).write(table)
+
+
+def _no_spark() -> SparkSession:
+    raise AssertionError("folders are written without Spark")
 
 
 def answers(lake: str) -> dict[str, list[tuple[str, float, str]]]:
@@ -97,7 +100,7 @@ def test_an_updated_index_answers_as_a_new_one(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lake, fresh = str(tmp_path / "lake"), str(tmp_path / "fresh")
-    put(spark, lake, [*web(), {"url": "https://w.org/hidden", "title": "x", "text": "fox fox fox"}])
+    put(lake, [*web(), {"url": "https://w.org/hidden", "title": "x", "text": "fox fox fox"}])
     first = built(capsys, lake)
     assert first["rebuilt"]
     assert first["pages"] == 10, "a page with noindex is left out"
@@ -107,14 +110,14 @@ def test_an_updated_index_answers_as_a_new_one(
     assert before['"lazy dog"'][0][2].startswith("The quick brown fox")
 
     changed = web({3: "Now a page on snow leopards", 5: None, 10: "A newcomer about foxes and segments"})
-    put(spark, lake, changed, {"https://w.org/0": 0.9, "https://w.org/8": 0.1})
+    put(lake, changed, {"https://w.org/0": 0.9, "https://w.org/8": 0.1})
     update = built(capsys, lake, "--update-share", "0.9")
     # 6 loses a link and gets another with the same text: no word of it has changed.
     assert {k: update[k] for k in ("rebuilt", "new", "changed", "removed")} == {
         "rebuilt": False, "new": 1, "changed": 1, "removed": 1,
     }  # fmt: skip
     assert update["touched"] == 2
-    put(spark, fresh, changed, {"https://w.org/0": 0.9, "https://w.org/8": 0.1})
+    put(fresh, changed, {"https://w.org/0": 0.9, "https://w.org/8": 0.1})
     built(capsys, fresh)
     after = answers(lake)
     assert after == answers(fresh)
@@ -131,10 +134,10 @@ def test_an_index_left_half_done_is_not_seen(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = str(tmp_path / "lake")
-    put(spark, lake, web())
+    put(lake, web())
     built(capsys, lake)
     before = answers(lake)
-    put(spark, lake, web({3: "Now a page on snow leopards"}))
+    put(lake, web({3: "Now a page on snow leopards"}))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -154,7 +157,7 @@ def test_queries_from_a_file_and_from_the_command_line(
     lake = str(tmp_path / "lake")
     docs = [*web(), {"url": "https://w.org/copy", "title": "Page 8", "text": TEXTS[8], "duplicate": "https://w.org/8"}]
     docs[0]["doc_id"] = "zero"
-    put(spark, lake, docs)
+    put(lake, docs)
     built(capsys, lake)
     queries, run = tmp_path / "queries.tsv", tmp_path / "out" / "run.txt"
     queries.write_text('q1\tfox "lazy\nq2\t-wolf tracks\nq3\tunheard\n', encoding="utf-8")
@@ -198,7 +201,7 @@ def test_mistakes_are_one_sentence(spark: SparkSession, tmp_path: Path, capsys: 
         search, "--query", "x"
     )
     assert "cannot read it" in fails(search, "--queries", str(tmp_path / "none"), "--run-file", "y")
-    put(spark, lake, [{"url": "https://w.org/hidden", "title": "x", "text": "fox"}])
+    put(lake, [{"url": "https://w.org/hidden", "title": "x", "text": "fox"}])
     assert "no page that may be found" in fails(build_index)
 
 
@@ -206,7 +209,7 @@ def test_tables_of_the_index_can_be_read_by_anybody(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lake = str(tmp_path / "lake")
-    put(spark, lake, web())
+    put(lake, web())
     built(capsys, lake, "--language", "none")
     postings = TableRef.find("", INDEX_POSTINGS, lake).read(spark, INDEX_POSTINGS)
     found = postings.where("term = 'foxes'").agg(F.sum("pages"), F.sum("occurrences")).head(1)[0]
