@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from spark_jobs.lake.errors import UserError
 
 A = TypeVar("A", bound=Settings)
 Summary = Mapping[str, Any]
+_WHEEL_TASK = "DATABRICKS_RUNTIME_VERSION"  # set where Databricks calls us
 
 
 def run_command(
@@ -31,6 +33,15 @@ def run_command(
         doc: the command's module docstring; its first paragraph becomes the help text.
         argv: command line without the program's name; None reads `sys.argv`.
     """
+    code = _code(run, args_class, name, doc, argv)
+    if code and _WHEEL_TASK in os.environ and argv is None:
+        raise SystemExit(code)  # Databricks takes a wheel task that returns for one that went well
+    return code
+
+
+def _code(
+    run: Callable[[A], Summary], args_class: type[A], name: str, doc: str | None, argv: Sequence[str] | None
+) -> int:
     try:
         args = parse_args(args_class, name, doc or "", argv)
         summary = run(args)

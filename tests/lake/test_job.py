@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from spark_jobs.lake.args import JobArgs
+from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
 
@@ -47,3 +48,15 @@ def test_ours_is_1_with_a_trace(spark: SparkSession, capsys: pytest.CaptureFixtu
 def test_a_session_that_was_there_stays(spark: SparkSession) -> None:
     assert _job(spark, lambda *_: {}) == 0
     assert spark.range(3).count() == 3
+
+
+def test_a_wheel_task_fails_by_leaving(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args):
+        raise UserError("no such volume")
+
+    monkeypatch.setattr("sys.argv", ["probe"])
+    assert run_command(run, JobArgs, "probe", "Doc.") == 2
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.4.1")
+    with pytest.raises(SystemExit, match="2"):
+        run_command(run, JobArgs, "probe", "Doc.")
+    assert run_command(lambda args: {}, JobArgs, "probe", "Doc.") == 0
