@@ -183,10 +183,13 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
     memory = None
     links = 0 if sources.links is None else sources.links.rows
     if max(before, sources.pages.rows) <= _PAGES_HERE and links <= _LINKS_HERE:
+        was = index.read(in_memory.INDEX_COLUMNS)
+        pages = sources.pages.read(in_memory.PAGE_COLUMNS)
+        known = _unchanged(spark, sources, stamp["sources"], pages, was)
         anchors = {} if sources.links is None else in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS))
         ranks = None if sources.ranks is None else sources.ranks.read(["id", "pagerank"])
-        now = in_memory.current(sources.pages.read(in_memory.PAGE_COLUMNS), anchors, ranks, args.language)
-        found = in_memory.compare(now, index.read(in_memory.INDEX_COLUMNS))
+        now = in_memory.current(pages, anchors, ranks, args.language, known)
+        found = in_memory.compare(now, was)
         memory = now, anchors
     else:
         after = contents(*sources.frames(spark), args.language)
@@ -195,6 +198,20 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
     if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(before, 1):
         return Plan(generation, f"{len(found):,}{' or more' * (len(found) > _FEW)} pages have changed")
     return plan
+
+
+def _unchanged(
+    spark: SparkSession, sources: Sources, stamped: Mapping[str, Sequence[Any]], pages: pa.Table, was: pa.Table
+) -> pa.Table | None:
+    """Pages whose key is known, because no link and nothing they say has changed since the index was made."""
+    now = sources.versions
+    if now.get(LINKS.name) != stamped.get(LINKS.name) or now[PAGES.name][:2] != stamped[PAGES.name][:2]:
+        return None
+    try:
+        before = ArrowTable(sources.pages.ref, PAGES, lambda: spark, stamped[PAGES.name][2])
+        return in_memory.unchanged(pages, before.read(in_memory.PAGE_COLUMNS), was)
+    except (UserError, OSError):  # vacuumed
+        return None
 
 
 def _append(spark: SparkSession, args: Args, sources: Sources, plan: Plan, postings: TableRef) -> None:

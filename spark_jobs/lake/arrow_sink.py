@@ -8,12 +8,17 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import to_arrow_schema
 
 from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.delta_arrow import GetSpark
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.tables import TableRef, TableSink, is_catalog_name, write_problem
+
+_TYPES = {
+    "id": pa.int64(), "bigint": pa.int64(), "int": pa.int32(), "smallint": pa.int16(), "tinyint": pa.int8(),
+    "double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(), "string": pa.string(),
+    "binary": pa.binary(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"),
+}  # fmt: skip
 
 
 def conform(table: pa.Table, relation: Relation, where: str) -> pa.Table:
@@ -44,15 +49,14 @@ def conform(table: pa.Table, relation: Relation, where: str) -> pa.Table:
 
 
 def arrow_schema(relation: Relation) -> pa.Schema:
-    """The relation's columns as Arrow has them; ids are int64."""
-    return pa.schema([(f.name, _plain(f.type)) for f in to_arrow_schema(relation.schema(), timezone="UTC")])
+    """The relation's columns as Arrow has them; ids are int64. Needs no session, as parsing Spark's DDL would."""
+    return pa.schema([(column.name, _arrow_type(column.type)) for column in relation.columns])
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Without what Spark says of lists and of time zones: Delta's lists hold nulls, its times are UTC."""
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_type)
-    return pa.timestamp("us", "UTC") if pa.types.is_timestamp(kind) else kind
+def _arrow_type(name: str) -> pa.DataType:
+    if name.startswith("array<"):
+        return pa.list_(_arrow_type(name[len("array<") : -1]))
+    return _TYPES[name]
 
 
 class ArrowSink:

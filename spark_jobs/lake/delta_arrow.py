@@ -54,8 +54,10 @@ class ArrowTable:
         except DeltaError as error:
             raise UserError(f"{ref.location}: cannot read version {version}: {error}") from error
         self.version = self._delta.version()
-        history = self._delta.history(1)
-        self.stamp = str(history[0].get("userMetadata") or "") if history else ""
+        # Opened at an older version, delta-rs numbers the whole table's commits wrongly.
+        history = self._delta.history(1) if version is None else DeltaTable(ref.path).history()
+        written = next((commit for commit in history if commit["version"] == self.version), {})
+        self.stamp = str(written.get("userMetadata") or "")
         self.identity = str(self._delta.metadata().id)
 
     @classmethod

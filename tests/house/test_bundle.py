@@ -1,6 +1,6 @@
 """The Databricks bundle is valid by Databricks' own models, and what it calls exists and takes the flags it gives.
 
-`databricks-bundles` is generated from the schema `databricks bundle validate` uses; the command itself needs a workspace.
+`databricks-bundles` is generated from the schema that `databricks bundle validate` uses; the command needs a workspace.
 """
 
 from __future__ import annotations

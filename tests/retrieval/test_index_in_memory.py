@@ -79,6 +79,23 @@ def test_memory_and_spark_agree(spark: SparkSession) -> None:
     assert by_page(mine) == by_page(theirs)
 
 
+def test_known_keys_are_those_that_would_be_made() -> None:
+    rows, anchors = pages(3), in_memory.anchor_lists(table(LINKS, links(3)).select(in_memory.LINK_COLUMNS))
+    before = table(PAGES, rows).select(in_memory.PAGE_COLUMNS)
+    index = in_memory.current(before, anchors, None, "")
+    shown = [row for row in rows if not row["noindex"]]
+    hidden = next(row for row in rows if row["noindex"])
+    shown[0]["language"], shown[1]["content_hash"], shown[2]["noindex"], hidden["noindex"] = "fr", "other", True, False
+    after = table(PAGES, [*rows[:30], *rows[31:], {**rows[0], "page_id": 9999}]).select(in_memory.PAGE_COLUMNS)
+    known = in_memory.unchanged(after, before, index)
+    assert {shown[0]["page_id"], shown[1]["page_id"], 9999}.isdisjoint(known["page_id"].to_pylist())
+    assert len(known) >= len(index) - 5
+    everything = in_memory.current(after, anchors, None, "")
+    assert by_page(in_memory.current(after, anchors, None, "", known)) == by_page(everything)
+    lies = known.set_column(1, "key", pa.array([7] * len(known)))
+    assert in_memory.current(after, anchors, None, "", lies)["key"].to_pylist().count(7) > 40, "and are used"
+
+
 def test_without_links_ranks_or_pages() -> None:
     rows = table(PAGES, pages(2)).select(in_memory.PAGE_COLUMNS)
     now = in_memory.current(rows, {}, None, "en")

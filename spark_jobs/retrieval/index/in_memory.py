@@ -55,7 +55,25 @@ def page_key(content_hash: str | None, anchors: Iterable[str], language: str) ->
     return number - (1 << 64) if number >> 63 else number
 
 
-def current(pages: pa.Table, anchors: Anchors, ranks: pa.Table | None, language: str) -> pa.Table:
+def unchanged(pages: pa.Table, pages_before: pa.Table, before: pa.Table) -> pa.Table:
+    """Keys that need not be made again, where no link has changed: rows of `before` of pages that say what they said.
+
+    Args:
+        pages, pages_before: `PAGE_COLUMNS`, now and when the index was made.
+        before: `INDEX_COLUMNS` of that index.
+    """
+    place = pc.index_in(pages["page_id"], pages_before["page_id"].combine_chunks())
+    same = pc.is_valid(place)
+    for name in ("content_hash", "language"):
+        was = pages_before[name].combine_chunks().take(place)
+        alike = pc.equal(pc.fill_null(pages[name], ""), pc.fill_null(was, ""))
+        same = pc.and_(same, alike)
+    return before.filter(pc.is_in(before["page_id"], pages["page_id"].filter(same).combine_chunks()))
+
+
+def current(
+    pages: pa.Table, anchors: Anchors, ranks: pa.Table | None, language: str, known: pa.Table | None = None
+) -> pa.Table:
     """What the index should say of each page: `INDEX_COLUMNS`.
 
     Args:
@@ -63,15 +81,22 @@ def current(pages: pa.Table, anchors: Anchors, ranks: pa.Table | None, language:
         anchors: texts of links by page.
         ranks: `id`, `pagerank`, or None.
         language: that all pages are analysed in, or empty: each in its own.
+        known: `page_id`, `key` of pages whose key is known.
     """
     shown = pages.filter(pc.invert(pages["noindex"]))
-    rows = zip(*(shown[name].to_pylist() for name in ("page_id", "content_hash", "language")), strict=True)
-    keys = [page_key(said, anchors.get(page, ()), language or spoken or "") for page, said, spoken in rows]
+    keys = pa.nulls(len(shown), pa.int64())
+    if known is not None:
+        place = pc.index_in(shown["page_id"], known["page_id"].combine_chunks())
+        keys = known["key"].combine_chunks().take(place.combine_chunks())
+    missing = shown.filter(pc.is_null(keys))
+    rows = zip(*(missing[name].to_pylist() for name in ("page_id", "content_hash", "language")), strict=True)
+    made = [page_key(said, anchors.get(page, ()), language or spoken or "") for page, said, spoken in rows]
+    keys = pc.replace_with_mask(keys, pc.is_null(keys), pa.array(made, pa.int64()))
     pagerank = pa.nulls(len(shown), pa.float64())
     if ranks is not None:
         place = pc.index_in(shown["page_id"], _numbers(ranks["id"]).combine_chunks())
         pagerank = ranks["pagerank"].combine_chunks().take(place)
-    columns = [shown["page_id"], pa.array(keys, pa.int64()), pagerank, shown["duplicate_of"]]
+    columns = [shown["page_id"], keys, pagerank, shown["duplicate_of"]]
     return pa.table(columns, names=list(INDEX_COLUMNS))
 
 
