@@ -95,6 +95,7 @@ class Plan:
         changed: rows of `contents.changes`, if it is not. before: pages in the index so far.
         language: that queries were analysed in so far.
         memory: keys and texts of links, if they have been read into memory.
+        index: `index_documents` so far, if it is not built anew.
     """
 
     generation: int
@@ -103,6 +104,7 @@ class Plan:
     before: int = 0
     language: str = ""
     memory: tuple[pa.Table, in_memory.Anchors] | None = None
+    index: ArrowTable | None = None
 
     def rows(self, *statuses: str) -> pa.Table:
         """The changed pages with one of the statuses."""
@@ -127,10 +129,11 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         TableSink(postings, INDEX_POSTINGS).write(build_segments(chosen, plan.generation, args.language))
     elif plan.count(NEW, CHANGED):
         _append(spark, args, sources, plan, postings)
+    segments = ArrowTable(postings, INDEX_POSTINGS, lambda: spark)
     stamp = {
         "format": FORMAT, "language": args.language, "pages": sources.pages.ref.location, "sources": sources.versions,
         "pages_version": sources.pages.version,
-        "postings_version": ArrowTable(postings, INDEX_POSTINGS, lambda: spark).version,
+        "postings_version": segments.version,
         "main_language": plan.language or _main_language(sources.pages, args.language),
     }  # fmt: skip
     if plan.rebuild:
@@ -138,7 +141,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         TableSink(documents, INDEX_DOCUMENTS, json.dumps(stamp)).write(listed)
         total = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).rows
     else:
-        _merge(spark, plan, postings, documents, json.dumps(stamp))
+        _merge(plan, segments, ArrowSink(documents, INDEX_DOCUMENTS, lambda: spark, json.dumps(stamp)))
         total = plan.before + plan.count(NEW) - plan.count(REMOVED)
     if not total:
         raise UserError(f"{sources.pages.ref.location}: there is no page that may be found; the index is empty")
@@ -194,7 +197,7 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
     else:
         after = contents(*sources.frames(spark), args.language)
         found = changes(after, documents.read(spark, INDEX_DOCUMENTS)).limit(_FEW + 1).toArrow()
-    plan = Plan(generation, "", found, before, stamp["main_language"], memory)
+    plan = Plan(generation, "", found, before, stamp["main_language"], memory, index)
     if len(found) > _FEW or plan.count(NEW, CHANGED, REMOVED) > args.update_share * max(before, 1):
         return Plan(generation, f"{len(found):,}{' or more' * (len(found) > _FEW)} pages have changed")
     return plan
@@ -228,26 +231,26 @@ def _append(spark: SparkSession, args: Args, sources: Sources, plan: Plan, posti
     ArrowSink(postings, INDEX_POSTINGS, lambda: spark).append(pa.Table.from_batches(builder.finish()))
 
 
-def _merge(spark: SparkSession, plan: Plan, postings: TableRef, documents: TableRef, stamp: str) -> None:
+def _merge(plan: Plan, segments: ArrowTable, sink: ArrowSink) -> None:
     """Fold the changed pages into `index_documents`."""
-    if plan.changed is None or not len(plan.changed):
+    if plan.changed is None or plan.index is None or not len(plan.changed):
         return
     names = [column.name for column in INDEX_DOCUMENTS.columns]
     rows = []
     if plan.count(NEW, CHANGED):
         new = [("term", "=", PAGES_TERM), ("segment", ">=", first_segment(plan.generation))]
-        held = ArrowTable(postings, INDEX_POSTINGS, lambda: spark).read(["segment", "postings", "positions"], new)
+        held = segments.read(["segment", "postings", "positions"], new)
         rows += [batch.select(names) for batch in pages_of_segments(held.to_batches())]
     if plan.count(TOUCHED):
         touched = plan.rows(TOUCHED)
-        old = ArrowTable(documents, INDEX_DOCUMENTS, lambda: spark).read(names)
+        old = plan.index.read(names)
         old = old.filter(pc.is_in(old["page_id"], touched["page_id"].combine_chunks()))
         place = pc.index_in(old["page_id"], touched["page_id"].combine_chunks())
         for name in ("pagerank", "duplicate_of"):
             old = old.set_column(names.index(name), name, touched[name].combine_chunks().take(place))
         rows += old.to_batches()
     table = pa.Table.from_batches(rows) if rows else arrow_schema(INDEX_DOCUMENTS).empty_table()
-    ArrowSink(documents, INDEX_DOCUMENTS, lambda: spark, stamp).merge(table, plan.rows(REMOVED)["page_id"].to_pylist())
+    sink.merge(table, plan.rows(REMOVED)["page_id"].to_pylist())
 
 
 def _main_language(pages: ArrowTable, language: str) -> str:

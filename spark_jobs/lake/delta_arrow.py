@@ -24,6 +24,10 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
 GetSpark = Callable[[], SparkSession]  # called only for tables of a catalog
 
 
+class NoTableError(UserError):
+    """There is no such table."""
+
+
 class ArrowTable:
     """One version of a Delta table, opened for reading.
 
@@ -48,7 +52,7 @@ class ArrowTable:
         try:
             self._delta = DeltaTable(ref.path, version=version)
         except TableNotFoundError as error:
-            raise UserError(
+            raise NoTableError(
                 f"no Delta table `{relation.name}` at {ref.location}: run {relation.made_by} first"
             ) from error
         except DeltaError as error:
@@ -65,7 +69,10 @@ class ArrowTable:
         """The newest version of a table, or None if there is no such table."""
         if is_catalog_name(ref.location):
             return cls(ref, relation, get_spark) if ref.exists(get_spark()) else None
-        return cls(ref, relation, get_spark) if DeltaTable.is_deltatable(ref.path) else None
+        try:
+            return cls(ref, relation, get_spark)
+        except NoTableError:
+            return None
 
     @property
     def rows(self) -> int:
