@@ -13,9 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_jobs.graph import edge_lists
-from spark_jobs.graph.assemble import as_table, assemble, convergence, metrics, names_of, top_nodes
+from spark_jobs.graph.assemble import (
+    as_table,
+    assemble,
+    certain_places,
+    convergence,
+    in_words,
+    metrics,
+    names_of,
+    top_nodes,
+)
 from spark_jobs.graph.engines import CHOICES, ENGINES, Graph, PageRankConfig, choose_engine
 from spark_jobs.graph.examples import SEED, as_frame
 from spark_jobs.lake.args import JobArgs, flag
@@ -40,6 +50,7 @@ class PageRankArgs(JobArgs):
     tol: float = flag(1e-8, "stop when ranks change less, L1", check=lambda v: 0 <= v < 1, must="be 0 to below 1")
     max_iter: int = flag(100, "stop after so many iterations", check=lambda v: v >= 1, must="be at least 1")
     teleport: str = flag("", "file or table of ids (and weights) where the surfer starts afresh", metavar="FILE")
+    start: str = flag("", "table of earlier ranks to start with: saves iterations", metavar="TABLE")
     weights: bool = flag(False, "the third column (or `weight`) of the links is their weight")
     separator: str = flag("auto", "of text columns", choices=("auto", *edge_lists.SEPARATORS))
     header: str = flag(
@@ -86,7 +97,17 @@ def load(spark: SparkSession, args: PageRankArgs) -> tuple[Graph, str, DataFrame
         raise UserError(f"{args.teleport}: line {bad['line']}: {bad['reason']}")
     count = edges.rejected_count + (nodes.rejected_count if nodes else 0)
     rejected = edges.rejected.union(nodes.rejected) if nodes else edges.rejected
-    return assemble(edges, nodes, teleport, args.weights), where, rejected if count else None, count
+    start = TableRef(args.start).read(spark, RANKS) if args.start else None
+    return assemble(edges, nodes, teleport, args.weights, start), where, rejected if count else None, count
+
+
+def earlier_iterations(spark: SparkSession, curve: TableRef, tol: float) -> int | None:
+    """How many iterations the run before needed for this tolerance; None if it did not get there."""
+    if not curve.exists(spark):
+        return None
+    reached = curve.read(spark, PAGERANK_METRICS).where(F.col("l1_delta") < tol)
+    first = reached.agg(F.min("iteration")).collect()[0][0]
+    return None if first is None else int(first)
 
 
 def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
@@ -101,9 +122,9 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
     except UserError as error:
         raise UserError(f"{args.teleport}: {error}" if "teleport" in str(error) else f"{where}: {error}") from error
 
-    ranks = TableRef.find(args.out, RANKS, args.lake)
+    ranks, curve = TableRef.find(args.out, RANKS, args.lake), TableRef.find("", PAGERANK_METRICS, args.lake)
+    before = earlier_iterations(spark, curve, config.tol) if args.start else None
     TableSink(ranks, RANKS).write(result.ranks)
-    curve = TableRef.find("", PAGERANK_METRICS, args.lake)
     TableSink(curve, PAGERANK_METRICS).write(metrics(spark, result.history))
     bad_lines = TableRef.find("", EDGES_REJECTED, args.lake)
     if rejected is not None or bad_lines.exists(spark):
@@ -118,22 +139,28 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
             f"ranks by {result.l1_delta:.3e} (tol {config.tol:g}); raise --max-iter",
             file=sys.stderr,
         )
-    best = top_nodes(result.ranks, args.top)
+    bound = result.error_bound(args.damping)
+    best = top_nodes(ranks.read(spark, RANKS), args.top + 1)
+    certain, best = certain_places(best, bound, args.top), best[: args.top]
     links = TableRef(where).frame(spark) if TableRef(where).exists(spark) else graph.edges
     print(as_table(best, names_of(links, [row["id"] for row in best])))
+    print(in_words(result, bound, certain, before))
     print(f"pagerank: {result.nodes} nodes, {result.edges} links, ranks in {ranks.location}")
     return {
         "engine": engine,
         "plan": result.engine,
         "iterations": result.iterations,
+        "iterations_saved": None if before is None else before - result.iterations,
         "l1_delta": result.l1_delta,
         "converged": result.converged,
         "nodes": result.nodes,
         "edges": result.edges,
         "rejected": rejected_count,
         "seconds": round(time.monotonic() - started, 3),
-        "error_bound": result.error_bound(args.damping),
+        "error_bound": bound,
+        "worker_peak_mib": result.worker_mib and round(result.worker_mib),
         "top": [[row["id"], row["pagerank"]] for row in best],
+        "top_certain": certain,
     }
 
 

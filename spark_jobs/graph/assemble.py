@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,13 +10,22 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.graph.contract import Graph
+from spark_jobs.graph.contract import Graph, RankResult
 from spark_jobs.graph.edge_lists import EDGE, NODE, Parsed
 from spark_jobs.lake.errors import UserError
 
 
-def assemble(edges: Parsed, nodes: Parsed | None, teleport: Parsed | None, weighted: bool) -> Graph:
+def assemble(
+    edges: Parsed, nodes: Parsed | None, teleport: Parsed | None, weighted: bool, start: DataFrame | None = None
+) -> Graph:
     """One graph with ids of one type: bigint if those of edges and nodes are whole numbers, else text.
+
+    Args:
+        edges: links.
+        nodes: nodes to rank even if no link touches them.
+        teleport: where the surfer starts afresh.
+        weighted: whether the weights of links count.
+        start: `id`, `pagerank`: ranks to begin with; ids that cannot be the graph's are left out.
 
     Raises:
         UserError: a teleport id cannot be one of the graph's.
@@ -35,12 +45,52 @@ def assemble(edges: Parsed, nodes: Parsed | None, teleport: Parsed | None, weigh
         starts,
         weighted,
         edges.count,
+        None if start is None else _of_type(start, numeric),
     )
+
+
+def _of_type(ranks: DataFrame, numeric: bool) -> DataFrame:
+    """Ranks with ids as numbers, or as text."""
+    kind = "bigint" if numeric else "string"
+    return ranks.select(F.col("id").try_cast(kind).alias("id"), "pagerank").where("id IS NOT NULL")
 
 
 def top_nodes(ranks: DataFrame, count: int) -> list[Row]:
     """The `count` nodes with the highest rank, `id` and `pagerank`; equal ranks in order of id."""
     return ranks.orderBy(F.desc("pagerank"), "id").limit(count).collect()
+
+
+def certain_places(best: Sequence[Row], bound: float | None, count: int) -> int | None:
+    """How many of the first places the exact ranks give to the same nodes, whatever the error; None if unknown.
+
+    Both vectors sum to 1, so what some nodes have too much others have too little: no rank is off by more than half
+    the L1 error, and no difference of two by more than all of it.
+
+    Args:
+        best: the `count` + 1 nodes with the highest rank, or all there are.
+        bound: of the L1 error.
+        count: how many places are asked for.
+    """
+    if bound is None:
+        return None
+    ranks = [row["pagerank"] for row in best]
+    for place, (rank, after) in enumerate(itertools.pairwise(ranks)):
+        if rank - after <= bound:
+            return place
+    return min(count, len(ranks))
+
+
+def in_words(result: RankResult, bound: float | None, certain: int | None, before: int | None) -> str:
+    """How exact the ranks are, what they cost, and what earlier ranks saved, as lines of text."""
+    lines = []
+    if bound is not None:
+        places = f"; the first {certain} places are certain" if certain else ""
+        lines.append(f"pagerank: off by at most {bound:.1e} in sum, no rank by more than {bound / 2:.1e}{places}")
+    if before is not None:
+        lines.append(f"pagerank: {result.iterations} iterations, {before} in the run before")
+    if result.worker_mib is not None:
+        lines.append(f"pagerank: a worker held at most {result.worker_mib:,.0f} MiB")
+    return "\n".join(lines)
 
 
 def names_of(links: DataFrame, ids: Sequence[Any]) -> dict[Any, str]:

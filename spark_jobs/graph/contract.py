@@ -66,6 +66,8 @@ class Graph:
         teleport: `id`, `weight` double, finite and ≥ 0; weights of one id add up, the sum is scaled to 1.
         weighted: whether `edges.weight` counts.
         rows: number of rows of `edges` if the caller knows it; saves a pass.
+        start: `id`, `pagerank` double, ≥ 0, each id once: ranks to begin with, e.g. yesterday's. Ids that are no
+            nodes any more do not count; nodes that are new begin with what the surfer's fresh starts give them.
 
     Raises:
         UserError: a column is missing, or the ids are not all of one of the two types.
@@ -76,6 +78,7 @@ class Graph:
     teleport: DataFrame | None = None
     weighted: bool = False
     rows: int | None = None
+    start: DataFrame | None = None
 
     def __post_init__(self) -> None:
         weight = [("weight", "double")] if self.weighted else []
@@ -85,6 +88,8 @@ class Graph:
             _require(self.nodes, [("id", id_type)], "nodes")
         if self.teleport is not None:
             _require(self.teleport, [("id", id_type), ("weight", "double")], "teleport")
+        if self.start is not None:
+            _require(self.start, [("id", id_type), ("pagerank", "double")], "start")
 
     @property
     def id_type(self) -> str:
@@ -120,6 +125,8 @@ class RankResult:
         edges: number of different links (parallel ones counted once, those of weight 0 not at all).
         engine: which engine, and for the native one which plan.
         converged: whether the last change was below `tol`.
+        rounding: at most how far rounding moved the last iteration, L1; None where nobody knows.
+        worker_mib: highest memory of a Python worker so far, MiB; None where there is none.
     """
 
     ranks: DataFrame
@@ -129,6 +136,8 @@ class RankResult:
     edges: int
     engine: str
     converged: bool
+    rounding: float | None = None
+    worker_mib: float | None = None
 
     @property
     def l1_delta(self) -> float:
@@ -136,12 +145,13 @@ class RankResult:
         return self.history[-1][1]
 
     def error_bound(self, damping: float) -> float | None:
-        """At most how far the ranks are from the exact ones in L1: d / (1 − d) · last change; None if d = 1.
+        """At most how far the ranks are from the exact ones in L1; None if d = 1.
 
-        One iteration brings any two vectors closer by the factor d, so ‖x* − x'‖ ≤ d · ‖x* − x‖ and the
-        triangle inequality gives the bound.
+        One iteration T brings any two vectors closer by the factor d. With e what rounding did to the last one,
+        x' = T(x) + e, the triangle inequality gives ‖x* − x'‖ ≤ d · (‖x* − x'‖ + ‖x' − x‖) + ‖e‖, so
+        ‖x* − x'‖ ≤ (d · last change + ‖e‖) / (1 − d).
         """
-        return None if damping >= 1 else damping / (1 - damping) * self.l1_delta
+        return None if damping >= 1 else (damping * self.l1_delta + (self.rounding or 0.0)) / (1 - damping)
 
 
 Engine = Callable[[Graph, PageRankConfig], RankResult]

@@ -8,9 +8,9 @@ ranks. A worker holds one block, its nodes' ranks and its mail, never the whole 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from math import fsum
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,16 +18,17 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from spark_jobs.graph.blocks import Block, Floats, advance, block_size, pack
+from spark_jobs.graph.arrays import Floats
+from spark_jobs.graph.blocks import Block, advance, block_size, pack, rounding
 from spark_jobs.graph.contract import (
     Graph,
     Iteration,
     PageRankConfig,
     RankResult,
     no_nodes,
-    no_teleport,
-    unknown_teleport,
 )
+from spark_jobs.graph.mail import MAIL, STATE, as_mail, first_mail
+from spark_jobs.graph.resources import peak_mib
 from spark_jobs.lake.index import dense_index
 from spark_jobs.lake.lineage import cut
 from spark_jobs.lake.progress import progress
@@ -35,22 +36,6 @@ from spark_jobs.lake.progress import progress
 _PARTS = ("scale", "tile", "dst", "ptr", "src", "weight", "kind")
 _BLOCK = "block int, edges bigint, " + ", ".join(f"{name} binary" for name in _PARTS)
 _BLOCK_ARROW = pa.schema([("block", pa.int32()), ("edges", pa.int64()), *((p, pa.binary()) for p in _PARTS)])
-
-# Mail to `block`. From another block (or itself) `origin`: `values` for the destinations `at` (empty: for all,
-# in order) and the mass `dangling` that the origin's dangling nodes hold. From STATE: the block's own ranks
-# `values` (empty: not started) and teleport shares `at` (empty: uniform), and their last L1 change `delta`.
-STATE = -1
-_MAIL = "block int, origin int, at binary, values binary, dangling double, delta double"
-_MAIL_ARROW = pa.schema(
-    [
-        ("block", pa.int32()),
-        ("origin", pa.int32()),
-        ("at", pa.binary()),
-        ("values", pa.binary()),
-        ("dangling", pa.float64()),
-        ("delta", pa.float64()),
-    ]
-)
 
 
 def run(graph: Graph, config: PageRankConfig) -> RankResult:
@@ -67,27 +52,30 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     if not nodes:
         raise no_nodes()
     packed = pack_blocks(graph, numbered, nodes, blocks, config.scratch)
-    mail = _first_mail(graph, numbered, nodes, blocks)
+    mail = first_mail(graph, numbered, nodes, blocks, config.damping)
     history: list[Iteration] = []
-    held = 0.0
+    held = rounded = last_rounded = most = 0.0
     with progress(config.max_iter, "pagerank", "iteration") as meter:
-        # The first delivery starts the ranks at the teleport vector; each later one is an iteration.
+        # The first delivery starts the ranks; each later one is an iteration.
         for number in range(config.max_iter + 1):
             sent = exchange(packed, mail, nodes, blocks, config.damping)
-            mail, delta, dangling = _deliver(sent, config.scratch)
+            mail, state = _deliver(sent, config.scratch)
+            most = max(most, state.worker_mib)
             if number:
-                history.append((number, delta, held))
-                meter.set_postfix(l1_delta=f"{delta:.1e}")
+                history.append((number, state.delta, held))
+                last_rounded = rounded
+                meter.set_postfix(l1_delta=f"{state.delta:.1e}")
                 meter.update(1)
-                if delta < config.tol:
+                if state.delta < config.tol:
                     break
-            held = dangling
+            held, rounded = state.dangling, state.rounding
     edges = packed.agg(F.sum("edges")).collect()[0][0]
     unpack = partial(_flat_ranks, blocks=blocks)
     flat = mail.where(F.col("origin") == STATE).mapInArrow(unpack, "number bigint, pagerank double")
     ranks = numbered.join(flat, "number").select("id", "pagerank")
     name = f"native, distributed over {blocks} block{'s' if blocks > 1 else ''}"
-    return RankResult(ranks, len(history), history, nodes, edges, name, history[-1][1] < config.tol)
+    converged = history[-1][1] < config.tol
+    return RankResult(ranks, len(history), history, nodes, edges, name, converged, last_rounded, most)
 
 
 def pack_blocks(graph: Graph, numbered: DataFrame, nodes: int, blocks: int, scratch: str = "") -> DataFrame:
@@ -141,61 +129,37 @@ def _pack_group(table: pa.Table, *, nodes: int, blocks: int, weighted: bool) -> 
     return pa.Table.from_pylist([{"block": number, "edges": block.edges, **block.to_bytes()}], schema=_BLOCK_ARROW)
 
 
-def _first_mail(graph: Graph, numbered: DataFrame, nodes: int, blocks: int) -> DataFrame:
-    """A state without ranks for each block, with the block's part of the teleport vector if there is one."""
-    spark = numbered.sparkSession
-    if graph.teleport is None:
-        rows = [(block, STATE, b"", b"", 0.0, 0.0) for block in range(blocks)]
-        return spark.createDataFrame(rows, _MAIL)
-    shares = graph.teleport.groupBy("id").agg(F.sum("weight").alias("weight"))
-    unknown = shares.join(numbered, "id", "left_anti").orderBy("id").head(1)
-    if unknown:
-        raise unknown_teleport(unknown[0]["id"])
-    top = shares.agg(F.max("weight")).collect()[0][0]
-    if not top:
-        raise no_teleport()
-    scaled = shares.select("id", (F.col("weight") / top).alias("weight"))
-    total = fsum(row["weight"] for row in scaled.groupBy().agg(F.sum("weight").alias("weight")).collect())
-    jump = numbered.join(scaled, "id").select(
-        (F.col("number") % blocks).cast("int").alias("block"), "number", (F.col("weight") / total).alias("weight")
-    )
-    # Every block gets a row of number −1, so that none lacks its state.
-    jump = jump.union(spark.range(blocks).select(F.col("id").cast("int"), F.lit(-1), F.lit(0.0)))
-    return jump.groupBy("block").applyInArrow(lambda t: _teleport_state(t, nodes=nodes, blocks=blocks), _MAIL)
-
-
-def _teleport_state(table: pa.Table, *, nodes: int, blocks: int) -> pa.Table:
-    block = table.column("block")[0].as_py()
-    table = table.filter(pc.greater_equal(table.column("number"), 0))
-    share = np.zeros(block_size(nodes, blocks, block))
-    share[table.column("number").to_numpy() // blocks] = table.column("weight").to_numpy()
-    return _mail([(block, STATE, share.tobytes(), b"", 0.0, 0.0)])
-
-
-def _mail(rows: list[tuple[Any, ...]]) -> pa.Table:
-    names = _MAIL_ARROW.names
-    return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], schema=_MAIL_ARROW)
-
-
 def exchange(packed: DataFrame, mail: DataFrame, nodes: int, blocks: int, damping: float) -> DataFrame:
     """One delivery: mail in, mail out. Only the mail is moved; `packed` stays where it is."""
     placed = mail.repartitionById(blocks, "block").groupBy("block")
     return (
         packed.groupBy("block")
         .cogroup(placed)
-        .applyInArrow(lambda p, m: step(p, m, nodes=nodes, blocks=blocks, damping=damping), _MAIL)
+        .applyInArrow(lambda p, m: step(p, m, nodes=nodes, blocks=blocks, damping=damping), MAIL)
     )
 
 
-def _deliver(mail: DataFrame, scratch: str) -> tuple[DataFrame, float, float]:
-    """The mail as it arrived, the L1 change of the ranks, and the mass now held by dangling nodes."""
-    seen = Observation()  # rides along with the one job; a second one to read two numbers costs 0.2 s
-    state = F.when(F.col("origin") == STATE, F.struct("delta", "dangling"))
+@dataclass(frozen=True)
+class _State:
+    """All blocks' states together: L1 change, mass of dangling nodes, rounding, the largest worker's MiB."""
+
+    delta: float
+    dangling: float
+    rounding: float
+    worker_mib: float
+
+
+def _deliver(mail: DataFrame, scratch: str) -> tuple[DataFrame, _State]:
+    """The mail as it arrived, and the states in it."""
+    seen = Observation()  # rides along with the one job; a second one to read a few numbers costs 0.2 s
+    names = ("delta", "dangling", "rounding", "worker_mib")
+    state = F.when(F.col("origin") == STATE, F.struct(*names))
     sent = cut(mail.observe(seen, F.collect_list(state).alias("states")), scratch)
     states = seen.get.get("states")
     if states is None:  # Connect does not pass on what a checkpoint observed
-        states = sent.where(F.col("origin") == STATE).select("delta", "dangling").collect()
-    return sent, fsum(row["delta"] for row in states), fsum(row["dangling"] for row in states)
+        states = sent.where(F.col("origin") == STATE).select(*names).collect()
+    delta, dangling, rounded = (fsum(row[name] for row in states) for name in names[:3])
+    return sent, _State(delta, dangling, rounded, max(row["worker_mib"] for row in states))
 
 
 def step(packed: pa.Table, mail: pa.Table, *, nodes: int, blocks: int, damping: float) -> pa.Table:
@@ -218,7 +182,9 @@ def step(packed: pa.Table, mail: pa.Table, *, nodes: int, blocks: int, damping: 
     letters = sorted(mail.to_pylist(), key=lambda letter: letter["origin"])
     state, letters = letters[0], letters[1:]
     teleport = np.frombuffer(state["at"]) if state["at"] else np.full(size, 1.0 / nodes)
-    if state["values"]:
+    x = np.frombuffer(state["values"]) if state["values"] else teleport
+    delta = 0.0
+    if letters:  # not the first delivery
         sums = np.zeros(size)
         for letter in letters:
             values = np.frombuffer(letter["values"])
@@ -227,16 +193,14 @@ def step(packed: pa.Table, mail: pa.Table, *, nodes: int, blocks: int, damping: 
             elif len(values):
                 sums += values
         held = fsum(letter["dangling"] for letter in letters)
-        x, delta = advance(sums, np.frombuffer(state["values"]), teleport, held, damping)
-    else:
-        x, delta = teleport, 0.0
-    dangling = block.dangling(x)
-    sent = [(number, STATE, state["at"], x.tobytes(), dangling, delta)]
-    flow = block.spread(x)
-    sent += [
-        (to, number, *_letter(block, flow, to, block_size(nodes, blocks, to)), dangling, 0.0) for to in range(blocks)
-    ]
-    return _mail(sent)
+        x, delta = advance(sums, x, teleport, held, damping)
+    dangling, flow = block.dangling(x), block.spread(x)
+    moved = rounding(block, x, flow, blocks)
+    sent = [(number, STATE, state["at"], x.tobytes(), dangling, delta, moved, peak_mib())]
+    for to in range(blocks):
+        letter = _letter(block, flow, to, block_size(nodes, blocks, to))
+        sent.append((to, number, *letter, dangling, 0.0, 0.0, 0.0))
+    return as_mail(sent)
 
 
 def _letter(block: Block, flow: Floats, to: int, size: int) -> tuple[bytes, bytes]:

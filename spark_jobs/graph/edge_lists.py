@@ -162,16 +162,18 @@ def from_rows(
             raise UserError(f"{what}: ids must be whole numbers or text, but `{name}` is {types[name]}")
     if "weight" in chosen and types["weight"] == "string":
         raise UserError(f"{what}: column `weight` is text, not a number")
-    as_text = {name: F.col(name).cast("string") for name in ids}
+    numbers = all(types[name] != "string" for name in ids)
     raw = F.concat_ws(", ", *(F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in chosen))
     number = F.col("weight").cast("double") if "weight" in chosen else F.lit(1.0)
-    parsed = rows.withColumn("value", raw).withColumns(as_text)
+    parsed = rows.withColumn("value", raw)
+    if not numbers:  # numbers are not made into text, only to be made numbers again: that costs more than reading them
+        parsed = parsed.withColumns({name: F.col(name).cast("string") for name in ids})
     parsed = parsed.withColumn("weight", number).withColumn("weight_text", F.col("weight").cast("string"))
-    empty = reduce(Column.__or__, (F.col(name).isNull() | (F.col(name) == "") for name in ids))
+    odd = (F.col(name).isNull() if numbers else F.col(name).isNull() | (F.col(name) == "") for name in ids)
+    empty = reduce(Column.__or__, odd)
     parsed = parsed.withColumn("reason", F.when(empty, "an id is empty").otherwise(_bad_weight(weight)))
     tally = parsed.agg(F.count_if(F.col("reason").isNull()).alias("good"), F.count("*").alias("all")).collect()[0]
     good, bad = tally["good"], tally["all"] - tally["good"]
-    numbers = all(types[name] != "string" for name in ids)
     return _finish(parsed, what, ids, weight, good, bad, numbers)
 
 

@@ -49,6 +49,8 @@ def lacks(graph: Graph, config: PageRankConfig) -> str:
         return "it ignores edge weights"
     if graph.teleport is not None:
         return "it knows no teleport vector"
+    if graph.start is not None:
+        return "it cannot start from earlier ranks"
     if config.damping >= 1:
         return "it loses the dangling mass for good when damping is 1"
     return ""
@@ -68,7 +70,7 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     """PageRank by GraphFrames.
 
     Raises:
-        UserError: weights, a teleport vector or damping 1 are asked for, or the graph has no nodes.
+        UserError: weights, a teleport vector, earlier ranks or damping 1 are asked for, or the graph has no nodes.
     """
     if reason := lacks(graph, config):
         raise UserError(f"--engine graphframes: {reason}; use --engine native")

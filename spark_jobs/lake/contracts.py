@@ -214,6 +214,51 @@ PAGERANK_METRICS = Relation(
     "pagerank",
     "iterations",
 )
+HOST_LINKS = Relation(
+    "host_links",
+    "Links between hosts, added up from links between pages.",
+    (
+        Column("src", "string", "host, in lower case, without port"),
+        Column("dst", "string", "another host (with --keep-own perhaps the same)"),
+        Column("weight", "double", "pages of `src` that link to a page of `dst`, at least 1"),
+    ),
+    ("src", "dst"),
+    "host_graph",
+    "pairs of linked hosts",
+)
+HITS = Relation(
+    "hits",
+    "Hubs and authorities: good hubs link to good authorities, which good hubs link to.",
+    (
+        Column("id", ID, "node"),
+        Column("hub", "double", "0 to 1; sums to 1 (0 everywhere without links)"),
+        Column("authority", "double", "0 to 1; sums to 1 (0 everywhere without links)"),
+    ),
+    ("id",),
+    "centrality",
+    "nodes",
+)
+HARMONIC = Relation(
+    "harmonic",
+    "Harmonic centrality: how near a node is to all others that can reach it.",
+    (Column("id", ID, "node"), Column("harmonic", "double", "sum of 1 / distance over these, 0 to nodes − 1")),
+    ("id",),
+    "centrality",
+    "nodes",
+)
+PERSONAL_RANKS = Relation(
+    "personal_ranks",
+    "PageRank as each of several surfers sees it, who start afresh at places of their own.",
+    (
+        Column("source", ID, "surfer"),
+        Column("rank", "int", "place, from 1"),
+        Column("id", ID, "node"),
+        Column("pagerank", "double", "probability of finding that surfer there; all nodes of one surfer sum to 1"),
+    ),
+    ("source", "id"),
+    "centrality",
+    "surfers × --top",
+)
 EDGES_REJECTED = _rejected("edges_rejected", "pagerank", "Edge-list lines")
 TRUST_RANKS = Relation(
     "trust_ranks",
@@ -415,6 +460,112 @@ LFM_TRIALS = Relation(
     "tune",
     "trials",
 )
+SIMILAR_ITEMS = Relation(
+    "similar_items",
+    "For each item the most similar others, the most similar first.",
+    (
+        Column("item_id", ID, "item"),
+        Column("rank", "int", "from 1"),
+        Column("other_id", ID, "item that is like it"),
+        Column("similarity", "double", "above 0, by the measure that was asked for, shrunken"),
+        Column("support", "bigint", "users who rated both; null where they were not counted", nullable=True),
+    ),
+    ("item_id", "rank"),
+    "neighbors",
+    "items × neighbours kept",
+)
+SIMILAR_USERS = Relation(
+    "similar_users",
+    "For each user the most similar others, the most similar first.",
+    (
+        Column("user_id", ID, "user"),
+        Column("rank", "int", "from 1"),
+        Column("other_id", ID, "user whose ratings are like theirs"),
+        Column("similarity", "double", "above 0, by the measure that was asked for, shrunken"),
+        Column("support", "bigint", "items that both rated"),
+    ),
+    ("user_id", "rank"),
+    "neighbors",
+    "users × neighbours kept",
+)
+LINEAR_WEIGHTS = Relation(
+    "linear_weights",
+    "The linear item model: what having rated one item says for another.",
+    (
+        Column("item_id", ID, "item that is scored"),
+        Column("other_id", ID, "item that was rated"),
+        Column("weight", "float", "added to the score of `item_id`, before the rating's recency; may be negative"),
+    ),
+    ("item_id", "other_id"),
+    "linear",
+    "items × weights kept",
+)
+RECOMMENDERS = Relation(
+    "recommenders",
+    "What else is needed to use the recommenders that were trained; one row for each.",
+    (
+        Column("model", "string", "its name, as `recommend --model` takes it"),
+        Column("run_id", "string", "which run; its tables carry the same in their history"),
+        Column("facts", "string", "JSON of its settings and numbers"),
+        Column("ratings", "string", "the table it was trained on"),
+        Column("ratings_version", "bigint", "version of that table"),
+    ),
+    ("model",),
+    "neighbors, linear, content, recommend",
+    "kinds of models",
+)
+ITEM_PROFILES = Relation(
+    "item_profiles",
+    "What items are about, and what ratings have taught about that.",
+    (
+        Column("item_id", ID, "item; also items that nobody has rated"),
+        Column("features", "array<string>", "such as genre:Comedy, year:1990, tag:pixar, word:toy"),
+        Column("weights", "array<double>", "of each: 1 for a genre, shares of two decades, TF-IDF of tags and words"),
+        Column("quality", "double", "by its features, how much better than the mean it is rated, in rating units"),
+        Column("directions", "array<double>", "K directions of who rates what; 0 if unrated, empty for heuristic"),
+        Column("factors", "array<double>", "where it stands in them by its features; empty for heuristic"),
+    ),
+    ("item_id",),
+    "content",
+    "items × features and factors",
+)
+USER_PROFILES = Relation(
+    "user_profiles",
+    "What users like, by what they have rated: the features of largest weight, the largest first.",
+    (
+        Column("user_id", ID, "user"),
+        Column("ratings", "bigint", "ratings it was made from"),
+        Column("features", "array<string>", "as in `item_profiles`; `constant`: how much higher they rate anything"),
+        Column("weights", "array<double>", "rating units for model; share of the profile's length for heuristic"),
+    ),
+    ("user_id",),
+    "content",
+    "users",
+)
+RECOMMENDER_METRICS = Relation(
+    "recommender_metrics",
+    "How good recommenders are on ratings that they were not trained on, by group of users.",
+    (
+        Column("run_id", "string", "hash of models, split, settings and the table's version"),
+        Column("model", "string", "its name, as `recommend --model` takes it"),
+        Column("split", "string", "which ratings were kept back"),
+        Column("candidates", "string", "full: all items but those seen; N: the test item and N unrated ones"),
+        Column("metric", "string", "as `evaluate --metrics` takes it"),
+        Column("user_group", "string", "all; new; light, medium, heavy; niche, mixed, blockbuster"),
+        Column("value", "double", "mean over the group's users; of its test ratings for rmse and mae"),
+        Column("low", "double", "lower end of the 95 % interval; null where there is none", nullable=True),
+        Column("high", "double", "upper end", nullable=True),
+        Column("users", "bigint", "users of the group that count"),
+        Column("reference", "string", "model it is compared with; null for that model itself", nullable=True),
+        Column("difference", "double", "value minus the reference's, same users", nullable=True),
+        Column("difference_low", "double", "lower end of its 95 % interval, same draws", nullable=True),
+        Column("difference_high", "double", "upper end", nullable=True),
+        Column("seconds", "double", "to train the model and to ask it"),
+    ),
+    ("run_id", "model", "metric", "user_group"),
+    "evaluate",
+    "runs × models × metrics × groups",
+)
 RECOMMENDATIONS = Relation(
     "recommendations",
     "The best unseen items for each user, best first.",
@@ -422,12 +573,27 @@ RECOMMENDATIONS = Relation(
         Column("user_id", ID, "user"),
         Column("rank", "int", "from 1"),
         Column("item_id", ID, "item"),
-        Column("score", "double", "predicted rating"),
+        Column("score", "double", "what the model ranks by: a predicted rating for lfm, else without unit"),
         Column("reason", "string", "which model gave the score, and which fallback if any"),
     ),
     ("user_id", "rank"),
     "recommend",
     "users × N",
+)
+EXPLANATIONS = Relation(
+    "explanations",
+    "Why each recommendation: the summands of its score, the largest first; they add up to it.",
+    (
+        Column("user_id", ID, "user"),
+        Column("rank", "int", "of the recommendation"),
+        Column("place", "int", "of the summand, from 1"),
+        Column("source", "string", "the part of the model it comes from; `all else`: the sum of the smaller ones"),
+        Column("because_id", ID, "the rated item it comes from, if from one", nullable=True),
+        Column("contribution", "double", "in units of the score"),
+    ),
+    ("user_id", "rank", "place"),
+    "recommend",
+    "recommendations × summands shown",
 )
 PATCHES_REJECTED = _rejected("patches_rejected", "make_patches", "Pictures")
 
@@ -441,6 +607,10 @@ RELATIONS: dict[str, Relation] = {
         EDGES_REJECTED,
         RANKS,
         PAGERANK_METRICS,
+        HOST_LINKS,
+        HITS,
+        HARMONIC,
+        PERSONAL_RANKS,
         TRUST_RANKS,
         TRUSTED_RANKS,
         SPAM_REPORT,
@@ -455,7 +625,15 @@ RELATIONS: dict[str, Relation] = {
         ITEM_FACTORS,
         LFM_METRICS,
         LFM_TRIALS,
+        SIMILAR_ITEMS,
+        SIMILAR_USERS,
+        LINEAR_WEIGHTS,
+        RECOMMENDERS,
+        ITEM_PROFILES,
+        USER_PROFILES,
+        RECOMMENDER_METRICS,
         RECOMMENDATIONS,
+        EXPLANATIONS,
         PATCHES_REJECTED,
     )
 }

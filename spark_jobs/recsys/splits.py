@@ -1,7 +1,8 @@
 """Divide ratings into train and test (and validation), the same way every time.
 
-Every split adds one column, `part`: `train`, `valid` or `test`. No split uses `rand()`: its values follow the
-partitioning of the frame, so a re-read table would be split differently; a hash of the row does not.
+Every split adds one column, `part`: `train`, `valid` or `test`, and for `users` also `history`. No split uses
+`rand()`: its values follow the partitioning of the frame, so a re-read table would be split differently; a hash of the
+row does not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.index import dense_index
 
 _BUCKETS = 1 << 20
+HISTORY_SHARE = 0.8  # of a held-out user's ratings, shown to the model when it is asked (Liang et al. 2018)
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,12 @@ class Split:
     numbers: tuple[float, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Split:
-        """`random:0.1`, `corner:133493,1000`, `time:0.1`, `leave-one-out` or `none`.
+    def parse(cls, text: str, strong: bool = False) -> Split:
+        """`random:0.1`, `corner:133493,1000`, `time:0.1`, `items:0.2`, `users:0.1`, `leave-one-out` or `none`.
+
+        Args:
+            text: what the user wrote.
+            strong: whether `users` is allowed, whose part `history` training must not see.
 
         Raises:
             UserError: unknown kind, or numbers that are missing or out of range.
@@ -37,22 +43,33 @@ class Split:
             numbers = tuple(float(part) for part in rest.split(",")) if rest else ()
         except ValueError as error:
             raise UserError(f"--split {text}: {rest!r} must be numbers") from error
-        wanted = {"random": 1, "time": 1, "corner": 2, "leave-one-out": 0, "none": 0}
+        wanted = {"random": 1, "time": 1, "corner": 2, "items": 1, "leave-one-out": 0, "none": 0}
+        if strong:
+            wanted["users"] = 1
         if kind not in wanted:
-            raise UserError(
-                f"--split {text}: must be one of random:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out, none"
-            )
+            raise UserError(f"--split {text}: must be one of {', '.join(_FORMS[kind] for kind in wanted)}")
         if len(numbers) != wanted[kind]:
             raise UserError(f"--split {text}: {kind} takes {wanted[kind]} numbers, e.g. {_EXAMPLES[kind]}")
-        if kind in ("random", "time") and not 0 < numbers[0] < 1:
+        if kind in ("random", "time", "items", "users") and not 0 < numbers[0] < 1:
             raise UserError(f"--split {text}: the test share must be between 0 and 1, e.g. {_EXAMPLES[kind]}")
         return cls(kind, numbers)
 
 
+_FORMS = {
+    "random": "random:SHARE",
+    "corner": "corner:ROW,COLS",
+    "time": "time:SHARE",
+    "items": "items:SHARE",
+    "users": "users:SHARE",
+    "leave-one-out": "leave-one-out",
+    "none": "none",
+}
 _EXAMPLES = {
     "random": "random:0.1",
     "time": "time:0.1",
     "corner": "corner:133493,1000",
+    "items": "items:0.2",
+    "users": "users:0.1",
     "leave-one-out": "leave-one-out",
     "none": "none",
 }
@@ -61,6 +78,11 @@ _EXAMPLES = {
 def bucket(seed: int, salt: str) -> Column:
     """A number in [0, 1) for each rating that depends only on its user, its item and the seed."""
     return F.pmod(F.xxhash64("user_id", "item_id", F.lit(seed), F.lit(salt)), F.lit(_BUCKETS)) / _BUCKETS
+
+
+def _drawn(column: str, seed: int, salt: str) -> Column:
+    """A number in [0, 1) that depends only on one column and the seed."""
+    return F.pmod(F.xxhash64(column, F.lit(seed), F.lit(salt)), F.lit(_BUCKETS)) / _BUCKETS
 
 
 def _random(ratings: DataFrame, items: DataFrame, split: Split, seed: int) -> Column:
@@ -89,6 +111,10 @@ _RULES: dict[str, Callable[[DataFrame, DataFrame, Split, int], Column]] = {
     "random": _random,
     "time": _time,
     "leave-one-out": _leave_one_out,
+    "items": lambda ratings, items, split, seed: _drawn("item_id", seed, "items") < split.numbers[0],
+    "users": lambda ratings, items, split, seed: (
+        (_drawn("user_id", seed, "users") < split.numbers[0]) & (bucket(seed, "history") >= HISTORY_SHARE)
+    ),
     "none": lambda *_: F.lit(False),
 }
 
@@ -103,7 +129,9 @@ def split_ratings(
         items: frame with `item_id`, the catalogue that `corner` counts columns in.
         split: `random` share; `time` newest share; `leave-one-out` newest of each user; `corner:ROW,COLS`:
             users from the ROW-th (by id, from 1) and the first COLS items (by id) are the test block, so that
-            `corner:133493,1000` on MovieLens-20M is userId ≥ 133493 and movie index < 1000.
+            `corner:133493,1000` on MovieLens-20M is userId ≥ 133493 and movie index < 1000; `items`: all ratings of
+            a share of the items; `users`: of a share of the users (strong generalisation) a fifth of the ratings is
+            test and the rest `history`, for a model to be asked about them with, but not to learn from.
         seed: for `random` and for validation.
         valid: share of the training part set aside for validation.
         scratch: folder for `lineage.cut`.
@@ -122,6 +150,8 @@ def split_ratings(
     else:
         is_test = _RULES[split.kind](ratings, items, split, seed)
     part = F.when(is_test, "test")
+    if split.kind == "users":
+        part = part.when(_drawn("user_id", seed, "users") < split.numbers[0], "history")
     if valid > 0:
         part = part.when(bucket(seed, "valid") < valid, "valid")
     return ratings.withColumn("part", part.otherwise("train")).drop("_u", "_i")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,28 @@ def test_teleport_or_a_clear_no(variant: str, solve: Solver) -> None:
     assert MIXED.teleport
     result, ranks = solve(MIXED)
     assert l1(ranks, expected(variant, MIXED, result)) < 1e-9
+
+
+@pytest.mark.connect
+def test_earlier_ranks_or_a_clear_no(variant: str, spark: SparkSession) -> None:
+    engine, settings, _ = VARIANTS[variant]
+    kind = pa.string() if isinstance(MIXED.ids[0], str) else pa.int64()
+    exact = by_networkx(MIXED)
+    gone = MIXED.ids[-1]
+    start = frame(spark, id=pa.array([*exact, "gone"], kind), pagerank=[*exact.values(), 0.3])
+    graph = dataclasses.replace(as_graph(spark, MIXED), start=start.where(start["id"] != gone))
+    config = PageRankConfig(MIXED.damping, tol=1e-3, max_iter=8, **settings)
+    if variant == "graphframes":
+        with pytest.raises(UserError, match=r"earlier ranks|teleport"):
+            ENGINES[engine](graph, config)
+        return
+    cold = ENGINES["native"](as_graph(spark, MIXED), PageRankConfig(MIXED.damping, tol=1e-3))
+    result = ENGINES[engine](graph, config)
+    assert result.iterations < cold.iterations
+    assert result.worker_mib is not None
+    bound = result.error_bound(MIXED.damping)
+    assert bound is not None
+    assert l1({row["id"]: row["pagerank"] for row in result.ranks.collect()}, exact) <= bound
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytest
 from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1, random_case
 
+from spark_jobs.graph import chunks as chunking
 from spark_jobs.graph import distributed, one_task
+from spark_jobs.graph import mail as mail_rows
 from spark_jobs.graph.blocks import Block, block_size, pack
 from spark_jobs.graph.contract import PageRankConfig
 from spark_jobs.graph.examples import EXACT, SEED
@@ -39,8 +41,8 @@ def solve(case: Case, chunks: Any = None, **settings: Any) -> tuple[dict[Any, fl
     chunks = one_task.to_chunks(batches(case)) if chunks is None else chunks
     out = one_task.solve(chunks, config=config, weighted=case.weights is not None, teleported=case.teleport is not None)
     rows = [row for batch in out for row in batch.to_pylist()]
-    ranks = {row["id"]: row["pagerank"] for row in rows if row["part"] == "rank"}
-    return ranks, {row["part"]: row for row in rows if row["part"] != "rank"}
+    ranks = {row["id"]: row["pagerank"] for row in rows if row["note"] is None}
+    return ranks, {row["note"]: row for row in rows if row["note"]}
 
 
 def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
@@ -66,7 +68,7 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
     for node, weight in (case.teleport or {}).items():
         share[place[node]] = weight / sum(case.teleport.values())
     starts = [share[number::blocks].tobytes() if case.teleport else b"" for number in range(blocks)]
-    mail = distributed._mail([(b, distributed.STATE, starts[b], b"", 0.0, 0.0) for b in range(blocks)])
+    mail = mail_rows.as_mail([(b, mail_rows.STATE, starts[b], b"", 0.0, 0.0, 0.0, 0.0) for b in range(blocks)])
     for _ in range(steps + 1):
         out = []
         for number in range(blocks):
@@ -76,7 +78,7 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
         mail = pa.concat_tables(out[::-1])
     x = np.zeros(n)
     for row in mail.to_pylist():
-        if row["origin"] == distributed.STATE and row["values"]:
+        if row["origin"] == mail_rows.STATE and row["values"]:
             x[row["block"] :: blocks] = np.frombuffer(row["values"])
     return dict(zip(ids, x.tolist(), strict=True))
 
@@ -154,7 +156,7 @@ def test_renaming_the_nodes_renames_the_ranks(seed: int) -> None:
 
 
 def test_the_order_of_chunks_and_rows_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_task, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(chunking, "CHUNK_ROWS", 10)
     rng = np.random.default_rng(0)
     edges = [(int(s), int(d)) for s, d in rng.integers(0, 6, (200, 2))]  # each about five times
     case = Case("parallel", edges, rng.random(200).tolist())

@@ -20,7 +20,10 @@ from tests_root import ROOT
 from sr_model.nets import make_generator
 from sr_model.weights import save_generator
 
-GUIDES = ("evaluation", "lfm", "pagerank", "pages", "patches", "ratings", "search", "spam", "training", "tuning")
+GUIDES = (
+    *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
+    *("recommenders", "search", "spam", "training", "tuning"),
+)
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 LINE = re.compile(
     r"^(?:\$ )?(?:spark-submit (spark_jobs)/(\w+)\.py\b|python -m (sr_model)\.(\w+))([^#\n]*)", re.MULTILINE
@@ -53,6 +56,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "links.tsv").write_text(links)
     (tmp_path / "web-Google.txt.gz").write_bytes(gzip.compress(links.encode()))
     (tmp_path / "trade.csv").write_text("src,dst,weight\nde,fr,3\nfr,de,1\nfr,it,2.5\nit,de,1\n")
+    (tmp_path / "seeds.csv").write_text("ann,1\nann,2,0.5\nbob,3\n")
     (tmp_path / "good-pages.txt").write_text("1\n")
     shutil.copytree(ROOT / "examples/site", tmp_path / "path/to/site")
     (tmp_path / "crawl.warc.gz").write_bytes(gzip.compress(_warc("https://site.org/", "<p>a page</p>")))

@@ -77,6 +77,29 @@ def test_corner_counts_users_from_one_and_items_from_zero(spark: SparkSession) -
     assert len(rows_of(parts, "train")) == len(pairs) - 4
 
 
+def test_items_are_held_out_whole(ratings: DataFrame) -> None:
+    parts = split_ratings(ratings, ratings, Split.parse("items:0.3"), seed=0)
+    train, test = ({item for _, item in rows_of(parts, part)} for part in ("train", "test"))
+    assert not train & test
+    assert 5 < len(test) < 20
+    other = split_ratings(ratings, ratings, Split.parse("items:0.3"), seed=1)
+    assert {item for _, item in rows_of(other, "test")} != test
+
+
+def test_held_out_users_show_a_part_of_what_they_rated(ratings: DataFrame) -> None:
+    parts = split_ratings(ratings, ratings, Split.parse("users:0.3", strong=True), seed=0)
+    train, history, test = ({user for user, _ in rows_of(parts, part)} for part in ("train", "history", "test"))
+    assert not train & (history | test)
+    assert 5 < len(test) < 20
+    n = {part: len(rows_of(parts, part)) for part in ("history", "test")}
+    assert n["test"] / sum(n.values()) == pytest.approx(0.2, abs=0.06)
+
+
+def test_only_an_evaluation_knows_users_whose_history_is_not_trained_on() -> None:
+    with pytest.raises(UserError, match=r"items:SHARE, leave-one-out, none$"):
+        Split.parse("users:0.1")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -84,6 +107,7 @@ def test_corner_counts_users_from_one_and_items_from_zero(spark: SparkSession) -
         ("random", "takes 1 numbers"),
         ("random:1.5", "between 0 and 1"),
         ("random:x", "must be numbers"),
+        ("items:0", "between 0 and 1, e.g. items:0.2"),
         ("corner:5", "takes 2 numbers"),
         ("leave-one-out:3", "takes 0 numbers"),
     ],

@@ -3,61 +3,83 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.recsys.models.top_n import top_unseen
+from spark_jobs.recsys.models.array_model import ArrayModel
+from spark_jobs.recsys.models.biases import Biases
+from spark_jobs.recsys.models.contract import Data, Reason, Scorer, Stored
+from spark_jobs.recsys.models.histories import Histories
+from spark_jobs.recsys.models.training import Training
 
+NAME = "popularity"
 PRIOR_RATINGS = 25.0  # an item's mean counts as if so many more ratings of the global mean had been given
 
 
 @dataclass(frozen=True)
-class Popular:
-    """Damped mean rating of each item: (Σr + m·μ) / (n + m), the Bayesian average.
+class Popularity:
+    """A `Scorer`: items are ranked by their number of ratings, of equal ones by the higher mean.
 
     Attributes:
-        items: frame (item_id, score double).
-        mean: μ in rating units.
+        items: (I) ids, ascending.
+        counts: int64 (I), ratings.
+        means: float64 (I), (Σr + m·μ) / (n + m), the damped mean rating.
     """
 
-    items: DataFrame
-    mean: float
+    items: pa.Array
+    counts: NDArray[np.int64]
+    means: NDArray[np.float64]
+    name: str = NAME
 
     @classmethod
-    def fit(cls, ratings: DataFrame, store: BlockStore) -> Popular:
-        """As `average`; the store, which iterative models need, is not used."""
-        return cls.average(ratings)
+    def of(cls, items: pa.Array, block: Histories) -> Popularity:
+        """From all training ratings."""
+        counts = np.bincount(block.places, minlength=len(items))
+        mean = float(block.ratings.mean(dtype=np.float64)) if len(block.ratings) else 0.0
+        total = np.bincount(block.places, block.ratings, len(items))
+        return cls(items, counts, (total + PRIOR_RATINGS * mean) / (counts + PRIOR_RATINGS))
 
-    @classmethod
-    def average(cls, ratings: DataFrame) -> Popular:
-        """From the `ratings` relation."""
-        row = ratings.agg(F.avg(F.col("rating").cast("double")).alias("mean")).first()
-        mean = float(row["mean"]) if row and row["mean"] is not None else 0.0
-        total, n = F.sum(F.col("rating").cast("double")), F.count("*")
-        score = (total + F.lit(PRIOR_RATINGS * mean)) / (n + F.lit(PRIOR_RATINGS))
-        return cls(ratings.groupBy("item_id").agg(score.alias("score")), mean)
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(I) items with ratings."""
+        return self.counts > 0
 
-    def predict(self, pairs: DataFrame) -> DataFrame:
-        """Add `prediction` (double) and `source` (`item mean` or `mean`) to (user_id, item_id)."""
-        return (
-            pairs.join(self.items, "item_id", "left")
-            .withColumn("prediction", F.coalesce("score", F.lit(self.mean)))
-            .withColumn("source", F.when(F.col("score").isNull(), "mean").otherwise("item mean"))
-            .drop("score")
-        )
+    def serves(self, block: Histories) -> NDArray[np.bool_]:
+        """(U) who has rated something; it makes no difference to the scores."""
+        return block.counts > 0
 
-    def recommend(self, users: DataFrame, seen: DataFrame, top: int) -> DataFrame:
-        """The `recommendations` relation: the best `top` unseen items, equal scores by item id."""
-        items = self.items.sort("item_id").toArrow()
-        q_IK = items.column("score").to_numpy()[:, None]
+    def scores(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) the number of ratings; the mean shows in the decimals."""
+        return np.tile(self.counts + self.means / 1000.0, (len(block), 1))
 
-        def taste(users: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64], pa.Array]:
-            n = users.num_rows
-            return np.ones((n, 1)), np.zeros(n), pa.array(["popular with everybody"] * n)
+    def ratings(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) the damped means."""
+        return np.tile(self.means, (len(block), 1))
 
-        return top_unseen(users, seen, items.column("item_id").combine_chunks(), q_IK, taste, top)
+    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, I) −∞: popularity knows of no likeness."""
+        return np.full((len(places), len(self.items)), -np.inf)
+
+    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
+        """One summand."""
+        return [Reason(self.name, -1, float(self.counts[place] + self.means[place] / 1000.0))]
+
+
+def fit(data: Data, store: BlockStore) -> ArrayModel:
+    """Count the ratings at hand."""
+    training = Training.collect(data.ratings, store)
+    biases = Biases.fit(training.block, len(training.items))
+    return ArrayModel(Popularity.of(training.items, training.block), data.ratings, biases, reasons=_reasons)
+
+
+def load(stored: Stored, data: Data, store: BlockStore) -> ArrayModel:
+    """Nothing is stored for it."""
+    return fit(data, store)
+
+
+def _reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+    return ["popular with everybody"] * len(rows)

@@ -1,0 +1,130 @@
+"""What else a web of links says of its nodes: hubs and authorities, harmonic centrality, personal ranks for many.
+
+Reads links as pagerank does and writes the table of the measure: `hits`, `harmonic` or `personal_ranks`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.graph import edge_lists, measures
+from spark_jobs.graph.assemble import assemble
+from spark_jobs.graph.contract import Graph, PageRankConfig
+from spark_jobs.graph.harmonic import EXACT_WORK
+from spark_jobs.lake.args import JobArgs, flag
+from spark_jobs.lake.contracts import HARMONIC, HITS, LINKS, PERSONAL_RANKS
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.inputs import open_input
+from spark_jobs.lake.job import run_job
+from spark_jobs.lake.tables import TableRef, TableSink
+
+MEASURES = {"hits": HITS, "harmonic": HARMONIC, "personal": PERSONAL_RANKS}
+_SORTED_BY = {"hits": "authority", "harmonic": "harmonic", "personal": "pagerank"}
+
+
+@dataclass(frozen=True)
+class CentralityArgs(JobArgs):
+    """Settings of the job."""
+
+    measure: str = flag("harmonic", "what to compute", choices=tuple(MEASURES))
+    links: str = flag("", "links table or edge-list file (default: the lake's links)")
+    nodes: str = flag("", "file or table of node ids, to measure those without links too", metavar="FILE")
+    seeds: str = flag("", "personal: text file of surfer and id (and weight), one a line", metavar="FILE")
+    out: str = flag("", "where to write (default: the measure's table in the lake)")
+    damping: float = flag(
+        0.85, "personal: probability of following a link", check=lambda v: 0 <= v <= 1, must="be 0 to 1"
+    )
+    tol: float = flag(1e-8, "stop when values change less, L1", check=lambda v: 0 <= v < 1, must="be 0 to below 1")
+    max_iter: int = flag(1000, "stop after so many iterations", check=lambda v: v >= 1, must="be at least 1")
+    weights: bool = flag(False, "personal: the third column (or `weight`) of the links is their weight")
+    most_work: float = flag(
+        EXACT_WORK, "harmonic: exact while that means to look at fewer links in all, else estimated"
+    )
+    keep: int = flag(100, "personal: keep so many nodes of each surfer; 0: all", check=lambda v: v >= 0, must="be ≥ 0")
+    separator: str = flag("auto", "of text columns", choices=("auto", *edge_lists.SEPARATORS))
+    header: str = flag("auto", "whether the first line names the columns, as in pagerank", choices=edge_lists.HEADERS)
+    top: int = flag(10, "print so many nodes", check=lambda v: v >= 0, must="be at least 0")
+    scratch: str = flag("", "folder for intermediate results where Spark's local checkpoints are refused")
+
+
+def read(spark: SparkSession, args: CentralityArgs, where: str, ids: Sequence[str], weight: str) -> edge_lists.Parsed:
+    """Open and parse what a flag names."""
+    found = open_input(spark, where)
+    if found.kind == "lines":
+        return edge_lists.from_lines(found.frame, where, ids, weight, args.separator, args.header)
+    columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
+    frame = found.frame
+    if found.kind == "table" and "nofollow" in columns:  # their authors do not vouch for these links
+        frame = frame.where("nofollow IS NOT TRUE")
+    return edge_lists.from_rows(frame, where, columns, ids, weight)
+
+
+def load(spark: SparkSession, args: CentralityArgs) -> tuple[Graph, str, int]:
+    """The graph, where its links came from, and how many lines were wrong."""
+    where = args.links or TableRef.find("", LINKS, args.lake).location
+    if not args.links and not TableRef(where).exists(spark):
+        raise UserError(f"no Delta table `{LINKS.name}` at {where}: give --links, or run {LINKS.made_by} first")
+    edges = read(spark, args, where, edge_lists.EDGE, "yes" if args.weights else "no")
+    nodes = read(spark, args, args.nodes, edge_lists.NODE, "no") if args.nodes else None
+    rejected = edges.rejected_count + (nodes.rejected_count if nodes else 0)
+    return assemble(edges, nodes, None, args.weights), where, rejected
+
+
+def read_seeds(spark: SparkSession, args: CentralityArgs, graph: Graph) -> DataFrame:
+    """`source` string, `id` of the graph's type, `weight`."""
+    if not args.seeds:
+        raise UserError("--measure personal: give --seeds, a file of surfer and id, one a line")
+    seeds = read(spark, args, args.seeds, edge_lists.EDGE, "optional")
+    if seeds.rejected_count:
+        bad = seeds.rejected.orderBy("source", "line").head(1)[0]
+        raise UserError(f"{args.seeds}: line {bad['line']}: {bad['reason']}")
+    text = seeds.as_text(edge_lists.EDGE).select(F.col("src").alias("source"), F.col("dst").alias("id"), "weight")
+    if graph.id_type == "string":
+        return text
+    odd = text.where(F.col("id").try_cast("bigint").isNull()).head(1)
+    if odd:
+        raise UserError(f"{args.seeds}: id {odd[0]['id']!r} is not a node of the graph")
+    return text.withColumn("id", F.col("id").cast("bigint"))
+
+
+def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:
+    """Measure; returns the summary."""
+    started = time.monotonic()
+    config = PageRankConfig(args.damping, args.tol, args.max_iter, scratch=args.scratch)
+    graph, where, rejected = load(spark, args)
+    try:
+        if args.measure == "hits":
+            found = measures.hubs_and_authorities(graph, config)
+        elif args.measure == "harmonic":
+            found = measures.harmonic_centrality(graph, args.scratch, args.most_work)
+        else:
+            found = measures.personal_pagerank(graph, read_seeds(spark, args, graph), config, args.keep)
+    except UserError as error:
+        text = str(error)
+        raise UserError(f"{args.seeds}: {text[7:]}" if text.startswith("seeds: ") else text) from error
+    relation = MEASURES[args.measure]
+    out = TableRef.find(args.out, relation, args.lake)
+    TableSink(out, relation).write(found.values)
+    for row in out.read(spark, relation).orderBy(F.desc(_SORTED_BY[args.measure]), "id").limit(args.top).collect():
+        print("  " + "  ".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row))
+    if rejected:
+        print(f"centrality: {rejected} lines were not used; pagerank lists them in edges_rejected")
+    print(f"centrality: {relation.name} of {found.facts['nodes']:.0f} nodes, links from {where}, in {out.location}")
+    seconds = round(time.monotonic() - started, 3)
+    return {"measure": args.measure, "rejected": rejected, "seconds": seconds, **found.facts}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_job(run, CentralityArgs, "centrality", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

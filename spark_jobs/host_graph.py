@@ -1,0 +1,56 @@
+"""The web of hosts: links between pages added up to links between the hosts they stand on.
+
+Reads the links table and writes `host_links`; rank the hosts with `pagerank.py --links LAKE/host_links --weights`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from spark_jobs.graph.hosts import host_links
+from spark_jobs.lake.args import JobArgs, flag
+from spark_jobs.lake.contracts import HOST_LINKS, LINKS
+from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.job import run_job
+from spark_jobs.lake.tables import TableRef, TableSink
+
+
+@dataclass(frozen=True)
+class HostGraphArgs(JobArgs):
+    """Settings of the job."""
+
+    links: str = flag("", "table with src_url and dst_url (default: the lake's links)")
+    out: str = flag("", "where to write the hosts' links (default: the lake's host_links table)")
+    keep_own: bool = flag(False, "links of a host to itself count, too")
+
+
+def run(spark: SparkSession, args: HostGraphArgs) -> Mapping[str, Any]:
+    """Add up links; returns the summary."""
+    started = time.monotonic()
+    links = TableRef.find(args.links, LINKS, args.lake)
+    if not links.exists(spark):
+        raise UserError(
+            f"no Delta table `{LINKS.name}` at {links.location}: run {LINKS.made_by} first, or give --links"
+        )
+    out = TableRef.find(args.out, HOST_LINKS, args.lake)
+    TableSink(out, HOST_LINKS).write(host_links(links.frame(spark), args.keep_own))
+    made = out.read(spark, HOST_LINKS)
+    count = made.count()
+    hosts = made.select("src").union(made.select("dst")).distinct().count()
+    print(f"host_graph: {hosts} hosts, {count} links between them in {out.location}")
+    return {"hosts": hosts, "links": count, "seconds": round(time.monotonic() - started, 3)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    return run_job(run, HostGraphArgs, "host_graph", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

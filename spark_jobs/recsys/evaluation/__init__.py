@@ -1,0 +1,1 @@
+"""How good recommendations are: accuracy, ranking, reach and bias, with intervals, on plain arrays."""

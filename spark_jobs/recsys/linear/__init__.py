@@ -1,0 +1,1 @@
+"""A linear model between items, in closed form."""

@@ -1,0 +1,118 @@
+"""What users have rated, as arrays: one block of users at a time.
+
+Shape suffixes: U users of the block, P ratings, I items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The ratings of a block of users, user by user, each user's by the place of the item.
+
+    Attributes:
+        users: (U) ids; some may have no ratings.
+        starts: int64 (U + 1); the ratings of user u are those from `starts[u]` to `starts[u + 1]`.
+        places: int32 (P), positions of the items in the list of items that these histories belong to.
+        ratings: float32 (P).
+        seconds: int64 (P), when, in Unix time; 0 where it is not known.
+    """
+
+    users: pa.Array
+    starts: NDArray[np.int64]
+    places: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+    seconds: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(P) the user of each rating, by place in `users`."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(U) how many ratings each user has."""
+        return np.diff(self.starts)
+
+    @classmethod
+    def of(cls, users: pa.Array, items: pa.Array, ratings: pa.Table) -> Histories:
+        """From rows of ratings; those of other users and of unknown items are left out.
+
+        Args:
+            users: (U) distinct ids.
+            items: (I) distinct ids.
+            ratings: `user_id`, `item_id`, `rating`, and `rated_at` or `seconds` if there are times.
+        """
+        rows = pc.index_in(_flat(ratings.column("user_id")), value_set=users)
+        places = pc.index_in(_flat(ratings.column("item_id")).cast(items.type), value_set=items)
+        return cls.at(users, rows, places, _flat(ratings.column("rating")), seconds_of(ratings))
+
+    @classmethod
+    def at(cls, users: pa.Array, rows: pa.Array, places: pa.Array, ratings: pa.Array, seconds: pa.Array) -> Histories:
+        """From columns (P) in any order; where a row or place is null, the rating is left out."""
+        known = pc.and_(pc.is_valid(rows), pc.is_valid(places))
+        own, where = (column.filter(known).to_numpy(zero_copy_only=False) for column in (rows, places))
+        order = np.lexsort((where, own))
+        values = [column.filter(known).to_numpy(zero_copy_only=False)[order] for column in (ratings, seconds)]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(own, minlength=len(users)))]).astype(np.int64)
+        return cls(users, starts, where[order].astype(np.int32), values[0].astype(np.float32), values[1])
+
+    def moved(self, to: NDArray[np.int32]) -> Histories:
+        """The same for another list of items: `to` (I) has each item's new position, −1 where the list has it not."""
+        places = to[self.places]
+        kept = places >= 0
+        counts = np.bincount(self.rows[kept], minlength=len(self))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return Histories(self.users, starts, places[kept], self.ratings[kept], self.seconds[kept])
+
+    def newest(self, most: int) -> Histories:
+        """The same users with at most so many ratings each, the newest; of the same second, those of lower place."""
+        order = np.lexsort((self.places, -self.seconds, self.rows))
+        kept = np.zeros(len(order), np.bool_)
+        kept[order] = np.arange(len(order)) - self.starts[self.rows[order]] < most
+        starts = np.concatenate([[0], np.cumsum(np.minimum(self.counts, most))]).astype(np.int64)
+        return Histories(self.users, starts, self.places[kept], self.ratings[kept], self.seconds[kept])
+
+    def nameless(self) -> Histories:
+        """The same ratings, of users who are not known by any id."""
+        return Histories(pa.nulls(len(self), self.users.type), self.starts, self.places, self.ratings, self.seconds)
+
+    def part(self, lo: int, hi: int) -> Histories:
+        """The users from `lo` to `hi` (excluded)."""
+        a, b = self.starts[lo], self.starts[hi]
+        return Histories(
+            self.users[lo:hi],
+            self.starts[lo : hi + 1] - a,
+            self.places[a:b],
+            self.ratings[a:b],
+            self.seconds[a:b],
+        )
+
+    def matrix(self, values: NDArray[Any], n_items: int) -> sparse.csr_matrix:
+        """(U, I) with these values (P)."""
+        return sparse.csr_matrix((values, self.places, self.starts), shape=(len(self), n_items))
+
+
+def seconds_of(ratings: pa.Table) -> pa.Array:
+    """Unix seconds (P) from `seconds` or `rated_at`; 0 where there is no time."""
+    if "seconds" in ratings.column_names:
+        return _flat(ratings.column("seconds"))
+    if "rated_at" not in ratings.column_names:
+        return pa.array(np.zeros(ratings.num_rows, np.int64))
+    return _flat(ratings.column("rated_at")).cast(pa.timestamp("s"), safe=False).cast(pa.int64()).fill_null(0)
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,0 +1,1 @@
+"""Which items, or users, are alike: all pairs by sparse rows, exact, the best few of each kept."""
