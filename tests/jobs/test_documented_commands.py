@@ -21,7 +21,7 @@ from sr_model.nets import make_generator
 from sr_model.weights import save_generator
 
 GUIDES = (
-    *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
+    *("content", "evaluation", "lfm", "pagerank", "pages", "patches", "ratings"),
     *("recommenders", "search", "spam", "training", "tuning"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
