@@ -26,7 +26,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import venv
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ import scipy.sparse as sp
 from deltalake import DeltaTable, write_deltalake
 from pagerank_graphs import Links, graph
 from pagerank_spark import DAMPING, TOL
+from peer_environment import peer_python
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -46,17 +46,6 @@ PACKAGES = ("numpy==2.4.6", "scipy==1.17.1", "pyarrow==26.0.1", "igraph==1.0.0",
 SPARK, ALONE = ("one task", "distributed", "graphx", "joins"), ("scipy", "igraph", "networkit")
 ITERATIONS = 20
 LIMIT = 3600  # seconds an engine may take for all graphs
-
-
-def peer_python() -> Path:
-    """The interpreter that has the peers' packages; the first call installs them."""
-    ready, python = PEERS / "ready.json", PEERS / "bin" / "python"
-    if not ready.exists() or json.loads(ready.read_text(encoding="utf-8")) != list(PACKAGES):
-        print(f"installing {', '.join(PACKAGES)} into {PEERS.relative_to(ROOT)}", flush=True)
-        venv.create(PEERS, with_pip=True, clear=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
-        ready.write_text(json.dumps(PACKAGES), encoding="utf-8")
-    return python
 
 
 def reference(links: Links, n: int) -> Any:
@@ -142,7 +131,7 @@ def run_engine(engine: str, folders: list[Path], repeats: int) -> dict[str, dict
         command = [sys.executable, str(scripts / "pagerank_spark.py"), engine, str(times), str(ITERATIONS)]
         found = lines_of([*command, *map(str, folders)])
     else:
-        script = [str(peer_python()), str(scripts / "pagerank_peers.py"), engine]
+        script = [str(peer_python(PEERS, PACKAGES)), str(scripts / "pagerank_peers.py"), engine]
         found = [line for folder in folders for line in lines_of([*script, str(folder), str(TOL)])]
     figures: dict[str, dict[str, Any]] = {}
     for folder in folders:

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from peer_environment import peer_python
 from pyspark.sql import SparkSession
 from scipy import sparse
 
@@ -192,12 +192,7 @@ def learned(parts: dict[str, Scorer], stage: Stage) -> NDArray[np.float64]:
 
 def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
     """What the others tell of themselves, and their top ten as item ids."""
-    ready, python = PEERS / "ready.json", PEERS / "bin" / "python"
-    if not ready.exists() or json.loads(ready.read_text(encoding="utf-8")) != list(PACKAGES):
-        print(f"installing {', '.join(PACKAGES)} into {PEERS.relative_to(ROOT)}", flush=True)
-        venv.create(PEERS, with_pip=True, clear=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
-        ready.write_text(json.dumps(PACKAGES), encoding="utf-8")
+    python = peer_python(PEERS, PACKAGES)
     items = test.training.items
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

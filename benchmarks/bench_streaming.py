@@ -22,11 +22,11 @@ import statistics
 import subprocess
 import sys
 import tarfile
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peer_environment import peer_python
 
 from sr_model.images import decode_rgb
 
@@ -81,12 +81,7 @@ def call(name: str, *argv: object) -> dict[str, Any]:
 
 def prepare(images: Path) -> dict[str, dict[str, str]]:
     """Peers installed, patches written in every format; versions of the packages that ours and the peers run with."""
-    ready = PEERS / "ready.json"
-    if not ready.exists() or json.loads(ready.read_text(encoding="utf-8")) != list(PACKAGES):
-        print(f"installing {', '.join(PACKAGES)} into {PEERS.relative_to(ROOT)}", flush=True)
-        venv.create(PEERS, with_pip=True)
-        subprocess.run([PEERS / "bin" / "python", "-m", "pip", "install", "-q", *PACKAGES], check=True)
-        ready.write_text(json.dumps(PACKAGES), encoding="utf-8")
+    peer_python(PEERS, PACKAGES)
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     cut_patches(images, WORK / "patches.npy")

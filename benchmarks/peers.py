@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import venv
 from pathlib import Path
 from typing import Any
+
+import peer_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "build" / "peers-lfm"
@@ -18,16 +19,9 @@ VERSIONS = {name: version for name, _, version in (package.partition("==") for p
 
 def peer_python() -> Path:
     """The interpreter that has the peers' packages; the first call installs them, which takes minutes."""
-    ready, python = PEERS / "ready.json", PEERS / "bin" / "python"
-    if not ready.exists() or json.loads(ready.read_text(encoding="utf-8")) != list(PACKAGES):
-        print(f"installing {', '.join(PACKAGES)} into {PEERS.relative_to(ROOT)}", flush=True)
-        venv.create(PEERS, with_pip=True, clear=True)
-        pip = [str(python), "-m", "pip", "install", "-q"]
-        # numpy first, and builds that see it: two of them ask for it in their setup.py.
-        subprocess.run([*pip, *PACKAGES[:3]], check=True)
-        subprocess.run([*pip, "--no-build-isolation", *PACKAGES[3:], PACKAGES[0]], check=True)
-        ready.write_text(json.dumps(PACKAGES), encoding="utf-8")
-    return python
+    # numpy first, and builds that see it: two of them ask for it in their setup.py.
+    steps = (PACKAGES[:3], ("--no-build-isolation", *PACKAGES[3:], PACKAGES[0]))
+    return peer_environment.peer_python(PEERS, PACKAGES, steps)
 
 
 def run_peer(name: str, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import venv
 from pathlib import Path
 from typing import Any
+
+from peer_environment import peer_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS, LUCENE = ROOT / "build" / "peers-search", ROOT / "build" / "peers-lucene"
@@ -25,17 +26,6 @@ LUCENE_VERSION = "9.12.3"  # the newest that runs on Java 17
 JARS = ("lucene-core", "lucene-analysis-common")
 VERSIONS = {name: version for name, _, version in (package.partition("==") for package in PACKAGES[2:])}
 VERSIONS["lucene"] = LUCENE_VERSION
-
-
-def peer_python() -> Path:
-    """The interpreter that has the peers' packages; the first call installs them."""
-    ready, python = PEERS / "ready.json", PEERS / "bin" / "python"
-    if not ready.exists() or json.loads(ready.read_text(encoding="utf-8")) != list(PACKAGES):
-        print(f"installing {', '.join(PACKAGES)} into {PEERS.relative_to(ROOT)}", flush=True)
-        venv.create(PEERS, with_pip=True, clear=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *PACKAGES], check=True)
-        ready.write_text(json.dumps(PACKAGES), encoding="utf-8")
-    return python
 
 
 def lucene_jars() -> str:
@@ -57,7 +47,7 @@ def run_python_peer(name: str, folder: Path, threads: int, repeats: int) -> dict
         RuntimeError: it failed; the end of its stderr is in the message.
     """
     script = str(ROOT / "benchmarks" / "search_peer_runs.py")
-    return _last_line([str(peer_python()), script, name, str(folder), str(threads), str(repeats)])
+    return _last_line([str(peer_python(PEERS, PACKAGES)), script, name, str(folder), str(threads), str(repeats)])
 
 
 def run_lucene(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
