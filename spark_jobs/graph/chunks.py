@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from spark_jobs.graph.arrays import Floats
 from spark_jobs.graph.kernels import mark, renumber
+from spark_jobs.lake.packed import from_bytes, to_bytes
 
 CHUNK_ROWS = 1 << 20  # 8 to 16 MB a chunk: few rows for Spark to move, well below Arrow's batch limit
 CHUNK = "ids binary, src binary, dst binary, weight binary"
@@ -58,13 +59,10 @@ def _chunk(table: pa.Table) -> pa.RecordBatch:
     if src.null_count:
         raise ValueError("an edge, node or teleport id is null")
     ids, src_places, dst_places = _from_base(src, dst) or _from_dictionary(src, dst)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, ids.schema) as writer:
-        writer.write_batch(ids)
     weights = b""
     if weight.null_count < len(weight):
         weights = weight.fill_null(float("nan")).to_numpy(zero_copy_only=False).tobytes()
-    row = [sink.getvalue().to_pybytes(), src_places.tobytes(), dst_places.tobytes(), weights]
+    row = [to_bytes(ids), src_places.tobytes(), dst_places.tobytes(), weights]
     return pa.record_batch([pa.array([cell], pa.binary()) for cell in row], schema=_CHUNK_ARROW)
 
 
@@ -99,7 +97,7 @@ def gather(batches: Iterator[pa.RecordBatch]) -> tuple[pa.Array, _Places, _Place
     parts: list[_Part] = []
     for batch in batches:
         for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            ids = pa.ipc.open_stream(cells[0]).read_all().combine_chunks().to_batches()[0]
+            ids = from_bytes(cells[0]).combine_chunks().to_batches()[0]
             src, dst = np.frombuffer(cells[1], np.int32), np.frombuffer(cells[2], np.int32)
             parts.append((ids, src, dst, np.frombuffer(cells[3])))
     if not parts:

@@ -14,6 +14,20 @@ from pyspark.sql import DataFrame
 Batches = Iterator[pa.RecordBatch]
 
 
+def to_bytes(rows: pa.Table | pa.RecordBatch, compression: str | None = None) -> bytes:
+    """Rows as an Arrow stream; `compression` is `lz4`, `zstd` or None."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write(rows)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def from_bytes(packed: bytes | pa.Buffer) -> pa.Table:
+    """The rows of an Arrow stream."""
+    return pa.ipc.open_stream(packed).read_all()
+
+
 def map_packed(frame: DataFrame, work: Callable[[Batches], Batches], schema: pa.Schema) -> pa.Table:
     """`frame.mapInArrow(work)`, gathered on the driver.
 
@@ -25,12 +39,7 @@ def map_packed(frame: DataFrame, work: Callable[[Batches], Batches], schema: pa.
 
     def packing(batches: Batches) -> Batches:
         for batch in work(batches):
-            sink = pa.BufferOutputStream()
-            options = pa.ipc.IpcWriteOptions(compression="lz4")
-            with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
-                writer.write_batch(batch)
-            yield pa.record_batch([pa.array([sink.getvalue().to_pybytes()], pa.binary())], names=["packed"])
+            yield pa.record_batch([pa.array([to_bytes(batch, "lz4")], pa.binary())], names=["packed"])
 
     packed = frame.mapInArrow(packing, "packed binary").toArrow()["packed"]
-    found = [batch for value in packed for batch in pa.ipc.open_stream(value.as_buffer())]
-    return pa.Table.from_batches(found, schema)
+    return pa.concat_tables([schema.empty_table(), *(from_bytes(value.as_buffer()) for value in packed)])

@@ -6,7 +6,7 @@ millions of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from spark_jobs.lake.packed import from_bytes, to_bytes
 from spark_jobs.recsys.models.histories import Histories
 
 ROWS_AT_ONCE = 1 << 20  # packed together, about 30 MB
-MOST_BATCHES = 1 << 16
+MOST_BATCHES = 1 << 16  # batch numbers of 16 bits sort in linear time; beyond them the batches grow instead
 CELLS_AT_ONCE = 1 << 22  # scores of a batch of users × all items: 32 MB of float64
-MOST_USERS, FEW_USERS = 512, 10_000
+MOST_USERS = 512
+FEW_USERS = 10_000  # for so few the rows of others are dropped before Python sees them
 
 
 def users_at_once(n_items: int) -> int:
@@ -44,42 +46,43 @@ def pack(rows: DataFrame, users: DataFrame, n_users: int, n_items: int) -> DataF
     rows = rows.withColumn("user_id", F.col("user_id").cast(kind))
     if n_users <= FEW_USERS:
         rows = rows.join(F.broadcast(users.select("user_id")), "user_id", "left_semi")
-    return rows.select(batch_of(n_users, n_items), "*").mapInArrow(_packer(), "batch int, rows binary")
+    return rows.select(batch_of(n_users, n_items), "*").mapInArrow(packer("rows"), "batch int, rows binary")
 
 
-def _packer() -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def packer(
+    column: str, rows_at_once: int = ROWS_AT_ONCE, prepare: Callable[[pa.Table], pa.Table] = lambda rows: rows
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """(batch, …) → (batch, `column`): what `prepare` makes of the rows, an Arrow stream for each batch of users.
+
+    Args:
+        column: name of the streams' column.
+        rows_at_once: rows that are packed together.
+        prepare: keeps the column `batch`.
+    """
+
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         held: list[pa.RecordBatch] = []
         for batch in batches:
             held.append(batch)
-            if sum(map(len, held)) >= ROWS_AT_ONCE:
-                yield _packed(held)
+            if sum(map(len, held)) >= rows_at_once:
+                yield _packed(prepare(pa.Table.from_batches(held)), column)
                 held = []
         if sum(map(len, held)):
-            yield _packed(held)
+            yield _packed(prepare(pa.Table.from_batches(held)), column)
 
     return work
 
 
-def _packed(held: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
-    table = pa.Table.from_batches(held)
+def _packed(table: pa.Table, column: str) -> pa.RecordBatch:
     numbers = table.column("batch").to_numpy().astype(np.uint16)
     order = np.argsort(numbers, kind="stable")
     batches, starts = np.unique(numbers[order], return_index=True)
     rows = table.drop_columns(["batch"]).take(order)
     ends = [*starts[1:].tolist(), len(order)]
-    pieces = [_stream(rows.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
+    pieces = [to_bytes(rows.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
     return pa.RecordBatch.from_arrays(
-        [pa.array(batches.astype(np.int32)), pa.array(pieces, pa.binary())], names=["batch", "rows"]
+        [pa.array(batches.astype(np.int32)), pa.array(pieces, pa.binary())], names=["batch", column]
     )
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream
 
 
 def unpack(pieces: pa.Table) -> pa.Table | None:
@@ -87,7 +90,7 @@ def unpack(pieces: pa.Table) -> pa.Table | None:
     streams = pieces.column("rows").to_pylist()
     if not streams:
         return None
-    return pa.concat_tables(pa.ipc.open_stream(piece).read_all() for piece in streams)
+    return pa.concat_tables(map(from_bytes, streams))
 
 
 def with_seen(history: DataFrame, seen: DataFrame) -> DataFrame:

@@ -9,7 +9,8 @@ Shape suffixes: U users of a batch, I items, K factors, N best items, P pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from spark_jobs.lake.packed import from_bytes
 from spark_jobs.recsys.models import top_n_kernels
+from spark_jobs.recsys.models.pieces import FEW_USERS, MOST_BATCHES, packer
 
 USERS_AT_ONCE = 512  # users of a batch, on average
 ITEMS_AT_ONCE = 512  # with so many users their scores are 1 MiB of float32: they stay in the second-level cache
 PAIRS_AT_ONCE = 1 << 20  # seen pairs packed together, about 20 MB
-MOST_BATCHES = 1 << 16  # batch numbers of 16 bits sort in linear time; beyond 33M users the batches grow instead
-FEW_USERS = 10_000  # for so few the seen pairs of others are dropped before Python sees them
 
 Floats = NDArray[np.floating[Any]]
 # A table of users → vectors (U, K), numbers (U) to add to their scores, and in words where the scores come from (U).
@@ -52,7 +53,9 @@ def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats,
     pairs = seen.select(F.col("user_id").cast(user_type), F.col("item_id").cast(item_type))
     if n_users <= FEW_USERS:
         pairs = pairs.join(F.broadcast(users.select("user_id")), "user_id", "left_semi")
-    pieces = pairs.select(batch, "user_id", "item_id").mapInArrow(_packer(items), "batch int, pairs binary")
+    pieces = pairs.select(batch, "user_id", "item_id").mapInArrow(
+        packer("pairs", PAIRS_AT_ONCE, partial(_places, items=items)), "batch int, pairs binary"
+    )
     return (
         users.select(batch, "*")
         .groupBy("batch")
@@ -110,42 +113,9 @@ def longest_vector(q_IK: Floats) -> float:
     return float(np.max(lengths_I, initial=0.0, where=np.isfinite(lengths_I)))
 
 
-def _packer(items: pa.Array) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """(batch, user_id, item_id) → (batch, pairs): Arrow streams of (user_id, position of the item)."""
-
-    def pack(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        held: list[pa.RecordBatch] = []
-        for batch in batches:
-            held.append(batch)
-            if sum(map(len, held)) >= PAIRS_AT_ONCE:
-                yield _packed(held, items)
-                held = []
-        if held:
-            yield _packed(held, items)
-
-    return pack
-
-
-def _packed(held: Iterable[pa.RecordBatch], items: pa.Array) -> pa.RecordBatch:
-    table = pa.Table.from_batches(held)
-    table = table.set_column(2, "item", pc.index_in(table.column("item_id"), value_set=items)).drop_null()
-    numbers = table.column("batch").to_numpy().astype(np.uint16)
-    order = np.argsort(numbers, kind="stable")
-    batches, starts = np.unique(numbers[order], return_index=True)
-    pairs = table.select(["user_id", "item"]).take(order)
-    ends = [*starts[1:].tolist(), len(order)]
-    pieces = [_stream(pairs.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
-    return pa.RecordBatch.from_arrays(
-        [pa.array(batches.astype(np.int32)), pa.array(pieces, pa.binary())], names=["batch", "pairs"]
-    )
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    stream: bytes = sink.getvalue().to_pybytes()
-    return stream
+def _places(pairs: pa.Table, items: pa.Array) -> pa.Table:
+    """(batch, user_id, item_id) → (batch, user_id, item): the position of the item; unknown ones are dropped."""
+    return pairs.set_column(2, "item", pc.index_in(pairs.column("item_id"), value_set=items)).drop_null()
 
 
 def _ranker(items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
@@ -175,7 +145,7 @@ def _seen(ids: pa.Array, pieces: list[bytes]) -> tuple[NDArray[Any], NDArray[Any
     """Positions (P) of users in the batch, and of items; pairs of users outside the batch are dropped."""
     if not pieces or not len(ids):
         return np.empty(0, np.int32), np.empty(0, np.int32)
-    pairs = pa.concat_tables(pa.ipc.open_stream(piece).read_all() for piece in pieces)
+    pairs = pa.concat_tables(map(from_bytes, pieces))
     rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=ids)
     asked = pc.is_valid(rows)
     return rows.filter(asked).to_numpy(), pairs.column("item").filter(asked).to_numpy()
