@@ -19,9 +19,9 @@ from spark_jobs.graph.assemble import assemble
 from spark_jobs.graph.contract import Graph, PageRankConfig
 from spark_jobs.graph.harmonic import EXACT_WORK
 from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import HARMONIC, HITS, LINKS, PERSONAL_RANKS
+from spark_jobs.lake.contracts import HARMONIC, HITS, PERSONAL_RANKS
 from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.inputs import open_input
+from spark_jobs.lake.inputs import links_place, open_input
 from spark_jobs.lake.job import run_job
 from spark_jobs.lake.tables import TableRef, TableSink
 
@@ -56,21 +56,12 @@ class CentralityArgs(JobArgs):
 
 def read(spark: SparkSession, args: CentralityArgs, where: str, ids: Sequence[str], weight: str) -> edge_lists.Parsed:
     """Open and parse what a flag names."""
-    found = open_input(spark, where)
-    if found.kind == "lines":
-        return edge_lists.from_lines(found.frame, where, ids, weight, args.separator, args.header)
-    columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
-    frame = found.frame
-    if found.kind == "table" and "nofollow" in columns:  # their authors do not vouch for these links
-        frame = frame.where("nofollow IS NOT TRUE")
-    return edge_lists.from_rows(frame, where, columns, ids, weight)
+    return edge_lists.parse(open_input(spark, where), ids, weight, args.separator, args.header)
 
 
 def load(spark: SparkSession, args: CentralityArgs) -> tuple[Graph, str, int]:
     """The graph, where its links came from, and how many lines were wrong."""
-    where = args.links or TableRef.find("", LINKS, args.lake).location
-    if not args.links and not TableRef(where).exists(spark):
-        raise UserError(f"no Delta table `{LINKS.name}` at {where}: give --links, or run {LINKS.made_by} first")
+    where = links_place(spark, args.links, args.lake)
     edges = read(spark, args, where, edge_lists.EDGE, "yes" if args.weights else "no")
     nodes = read(spark, args, args.nodes, edge_lists.NODE, "no") if args.nodes else None
     rejected = edges.rejected_count + (nodes.rejected_count if nodes else 0)
@@ -81,10 +72,7 @@ def read_seeds(spark: SparkSession, args: CentralityArgs, graph: Graph) -> DataF
     """`source` string, `id` of the graph's type, `weight`."""
     if not args.seeds:
         raise UserError("--measure personal: give --seeds, a file of surfer and id, one a line")
-    seeds = read(spark, args, args.seeds, edge_lists.EDGE, "optional")
-    if seeds.rejected_count:
-        bad = seeds.rejected.orderBy("source", "line").head(1)[0]
-        raise UserError(f"{args.seeds}: line {bad['line']}: {bad['reason']}")
+    seeds = read(spark, args, args.seeds, edge_lists.EDGE, "optional").all_of(args.seeds)
     text = seeds.as_text(edge_lists.EDGE).select(F.col("src").alias("source"), F.col("dst").alias("id"), "weight")
     if graph.id_type == "string":
         return text

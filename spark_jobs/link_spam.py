@@ -20,9 +20,9 @@ from spark_jobs.graph.contract import Graph, PageRankConfig
 from spark_jobs.graph.spam import distributed, one_task
 from spark_jobs.graph.spam.report import as_text, worst
 from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import LINKS, SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
+from spark_jobs.lake.contracts import SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
 from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.inputs import open_input
+from spark_jobs.lake.inputs import links_place, open_input
 from spark_jobs.lake.job import run_job
 from spark_jobs.lake.tables import TableRef, TableSink
 
@@ -51,24 +51,17 @@ class LinkSpamArgs(JobArgs):
 
 def read(spark: SparkSession, args: LinkSpamArgs, where: str, ids: Sequence[str], weight: str) -> edge_lists.Parsed:
     """Open and parse what a flag names."""
-    found = open_input(spark, where)
-    if found.kind == "lines":
-        return edge_lists.from_lines(found.frame, where, ids, weight, args.separator, args.header)
-    columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
-    return edge_lists.from_rows(found.frame, where, columns, ids, weight)
+    return edge_lists.parse(open_input(spark, where), ids, weight, args.separator, args.header, nofollow=True)
 
 
 def load(spark: SparkSession, args: LinkSpamArgs) -> tuple[Graph, str, int]:
     """The graph with the seeds as its teleport rows, where its links came from, and how many lines were wrong."""
-    where = args.links or TableRef.find("", LINKS, args.lake).location
-    if not args.links and not TableRef(where).exists(spark):
-        raise UserError(f"no Delta table `{LINKS.name}` at {where}: give --links, or run {LINKS.made_by} first")
+    where = links_place(spark, args.links, args.lake)
     edges = read(spark, args, where, edge_lists.EDGE, "yes" if args.weights else "no")
     nodes = read(spark, args, args.nodes, edge_lists.NODE, "no") if args.nodes else None
-    seeds = read(spark, args, args.seeds, edge_lists.NODE, "optional") if args.seeds else None
-    if seeds is not None and seeds.rejected_count:
-        bad = seeds.rejected.orderBy("source", "line").head(1)[0]
-        raise UserError(f"{args.seeds}: line {bad['line']}: {bad['reason']}")
+    seeds = None
+    if args.seeds:
+        seeds = read(spark, args, args.seeds, edge_lists.NODE, "optional").all_of(args.seeds)
     try:
         graph = assemble(edges, nodes, seeds, args.weights)
     except UserError as error:

@@ -67,14 +67,7 @@ class PageRankArgs(JobArgs):
 
 def read(spark: SparkSession, args: PageRankArgs, where: str, ids: Sequence[str], weight: str) -> edge_lists.Parsed:
     """Open and parse what a flag names."""
-    found = open_input(spark, where)
-    if found.kind == "lines":
-        return edge_lists.from_lines(found.frame, where, ids, weight, args.separator, args.header)
-    columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
-    frame = found.frame
-    if found.kind == "table" and "nofollow" in columns:  # their authors do not vouch for these links
-        frame = frame.where("nofollow IS NOT TRUE")
-    return edge_lists.from_rows(frame, where, columns, ids, weight)
+    return edge_lists.parse(open_input(spark, where), ids, weight, args.separator, args.header)
 
 
 def load(spark: SparkSession, args: PageRankArgs) -> tuple[Graph, str, DataFrame | None, int]:
@@ -91,10 +84,9 @@ def load(spark: SparkSession, args: PageRankArgs) -> tuple[Graph, str, DataFrame
     if edges.wider and not args.weights:
         print("pagerank: further columns are ignored; with --weights the third is the weight")
     nodes = read(spark, args, args.nodes, edge_lists.NODE, "no") if args.nodes else None
-    teleport = read(spark, args, args.teleport, edge_lists.NODE, "optional") if args.teleport else None
-    if teleport is not None and teleport.rejected_count:
-        bad = teleport.rejected.orderBy("source", "line").head(1)[0]
-        raise UserError(f"{args.teleport}: line {bad['line']}: {bad['reason']}")
+    teleport = None
+    if args.teleport:
+        teleport = read(spark, args, args.teleport, edge_lists.NODE, "optional").all_of(args.teleport)
     count = edges.rejected_count + (nodes.rejected_count if nodes else 0)
     rejected = edges.rejected.union(nodes.rejected) if nodes else edges.rejected
     start = TableRef(args.start).read(spark, RANKS) if args.start else None

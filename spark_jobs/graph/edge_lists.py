@@ -17,6 +17,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from spark_jobs.lake.errors import UserError
+from spark_jobs.lake.inputs import Input
 
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": r"\s+"}
 HEADERS = ("auto", "yes", "no")
@@ -63,6 +64,42 @@ class Parsed:
     def as_text(self, ids: Sequence[str]) -> DataFrame:
         """The rows with their id columns as text."""
         return self.rows.withColumns({name: F.col(name).cast("string") for name in ids})
+
+    def all_of(self, what: str) -> Parsed:
+        """Itself, where no line may be wrong.
+
+        Raises:
+            UserError: one is; the first is named.
+        """
+        if self.rejected_count:
+            bad = self.rejected.orderBy("source", "line").head(1)[0]
+            raise UserError(f"{what}: line {bad['line']}: {bad['reason']}")
+        return self
+
+
+def parse(
+    found: Input,
+    ids: Sequence[str] = EDGE,
+    weight: str = "no",
+    separator: str = "auto",
+    header: str = "auto",
+    *,
+    nofollow: bool = False,
+) -> Parsed:
+    """`from_lines` or `from_rows`, as the input is.
+
+    Args:
+        found: what a flag names, opened.
+        ids, weight, separator, header: see there; the last two say how lines are cut.
+        nofollow: links of a table that its author does not vouch for (column `nofollow`) count, too.
+    """
+    if found.kind == "lines":
+        return from_lines(found.frame, found.where, ids, weight, separator, header)
+    columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
+    frame = found.frame
+    if found.kind == "table" and "nofollow" in columns and not nofollow:
+        frame = frame.where("nofollow IS NOT TRUE")
+    return from_rows(frame, found.where, columns, ids, weight)
 
 
 def from_lines(

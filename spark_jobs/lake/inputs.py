@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
 
+from spark_jobs.lake.contracts import LINKS
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.parquet import read_rows
 from spark_jobs.lake.tables import TableRef, is_catalog_name
@@ -50,3 +51,17 @@ def open_input(spark: SparkSession, where: str) -> Input:
     if where.rstrip("/").endswith(".parquet") or any(f.endswith(".parquet") for f in expand([where])):
         return Input(where, "rows", read_rows(spark, where))
     return Input(where, "lines", read_lines(spark, where))
+
+
+def links_place(spark: SparkSession, given: str, lake: str) -> str:
+    """Where links are read from: what `--links` names, or the lake's table.
+
+    Raises:
+        UserError: it names nothing, and the lake has no such table.
+    """
+    table = TableRef.find("", LINKS, lake)
+    if not given and not table.exists(spark):
+        raise UserError(
+            f"no Delta table `{LINKS.name}` at {table.location}: give --links, or run {LINKS.made_by} first"
+        )
+    return given or table.location
