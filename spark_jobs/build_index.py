@@ -189,7 +189,7 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
         was = index.read(in_memory.INDEX_COLUMNS)
         pages = sources.pages.read(in_memory.PAGE_COLUMNS)
         known = _unchanged(spark, sources, stamp["sources"], pages, was)
-        anchors = {} if sources.links is None else in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS))
+        anchors = _anchors(sources, pages, known)
         ranks = None if sources.ranks is None else sources.ranks.read(["id", "pagerank"])
         now = in_memory.current(pages, anchors, ranks, args.language, known)
         found = in_memory.compare(now, was)
@@ -215,6 +215,18 @@ def _unchanged(
         return in_memory.unchanged(pages, before.read(in_memory.PAGE_COLUMNS), was)
     except (UserError, OSError):  # vacuumed
         return None
+
+
+def _anchors(sources: Sources, pages: pa.Table, known: pa.Table | None) -> in_memory.Anchors:
+    """Texts of links to the pages whose keys are to be made; to all if none is known."""
+    if sources.links is None:
+        return {}
+    if known is None:
+        return in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS))
+    missing = pages["page_id"].filter(pc.invert(pc.is_in(pages["page_id"], known["page_id"].combine_chunks())))
+    if not len(missing):
+        return {}
+    return in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS, [("dst", "in", missing.to_pylist())]))
 
 
 def _append(spark: SparkSession, args: Args, sources: Sources, plan: Plan, postings: TableRef) -> None:

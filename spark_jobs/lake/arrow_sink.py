@@ -101,11 +101,14 @@ class ArrowSink:
         gone = pa.table({key: pa.array(removed, rows.schema.field(key).type)})
         source = pa.concat_tables([rows, gone], promote_options="default").append_column("removed", mark)
         columns = {name: f"s.{name}" for name in rows.column_names}
-        merged = DeltaTable(self.ref.path).merge(
-            source, f"t.{key} = s.{key}", source_alias="s", target_alias="t", commit_properties=self._commit()
-        )
-        merged = merged.when_matched_delete("s.removed").when_matched_update(columns, "NOT s.removed")
-        merged.when_not_matched_insert(columns, "NOT s.removed").execute()
+        try:
+            merged = DeltaTable(self.ref.path).merge(
+                source, f"t.{key} = s.{key}", source_alias="s", target_alias="t", commit_properties=self._commit()
+            )
+            merged = merged.when_matched_delete("s.removed").when_matched_update(columns, "NOT s.removed")
+            merged.when_not_matched_insert(columns, "NOT s.removed").execute()
+        except (OSError, DeltaError) as error:
+            raise write_problem(error, self.ref.location) from error
 
     def _local(self) -> bool:
         location = self.ref.location

@@ -42,7 +42,7 @@ def web(changes: dict[int, str | None] | None = None) -> list[Doc]:
     return [{"url": f"https://w.org/{n}", "title": f"Page {n}", "text": text} for n, text in texts.items() if text]
 
 
-def put(lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None) -> None:
+def put(lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None, *, pages_only: bool = False) -> None:
     """Write `pages`, `links` (each page links to the next, by its title) and `ranks`."""
     pages = [
         {
@@ -63,7 +63,7 @@ def put(lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None) -
     ]  # fmt: skip
     ranked = [{"id": page_id(url), "pagerank": rank} for url, rank in (ranks or {}).items()]
     for relation, rows in ((PAGES, pages), (LINKS, links), (RANKS, ranked)):
-        if rows or relation is not RANKS:
+        if relation is PAGES or (not pages_only and (rows or relation is not RANKS)):
             table = pa.Table.from_pylist(rows, arrow_schema(relation))
             ArrowSink(TableRef.find("", relation, lake), relation, _no_spark).write(table)
 
@@ -123,6 +123,16 @@ def test_an_updated_index_answers_as_a_new_one(
     assert after == answers(fresh)
     assert after != before
     assert not [url for found in after.values() for url, *_ in found if url.endswith("/5")]
+
+    # No link has changed: only pages that say something else are looked at again, with the links that lead to them.
+    changed[1]["text"], changed[2]["text"] = "A wolf in a fox's coat", "Segments of snow"
+    put(lake, changed, pages_only=True)
+    update = built(capsys, lake, "--update-share", "0.9")
+    assert [update[name] for name in ("rebuilt", "new", "changed", "removed", "touched")] == [False, 0, 2, 0, 0]
+    put(fresh, changed, pages_only=True)
+    built(capsys, fresh, "--rebuild")
+    assert answers(lake) == answers(fresh)
+    assert answers(lake)["towards"] == after["towards"] != []
 
     version = TableRef.find("", INDEX_DOCUMENTS, lake).version(spark)
     again = built(capsys, lake)
