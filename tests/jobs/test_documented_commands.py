@@ -21,7 +21,7 @@ from sr_model.nets import make_generator
 from sr_model.weights import save_generator
 
 GUIDES = (
-    *("content", "evaluation", "lfm", "pagerank", "pages", "patches", "ratings"),
+    *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
     *("recommenders", "search", "spam", "training", "tuning"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
@@ -30,9 +30,9 @@ LINE = re.compile(
 )
 # Training that takes minutes as it stands there; in the test it is the same for a second.
 SHORT = {
-    "train": ["seconds=1", "n_epoch_init=1", "tensorboard=false", "threads=1"],
-    "evaluate": ["--no-pictures"],
-    "tune": ["--trials", "2", "--epochs", "2"],
+    "sr_model.train": ["seconds=1", "n_epoch_init=1", "tensorboard=false", "threads=1"],
+    "sr_model.evaluate": ["--no-pictures"],
+    "spark_jobs.tune": ["--trials", "2", "--epochs", "2"],
 }
 # What a test cannot have: GroupLens's and DIV2K's servers, large editions, somebody's catalog.
 ELSEWHERE = ("--dataset", "ml-25m", "ml-1m", "main.web", "--niqe-model")
@@ -49,7 +49,7 @@ def commands(page: str) -> list[tuple[str, str, list[str]]]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with small files under the names that the pages use."""
     ratings = tmp_path / "path/to/ml-latest-small"
-    small = ["--users", "60", "--items", "40", "--ratings", "1500"]
+    small = ["--users", "60", "--items", "240", "--ratings", "1500"]
     subprocess.run([sys.executable, ROOT / "examples/make_ratings.py", ratings, *small], check=True)
     links = "# source\ttarget\n1\t2\n2\t1\n2\t3\n3\t1\n"
     (tmp_path / "path/to/links.tsv").write_text(links)
@@ -88,7 +88,7 @@ def test_commands_of_the_page_run(
 ) -> None:
     assert commands(page)
     for package, name, argv in commands(page):
-        more = SHORT.get(name, [])
+        more = SHORT.get(f"{package}.{name}", [])
         code = importlib.import_module(f"{package}.{name}").main([*argv, *more])
         assert code == 0, f"{page}: {name} {shlex.join(argv)}\n{capfd.readouterr().err}"
     made = {path.name for path in folder.iterdir()}
