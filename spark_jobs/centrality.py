@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.graph import edge_lists, measures
-from spark_jobs.graph.assemble import assemble
+from spark_jobs.graph.assemble import assemble, names_of
 from spark_jobs.graph.contract import Graph, PageRankConfig
 from spark_jobs.graph.harmonic import EXACT_WORK
 from spark_jobs.lake.args import JobArgs, flag
@@ -100,8 +100,12 @@ def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:
     relation = MEASURES[args.measure]
     out = TableRef.find(args.out, relation, args.lake)
     TableSink(out, relation).write(found.values)
-    for row in out.read(spark, relation).orderBy(F.desc(_SORTED_BY[args.measure]), "id").limit(args.top).collect():
-        print("  " + "  ".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row))
+    best = out.read(spark, relation).orderBy(F.desc(_SORTED_BY[args.measure]), "id").limit(args.top).collect()
+    links = TableRef(where)
+    names = names_of(links.frame(spark), [row["id"] for row in best]) if links.exists(spark) else {}
+    for row in best:
+        cells = (names.get(value, value) if key == "id" else value for key, value in row.asDict().items())
+        print("  " + "  ".join(f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells))
     if rejected:
         print(f"centrality: {rejected} lines were not used; pagerank lists them in edges_rejected")
     print(f"centrality: {relation.name} of {found.facts['nodes']:.0f} nodes, links from {where}, in {out.location}")

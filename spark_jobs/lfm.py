@@ -83,6 +83,7 @@ class LfmArgs(JobArgs):
     update_epochs: int = flag(3, "passes of an update", **_POSITIVE)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         model_defaults(self)
 
     @classmethod

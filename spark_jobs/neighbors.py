@@ -52,6 +52,7 @@ class NeighborsArgs(JobArgs):
     recency: float = flag(_DEFAULT.recency, "power by which older ratings count less; 0: all alike", **_NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.weighting:
             object.__setattr__(self, "weighting", _DEFAULT.how.weighting if self.measure == "cosine" else "none")
 

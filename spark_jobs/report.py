@@ -1,7 +1,7 @@
 """Show what is in the lake on one HTML page: numbers, curves, ranks, recommendations, a map of taste.
 
 Reads whatever tables there are; a section whose table is missing says which job makes it. The page needs no
-network, no server and no JavaScript: open the file.
+network and no server: open the file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,19 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import ID, LFM_METRICS, RANKS, RECOMMENDATIONS, RELATIONS, Column, Relation
+from spark_jobs.lake.contracts import (
+    ID,
+    LFM_METRICS,
+    RANKS,
+    RECOMMENDATIONS,
+    RECOMMENDER_METRICS,
+    RELATIONS,
+    Column,
+    Relation,
+)
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
+from spark_jobs.lake.sr_results import read_sr_results
 from spark_jobs.lake.tables import TableRef, is_catalog_name
 from spark_jobs.lake.text import has_scheme
 from spark_jobs.show import summaries
@@ -46,6 +56,9 @@ class ReportArgs(JobArgs):
 
     out: str = flag("", "HTML file to write (default: report/index.html in the lake)", metavar="FILE")
     show_users: str = flag("", "ids of users whose recommendations to show, separated by commas (default: three)")
+    sr: str = flag(
+        "", "folder that sr_model.train or evaluate wrote (default: super-resolution in the lake)", metavar="DIR"
+    )
 
 
 def out_file(args: ReportArgs) -> Path:
@@ -119,31 +132,57 @@ def installed(package: str) -> str:
         return "unknown"
 
 
-def run(spark: SparkSession, args: ReportArgs) -> dict[str, Any]:
-    """Look at the tables, make the sections, write the page."""
-    begun = time.perf_counter()
-    path = out_file(args)
-    tables, refs = existing(spark, args.lake)
-    users = list(dict.fromkeys(user.strip() for user in args.show_users.split(",") if user.strip()))
+def page_of(
+    spark: SparkSession, lake: str, keys: Sequence[str] = (), users: Sequence[str] = (), sr: str = ""
+) -> tuple[str, Page]:
+    """The report as HTML, and what is in it; a notebook shows a part of it.
+
+    Args:
+        spark: the session.
+        lake: the lake whose tables are looked at.
+        keys: the sections to show, by their keys (`ranks`, `learning`, …); empty: all.
+        users: whose recommendations to show; empty: three typical users.
+        sr: folder of results of super-resolution; empty: `super-resolution` in the lake.
+
+    Raises:
+        UserError: there are no tables, or none of a user, or results cannot be read.
+    """
+    tables, refs = existing(spark, lake)
     check_users(tables, users)
     listed = written(spark, refs)
-    lake = Lake(tables, next((str(run) for name, _, _, run in listed if name == LFM_METRICS.name), ""), users)
+    stamps = {name: stamp for name, _, _, stamp in listed}
+    seen = Lake(
+        tables,
+        stamps.get(LFM_METRICS.name, ""),
+        users,
+        stamps.get(RECOMMENDER_METRICS.name, ""),
+        read_sr_results(Path(sr or f"{lake.removeprefix('file:')}/super-resolution")),
+    )
     made_by = {name: relation.made_by for name, relation in RELATIONS.items()}
-    sections = tuple(part.section(lake, made_by) for part in SECTIONS)
     page = Page(
         "lakerank report",
-        args.lake,
-        sections,
+        lake,
+        tuple(part.section(seen, made_by) for part in SECTIONS if not keys or part.key in keys),
         datetime.now(UTC),
         {"lakerank": installed("lakerank"), "Spark": spark.version, "Delta": installed("delta-spark")},
         Table("Tables this page was made from", ("table", "version", "written", "run"), listed, numbers=("version",)),
     )
-    write_file(path, render(page))
+    return render(page), page
+
+
+def run(spark: SparkSession, args: ReportArgs) -> dict[str, Any]:
+    """Look at the tables, make the sections, write the page."""
+    begun = time.perf_counter()
+    path = out_file(args)
+    users = list(dict.fromkeys(user.strip() for user in args.show_users.split(",") if user.strip()))
+    html, page = page_of(spark, args.lake, (), users, args.sr)
+    write_file(path, html)
     seconds = round(time.perf_counter() - begun, 3)
-    shown = [section.key for section in sections if section.blocks]
-    print(f"report: {len(refs)} tables, sections {', '.join(shown) or 'none'} ({seconds:.1f} s)")
+    shown = [section.key for section in page.sections if section.blocks]
+    names = [str(row[0]) for row in page.tables.rows] if page.tables else []
+    print(f"report: {len(names)} tables, sections {', '.join(shown) or 'none'} ({seconds:.1f} s)")
     print(path)
-    return {"path": str(path), "tables": sorted(refs), "sections": shown, "seconds": seconds}
+    return {"path": str(path), "tables": names, "sections": shown, "seconds": seconds}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -208,6 +208,8 @@ def _draw(scored: Scored, scale: int, path: Path) -> None:
     page = comparison([("LR", pixels, None), *made, ("HR", pair.hr, None)])
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(page).save(path)
+    for name, image in scored.made.items():  # by itself: the report puts them under a slider
+        Image.fromarray(image).save(path.with_stem(f"{path.stem}-{name}"))
 
 
 def table(name: str, rows: Sequence[Scored], degradation: str = "matlab") -> str:

@@ -51,11 +51,31 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
+    """What is wrong with a setting's value, or None."""
+    meta = field.metadata
+    if meta.get("choices") is not None and value is not None and value not in meta["choices"]:
+        return f"`{field.name}` must be one of {', '.join(meta['choices'])}, not {value!r}"
+    if meta.get("check") is not None and value is not None and not meta["check"](value):
+        return f"`{field.name}` must {meta['must']}, not {value!r}"
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """Settings every command has."""
 
     json: bool = flag(False, "print one JSON summary as the last line of standard output")
+
+    def __post_init__(self) -> None:
+        """Settings made in code, as notebooks do, are checked like those of a command line.
+
+        Raises:
+            UserError: a value is none of the choices, or out of its range.
+        """
+        for field in dataclasses.fields(self):
+            if problem := _problem(field, getattr(self, field.name)):
+                raise UserError(problem)
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
@@ -201,13 +221,10 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
     take(from_file, f"file {conf}")
     take({key: value for key, value in given.items() if value is not None}, "flag")
 
+    for key, value in values.items():
+        if problem := _problem(fields[key], value):
+            raise UserError(f"{origins[key]}: {problem}")
     args = args_class(**values)
-    for key, field in fields.items():
-        value, meta = getattr(args, key), field.metadata
-        if meta["choices"] is not None and value not in meta["choices"]:
-            raise UserError(f"{origins[key]}: `{key}` must be one of {', '.join(meta['choices'])}, not {value!r}")
-        if meta["check"] is not None and value is not None and not meta["check"](value):
-            raise UserError(f"{origins.get(key, 'default')}: `{key}` must {meta['must']}, not {value!r}")
     print(f"{name}: settings")
     for key, value in args.shown().items():
         note = f"   ({origins[key]})" if key in origins else ""

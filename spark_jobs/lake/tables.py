@@ -203,4 +203,7 @@ def write_problem(error: Exception, location: str) -> Exception:
     ):
         if sign in text:
             return UserError(f"{location}: cannot write ({sign.lower()}); choose another --lake or --out")
+    # Delta's exceptions by Spark's names and by delta-rs's words.
+    if re.search(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+", text):
+        return UserError(f"{location}: another job changed it meanwhile; nothing was written, run the command again")
     return error

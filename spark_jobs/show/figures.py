@@ -156,32 +156,80 @@ def activity(per_user: Sequence[tuple[int, int]], per_item: Sequence[tuple[int, 
         per_user: (ratings, how many users have exactly so many), in any order.
         per_item: the same for items.
     """
-    said = {}
     with _drawing("activity") as drawing:
-        axes = drawing.axes
-        for what, pairs, colour, dashes in (("users", per_user, FIRST, "-"), ("items", per_item, SECOND, "--")):
-            n, holders = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2).T
-            at_least = holders[::-1].cumsum()[::-1]
-            # The median holder, and what the 1 % with the most ratings have of all.
-            median = int(n[np.searchsorted(holders.cumsum(), holders.sum() / 2)])
-            few = max(1, round(holders.sum() / 100))
-            top = np.minimum(holders, np.maximum(0, few - (at_least - holders)))
-            said[what] = (median, float((top * n).sum() / (holders * n).sum()))
-            seen = np.unique(np.geomspace(1, len(n), 200).round().astype(int)) - 1
-            chosen = np.union1d(seen, len(n) - 1 - seen)
-            axes.plot(n[chosen], at_least[chosen], color=colour, linestyle=dashes, linewidth=1.6, label=what)
-        _log_axis(axes, "x", power)
-        _log_axis(axes, "y", power)
-        axes.set_xlabel("ratings, at least")
-        axes.set_ylabel("users or items that have them")
-        axes.grid()
-        axes.legend()
-    (user_median, user_share), (item_median, item_share) = said["users"], said["items"]
+        said = [
+            _at_least(drawing.axes, pairs, what, i)
+            for i, (what, pairs) in enumerate((("users", per_user), ("items", per_item)))
+        ]
+        _both_logarithmic(drawing.axes, "ratings, at least", "users or items that have them")
+    (user_median, user_share), (item_median, item_share) = said
     return drawing.done(
         "Few have many ratings",
         f"Half of the users gave {thousands(user_median)} ratings or more, half of the items got "
         f"{thousands(item_median)} or more. The busiest 1 % of users gave {percent(user_share)} of all ratings, the "
         f"most rated 1 % of items got {percent(item_share)}. Both axes are logarithmic.",
+    )
+
+
+def degrees(links_in: Sequence[tuple[int, int]], links_out: Sequence[tuple[int, int]]) -> Figure:
+    """How many nodes have at least so many links.
+
+    Args:
+        links_in: (links, how many nodes are linked exactly so often), in any order; nodes without are not listed.
+        links_out: the same for links of a node to others.
+    """
+    with _drawing("degrees") as drawing:
+        (median_in, share_in), (median_out, _) = (
+            _at_least(drawing.axes, pairs, what, i)
+            for i, (what, pairs) in enumerate((("links to a node", links_in), ("links of a node", links_out)))
+        )
+        _both_logarithmic(drawing.axes, "links, at least", "nodes that have them")
+    return drawing.done(
+        "Few have many links",
+        f"Half of the nodes that are linked at all are linked {thousands(median_in)} times or more, half of those that "
+        f"link do so {thousands(median_out)} times or more. The most linked 1 % get {percent(share_in)} of all links. "
+        "Both axes are logarithmic: a straight line is a power law, as webs have it.",
+    )
+
+
+def _at_least(axes: Any, pairs: Sequence[tuple[int, int]], what: str, series: int) -> tuple[int, float]:
+    """Draw how many have at least n; return the median holder's n, and the share of all that the top 1 % have."""
+    n, holders = np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2).T
+    at_least = holders[::-1].cumsum()[::-1]
+    median = int(n[np.searchsorted(holders.cumsum(), holders.sum() / 2)])
+    few = max(1, round(holders.sum() / 100))
+    top = np.minimum(holders, np.maximum(0, few - (at_least - holders)))
+    seen = np.unique(np.geomspace(1, len(n), 200).round().astype(int)) - 1
+    chosen = np.union1d(seen, len(n) - 1 - seen)
+    colour, dashes = ((FIRST, "-"), (SECOND, "--"))[series]
+    dots = {"marker": "o", "markersize": 3} if len(chosen) <= FEW else {}
+    axes.plot(n[chosen], at_least[chosen], color=colour, linestyle=dashes, linewidth=1.6, label=what, **dots)
+    return median, float((top * n).sum() / (holders * n).sum())
+
+
+def _both_logarithmic(axes: Any, across: str, upwards: str) -> None:
+    _log_axis(axes, "x", power)
+    _log_axis(axes, "y", power)
+    axes.set_xlabel(across)
+    axes.set_ylabel(upwards)
+    axes.grid()
+    axes.legend()
+
+
+def sr_curve(seconds: Sequence[float], psnr: Sequence[float]) -> Figure:
+    """Validation PSNR of a super-resolution network (dB, on Y) over the seconds it was trained for."""
+    with _drawing("sr-curve") as drawing:
+        axes = drawing.axes
+        dots = {"marker": "o", "markersize": 3} if len(seconds) <= FEW else {}
+        axes.plot(seconds, psnr, color=FIRST, linewidth=1.6, **dots)
+        axes.set_xlabel("seconds of training")
+        axes.set_ylabel("validation PSNR, dB")
+        axes.grid(axis="y")
+    best = int(np.argmax(psnr))
+    return drawing.done(
+        "Learning curve",
+        f"{psnr[-1]:.2f} dB after {decimals(seconds[-1])} s; the best, {psnr[best]:.2f} dB, after "
+        f"{decimals(seconds[best])} s. Higher is better.",
     )
 
 

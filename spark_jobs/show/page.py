@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +13,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from spark_jobs.show.words import decimals, thousands, tidy
 
 Cell = str | int | float | None
+# The page's only script, there if it has a slider; its hash is in the page's policy, so no other can run.
+SLIDE = """document.querySelectorAll(".compare input").forEach(slider =>
+  slider.addEventListener("input", () => slider.parentNode.style.setProperty("--at", slider.value + "%")));
+"""
 LONGEST_CELL = 300  # characters; a raw line of input or a title can be of any length
 
 
@@ -31,6 +37,24 @@ class Figure:
     svg: str
     caption: str
     wide: bool = False
+
+
+@dataclass(frozen=True)
+class Slider:
+    """Two pictures of the same size, one above the other; a slider says how much of each is seen.
+
+    Attributes:
+        title: heading, and what the slider is called.
+        before: PNG, seen on the left.
+        after: PNG, seen on the right.
+        caption: what to look for.
+    """
+
+    title: str
+    before: bytes
+    after: bytes
+    caption: str
+    wide: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,9 @@ class Table:
     wide: bool = False
 
 
+Block = Figure | Slider | Table
+
+
 @dataclass(frozen=True)
 class Fact:
     """A headline number: `value` is ready to be read, `detail` says more in a few words."""
@@ -72,7 +99,7 @@ class Section:
     key: str
     title: str
     note: str = ""
-    blocks: tuple[Figure | Table, ...] = ()
+    blocks: tuple[Block, ...] = ()
     facts: tuple[Fact, ...] = ()
 
 
@@ -113,5 +140,10 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = show_cell
+    environment.filters["inline"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
-    return environment.get_template("report.html.j2").render(page=page)
+    environment.tests["slider"] = lambda block: isinstance(block, Slider)
+    slides = any(isinstance(block, Slider) for section in page.sections for block in section.blocks)
+    script = SLIDE if slides else ""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(page=page, script=script, digest=digest)

@@ -7,20 +7,27 @@ job makes it. What a section reads beyond those (titles, the kept epoch) it does
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from spark_jobs.lake.sr_results import SrResults
 from spark_jobs.show import figures, summaries
-from spark_jobs.show.page import Cell, Fact, Figure, Section, Table
+from spark_jobs.show.page import Block, Cell, Fact, Section, Slider, Table
 from spark_jobs.show.words import decimals, percent, thousands
 
 TOP_NODES = 20
 TOP_ITEMS = 10
 MAPPED_ITEMS = 150
+REJECTED = {
+    "pages_rejected": "rejected pages",
+    "ratings_rejected": "rejected ratings",
+    "edges_rejected": "rejected edges",
+    "patches_rejected": "rejected pictures",
+}
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,15 @@ class Lake:
         tables: those that exist, by name; `pages` too if it has titles.
         run: the run that wrote `lfm_metrics` last.
         users: whose recommendations to show; empty: typical ones.
+        evaluation: the run that wrote `recommender_metrics` last.
+        sr: results of super-resolution.
     """
 
     tables: Mapping[str, DataFrame]
     run: str = ""
     users: Sequence[str] = ()
+    evaluation: str = ""
+    sr: SrResults = field(default_factory=SrResults)
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ class Content:
     """What a section says: a sentence, figures and tables, headline numbers."""
 
     note: str = ""
-    blocks: tuple[Figure | Table, ...] = ()
+    blocks: tuple[Block, ...] = ()
     facts: tuple[Fact, ...] = ()
 
 
@@ -78,8 +89,8 @@ def ratings(lake: Lake) -> Content:
     total = sum(n for _, _, n in bars)
     if not total:
         return Content("The table ratings is empty.", facts=(Fact("ratings", "0"),))
-    per = summaries.holders(table)
-    users, rated = (sum(k for _, k in per[key]) for key in ("user_id", "item_id"))
+    per = summaries.holders(table, ("user_id", "item_id"))
+    users, rated = (sum(k for _, k in pairs) for pairs in per)
     catalogue = lake.tables["items"].count() if "items" in lake.tables else rated
     facts = (
         Fact("ratings", thousands(total), f"{percent(total / (users * rated))} of all pairs of user and item"),
@@ -88,15 +99,13 @@ def ratings(lake: Lake) -> Content:
             "rated items", thousands(rated), f"of {thousands(catalogue)} in the catalogue" if catalogue > rated else ""
         ),
     )
-    return Content(
-        blocks=(figures.rating_histogram(bars, mean), figures.activity(per["user_id"], per["item_id"])), facts=facts
-    )
+    return Content(blocks=(figures.rating_histogram(bars, mean), figures.activity(*per)), facts=facts)
 
 
 def rejected(lake: Lake) -> Content:
     """Rows that were not used, by reason."""
     facts, blocks, clean = [], [], []
-    for name, what in (("ratings_rejected", "rejected ratings"), ("edges_rejected", "rejected edges")):
+    for name, what in REJECTED.items():
         if name not in lake.tables:
             continue
         reasons, n = summaries.by_reason(lake.tables[name])
@@ -104,7 +113,8 @@ def rejected(lake: Lake) -> Content:
         if not n:
             clean.append(f"No {what}.")
             continue
-        rows = tuple((row["reason"], row["n"], _place(row["source"], row["line"]), row["raw"]) for row in reasons)
+        unit = "byte" if "offset" in lake.tables[name].columns else "line"
+        rows = tuple((row["reason"], row["n"], _place(row["source"], row["line"], unit), row["raw"]) for row in reasons)
         blocks.append(
             Table(
                 what.capitalize(),
@@ -114,13 +124,13 @@ def rejected(lake: Lake) -> Content:
                 wide=True,
             )
         )
-    note = " ".join(clean) if facts else "Nothing to show yet; ingest_ratings and pagerank keep what they refuse."
+    note = " ".join(clean) if facts else "Nothing to show yet; jobs that read files keep what they refuse."
     return Content(note, tuple(blocks), tuple(facts))
 
 
-def _place(source: str, line: int | None) -> str:
+def _place(source: str, line: int | None, unit: str) -> str:
     name = source.rstrip("/").rsplit("/", 1)[-1]
-    return name if line is None else f"{name}, line {line}"
+    return name if line is None else f"{name}, {unit} {line}"
 
 
 def learning(lake: Lake) -> Content:
@@ -177,7 +187,7 @@ def recommendations(lake: Lake) -> Content:
         totals = {str(row["user_id"]): row for row in best}
     named = ("title", "year") if items is not None else ("title",)
     numbers = ("rank", "year", "rating", "score")
-    blocks: list[Table] = []
+    blocks: list[Block] = []
     for user in map(str, users):
         theirs = [row for row in advice if str(row["user_id"]) == user]
         if user in totals:
@@ -224,8 +234,10 @@ def ranks(lake: Lake) -> Content:
     facts = [Fact("nodes", thousands(total["nodes"]), f"ranks sum to {total['total']:.6g}")]
     if "links" in lake.tables:
         facts.append(Fact("links", thousands(lake.tables["links"].count())))
-    blocks: list[Figure | Table] = [figures.top_ranks(names, [row["pagerank"] for row in best], total["nodes"])]
+    blocks: list[Block] = [figures.top_ranks(names, [row["pagerank"] for row in best], total["nodes"])]
     note = "How the ranks converged is not known: the table pagerank_metrics is missing, run pagerank."
+    if "links" in lake.tables and facts[-1].value != "0":
+        blocks.append(figures.degrees(*summaries.holders(lake.tables["links"], ("dst", "src"))))
     if "pagerank_metrics" in lake.tables:
         note = ""
         steps = summaries.few(lake.tables["pagerank_metrics"].sort("iteration"))
@@ -240,11 +252,84 @@ def ranks(lake: Lake) -> Content:
     return Content(note, tuple(blocks), tuple(facts))
 
 
+def evaluation(lake: Lake) -> Content:
+    """The models side by side, as they did in the newest evaluation."""
+    table = lake.tables["recommender_metrics"]
+    newest = table.where((F.col("run_id") == lake.evaluation) & (F.col("user_group") == "all"))
+    rows = summaries.few(newest.sort("metric", F.desc("value"), "model"))
+    if not rows:
+        return Content("The last run left no results.")
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    found = {(row["model"], row["metric"]): row for row in rows}
+    cells = tuple((model, *(_scored(found.get((model, metric))) for metric in metrics)) for model in models)
+    first = rows[0]
+    told = (
+        f"Split {first['split']}, candidates {first['candidates']}, {thousands(first['users'])} users; 95 % intervals."
+    )
+    return Content(told, (Table("Models side by side", ("model", *metrics), cells, "", tuple(metrics), wide=True),))
+
+
+def _scored(row: Mapping[str, Any] | None) -> Cell:
+    if row is None:
+        return None
+    if row["low"] is None:
+        return decimals(row["value"])
+    return f"{decimals(row['value'])} ({decimals(row['low'])} to {decimals(row['high'])})"
+
+
+def super_resolution(lake: Lake) -> Content:
+    """Learning curve, scores beside bicubic, pictures under a slider."""
+    sr = lake.sr
+    scored = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
+    blocks: list[Block] = [figures.sr_curve(*zip(*scored, strict=True))] if scored else []
+    facts, rows = [], []
+    for name, held in sr.sets.items():
+        ways = [way for way in ("bicubic", "model", "model_x8") if way in held]
+        rows += [(name, way, *(held[way].get(m) for m in ("psnr_y", "ssim_y", "niqe", "gmsd"))) for way in ways]
+        if "model" in held and "psnr_y" in held["model"]:
+            bicubic = f"bicubic {held['bicubic']['psnr_y']:.2f} dB"
+            facts.append(Fact(f"PSNR on {name}", f"{held['model']['psnr_y']:.2f} dB", bicubic))
+    if rows:
+        head = ("set", "upscaler", "PSNR Y", "SSIM Y", "NIQE", "GMSD")
+        told = "PSNR and SSIM: higher is better; NIQE and GMSD: lower."
+        blocks.append(Table("Beside bicubic interpolation", head, tuple(rows), told, head[2:]))
+    for picture in sr.pictures:
+        told = "Left of the line: bicubic interpolation; right of it: the network. Move the slider."
+        blocks.append(Slider(picture.name, picture.before, picture.after, told))
+    note = (
+        "" if blocks else "Nothing to show yet: run sr_model.train or sr_model.evaluate, and name its folder with --sr."
+    )
+    return Content(note, tuple(blocks), tuple(facts))
+
+
+def timings(lake: Lake) -> Content:
+    """How long things took, as far as the lake knows."""
+    rows: list[tuple[Cell, ...]] = []
+    if "lfm_metrics" in lake.tables:
+        mine = lake.tables["lfm_metrics"].where(F.col("run_id") == lake.run)
+        for row in summaries.few(mine.agg(F.count("*").alias("n"), F.sum("seconds").alias("s"))):
+            rows += [("latent factors, training", row["s"], f"{row['n']} epochs")] if row["n"] else []
+    if "recommender_metrics" in lake.tables:
+        mine = lake.tables["recommender_metrics"].where(F.col("run_id") == lake.evaluation)
+        per = mine.groupBy("model").agg(F.max("seconds").alias("s")).sort("model")
+        rows += [(f"{row['model']}, evaluation", row["s"], "training and answers") for row in summaries.few(per)]
+    if lake.sr.history:
+        last = lake.sr.history[-1]
+        rows.append(("super-resolution, training", last["seconds"], f"{thousands(int(last['step']))} steps"))
+    if not rows:
+        return Content("Nothing to show yet: jobs that train or evaluate note their seconds.")
+    return Content(blocks=(Table("Seconds", ("what", "seconds", "of"), tuple(rows), numbers=("seconds",)),))
+
+
 SECTIONS = (
     Part("ratings", "Ratings", ("ratings",), ratings),
     Part("learning", "Learning", ("lfm_metrics",), learning),
     Part("recommendations", "Recommendations", ("recommendations",), recommendations),
     Part("taste", "Map of taste", ("item_factors", "ratings"), taste),
+    Part("evaluation", "Recommenders side by side", ("recommender_metrics",), evaluation),
     Part("ranks", "PageRank", ("ranks",), ranks),
+    Part("super-resolution", "Super-resolution", (), super_resolution),
     Part("rejected", "Rejected rows", (), rejected),
+    Part("timings", "Timings", (), timings),
 )

@@ -37,19 +37,18 @@ def histogram(ratings: DataFrame) -> tuple[list[tuple[float, float, int]], float
     return bars, scale[0]["mean"]
 
 
-def holders(ratings: DataFrame) -> dict[str, list[tuple[int, int]]]:
-    """For user_id and item_id: (n, how many of them have exactly n ratings). At most √(8 · ratings) rows."""
-    counts = [
-        ratings.groupBy(key).agg(F.count("*").alias("n")).select(F.lit(key).alias("key"), "n")
-        for key in ("user_id", "item_id")
-    ]
-    rows = few(counts[0].unionAll(counts[1]).groupBy("key", "n").agg(F.count("*").alias("k")))
-    return {key: [(row["n"], row["k"]) for row in rows if row["key"] == key] for key in ("user_id", "item_id")}
+def holders(rows: DataFrame, keys: tuple[str, str]) -> list[list[tuple[int, int]]]:
+    """For each of two columns: (n, how many of its values stand in exactly n rows). At most √(8 · rows) pairs each."""
+    counts = [rows.groupBy(key).agg(F.count("*").alias("n")).select(F.lit(key).alias("key"), "n") for key in keys]
+    found = few(counts[0].unionAll(counts[1]).groupBy("key", "n").agg(F.count("*").alias("k")))
+    return [[(row["n"], row["k"]) for row in found if row["key"] == key] for key in keys]
 
 
 def by_reason(rejected: DataFrame) -> tuple[Rows, int]:
     """Reasons with their numbers and the first line of each as an example, most frequent first; rows in all."""
-    place = F.struct("source", "line", F.substring("raw", 1, LONGEST_RAW).alias("raw"))
+    # Pages are rejected by offset and address, rows of text by line.
+    at, raw = ("offset", "url") if "offset" in rejected.columns else ("line", "raw")
+    place = F.struct("source", F.col(at).alias("line"), F.substring(raw, 1, LONGEST_RAW).alias("raw"))
     rows = few(
         rejected.groupBy("reason")
         .agg(F.count("*").alias("n"), F.min(place).alias("first"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,16 +70,48 @@ class Handout(VentilatorBase):  # type: ignore[misc]
         self._stop_requested = True
 
 
+_INTS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+_SPARK_TYPES = (
+    "String",
+    "Binary",
+    "Boolean",
+    "Byte",
+    "Short",
+    "Integer",
+    "Long",
+    "Float",
+    "Double",
+    "Date",
+    "Timestamp",
+)
+_SCHEMA_PARTS = {
+    "collections": {"OrderedDict"},
+    "numpy": {"dtype", "str_", "bytes_", "bool_", "float16", "float32", "float64"} | _INTS,
+    "petastorm.unischema": {"Unischema", "UnischemaField"},
+    "petastorm.codecs": {"NdarrayCodec", "CompressedNdarrayCodec", "CompressedImageCodec", "ScalarCodec"},
+    "pyspark.sql.types": {f"{name}Type" for name in _SPARK_TYPES},
+}
+
+
+class _SchemaOnly(pickle.Unpickler):
+    """Makes what a Unischema is made of and nothing else: a pickle can name any function, and it would be called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if name in _SCHEMA_PARTS.get(module, ()):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no schema needs")
+
+
 def stored_schema(folder: Path) -> Any:
     """The Unischema that stands in the data set.
 
     Raises:
-        ReadError: there is none, or its images are not arrays as `np.save` writes them.
+        ReadError: there is none, it is more than a schema, or its images are not arrays as `np.save` writes them.
     """
     path = folder / "_common_metadata"
     try:
         metadata = pq.read_metadata(path).metadata
-        schema = dataset_metadata.depickle_legacy_package_name_compatible(metadata[dataset_metadata.UNISCHEMA_KEY])
+        schema = _SchemaOnly(io.BytesIO(metadata[dataset_metadata.UNISCHEMA_KEY])).load()
     except Exception as error:  # reading foreign metadata and unpickling it raises nearly anything
         raise ReadError(f"{path}: no readable Petastorm schema ({error!r}); make the patches anew") from error
     for name in ("hr", "lr"):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from playwright.sync_api import sync_playwright
 from pyspark.sql import SparkSession
 
 from spark_jobs import report
@@ -17,7 +22,7 @@ from spark_jobs.lake.tables import TableRef, TableSink
 from spark_jobs.show import sections, summaries
 
 EVIL = "<script>alert('title')</script>"
-RUN = "run-of-today"
+RUN, EVALUATION = "run-of-today", "evaluation-of-today"
 
 
 def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
@@ -38,6 +43,28 @@ def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     bad = [("/in/ratings.csv", 7, EVIL, "rating is no number"), ("/in/ratings.csv", 9, "x", "rating is no number")]
     put(spark, lake, "ratings_rejected", bad, "string")
     put(spark, lake, "edges_rejected", [], "string")
+    put(spark, lake, "pages_rejected", [("/in/crawl.warc.gz", 4096, "https://x/", "cut short")], "string")
+    judged = [("popular", "ndcg@10", "all", 0.1), ("lfm", "ndcg@10", "all", 0.25), ("lfm", "ndcg@10", "new", 0.2)]
+    measured = [
+        (
+            EVALUATION,
+            model,
+            "leave-one-out",
+            "full",
+            metric,
+            group,
+            value,
+            value - 0.05,
+            value + 0.05,
+            20,
+            None,
+            *3 * [None],
+            7.5,
+        )
+        for model, metric, group, value in judged
+    ]
+    older = [("before", "popular", "random:0.1", "full", "rmse", "all", 9.0, *2 * [None], 20, None, *3 * [None], 1.0)]
+    put(spark, lake, "recommender_metrics", older + measured, "string", EVALUATION)
     old = [("a-run-before", e, 0.1, 9.0, None, 9.0, 1.0, 10.0) for e in range(1, 9)]
     curve = [(RUN, e, 0.1, 1 / e, None, 1.0 + abs(e - 2) / 8, 0.5, 1e5) for e in range(1, 4)]
     put(spark, lake, "lfm_metrics", old + curve, "string", RUN)
@@ -69,7 +96,9 @@ def test_full_lake(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(printed[-1])
     page = full / "report" / "index.html"
     assert printed[-2] == facts["path"] == str(page)
-    assert facts["sections"] == ["ratings", "learning", "recommendations", "taste", "ranks", "rejected"]
+    assert facts["sections"] == [
+        *("ratings", "learning", "recommendations", "taste", "evaluation", "ranks", "rejected", "timings")
+    ]
     html = page.read_text(encoding="utf-8")
     said = plain(html)
     for words in (
@@ -83,6 +112,11 @@ def test_full_lake(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "iterations 12",
         "rejected ratings 2",
         "rejected edges 0",
+        "cut short 1 crawl.warc.gz, byte 4,096 https://x/",
+        "model ndcg@10 lfm 0.25 (0.2 to 0.3) popular 0.1 (0.05 to 0.15)",
+        "Split leave-one-out, candidates full, 20 users",
+        "latent factors, training 1.5 3 epochs lfm, evaluation 7.5",
+        "Half of the nodes that are linked at all are linked 1 times or more",
         f"Run {RUN} of the latent-factor model",
         "each iteration leaves 85 % of the change",
         "The 10 highest of 10 nodes hold 100 %",
@@ -139,7 +173,10 @@ def test_tables_without_rows_are_said_to_be_empty(spark: SparkSession) -> None:
         "recommendations": "The table recommendations is empty.",
         "taste": "Fewer than three rated items have factors: no map.",
         "ranks": "The table ranks is empty.",
-        "rejected": "Nothing to show yet; ingest_ratings and pagerank keep what they refuse.",
+        "evaluation": "Nothing to show yet; the table recommender_metrics is missing: run evaluate.",
+        "super-resolution": sections.super_resolution(sections.Lake({})).note,
+        "rejected": "Nothing to show yet; jobs that read files keep what they refuse.",
+        "timings": "Nothing to show yet: jobs that train or evaluate note their seconds.",
     }
 
 
@@ -151,6 +188,76 @@ def test_named_users_in_their_order(spark: SparkSession, tmp_path: Path, capsys:
     assert "1 5 4.90 latent factors" in plain(html)  # no title: the id; no catalogue: no year
     assert report.main(["--lake", str(tmp_path), "--show-users", "3,99"]) == 2
     assert "--show-users: there are no recommendations for user 99" in capsys.readouterr().err
+
+
+@pytest.fixture
+def vision(tmp_path: Path) -> Path:
+    """What a training run and an evaluation leave."""
+    folder = tmp_path / "sr"
+    (folder / "evaluation" / "Set5").mkdir(parents=True)
+    lines = [{"step": 10 * n, "seconds": float(n), "mse": 0.1, "psnr_y": 28.0 + n} for n in (1, 2, 3)]
+    lines.append({"step": 40, "seconds": 4.0, "mse": 0.1})
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    means = {"bicubic": {"psnr_y": 28.4, "ssim_y": 0.81}, "model": {"psnr_y": 31.18, "ssim_y": 0.88}, "pictures": 5}
+    (folder / "evaluation" / "scores.json").write_text(json.dumps({"sets": {"Set5": means}}))
+    for name, shade in (("baby-bicubic", 90), ("baby-model", 160), ("bird-model", 10), ("baby", 0)):
+        Image.new("RGB", (64, 48), (shade, 0, 0)).save(folder / "evaluation" / "Set5" / f"{name}.png")
+    return folder
+
+
+def test_super_resolution_under_a_slider(
+    spark: SparkSession, tmp_path: Path, vision: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(spark, tmp_path, "ranks", [(1, 0.4), (2, 0.6)], "bigint")
+    assert report.main(["--lake", str(tmp_path), "--sr", str(vision), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["sections"] == ["ranks", "super-resolution", "timings"]
+    html = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    said = plain(html)
+    for words in (
+        "PSNR on Set5 31.18 dB bicubic 28.40 dB",
+        "31.00 dB after 3 s; the best, 31.00 dB, after 3 s.",
+        "Set5 bicubic 28.4 0.81 – –",
+        "Set5/baby",
+        "super-resolution, training 4 40 steps",
+    ):
+        assert words in said, words
+    assert "bird" not in said  # no bicubic beside it
+    assert html.count("data:image/png") == 2
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_the_slider_slides(spark: SparkSession, tmp_path: Path, vision: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no Chromium here")
+    put(spark, tmp_path, "ranks", [(1, 0.4), (2, 0.6)], "bigint")
+    assert report.main(["--lake", str(tmp_path), "--sr", str(vision)]) == 0
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(f"file://{tmp_path}/report/index.html")
+        shown = "() => getComputedStyle(document.querySelector('.before')).clipPath"
+        half = page.evaluate(shown)
+        page.get_by_role("slider").fill("20")
+        assert page.evaluate(shown) != half
+        assert page.evaluate("() => document.querySelector('.compare').style.getPropertyValue('--at')") == "20%"
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+        assert errors == []
+        browser.close()
+
+
+def test_results_that_are_none_are_named(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(spark, tmp_path, "ranks", [(1, 1.0)], "bigint")
+    (tmp_path / "super-resolution").mkdir()
+    (tmp_path / "super-resolution" / "scores.json").write_text("[1, 2]")
+    assert report.main(["--lake", str(tmp_path)]) == 2
+    assert "super-resolution/scores.json: cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("failing", [False, True])

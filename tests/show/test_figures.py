@@ -33,6 +33,8 @@ def every_figure() -> list[Figure]:
         figures.epoch_seconds([1, 2, 3], [3.0, 1.0, 1.0], [10.0, 30.0, 20.0]),
         figures.rating_histogram([(1.0, 1.0, 10), (2.0, 2.0, 30)], 1.75),
         figures.activity([(1, 5), (10, 2)], [(3, 4), (13, 1)]),
+        figures.degrees([(1, 90), (700, 1)], [(2, 50)]),
+        figures.sr_curve([1.0, 2.0, 3.0], [28.0, 30.5, 30.0]),
         figures.top_ranks(HOSTILE, np.linspace(0.3, 0.1, len(HOSTILE)).tolist(), 50),
         figures.convergence(list(range(1, 41)), [0.85**i for i in range(40)]),
         figures.factor_map(HOSTILE * 4, rng.normal(size=(4 * len(HOSTILE), 6)), rng.random(4 * len(HOSTILE)) + 0.1),

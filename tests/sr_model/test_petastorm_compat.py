@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from tests_root import ROOT
 
@@ -229,3 +231,28 @@ def test_any_other_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(UserError, match="petastorm is not installed"):
         compat._check_version()
+
+
+class Trap:
+    """A pickle that calls a function when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def test_a_schema_that_is_code_is_refused_and_not_run(data: Path, tmp_path: Path) -> None:
+    from sr_model.data.petastorm_reader import stored_schema
+    from sr_model.data.row_groups import ReadError
+
+    assert set(stored_schema(data).fields) == {"hr", "source", "x", "y"}
+    mark = tmp_path / "ran"
+    words = pq.read_metadata(data / "_common_metadata").metadata
+    key = b"dataset-toolkit.unischema.v1"
+    schema = pq.read_schema(data / "_common_metadata").with_metadata(words | {key: pickle.dumps(Trap(mark))})
+    pq.write_metadata(schema, tmp_path / "_common_metadata")
+    with pytest.raises(ReadError, match="which no schema needs"):
+        stored_schema(tmp_path)
+    assert not mark.exists()
