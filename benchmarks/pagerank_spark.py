@@ -3,9 +3,10 @@
     python benchmarks/pagerank_spark.py ENGINE REPEATS ITERATIONS FOLDER…
 
 A folder holds Delta tables `links` and `nodes` and the text file `links.txt`; `out-ENGINE` is written beside them.
-Engines: `one task` and `distributed` are the job `pagerank`, from Delta to Delta, until ranks change by less than
-1e-11. `graphx` is the code behind GraphFrames: GraphLoader (the text file), then its static PageRank for ITERATIONS
-iterations. `joins` is a power iteration of DataFrame joins and groupBy, each of ITERATIONS iterations checkpointed.
+Engines: `driver`, `one task` and `distributed` are the job `pagerank`, from Delta to Delta, until ranks change by less
+than 1e-11. `graphx` is the code behind GraphFrames: GraphLoader (the text file), then its static PageRank for
+ITERATIONS iterations. `joins` is a power iteration of DataFrame joins and groupBy, each of ITERATIONS iterations
+checkpointed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from spark_jobs.lake.session import session
 TOL = 1e-11
 DAMPING = 0.85
 # Blocks of the bounded-memory plan: no worker holds more than about a fifth of the largest graph's links.
-OURS = {"one task": [], "distributed": ["--one-task-edges", "0", "--block-edges", "4000000"]}
+BLOCKS = ["--driver-edges", "0", "--one-task-edges", "0", "--block-edges", "4000000"]
+OURS = {"driver": [], "one task": ["--driver-edges", "0"], "distributed": BLOCKS}
 
 
 def ours(engine: str, folder: Path) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.graph import edge_lists
+from spark_jobs.graph import edge_lists, on_driver
 from spark_jobs.graph.assemble import (
     as_table,
     assemble,
@@ -26,10 +27,12 @@ from spark_jobs.graph.assemble import (
     names_of,
     top_nodes,
 )
-from spark_jobs.graph.engines import CHOICES, ENGINES, Graph, PageRankConfig, choose_engine
+from spark_jobs.graph.engines import CHOICES, ENGINES, Graph, PageRankConfig, RankResult, choose_engine, is_native
 from spark_jobs.graph.examples import SEED, as_frame
 from spark_jobs.lake.args import JobArgs, flag
+from spark_jobs.lake.arrow_sink import ArrowSink
 from spark_jobs.lake.contracts import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
+from spark_jobs.lake.delta_arrow import in_folder
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.inputs import open_input
 from spark_jobs.lake.job import run_job
@@ -60,6 +63,7 @@ class PageRankArgs(JobArgs):
         choices=edge_lists.HEADERS,
     )
     top: int = flag(20, "print so many nodes", check=lambda v: v >= 0, must="be at least 0")
+    driver_edges: int = flag(20_000_000, "up to so many links of a table in a folder the driver does it all; 0: never")
     one_task_edges: int = flag(100_000_000, "up to so many links one task does it all, without shuffles")
     block_edges: int = flag(4_000_000, "links per block beyond that", check=lambda v: v >= 1, must="be at least 1")
     scratch: str = flag("", "folder for intermediate results where Spark's local checkpoints are refused")
@@ -70,10 +74,14 @@ def read(spark: SparkSession, args: PageRankArgs, where: str, ids: Sequence[str]
     return edge_lists.parse(open_input(spark, where), ids, weight, args.separator, args.header)
 
 
-def load(spark: SparkSession, args: PageRankArgs) -> tuple[Graph, str, DataFrame | None, int]:
-    """The graph, where its links came from, the rejected lines if there are any, and how many."""
+def place(spark: SparkSession, args: PageRankArgs) -> str:
+    """Where the links are."""
     lake_links = TableRef.find("", LINKS, args.lake)
-    where = args.links or (lake_links.location if lake_links.exists(spark) else EXAMPLE)
+    return args.links or (lake_links.location if lake_links.exists(spark) else EXAMPLE)
+
+
+def load(spark: SparkSession, args: PageRankArgs, where: str) -> tuple[Graph, DataFrame | None, int]:
+    """The graph, the rejected lines if there are any, and how many."""
     if where == EXAMPLE:
         example = as_frame(spark, SEED)
         edges = edge_lists.from_rows(example, EXAMPLE, example.columns)
@@ -90,7 +98,34 @@ def load(spark: SparkSession, args: PageRankArgs) -> tuple[Graph, str, DataFrame
     count = edges.rejected_count + (nodes.rejected_count if nodes else 0)
     rejected = edges.rejected.union(nodes.rejected) if nodes else edges.rejected
     start = TableRef(args.start).read(spark, RANKS) if args.start else None
-    return assemble(edges, nodes, teleport, args.weights, start), where, rejected if count else None, count
+    return assemble(edges, nodes, teleport, args.weights, start), rejected if count else None, count
+
+
+def rank(
+    spark: SparkSession, args: PageRankArgs, where: str, config: PageRankConfig
+) -> tuple[str, RankResult, DataFrame | None, int]:
+    """Compute: the engine's name, what it found, the rejected lines if there are any, and how many."""
+    if is_native(spark, args.engine) and not args.teleport and where != EXAMPLE:
+        here = on_driver.tables(in_folder, where, args.nodes, args.start, args.weights, args.driver_edges)
+        if here is not None:
+            print(f"pagerank: links from {where}; engine native (on the driver, where they fit)", flush=True)
+            return "native", on_driver.run(here, config), None, 0
+    graph, rejected, count = load(spark, args, where)
+    engine, reason = choose_engine(spark, args.engine, graph, config)
+    print(f"pagerank: links from {where}; engine {engine} ({reason})", flush=True)
+    try:
+        return engine, ENGINES[engine](graph, config), rejected, count
+    except UserError as error:
+        raise UserError(f"{args.teleport if 'teleport' in str(error) else where}: {error}") from error
+
+
+def write_ranks(spark: SparkSession, ref: TableRef, ranks: Any) -> Any:
+    """Write them; returns where the best are looked for."""
+    if isinstance(ranks, pa.Table):
+        ArrowSink(ref, RANKS, lambda: spark).write(ranks)
+        return ranks
+    TableSink(ref, RANKS).write(ranks)
+    return ref.read(spark, RANKS)
 
 
 def earlier_iterations(spark: SparkSession, curve: TableRef, tol: float) -> int | None:
@@ -106,18 +141,12 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
     """Rank the nodes; returns the summary."""
     started = time.monotonic()
     config = PageRankConfig(args.damping, args.tol, args.max_iter, args.one_task_edges, args.block_edges, args.scratch)
-    graph, where, rejected, rejected_count = load(spark, args)
-    engine, reason = choose_engine(spark, args.engine, graph, config)
-    print(f"pagerank: links from {where}; engine {engine} ({reason})", flush=True)
-    try:
-        result = ENGINES[engine](graph, config)
-    except UserError as error:
-        raise UserError(f"{args.teleport}: {error}" if "teleport" in str(error) else f"{where}: {error}") from error
-
+    where = place(spark, args)
+    engine, result, rejected, rejected_count = rank(spark, args, where, config)
     ranks, curve = TableRef.find(args.out, RANKS, args.lake), TableRef.find("", PAGERANK_METRICS, args.lake)
     before = earlier_iterations(spark, curve, config.tol) if args.start else None
-    TableSink(ranks, RANKS).write(result.ranks)
-    TableSink(curve, PAGERANK_METRICS).write(metrics(spark, result.history))
+    written = write_ranks(spark, ranks, result.ranks)
+    ArrowSink(curve, PAGERANK_METRICS, lambda: spark).write(metrics(result.history))
     bad_lines = TableRef.find("", EDGES_REJECTED, args.lake)
     if rejected is not None or bad_lines.exists(spark):
         none = spark.createDataFrame([], EDGES_REJECTED.schema())
@@ -132,10 +161,11 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
             file=sys.stderr,
         )
     bound = result.error_bound(args.damping)
-    best = top_nodes(ranks.read(spark, RANKS), args.top + 1)
+    best = top_nodes(written, args.top + 1)
     certain, best = certain_places(best, bound, args.top), best[: args.top]
-    links = TableRef(where).frame(spark) if TableRef(where).exists(spark) else graph.edges
-    print(as_table(best, names_of(links, [row["id"] for row in best])))
+    links = TableRef(where)
+    names = names_of(links.frame(spark), [row["id"] for row in best]) if links.exists(spark) else {}
+    print(as_table(best, names))
     print(in_words(result, bound, certain, before))
     print(f"pagerank: {result.nodes} nodes, {result.edges} links, ranks in {ranks.location}")
     return {

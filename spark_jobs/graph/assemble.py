@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, Row, SparkSession
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_jobs.graph.contract import Graph, RankResult
 from spark_jobs.graph.edge_lists import EDGE, NODE, Parsed
+from spark_jobs.graph.on_driver import ON_DRIVER
 from spark_jobs.lake.errors import UserError
 
 
@@ -55,12 +57,16 @@ def _of_type(ranks: DataFrame, numeric: bool) -> DataFrame:
     return ranks.select(F.col("id").try_cast(kind).alias("id"), "pagerank").where("id IS NOT NULL")
 
 
-def top_nodes(ranks: DataFrame, count: int) -> list[Row]:
-    """The `count` nodes with the highest rank, `id` and `pagerank`; equal ranks in order of id."""
-    return ranks.orderBy(F.desc("pagerank"), "id").limit(count).collect()
+def top_nodes(ranks: Any, count: int) -> list[dict[str, Any]]:
+    """The `count` nodes with the highest rank, `id` and `pagerank`, of a frame or an Arrow table; equal ranks in order
+    of id."""
+    if isinstance(ranks, pa.Table):
+        order = [("pagerank", "descending"), ("id", "ascending")]
+        return cast(list[dict[str, Any]], ranks.take(pc.select_k_unstable(ranks, count, order)).to_pylist())
+    return [row.asDict() for row in ranks.orderBy(F.desc("pagerank"), "id").limit(count).collect()]
 
 
-def certain_places(best: Sequence[Row], bound: float | None, count: int) -> int | None:
+def certain_places(best: Sequence[Mapping[str, Any]], bound: float | None, count: int) -> int | None:
     """How many of the first places the exact ranks give to the same nodes, whatever the error; None if unknown.
 
     Both vectors sum to 1, so what some nodes have too much others have too little: no rank is off by more than half
@@ -89,7 +95,8 @@ def in_words(result: RankResult, bound: float | None, certain: int | None, befor
     if before is not None:
         lines.append(f"pagerank: {result.iterations} iterations, {before} in the run before")
     if result.worker_mib is not None:
-        lines.append(f"pagerank: a worker held at most {result.worker_mib:,.0f} MiB")
+        who = "the driver's Python" if result.engine == ON_DRIVER else "a worker"
+        lines.append(f"pagerank: {who} held at most {result.worker_mib:,.0f} MiB")
     return "\n".join(lines)
 
 
@@ -102,7 +109,7 @@ def names_of(links: DataFrame, ids: Sequence[Any]) -> dict[Any, str]:
     return {row["id"]: row["url"] for row in named if row["url"]}
 
 
-def as_table(top: Sequence[Row], names: Mapping[Any, str]) -> str:
+def as_table(top: Sequence[Mapping[str, Any]], names: Mapping[Any, str]) -> str:
     """The best nodes as lines of text: place, rank, name or id."""
     lines = [f"{'place':>5}  {'pagerank':>12}  node"]
     for place, row in enumerate(top, start=1):
@@ -120,8 +127,7 @@ def convergence(history: Sequence[tuple[int, float, float]]) -> str:
     )
 
 
-def metrics(spark: SparkSession, history: Sequence[tuple[int, float, float]]) -> DataFrame:
-    """The history as a frame: `iteration` int, `l1_delta` and `dangling` double."""
+def metrics(history: Sequence[tuple[int, float, float]]) -> pa.Table:
+    """The history as a table: `iteration` int, `l1_delta` and `dangling` double."""
     number, delta, dangling = (list(column) for column in zip(*history, strict=True))
-    columns = {"iteration": pa.array(number, pa.int32()), "l1_delta": delta, "dangling": dangling}
-    return spark.createDataFrame(pa.table(columns))
+    return pa.table({"iteration": pa.array(number, pa.int32()), "l1_delta": delta, "dangling": dangling})

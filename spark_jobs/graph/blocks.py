@@ -63,10 +63,14 @@ class Block:
         """Rank held by this block's dangling nodes."""
         return float(x[self.scale == 0].sum())
 
+    def arrays(self) -> dict[str, Any]:
+        """Each array by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def to_bytes(self) -> dict[str, bytes]:
         """Each array as bytes, and the dtypes of those that vary as text, for a table row."""
         kind = {"kind": f"{self.dst.dtype.str} {self.src.dtype.str}".encode()}
-        return {field.name: getattr(self, field.name).tobytes() for field in fields(self)} | kind
+        return {name: array.tobytes() for name, array in self.arrays().items()} | kind
 
     @classmethod
     def from_bytes(cls, row: dict[str, Any]) -> Block:

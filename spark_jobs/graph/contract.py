@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -117,7 +118,8 @@ class RankResult:
     """What an engine found.
 
     Attributes:
-        ranks: `id`, `pagerank` double; one row per node, all > 0 if damping < 1 and teleport is uniform, sum 1.
+        ranks: `id`, `pagerank` double: a DataFrame, from `on_driver` an Arrow table; one row per node, all > 0 if
+            damping < 1 and teleport is uniform, sum 1.
         iterations: how many were done.
         history: per iteration its number from 1, the L1 change of the ranks in it, and the mass dangling
             nodes held before it. An engine that cannot look inside its loop gives the last one only.
@@ -129,7 +131,7 @@ class RankResult:
         worker_mib: highest memory of a Python worker so far, MiB; None where there is none.
     """
 
-    ranks: DataFrame
+    ranks: Any
     iterations: int
     history: list[Iteration]
     nodes: int

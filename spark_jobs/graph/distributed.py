@@ -7,15 +7,18 @@ ranks. A worker holds one block, its nodes' ranks and its mail, never the whole 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import fsum
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.graph.arrays import Floats
@@ -29,13 +32,16 @@ from spark_jobs.graph.contract import (
 )
 from spark_jobs.graph.mail import MAIL, STATE, as_mail, first_mail
 from spark_jobs.graph.resources import peak_mib
+from spark_jobs.lake.blocks import BlockStore
 from spark_jobs.lake.index import dense_index
 from spark_jobs.lake.lineage import cut
 from spark_jobs.lake.progress import progress
 
 _PARTS = ("scale", "tile", "dst", "ptr", "src", "weight", "kind")
-_BLOCK = "block int, edges bigint, " + ", ".join(f"{name} binary" for name in _PARTS)
-_BLOCK_ARROW = pa.schema([("block", pa.int32()), ("edges", pa.int64()), *((p, pa.binary()) for p in _PARTS)])
+_BLOCK = "block int, edges bigint, folder string, " + ", ".join(f"{name} binary" for name in _PARTS)
+_BLOCK_ARROW = pa.schema(
+    [("block", pa.int32()), ("edges", pa.int64()), ("folder", pa.string()), *((p, pa.binary()) for p in _PARTS)]
+)
 
 
 def run(graph: Graph, config: PageRankConfig) -> RankResult:
@@ -47,11 +53,17 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     rows = graph.rows if graph.rows is not None else graph.edges.count()
     # Odd: ids often have a structure of powers of two, and would not be dealt evenly otherwise.
     blocks = -(-rows // config.block_edges) | 1
-    numbered, nodes = dense_index(graph.ids, config.scratch)
-    numbered = numbered.withColumnRenamed("ix", "number")
+    numbered, nodes, least = number_nodes(graph, config.scratch)
     if not nodes:
         raise no_nodes()
-    packed = pack_blocks(graph, numbered, nodes, blocks, config.scratch)
+    with kept_here(graph.edges.sparkSession) as folder:
+        return _ranked(graph, config, numbered, nodes, least, blocks, folder)
+
+
+def _ranked(
+    graph: Graph, config: PageRankConfig, numbered: DataFrame, nodes: int, least: int | None, blocks: int, folder: str
+) -> RankResult:
+    packed = pack_blocks(graph, numbered, nodes, blocks, config.scratch, least, folder)
     mail = first_mail(graph, numbered, nodes, blocks, config.damping)
     history: list[Iteration] = []
     held = rounded = last_rounded = most = 0.0
@@ -72,19 +84,84 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     edges = packed.agg(F.sum("edges")).collect()[0][0]
     unpack = partial(_flat_ranks, blocks=blocks)
     flat = mail.where(F.col("origin") == STATE).mapInArrow(unpack, "number bigint, pagerank double")
-    ranks = numbered.join(flat, "number").select("id", "pagerank")
+    if least is None:
+        ranks = numbered.join(flat, "number").select("id", "pagerank")
+    else:
+        ranks = flat.select((F.col("number") + least).alias("id"), "pagerank")
     name = f"native, distributed over {blocks} block{'s' if blocks > 1 else ''}"
     converged = history[-1][1] < config.tol
     return RankResult(ranks, len(history), history, nodes, edges, name, converged, last_rounded, most)
 
 
-def pack_blocks(graph: Graph, numbered: DataFrame, nodes: int, blocks: int, scratch: str = "") -> DataFrame:
+def number_nodes(graph: Graph, scratch: str) -> tuple[DataFrame, int, int | None]:
+    """`id`, `number` 0 … n − 1 in order of id; n; and the least id if ids are whole numbers without a gap.
+
+    Then a node's number is its distance from there, and finding it moves no link.
+    """
+    if graph.id_type != "string" and (ends := _ends(graph)) is not None:
+        least, greatest, rows = ends
+        if greatest - least < 2 * rows and (nodes := graph.ids.count()) == greatest - least + 1:
+            number = F.col("id").alias("number")
+            return graph.edges.sparkSession.range(nodes).select((number + least).alias("id"), number), nodes, least
+    numbered, nodes = dense_index(graph.ids, scratch)
+    return numbered.withColumnRenamed("ix", "number"), nodes, None
+
+
+def _ends(graph: Graph) -> tuple[int, int, int] | None:
+    """The least and the greatest id, and how many rows there are; None if there is none."""
+    frames = [graph.edges] if graph.nodes is None else [graph.edges, graph.nodes]
+    found = []
+    for frame in frames:
+        ids = [name for name in ("src", "dst", "id") if name in frame.columns]
+        sides = [function(name) for name in ids for function in (F.min, F.max)]
+        row = frame.agg(F.array_min(F.array(*sides)), F.array_max(F.array(*sides)), F.count("*")).collect()[0]
+        if row[2]:
+            found.append(row)
+    if not found:
+        return None
+    return min(row[0] for row in found), max(row[1] for row in found), sum(row[2] for row in found)
+
+
+@contextmanager
+def kept_here(spark: SparkSession) -> Iterator[str]:
+    """A folder for the links while they are needed, where all workers are on this machine: handing them to Python in
+    each iteration costs more than the iteration. Empty on a cluster."""
+    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="lakerank-blocks-") as folder:
+        yield folder
+
+
+def pack_blocks(
+    graph: Graph,
+    numbered: DataFrame,
+    nodes: int,
+    blocks: int,
+    scratch: str = "",
+    least: int | None = None,
+    folder: str = "",
+) -> DataFrame:
     """The links as one `Block` per row: `block` int, `edges` bigint and the arrays as bytes; block b lies in
-    partition b and Spark knows it, so that no iteration moves it again."""
-    sources = numbered.select(F.col("id").alias("src"), F.col("number").alias("s"))
-    targets = numbered.select(F.col("id").alias("dst"), F.col("number").alias("d"))
+    partition b and Spark knows it, so that no iteration moves it again.
+
+    Args:
+        graph: the links.
+        numbered: `id`, `number`.
+        nodes: n.
+        blocks: B.
+        scratch: see `lineage.cut`.
+        least: the least id, if numbers are distances from there.
+        folder: keep the arrays in files here, and only their place in the row.
+    """
     weight = F.col("weight") if graph.weighted else F.lit(None).cast("double").alias("weight")
-    links = graph.edges.select("src", "dst", weight).join(sources, "src").join(targets, "dst")
+    if least is None:
+        sources = numbered.select(F.col("id").alias("src"), F.col("number").alias("s"))
+        targets = numbered.select(F.col("id").alias("dst"), F.col("number").alias("d"))
+        links = graph.edges.select("src", "dst", weight).join(sources, "src").join(targets, "dst")
+    else:
+        numbers = (F.col("src") - least).alias("s"), (F.col("dst") - least).alias("d")
+        links = graph.edges.select(*numbers, weight)
     rows = links.select(
         (F.col("s") % blocks).cast("int").alias("block"),
         F.expr(f"s div {blocks}").alias("s"),
@@ -103,7 +180,7 @@ def pack_blocks(graph: Graph, numbered: DataFrame, nodes: int, blocks: int, scra
         rows.union(empty)
         .repartitionById(blocks, "block")
         .groupBy("block")
-        .applyInArrow(lambda t: _pack_group(t, nodes=nodes, blocks=blocks, weighted=weighted), _BLOCK)
+        .applyInArrow(lambda t: _pack_group(t, nodes=nodes, blocks=blocks, weighted=weighted, folder=folder), _BLOCK)
         .repartitionById(blocks, "block")
     )
     return _cut_in_place(packed, scratch)
@@ -120,13 +197,21 @@ def _cut_in_place(df: DataFrame, scratch: str) -> DataFrame:
         conf.set("spark.sql.adaptive.enabled", adaptive)
 
 
-def _pack_group(table: pa.Table, *, nodes: int, blocks: int, weighted: bool) -> pa.Table:
+def _pack_group(table: pa.Table, *, nodes: int, blocks: int, weighted: bool, folder: str = "") -> pa.Table:
     number = table.column("block")[0].as_py()
     table = table.filter(pc.is_valid(table.column("s")))
     s, d = table.column("s").to_numpy(), table.column("d").to_numpy()
     weight = table.column("weight").to_numpy() if weighted else None
     block = pack(s, d, weight, nodes=nodes, blocks=blocks, block=number)
-    return pa.Table.from_pylist([{"block": number, "edges": block.edges, **block.to_bytes()}], schema=_BLOCK_ARROW)
+    row = {"block": number, "edges": block.edges}
+    if folder:
+        BlockStore(folder).put(str(number), block.arrays())
+        return pa.Table.from_pylist([row | {"folder": folder}], schema=_BLOCK_ARROW)
+    return pa.Table.from_pylist([row | block.to_bytes()], schema=_BLOCK_ARROW)
+
+
+def _unpacked(row: Mapping[str, Any]) -> Block:
+    return Block(**BlockStore(row["folder"]).get(str(row["block"]))) if row["folder"] else Block.from_bytes(dict(row))
 
 
 def exchange(packed: DataFrame, mail: DataFrame, nodes: int, blocks: int, damping: float) -> DataFrame:
@@ -176,7 +261,7 @@ def step(packed: pa.Table, mail: pa.Table, *, nodes: int, blocks: int, damping: 
         Mail: a row for STATE, and one for each block.
     """
     row = packed.to_pylist()[0]
-    number, block = row["block"], Block.from_bytes(row)
+    number, block = row["block"], _unpacked(row)
     size = block_size(nodes, blocks, number)
     # In order of origin: the sum must not depend on the order of arrival.
     letters = sorted(mail.to_pylist(), key=lambda letter: letter["origin"])

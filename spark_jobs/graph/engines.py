@@ -8,13 +8,18 @@ from spark_jobs.graph import graphframes_engine, native
 from spark_jobs.graph.contract import Engine, Graph, PageRankConfig, RankResult
 from spark_jobs.lake.errors import UserError
 
-__all__ = ["CHOICES", "ENGINES", "Engine", "Graph", "PageRankConfig", "RankResult", "choose_engine"]
+__all__ = ["CHOICES", "ENGINES", "Engine", "Graph", "PageRankConfig", "RankResult", "choose_engine", "is_native"]
 
 ENGINES: dict[str, Engine] = {
     "graphframes": graphframes_engine.run,
     "native": native.run,
 }
 CHOICES = ("auto", *ENGINES)
+
+
+def is_native(spark: SparkSession, wanted: str) -> bool:
+    """Whether it is our own engine whatever the graph is."""
+    return wanted == "native" or (wanted == "auto" and bool(graphframes_engine.missing(spark)))
 
 
 def choose_engine(spark: SparkSession, wanted: str, graph: Graph, config: PageRankConfig) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Needs no storage between iterations. The one worker holds about 30 bytes for eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,22 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     out = f"note string, id {id_type}, pagerank double, number bigint, l1_delta double, dangling double"
     work = partial(solve, config=config, weighted=graph.weighted, teleported=graph.teleport is not None)
     found = cut(chunks.repartition(1).mapInArrow(work, out), config.scratch)
-    notes = found.where("note IS NOT NULL").collect()
+    notes = [row.asDict() for row in found.where("note IS NOT NULL").collect()]
+    return outcome(notes, found.where("note IS NULL").select("id", "pagerank"), config, "native, one task")
+
+
+def outcome(notes: Sequence[Mapping[str, Any]], ranks: Any, config: PageRankConfig, engine: str) -> RankResult:
+    """What `solve` said, in the engines' terms.
+
+    Args:
+        notes: its rows that have a `note`.
+        ranks: the others, `id` and `pagerank`.
+        config: tol is used.
+        engine: the plan's name.
+
+    Raises:
+        UserError: no nodes, a teleport id that is no node, or a teleport vector without weight.
+    """
     counts = {row["note"]: row["number"] for row in notes}
     values = {row["note"]: row["pagerank"] for row in notes}
     for row in notes:
@@ -58,12 +73,12 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
         (row["number"], row["l1_delta"], row["dangling"]) for row in notes if row["note"] == "iteration"
     )
     return RankResult(
-        ranks=found.where("note IS NULL").select("id", "pagerank"),
+        ranks=ranks,
         iterations=len(history),
         history=history,
         nodes=counts["nodes"],
         edges=counts["edges"],
-        engine="native, one task",
+        engine=engine,
         converged=history[-1][1] < config.tol,
         rounding=values["rounding"],
         worker_mib=values["mib"],

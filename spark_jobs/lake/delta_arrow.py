@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.tables import TableRef, is_catalog_name
+from spark_jobs.lake.text import has_scheme
 
 _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     "=": lambda column, value: column == value,
@@ -22,6 +23,30 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     "in": lambda column, value: column.isin(value),
 }
 GetSpark = Callable[[], SparkSession]  # called only for tables of a catalog
+
+
+def in_folder(
+    location: str, choose: Callable[[Mapping[str, str]], Mapping[str, str] | None], most: int
+) -> pa.Table | None:
+    """Columns of a Delta table in a folder of this machine, read without Spark; None where Spark has to read it.
+
+    Args:
+        location: the table.
+        choose: from the columns (name → type, as Arrow calls it) to those wanted (new name → name); None: not this way.
+        most: rows; a larger table is for Spark.
+    """
+    if is_catalog_name(location) or has_scheme(location):
+        return None
+    try:
+        table = DeltaTable(location)
+        types = {field.name: str(field.type) for field in pa.schema(table.schema().to_arrow())}
+        wanted = choose(types)
+        if wanted is None or table.count() > most:
+            return None
+        found = table.to_pyarrow_table(columns=list(dict.fromkeys(wanted.values())))
+    except (DeltaError, OSError, ValueError):  # no table, or one with features that delta-rs does not know
+        return None
+    return pa.table({new: found.column(name) for new, name in wanted.items()})
 
 
 class NoTableError(UserError):
