@@ -51,7 +51,7 @@ display(table(spark, lake, "pages").select("url", "title", "language", "duplicat
 
 # COMMAND ----------
 
-display(table(spark, lake, "links").groupBy("place").count())
+display(table(spark, lake, "links").groupBy("zone").count())
 
 # COMMAND ----------
 
@@ -81,7 +81,7 @@ build_index.run(spark, build_index.Args(lake=lake))
 # COMMAND ----------
 
 engine = search.open_engine(lake, "", lambda: spark)
-answer = engine.search(query, top=5, explain=True)
+answer = engine.search(query, top=5, reasons=True)
 found = [(hit.place, hit.page.title, hit.page.url, round(hit.score, 3), f"{hit.pagerank:.4f}") for hit in answer.hits]
 print(f"{query!r}: {1000 * answer.seconds:.1f} ms")
 display(pd.DataFrame(found, columns=["place", "title", "url", "score", "PageRank"]))

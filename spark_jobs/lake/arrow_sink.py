@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.delta_arrow import GetSpark
 from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.tables import TableRef, TableSink, is_catalog_name, write_problem
+from spark_jobs.lake.tables import TableRef, TableSink, write_problem
 
 _TYPES = {
     "id": pa.int64(), "bigint": pa.int64(), "int": pa.int32(), "smallint": pa.int16(), "tinyint": pa.int8(),
@@ -112,7 +112,7 @@ class ArrowSink:
 
     def _local(self) -> bool:
         location = self.ref.location
-        return not (is_catalog_name(location) or "://" in location or location.startswith("dbfs:"))
+        return not (self.ref.needs_spark or "://" in location or location.startswith("dbfs:"))
 
     def _direct(self, mode: str, rows: pa.Table) -> bool:
         """Whether it could be written without Spark, which knows every feature a table may have."""

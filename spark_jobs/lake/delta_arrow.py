@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from spark_jobs.lake.contracts import Relation
 from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.tables import TableRef, is_catalog_name
+from spark_jobs.lake.tables import TableRef
 from spark_jobs.lake.text import has_scheme
 
 _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
@@ -22,7 +22,7 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     ">=": lambda column, value: column >= value,
     "in": lambda column, value: column.isin(value),
 }
-GetSpark = Callable[[], SparkSession]  # called only for tables of a catalog
+GetSpark = Callable[[], SparkSession]  # called only for tables that need it
 
 
 def in_folder(
@@ -35,10 +35,11 @@ def in_folder(
         choose: from the columns (name → type, as Arrow calls it) to those wanted (new name → name); None: not this way.
         most: rows; a larger table is for Spark.
     """
-    if is_catalog_name(location) or has_scheme(location):
+    ref = TableRef(location)
+    if ref.needs_spark or has_scheme(location):
         return None
     try:
-        table = DeltaTable(location)
+        table = DeltaTable(ref.path)
         types = {field.name: str(field.type) for field in pa.schema(table.schema().to_arrow())}
         wanted = choose(types)
         if wanted is None or table.count() > most:
@@ -68,7 +69,7 @@ class ArrowTable:
         self.ref, self.relation = ref, relation
         self._get_spark = get_spark
         self._delta: DeltaTable | None = None
-        if is_catalog_name(ref.location):
+        if ref.needs_spark:
             spark = get_spark()
             ref.read(spark, relation)
             self.version = ref.version(spark) if version is None else version
@@ -92,7 +93,7 @@ class ArrowTable:
     @classmethod
     def find(cls, ref: TableRef, relation: Relation, get_spark: GetSpark) -> ArrowTable | None:
         """The newest version of a table, or None if there is no such table."""
-        if is_catalog_name(ref.location):
+        if ref.needs_spark:
             return cls(ref, relation, get_spark) if ref.exists(get_spark()) else None
         try:
             return cls(ref, relation, get_spark)

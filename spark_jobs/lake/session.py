@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -57,6 +58,14 @@ def _delta_is_placed() -> bool:
     return any((home / "jars").glob("delta-spark*.jar"))
 
 
+def _running() -> SparkSession | None:
+    """The session that is there, whichever thread began it; none if there is none."""
+    try:
+        return SparkSession.active()
+    except PySparkException:
+        return None
+
+
 def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
     """Return the active session or start one.
 
@@ -68,9 +77,8 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
     Raises:
         UserError: Java is missing or too old, Delta is not on the class path, or the server is unreachable.
     """
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
+    if (running := _running()) is not None:
+        return running
     # pyspark logs every analysis error as JSON before it raises it; asking whether a table is there is no error.
     for chatty in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
@@ -100,7 +108,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
 @contextmanager
 def session(app: str, master: str = "", remote: str = "") -> Iterator[SparkSession]:
     """`get_spark`, and stop at the end what was started here: Connect's local server outlives us otherwise."""
-    ours = SparkSession.getActiveSession() is None
+    ours = _running() is None
     spark = get_spark(app, master, remote)
     try:
         yield spark

@@ -51,6 +51,11 @@ class TableRef:
         return f"delta.`{self.path}`"
 
     @property
+    def needs_spark(self) -> bool:
+        """Whether delta-rs cannot open it: it is in a catalog, or delta-rs would panic over its path."""
+        return is_catalog_name(self.location) or bool(set("[]|^\\") & set(self.location))
+
+    @property
     def path(self) -> str:
         """The folder, absolute: Delta takes no other in SQL, and the JVM may have another working directory."""
         if "://" in self.location or self.location.startswith("dbfs:"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from spark_jobs.lake.session import session
 
 ROOT = Path(__file__).resolve().parents[2]
+LAKELESS = {"evaluate_search"}  # reads and writes files alone
 
 
 def commands(folder: Path) -> list[list[str]]:
@@ -24,8 +26,8 @@ def commands(folder: Path) -> list[list[str]]:
         ["neighbors"],
         ["linear"],
         ["content", "--method", "model"],
-        ["recommend", "--model", "blend", "--top", "3", "--explain"],
-        ["evaluate", "--models", "popular", "--resamples", "0"],
+        ["recommend", "--model", "neighbors", "--top", "3", "--explain"],
+        ["evaluate", "--models", "popular", "--resamples", "0", "--metrics", "ndcg@10"],
         ["ingest_pages", "--source", f"{ROOT}/examples/site", "--base-url", "https://lakerank.example/"],
         ["pagerank", "--weights", "--one-task-edges", "100", "--block-edges", "100"],
         ["centrality", "--measure", "hits"],
@@ -50,8 +52,10 @@ def main() -> int:
     folder = Path(sys.argv[1])
     with session("lakerank-every-job") as spark:
         for job, *flags in commands(folder):
-            code = importlib.import_module(f"spark_jobs.{job}").main([*flags, "--lake", f"{folder}/lake"])
-            print(f"every_job: {job} ended with {code}", flush=True)
+            begun = time.perf_counter()
+            lake = [] if job in LAKELESS else ["--lake", f"{folder}/lake"]
+            code = importlib.import_module(f"spark_jobs.{job}").main([*flags, *lake])
+            print(f"every_job: {job} ended with {code} after {time.perf_counter() - begun:.0f} s", flush=True)
             if code:
                 return int(code)
         folders = spark.range(0, 64, 1, 16).mapInArrow(where, "folder string").distinct().collect()

@@ -83,6 +83,9 @@ def test_every_job_runs_on_two_workers(master: str, tmp_path: Path) -> None:
     settings = ["spark.jars.packages=", "spark.executor.cores=1", "spark.executor.memory=600m"]
     settings += ["spark.executor.memoryOverheadFactor=0.1", "spark.driver.memory=1g", "spark.sql.shuffle.partitions=2"]
     settings += ["spark.driver.host=127.0.0.1", "spark.scheduler.minRegisteredResourcesRatio=1.0"]
+    # For a JVM that lives a minute (see conftest.py).
+    settings += [f"spark.{who}.extraJavaOptions=-XX:TieredStopAtLevel=1" for who in ("driver", "executor")]
+    settings += ["spark.sql.codegen.wholeStage=false", "spark.sql.codegen.factoryMode=NO_CODEGEN"]
     submit = [str(SPARK / "bin" / "spark-submit"), "--master", master]
     submit += ["--properties-file", str(ROOT / "conf" / "spark" / "cluster.conf")]
     submit += [word for setting in settings for word in ("--conf", setting)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
@@ -67,7 +68,9 @@ def test_a_full_disk_leaves_the_finished_table_and_says_so(
 ) -> None:
     lake = str(small_disk / "lake")
     assert pagerank.main(["--links", str(links(tmp_path / "small.tsv", 10)), "--lake", lake]) == 0
-    large = str(links(tmp_path / "large.tsv", 200_000))
+    rng = np.random.default_rng(0)
+    large = str(tmp_path / "large.tsv")
+    np.savetxt(large, rng.integers(0, 1 << 62, (200_000, 2)), "%d", "\t")
     assert pagerank.main(["--links", large, "--lake", lake, "--top", "1"]) == 2
     said = capfd.readouterr().err
     assert "no space left" in said
@@ -76,7 +79,7 @@ def test_a_full_disk_leaves_the_finished_table_and_says_so(
     assert table.read(spark, RANKS).count() == 10
     remount(small_disk, "size=64m")
     assert pagerank.main(["--links", large, "--lake", lake, "--top", "1"]) == 0
-    assert table.read(spark, RANKS).count() == 200_000
+    assert table.read(spark, RANKS).count() > 300_000
 
 
 def test_a_lake_that_may_only_be_read(

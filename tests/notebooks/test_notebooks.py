@@ -23,8 +23,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 SMALL = {"epochs": "2", "factors": "4", "compare": "popular", "top": "3", "seconds": "2"}
 # What each must have shown: a name of a table's column or of a section of the report.
 SHOWN = {
-    "01_pagerank": ("spider trap", "error bound", "harmonic"),
-    "02_search": ("PageRank", "how is link spam found", "duplicate_of", "bm25f"),
+    "01_pagerank": ("spider trap", "off by at most", "harmonic"),
+    "02_search": ("PageRank", "how is link spam found", "duplicate_of", ": idf "),
     "03_latent_factors": ("factors", "epoch"),
     "04_recommend": ("is_like", "contribution", "ndcg@10"),
     "05_super_resolution": ("bicubic", "trained here", "psnr_y"),
