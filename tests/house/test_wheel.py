@@ -55,4 +55,4 @@ def test_wheel_holds_both_packages_and_their_data(wheel: Path) -> None:
     for file in (*(ROOT / "spark_jobs").rglob("*"), *(ROOT / "sr_model").rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             assert file.relative_to(ROOT).as_posix() in names
-    assert wheel.stat().st_size < 1_000_000
+    assert wheel.stat().st_size < 1_500_000  # the weights that come along are a third of it
