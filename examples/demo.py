@@ -1,7 +1,7 @@
 """`make demo`: the main jobs end to end, in one Spark session, ending with an HTML page.
 
-Ratings → factors → recommendations; pages → links → ranks → index → answers; everything → report; a small picture →
-one four times larger.
+Ratings → factors → recommendations; pages → links → ranks → index → answers; a small picture → one four times larger;
+everything → report.
 Each step prints the command that does the same on its own. The data is embedded: generated ratings with planted
 factors, the hand-written web site in `examples/site`, a picture that is drawn, and weights that come with the project.
 `--data PATH` takes MovieLens files instead of the generated ratings.
@@ -80,8 +80,8 @@ def main() -> None:
         step("An inverted index", ["build_index", "--lake", LAKE], build_index.main)
         query = ["search", "--lake", LAKE, "--query", "how is link spam found", "--top", "3", "--explain"]
         step("A question", query, search.main)
+        enlarge()
         step("A page to look at", ["report", "--lake", LAKE], report.main)
-    enlarge()
     print(f"\nThe demo took {time.perf_counter() - begun:.0f} s. Open {ROOT / LAKE / 'report' / 'index.html'}")
 
 

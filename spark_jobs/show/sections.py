@@ -22,6 +22,7 @@ from spark_jobs.show.words import decimals, percent, thousands
 TOP_NODES = 20
 TOP_ITEMS = 10
 MAPPED_ITEMS = 150
+_SR_METRICS = {"psnr_y": "PSNR Y", "ssim_y": "SSIM Y", "niqe": "NIQE", "gmsd": "GMSD"}
 REJECTED = {
     "pages_rejected": "rejected pages",
     "ratings_rejected": "rejected ratings",
@@ -284,14 +285,16 @@ def super_resolution(lake: Lake) -> Content:
     scored = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
     blocks: list[Block] = [figures.sr_curve(*zip(*scored, strict=True))] if scored else []
     facts, rows = [], []
+    scores = [held[way] for held in sr.sets.values() for way in ("bicubic", "model") if way in held]
+    measured = [metric for metric in _SR_METRICS if any(score.get(metric) is not None for score in scores)]
     for name, held in sr.sets.items():
         ways = [way for way in ("bicubic", "model", "model_x8") if way in held]
-        rows += [(name, way, *(held[way].get(m) for m in ("psnr_y", "ssim_y", "niqe", "gmsd"))) for way in ways]
+        rows += [(name, way, *(held[way].get(m) for m in measured)) for way in ways]
         if "model" in held and "psnr_y" in held["model"]:
             bicubic = f"bicubic {held['bicubic']['psnr_y']:.2f} dB"
             facts.append(Fact(f"PSNR on {name}", f"{held['model']['psnr_y']:.2f} dB", bicubic))
     if rows:
-        head = ("set", "upscaler", "PSNR Y", "SSIM Y", "NIQE", "GMSD")
+        head = ("set", "upscaler", *(_SR_METRICS[metric] for metric in measured))
         told = "PSNR and SSIM: higher is better; NIQE and GMSD: lower."
         blocks.append(Table("Beside bicubic interpolation", head, tuple(rows), told, head[2:]))
     for picture in sr.pictures:
