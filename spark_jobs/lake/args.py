@@ -54,7 +54,8 @@ def flag(
 def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
     """What is wrong with a setting's value, or None."""
     meta = field.metadata
-    if meta.get("choices") is not None and value is not None and value not in meta["choices"]:
+    unset = value is None and field.default is None  # to be filled by the settings themselves
+    if meta.get("choices") is not None and not unset and value not in meta["choices"]:
         return f"`{field.name}` must be one of {', '.join(meta['choices'])}, not {value!r}"
     if meta.get("check") is not None and value is not None and not meta["check"](value):
         return f"`{field.name}` must {meta['must']}, not {value!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,7 @@ def test_resolved_settings_are_printed_with_their_origin(capsys: pytest.CaptureF
         (["--kind", "c"], "", "invalid choice: 'c'"),
         ([], "factros: 3", "unknown key `factros`; did you mean `factors`"),
         ([], "kind: c", "`kind` must be one of a, b"),
+        ([], "kind: null", "`kind` must be one of a, b, not None"),
         ([], "factors: 3.5", "`factors` must be int, not 3.5"),
         ([], "bias: 1", "`bias` must be bool"),
         ([], "- a\n- b", "must be `key: value` lines"),
@@ -75,6 +77,15 @@ def test_mistakes_are_named(argv: list[str], yaml: str, message: str, tmp_path: 
         argv = [*argv, "--conf", str(tmp_path / "c.yaml")]
     with pytest.raises(UserError, match=message):
         parse(*argv)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"factors": 0}, "^`factors` must be above 0, not 0"), ({"kind": "c"}, "^`kind` must be one of a, b, not 'c'")],
+)
+def test_settings_made_in_code_are_checked_too(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Args(**given)
 
 
 def test_missing_file_is_named() -> None:
