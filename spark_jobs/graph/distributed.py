@@ -7,9 +7,7 @@ ranks. A worker holds one block, its nodes' ranks and its mail, never the whole 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import fsum
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from spark_jobs.graph.arrays import Floats
@@ -32,7 +30,7 @@ from spark_jobs.graph.contract import (
 )
 from spark_jobs.graph.mail import MAIL, STATE, as_mail, first_mail
 from spark_jobs.graph.resources import peak_mib
-from spark_jobs.lake.blocks import BlockStore
+from spark_jobs.lake.blocks import BlockStore, common_folder
 from spark_jobs.lake.index import dense_index
 from spark_jobs.lake.lineage import cut
 from spark_jobs.lake.progress import progress
@@ -56,7 +54,7 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     numbered, nodes, least = number_nodes(graph, config.scratch)
     if not nodes:
         raise no_nodes()
-    with kept_here(graph.edges.sparkSession) as folder:
+    with common_folder(graph.edges.sparkSession) as folder:
         return _ranked(graph, config, numbered, nodes, least, blocks, folder)
 
 
@@ -122,17 +120,6 @@ def _ends(graph: Graph) -> tuple[int, int, int] | None:
     return min(row[0] for row in found), max(row[1] for row in found), sum(row[2] for row in found)
 
 
-@contextmanager
-def kept_here(spark: SparkSession) -> Iterator[str]:
-    """A folder for the links while they are needed, where all workers are on this machine: handing them to Python in
-    each iteration costs more than the iteration. Empty on a cluster."""
-    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
-        yield ""
-        return
-    with tempfile.TemporaryDirectory(prefix="lakerank-blocks-") as folder:
-        yield folder
-
-
 def pack_blocks(
     graph: Graph,
     numbered: DataFrame,
@@ -152,7 +139,8 @@ def pack_blocks(
         blocks: B.
         scratch: see `lineage.cut`.
         least: the least id, if numbers are distances from there.
-        folder: keep the arrays in files here, and only their place in the row.
+        folder: keep the arrays in files here, and only their place in the row, so that no iteration hands them to
+            Python; empty: keep them in the row.
     """
     weight = F.col("weight") if graph.weighted else F.lit(None).cast("double").alias("weight")
     if least is None:

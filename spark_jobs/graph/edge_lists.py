@@ -9,7 +9,7 @@ the usual way (no leading zeros or plus sign), else all stay text.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -75,6 +75,11 @@ class Parsed:
             bad = self.rejected.orderBy("source", "line").head(1)[0]
             raise UserError(f"{what}: line {bad['line']}: {bad['reason']}")
         return self
+
+
+def column_for(name: str, columns: Iterable[str]) -> str | None:
+    """The first of a table's columns that may be called `name`, upper or lower case."""
+    return next((column for column in columns if column.lower() in NAMES.get(name, (name,))), None)
 
 
 def parse(
@@ -183,9 +188,9 @@ def from_rows(
     nested = list(frame.columns) == ["source", "line", "row"]
     chosen = {}
     for name in [*ids, *(["weight"] if weight != "no" else [])]:
-        found = [column for column in columns if column.lower() in NAMES[name]]
-        if found:
-            chosen[name] = F.col(f"row.`{found[0]}`" if nested else f"`{found[0]}`")
+        found = column_for(name, columns)
+        if found is not None:
+            chosen[name] = F.col(f"row.`{found}`" if nested else f"`{found}`")
         elif name != "weight" or weight == "yes":
             known = ", ".join(NAMES[name])
             raise UserError(f"{what}: no column for `{name}` (one of {known}); it has {', '.join(columns)}")

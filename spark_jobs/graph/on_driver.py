@@ -6,15 +6,16 @@ table lies in a folder of this machine, is not large and has no row that cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from spark_jobs.graph.chunks import to_chunks
 from spark_jobs.graph.contract import PageRankConfig, RankResult
-from spark_jobs.graph.edge_lists import NAMES
+from spark_jobs.graph.edge_lists import EDGE, NODE, column_for
 from spark_jobs.graph.one_task import outcome, solve
 
 Read = Callable[[str, Callable[[Mapping[str, str]], Mapping[str, str] | None], int], pa.Table | None]
@@ -59,8 +60,8 @@ def tables(read: Read, links: str, nodes: str, start: str, weighted: bool, most:
         return None
     kind = edges.schema.field("src").type
     others: list[pa.Table | None] = []
-    for where, fields in ((nodes, {"id": "id"}), (start, {"id": "id", "pagerank": "pagerank"})):
-        table = _usable(read(where, _named(fields), most)) if where else None
+    for where, names in ((nodes, NODE), (start, ("id", "pagerank"))):
+        table = _usable(read(where, partial(_columns, names=names), most)) if where else None
         if where and (table is None or table.schema.field("id").type != kind):
             return None
         others.append(table)
@@ -101,32 +102,22 @@ def _rows(graph: Tables) -> Iterator[pa.RecordBatch]:
 
 
 def _edges(types: Mapping[str, str], weighted: bool) -> Mapping[str, str] | None:
-    """The columns of a table of links, by the names that `edge_lists` knows."""
-    wanted = {}
-    for name in ("src", "dst", *(["weight"] if weighted else [])):
-        found = [column for column in types if column.lower() in NAMES[name]]
-        if not found:
-            return None
-        wanted[name] = found[0]
-    ends = {types[wanted[name]] for name in ("src", "dst")}
+    """The columns of a table of links."""
+    wanted = _columns(types, ("src", "dst", "weight") if weighted else EDGE)
+    if wanted is None:
+        return None
+    ends = {types[wanted[name]] for name in EDGE}
     if not (ends <= set(_NUMBERS) or ends <= set(_TEXTS)):
         return None
     if weighted and types[wanted["weight"]] not in (*_NUMBERS, "float", "double"):
         return None
-    return wanted | ({"nofollow": "nofollow"} if types.get("nofollow") == "bool" else {})
+    return {**wanted, "nofollow": "nofollow"} if types.get("nofollow") == "bool" else wanted
 
 
-def _named(fields: Mapping[str, str]) -> Callable[[Mapping[str, str]], Mapping[str, str] | None]:
-    def choose(types: Mapping[str, str]) -> Mapping[str, str] | None:
-        wanted = {}
-        for name in fields:
-            found = [column for column in types if column.lower() in NAMES.get(name, (name,))]
-            if not found:
-                return None
-            wanted[name] = found[0]
-        return wanted
-
-    return choose
+def _columns(types: Mapping[str, str], names: Sequence[str]) -> Mapping[str, str] | None:
+    """Each name and the column it stands for; None if there is none for one of them."""
+    found = {name: column for name in names if (column := column_for(name, types)) is not None}
+    return found if len(found) == len(names) else None
 
 
 def _usable(table: pa.Table | None) -> pa.Table | None:

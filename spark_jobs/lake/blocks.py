@@ -12,14 +12,17 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from spark_jobs.lake.errors import UserError
 
@@ -124,3 +127,13 @@ class BlockStore:
         except FileNotFoundError:
             return None
         return loaded
+
+
+@contextmanager
+def common_folder(spark: SparkSession) -> Iterator[str]:
+    """A folder that all workers see, removed in the end, where they are on this machine; empty on a cluster."""
+    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
+        yield ""
+        return
+    with tempfile.TemporaryDirectory(prefix="lakerank-blocks-") as folder:
+        yield folder
