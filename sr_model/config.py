@@ -46,6 +46,7 @@ class TrainConfig(Settings):
     # --- networks and losses
     net: str = flag("srresnet16", "generator", choices=tuple(GENERATORS))
     discriminator: str = flag("srgan", "srgan (Ledig et al.) or seed", choices=("srgan", "seed"))
+    discriminator_width: int = flag(64, "channels of its first conv; fewer are faster and see less", **_COUNT)
     init: str = flag(
         "",
         "weights at the start: normal002 (the seed's N(0, 0.02)) or default (PyTorch's); empty: each network's own",

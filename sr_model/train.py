@@ -114,7 +114,7 @@ class Run:
         losses = [make_losses(phase.losses, self._loss_settings(), self.device) for phase in plan]
         if any(loss.adversarial for loss in losses):
             with torch.device("meta"):
-                make_discriminator(self.config.discriminator, self.stream.patch)
+                make_discriminator(self.config.discriminator, self.stream.patch, self.config.discriminator_width)
         if saved:
             self.phase = saved["phase"]
         elif self.config.init_from:

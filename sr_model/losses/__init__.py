@@ -1,4 +1,4 @@
-"""Losses by name, with weights: total = content + weight · adversarial."""
+"""Losses by name, with weights: total = content + weight · adversarial + weight · features."""
 
 from __future__ import annotations
 
@@ -51,13 +51,25 @@ LOSSES: Mapping[str, Callable[[LossSettings], ContentLoss]] = {
 }
 
 
+# Losses that need the discriminator; the trainer computes them.
+GAME = ("adversarial", "features")
+
+
 @dataclass(frozen=True)
 class TotalLoss:
-    """Weighted content losses, and the adversarial one if there is any."""
+    """Weighted content losses, and those of the game if there is any.
+
+    Attributes:
+        content: name → weight and function.
+        adversarial: the game; None: there is no discriminator.
+        adversarial_weight: of what the discriminator says.
+        features_weight: of the difference in what it sees (`feature_distance`); 0: not computed.
+    """
 
     content: Mapping[str, tuple[float, ContentLoss]]
     adversarial: Adversarial | None
     adversarial_weight: float
+    features_weight: float = 0.0
 
     def __call__(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted content loss, and each part by name, unweighted and detached."""
@@ -91,30 +103,34 @@ def make_losses(text: str, settings: LossSettings, device: torch.device) -> Tota
     """The losses a setting names.
 
     Args:
-        text: NAME=WEIGHT,…; `adversarial` is the game of `settings.adversarial`, the others are in `LOSSES`.
+        text: NAME=WEIGHT,…; `adversarial` is the game of `settings.adversarial`, `features` compares what its
+            discriminator sees, the others are in `LOSSES`.
         settings: of those that need some.
         device: where the networks among them are put.
 
     Raises:
-        UserError: an unknown name, no content loss, or weights of VGG that are not to be had.
+        UserError: an unknown name, no content loss, `features` without a game, or weights of VGG that are not to be
+            had.
     """
     weights = parse_weights(text)
     for name in weights:
-        if name not in LOSSES and name != "adversarial":
-            close = difflib.get_close_matches(name, [*LOSSES, "adversarial"], n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(LOSSES)}, adversarial"
+        if name not in LOSSES and name not in GAME:
+            close = difflib.get_close_matches(name, [*LOSSES, *GAME], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join([*LOSSES, *GAME])}"
             raise UserError(f"losses: no loss is called `{name}`; {hint}")
     if settings.adversarial not in ADVERSARIAL:
         raise UserError(f"adversarial {settings.adversarial}: must be one of {', '.join(ADVERSARIAL)}")
     content: dict[str, tuple[float, ContentLoss]] = {}
     for name, weight in weights.items():
-        if name != "adversarial":
+        if name not in GAME:
             loss = LOSSES[name](settings)
             content[name] = (weight, loss.to(device) if isinstance(loss, torch.nn.Module) else loss)
     if not content:
         raise UserError(f"losses `{text}`: at least one content loss is needed ({', '.join(LOSSES)})")
-    weight = weights.get("adversarial", 0.0)
-    return TotalLoss(content, ADVERSARIAL[settings.adversarial] if weight else None, weight)
+    weight, features = (weights.get(name, 0.0) for name in GAME)
+    if features and not weight:
+        raise UserError(f"losses `{text}`: features needs a discriminator; add adversarial=1e-3")
+    return TotalLoss(content, ADVERSARIAL[settings.adversarial] if weight else None, weight, features)
 
 
 __all__ = ["ADVERSARIAL", "LOSSES", "Adversarial", "LossSettings", "TotalLoss", "make_losses", "parse_weights"]

@@ -5,7 +5,7 @@ All work on logits (N,), one for each picture, without a sigmoid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -74,6 +74,19 @@ ADVERSARIAL: dict[str, Adversarial] = {
     "relativistic": Adversarial(_relativistic_d, _relativistic_g, needs_real=True),
     "hinge": Adversarial(_hinge_d, _wasserstein_g),
 }
+
+
+def feature_distance(made: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """How different two pictures look to a discriminator (feature matching, Wang et al. 2018, pix2pixHD, equation 4).
+
+    Args:
+        made: activations of its layers, as `Discriminator.look` gives them.
+        true: of the true pictures, without gradient.
+
+    Returns:
+        The mean over layers of the mean absolute difference; a scalar.
+    """
+    return torch.stack([F.l1_loss(a, b).float() for a, b in zip(made, true, strict=True)]).mean()
 
 
 def gradient_penalty(discriminator: nn.Module, real_NCHW: Tensor, fake_NCHW: Tensor) -> Tensor:

@@ -32,7 +32,36 @@ def _check_size(name: str, x_NCHW: Tensor, patch: int) -> None:
         )
 
 
-class SeedDiscriminator(nn.Module):
+class Discriminator(nn.Module):
+    """What they have in common: a trunk of convolutions, and a head that makes one logit of what comes out of it."""
+
+    trunk: nn.Sequential
+
+    def __init__(self, name: str, patch: int) -> None:
+        super().__init__()
+        self.name, self.patch = name, patch
+
+    def judge(self, seen: Tensor) -> Tensor:
+        """The trunk's output to (N,)."""
+        raise NotImplementedError
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """(N, 3, P, P) to (N,)."""
+        _check_size(self.name, x_NCHW, self.patch)
+        return self.judge(self.trunk(x_NCHW))
+
+    def look(self, x_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The logits (N,), and what it saw on the way: the activations (N, c, h, w) after each LeakyReLU."""
+        _check_size(self.name, x_NCHW, self.patch)
+        features = []
+        for part in self.trunk:
+            x_NCHW = part(x_NCHW)
+            if isinstance(part, nn.LeakyReLU):
+                features.append(x_NCHW)
+        return self.judge(x_NCHW), features
+
+
+class SeedDiscriminator(Discriminator):
     """The seed's: five 4×4 stride-2 convs, one 1×1, a residual tail, one linear output.
 
     A shorter form of TensorLayer's SRGAN of 2018, which halves six times and has one more conv before the tail and
@@ -44,9 +73,8 @@ class SeedDiscriminator(nn.Module):
     """
 
     def __init__(self, patch: int, width: int = 64) -> None:
-        super().__init__()
+        super().__init__("seed", patch)
         _check_patch("seed", patch, 32)
-        self.patch = patch
         layers = _conv(3, width, 4, 2, norm=False)
         for i in range(4):
             layers += _conv(width * 2**i, width * 2 ** (i + 1), 4, 2)
@@ -57,14 +85,12 @@ class SeedDiscriminator(nn.Module):
         self.out = nn.Linear(8 * width * (patch // 32) ** 2, 1)
         initialise(self, "normal002")
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(N, 3, P, P) to (N,)."""
-        _check_size("seed", x_NCHW, self.patch)
-        x = self.trunk(x_NCHW)
-        return cast(Tensor, self.out(self.act(x + self.tail(x)).flatten(1)).squeeze(1))
+    def judge(self, seen: Tensor) -> Tensor:
+        """The residual tail and the linear output."""
+        return cast(Tensor, self.out(self.act(seen + self.tail(seen)).flatten(1)).squeeze(1))
 
 
-class SRGANDiscriminator(nn.Module):
+class SRGANDiscriminator(Discriminator):
     """The paper's (Ledig et al. 2017, figure 4): eight 3×3 convs, every second with stride 2, two dense layers.
 
     Args:
@@ -73,9 +99,8 @@ class SRGANDiscriminator(nn.Module):
     """
 
     def __init__(self, patch: int, width: int = 64) -> None:
-        super().__init__()
+        super().__init__("srgan", patch)
         _check_patch("srgan", patch, 16)
-        self.patch = patch
         layers = [*_conv(3, width, 3, norm=False), *_conv(width, width, 3, 2)]
         for i in range(3):
             layers += _conv(width * 2**i, width * 2 ** (i + 1), 3)
@@ -89,16 +114,18 @@ class SRGANDiscriminator(nn.Module):
         )
         initialise(self, "normal002")
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(N, 3, P, P) to (N,)."""
-        _check_size("srgan", x_NCHW, self.patch)
-        return cast(Tensor, self.head(self.trunk(x_NCHW)).squeeze(1))
+    def judge(self, seen: Tensor) -> Tensor:
+        """Two dense layers."""
+        return cast(Tensor, self.head(seen).squeeze(1))
 
 
-DISCRIMINATORS: dict[str, Callable[[int, int], nn.Module]] = {"seed": SeedDiscriminator, "srgan": SRGANDiscriminator}
+DISCRIMINATORS: dict[str, Callable[[int, int], Discriminator]] = {
+    "seed": SeedDiscriminator,
+    "srgan": SRGANDiscriminator,
+}
 
 
-def make_discriminator(name: str, patch: int = 96, width: int = 64) -> nn.Module:
+def make_discriminator(name: str, patch: int = 96, width: int = 64) -> Discriminator:
     """A discriminator with fresh weights, N(0, 0.02) from torch's random state.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from spark_jobs.lake.errors import UserError
 from sr_model.config import TrainConfig
 from sr_model.losses import TotalLoss
-from sr_model.losses.adversarial import gradient_penalty
+from sr_model.losses.adversarial import feature_distance, gradient_penalty
 from sr_model.nets import make_generator
-from sr_model.nets.discriminators import make_discriminator
+from sr_model.nets.discriminators import Discriminator, make_discriminator
 from sr_model.nets.init import initialise
 from sr_model.training.optim import Optimizer, make_optimizer
 from sr_model.training.parallel import average_gradients
+
+Net = TypeVar("Net", bound=nn.Module)
 
 
 class Trainer:
@@ -33,7 +35,7 @@ class Trainer:
         self.config, self.device, self.world = config, device, world
         torch.manual_seed(config.seed)  # the same weights in every process
         self.generator = _placed(self._begun(make_generator(config.net)), device)
-        self.discriminator: nn.Module | None = None
+        self.discriminator: Discriminator | None = None
         self.average: nn.Module | None = None
         self.optimizer_g: Optimizer
         self.optimizer_d: Optimizer | None = None
@@ -53,8 +55,8 @@ class Trainer:
             self.average = copy.deepcopy(self.generator).requires_grad_(False)
         if losses.adversarial:
             torch.manual_seed(self.config.seed + 1)
-            made = self._begun(make_discriminator(self.config.discriminator, patch))
-            self.discriminator = _placed(made, self.device)
+            made = make_discriminator(self.config.discriminator, patch, self.config.discriminator_width)
+            self.discriminator = _placed(self._begun(made), self.device)
             self.optimizer_d = make_optimizer(self.discriminator, self.config)
         # The compiled form shares the weights; state is kept and restored through the plain one.
         self._g = self._compiled(self.generator)
@@ -115,10 +117,19 @@ class Trainer:
         if kind is not None:
             assert self.discriminator is not None
             self.discriminator.requires_grad_(False)
+            d_real: Tensor | None
             with self._autocast():
-                d_fake = self._d_logits(sr_NCHW).float()
-                d_real = self._d_logits(hr_NCHW).float() if kind.needs_real else None
-            adversarial = kind.generator_loss(d_fake, d_real)
+                if self.losses.features_weight:
+                    d_fake, made = self.discriminator.look(sr_NCHW)
+                    with nullcontext() if kind.needs_real else torch.no_grad():
+                        d_real, true = self.discriminator.look(hr_NCHW)
+                    features = feature_distance(made, [seen.detach() for seen in true])
+                    total = total + self.losses.features_weight * features
+                    parts = {**parts, "features": features.detach()}
+                else:
+                    d_fake = self._d_logits(sr_NCHW)
+                    d_real = self._d_logits(hr_NCHW) if kind.needs_real else None
+            adversarial = kind.generator_loss(d_fake.float(), None if d_real is None else d_real.float())
             total = total + self.losses.adversarial_weight * adversarial
             parts = {**parts, "adversarial": adversarial.detach()}
         self.optimizer_g.zero_grad()
@@ -167,7 +178,7 @@ class Trainer:
                     "Lower lr, set grad_clip=1, or give the adversarial loss less weight"
                 )
 
-    def _begun(self, net: nn.Module) -> nn.Module:
+    def _begun(self, net: Net) -> Net:
         """With the weights that the settings ask for, if they do."""
         if self.config.init == "default":
             for part in net.modules():
@@ -207,6 +218,6 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
-def _placed(net: nn.Module, device: torch.device) -> nn.Module:
+def _placed(net: Net, device: torch.device) -> Net:
     """On the device, in the layout that convolutions are fastest with."""
     return net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spark_jobs.lake.errors import UserError
 from sr_model.losses import ADVERSARIAL, LOSSES, LossSettings, make_losses
-from sr_model.losses.adversarial import gradient_penalty
+from sr_model.losses.adversarial import feature_distance, gradient_penalty
 from sr_model.losses.vgg import VGGLoss, find_weights, parse_layer
 
 CPU = torch.device("cpu")
@@ -364,6 +364,15 @@ def test_a_flat_discriminator_has_a_finite_penalty() -> None:
     assert torch.isfinite(net.w.grad).all()
 
 
+def test_the_distance_of_features_is_the_mean_over_layers_of_the_mean_difference() -> None:
+    made = [torch.zeros(2, 3, 4, 4), torch.full((2, 8, 2, 2), 5.0)]
+    true = [torch.full((2, 3, 4, 4), -2.0), torch.full((2, 8, 2, 2), 2.0)]
+    assert feature_distance(made, true).item() == pytest.approx((2 + 3) / 2)
+    assert feature_distance(true, true).item() == 0
+    with pytest.raises(ValueError, match="shorter"):
+        feature_distance(made, true[:1])
+
+
 # --- by name
 
 
@@ -378,6 +387,8 @@ def test_the_total_is_the_weighted_sum_and_the_parts_are_unweighted() -> None:
     assert not any(part.requires_grad for part in parts.values())
     assert made.adversarial is ADVERSARIAL["hinge"]
     assert made.adversarial_weight == 1e-3
+    assert made.features_weight == 0
+    assert make_losses("mse,adversarial=1e-3,features=0.5", LossSettings(), CPU).features_weight == 0.5
 
 
 def test_without_an_adversarial_weight_there_is_no_game() -> None:
@@ -399,6 +410,9 @@ def test_without_an_adversarial_weight_there_is_no_game() -> None:
         ("mse=inf", "must be above 0"),
         ("mse=1,mse=2", "twice"),
         ("adversarial=1e-3", "at least one content loss"),
+        ("adversarial=1e-3,features=1", "at least one content loss"),
+        ("feature=1,mse=1,adversarial=1", "did you mean features"),
+        ("mse=1,features=1", "features needs a discriminator; add adversarial"),
         ("", "at least one content loss"),
     ],
 )

@@ -43,8 +43,8 @@ def trainer(config: TrainConfig, adversarial: bool = False) -> Trainer:
     return made
 
 
-def gan(kind: str, **changes: Any) -> Trainer:
-    config = dataclasses.replace(TINY, mode="srgan", adversarial=kind, losses="mse=1,adversarial=1e-3", **changes)
+def gan(kind: str, losses: str = "mse=1,adversarial=1e-3", **changes: Any) -> Trainer:
+    config = dataclasses.replace(TINY, mode="srgan", adversarial=kind, losses=losses, **changes)
     return trainer(config, adversarial=True)
 
 
@@ -93,6 +93,34 @@ def test_the_discriminator_learns_to_tell_them_apart(kind: str) -> None:
     with torch.no_grad():
         one.discriminator.train()
         assert one.discriminator(hr).mean() > one.discriminator(made).mean()
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "relativistic"])
+def test_features_lead_the_generator_and_leave_the_game_as_it_is(kind: str) -> None:
+    """A negligible weight changes nothing but the parts; a large one brings the features nearer."""
+    lr, hr = batch()
+    plain, light = gan(kind), gan(kind, "mse=1,adversarial=1e-3,features=1e-12")
+    parts = light.step(lr, hr, 1.0)
+    assert float(parts.pop("features")) > 0
+    assert {k: float(v) for k, v in plain.step(lr, hr, 1.0).items()} == pytest.approx(
+        {k: float(v) for k, v in parts.items()}, rel=1e-5
+    )
+    assert plain.discriminator is not None
+    assert light.discriminator is not None
+    assert same(dict(plain.discriminator.named_parameters()), dict(light.discriminator.named_parameters()))
+
+    one = gan(kind, "mse=1e-9,adversarial=1e-9,features=1")
+    sr = one.generator(lr)
+    first = float(one.update_generator(sr, hr)["features"])  # against a discriminator that stays as it is
+    for _ in range(60):
+        last = float(one.update_generator(one.generator(lr), hr)["features"])
+    assert last < first / 2
+
+
+def test_the_discriminator_is_as_wide_as_it_is_told() -> None:
+    one = gan("vanilla", discriminator_width=8)
+    assert one.discriminator is not None
+    assert next(iter(one.discriminator.parameters())).shape == (8, 3, 3, 3)
 
 
 def test_wgan_clips_the_discriminator() -> None:
