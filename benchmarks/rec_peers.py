@@ -111,7 +111,7 @@ def grids(quick):
             k=[100] if quick else [20, 50, 100, 200, 500],
             shrink=[0.0] if quick else [0.0, 10.0, 50.0],
         ),
-        "PureSVD": each(pure_svd, k=[20] if quick else [5, 10, 20, 30, 50, 100]),
+        "PureSVD": each(pure_svd, k=[20] if quick else [5, 10, 20, 30, 50, 100, 200, 300]),
         "EASE": each(ease, reg=[200.0] if quick else [30.0, 100.0, 200.0, 400.0, 800.0]),
     }
 

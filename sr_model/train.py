@@ -29,7 +29,6 @@ from sr_model.data.degrade_batches import Degrade
 from sr_model.data.device import to_device
 from sr_model.data.stream import PatchStream, open_stream
 from sr_model.device import pick_device
-from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
@@ -102,6 +101,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0  # of training in this phase, without what is shown and kept
         self.seconds_before = 0.0  # in the phases before
+        self.waited = 0.0  # of this process's seconds, for data
         self.best = -math.inf
         self.psnr: float | None = None
         self.last_kept: Path | None = None
@@ -139,7 +139,7 @@ class Run:
         config, trainer = self.config, self.trainer
         told_to_stop = _Signals()
         started = time.perf_counter()
-        images = 0
+        images, waited = 0, self.waited
         parts: dict[str, Tensor] = {}
         meter = progress(
             phase.steps or math.ceil(config.seconds), f"train {phase.name}", "step" if phase.steps else "s"
@@ -151,6 +151,7 @@ class Run:
         while (share := self._share(phase)) < 1:
             begun = time.perf_counter()
             lr_NCHW, hr_NCHW = to_device(next(batches), self.device, self.degrade)
+            self.waited += time.perf_counter() - begun
             parts = trainer.step(lr_NCHW, hr_NCHW, rate(config, share))
             self.step += 1
             self.phase_step += 1
@@ -162,7 +163,9 @@ class Run:
             if self._due(config.log_every) or self.device.type == "cpu":
                 trainer.check_finite(parts, self.step, self._kept())
             if self._due(config.log_every) or self._share(phase) >= 1:
-                self._log(phase, parts, images / max(time.perf_counter() - started, 1e-9), epoch_steps, share)
+                lasted = max(time.perf_counter() - started, 1e-9)
+                speed = {"images_per_second": images / lasted, "waiting": (self.waited - waited) / lasted}
+                self._log(phase, {**parts, **speed}, epoch_steps, share)
                 meter.set_postfix_str(self._words(parts), refresh=False)
             if stop or self._share(phase) >= 1:
                 break  # what is due at the last step is done below, once
@@ -210,13 +213,12 @@ class Run:
         words = [f"{name} {float(value):.4g}" for name, value in parts.items() if name != "total"]
         return ", ".join(words + ([f"PSNR {self.psnr:.2f} dB"] if self.psnr else []))
 
-    def _log(
-        self, phase: Phase, parts: Mapping[str, Tensor], per_second: float, epoch_steps: float, share: float
-    ) -> None:
+    def _log(self, phase: Phase, parts: Mapping[str, Tensor | float], epoch_steps: float, share: float) -> None:
         if self.rank > 0:
             return
-        values = {name: float(value) for name, value in parts.items()}
-        values |= {"images_per_second": per_second, "lr": self.config.lr * rate(self.config, share)}
+        values = {name: float(value) for name, value in parts.items()} | {
+            "lr": self.config.lr * rate(self.config, share)
+        }
         self._note({"epoch": self.step / epoch_steps, **values})
         if self.writer:
             for name, value in values.items():
@@ -364,6 +366,8 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
         )
         plan = phases(config, stream.rows_per_epoch / (config.batch * world))
         if rank == 0 and config.valid and config.leak_check:
+            from sr_model.leaks import refuse_leaks  # needs OpenCV, which a training machine may lack
+
             refuse_leaks(Path(config.data), Path(config.valid))
         training = Run(config, device, rank, world, stream)
         finished = training.train(plan)
@@ -380,6 +384,8 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
         "best_psnr_y": training.best if math.isfinite(training.best) else None,
         "training_seconds": round(training.seconds_before + training.seconds, 3),
         "seconds": round(time.perf_counter() - started, 3),
+        "waiting_seconds": round(training.waited, 3),
+        "peak_gpu_mib": torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else None,
         "weights": str(where) if rank == 0 else None,
     }
 

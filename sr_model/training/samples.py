@@ -80,4 +80,4 @@ def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
     return True
 
 
-_NOT_LOSSES = {"step", "epoch", "seconds", "psnr_y", "ssim_y", "images_per_second", "lr"}
+_NOT_LOSSES = {"step", "epoch", "seconds", "psnr_y", "ssim_y", "images_per_second", "waiting", "lr"}

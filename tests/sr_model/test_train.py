@@ -97,6 +97,8 @@ def test_the_summary_says_how_it_ended(data: Path, tmp_path: Path, capsys: pytes
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert summary["finished"] is True
     assert summary["steps"] == 6
+    assert 0 < summary["waiting_seconds"] < summary["training_seconds"]
+    assert summary["peak_gpu_mib"] is None
     assert summary["weights"].endswith("init.safetensors")
 
 
