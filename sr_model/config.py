@@ -69,6 +69,7 @@ class TrainConfig(Settings):
     # --- optimisation
     optimizer: str = flag("adam", "of both networks", choices=("adam", "adamw", "rmsprop", "muon"))
     lr: float = flag(1e-4, "learning rate", **_POSITIVE)
+    discriminator_lr: float = flag(0.0, "the discriminator's; 0: as lr", **_NONE_OR_MORE)
     beta1: float = flag(0.9, "Adam's", **_SHARE)
     beta2: float = flag(0.999, "Adam's", **_SHARE)
     schedule: str = flag(

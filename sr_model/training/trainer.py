@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import torch
@@ -57,7 +58,8 @@ class Trainer:
             torch.manual_seed(self.config.seed + 1)
             made = make_discriminator(self.config.discriminator, patch, self.config.discriminator_width)
             self.discriminator = _placed(self._begun(made), self.device)
-            self.optimizer_d = make_optimizer(self.discriminator, self.config)
+            of_d = replace(self.config, lr=self.config.discriminator_lr or self.config.lr)
+            self.optimizer_d = make_optimizer(self.discriminator, of_d)
         # The compiled form shares the weights; state is kept and restored through the plain one.
         self._g = self._compiled(self.generator)
         self._d = self._compiled(self.discriminator) if self.discriminator else None

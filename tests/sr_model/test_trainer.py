@@ -117,6 +117,22 @@ def test_features_lead_the_generator_and_leave_the_game_as_it_is(kind: str) -> N
     assert last < first / 2
 
 
+def test_the_discriminator_may_learn_more_slowly() -> None:
+    def moved(**changes: Any) -> tuple[float, float]:
+        one = gan("vanilla", optimizer="rmsprop", discriminator_width=8, **changes)
+        nets = one.generator, one.discriminator
+        assert nets[1] is not None
+        before = [next(iter(net.parameters())).detach().clone() for net in nets]
+        one.step(*batch(), 1.0)
+        after = [next(iter(net.parameters())).detach() for net in nets]
+        of_g, of_d = (float((a - b).abs().max()) for a, b in zip(after, before, strict=True))
+        return of_g, of_d
+
+    alike, slow = moved(), moved(discriminator_lr=1e-4)  # lr is 1e-3
+    assert slow[1] == pytest.approx(alike[1] / 10, rel=0.01)
+    assert slow[0] == pytest.approx(alike[0], rel=0.01)
+
+
 def test_the_discriminator_is_as_wide_as_it_is_told() -> None:
     one = gan("vanilla", discriminator_width=8)
     assert one.discriminator is not None
