@@ -13,32 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.args import flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
 from sr_model.device import pick_device
 from sr_model.enlarging.pictures import FORMATS, Picture, format_of, size_of, write_picture
+from sr_model.enlarging.settings import EnlargeSettings
 from sr_model.enlarging.tiles import Progress
-from sr_model.enlarging.upscaler import SMALLEST_TILE, Upscaler
+from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import SUFFIXES, BrokenImage
 from sr_model.weights import load_generator
-from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
+from sr_model.zoo import DEFAULT
 
 
 @dataclass(frozen=True)
-class UpscaleArgs(Settings):
+class UpscaleArgs(EnlargeSettings):
     """Settings of the enlargement."""
 
     input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
     output: str = flag(None, "file to write, or folder; subfolders are kept", positional=True, metavar="OUT")
-    checkpoint: str = flag(DEFAULT, CHECKPOINT_HELP, metavar="NAME|FILE")
-    tile: int = flag(
-        256,
-        "side of a tile in input pixels, 0: whole pictures; halved where GPU memory ends",
-        check=lambda v: v == 0 or v >= SMALLEST_TILE,
-        must=f"be 0 (whole pictures) or at least {SMALLEST_TILE}",
-    )
     batch: int = flag(1, "tiles computed together", check=lambda v: v >= 1, must="be at least 1")
     device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
     half: bool = flag(False, "compute in float16, on a GPU only: faster and less exact")
@@ -46,9 +40,6 @@ class UpscaleArgs(Settings):
         "",
         f"{', '.join(FORMATS)}, or same: as the input (default: what OUT's suffix says; png for a folder)",
         choices=("", *FORMATS, "same"),
-    )
-    quality: int = flag(
-        95, "of jpeg and webp; webp is lossless at 100", check=lambda v: 1 <= v <= 100, must="be between 1 and 100"
     )
     force: bool = flag(False, "overwrite what is there")
 

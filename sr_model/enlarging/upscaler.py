@@ -14,10 +14,9 @@ from torch import nn
 from spark_jobs.lake.errors import UserError
 from sr_model.enlarging.memory import available_bytes
 from sr_model.enlarging.pictures import Picture, check_size, decode_picture, size_of
+from sr_model.enlarging.settings import SMALLEST_TILE
 from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
 from sr_model.images import BrokenImage
-
-SMALLEST_TILE = 32  # below it the margin is nearly all of the work
 
 
 def upscale_picture(

@@ -200,7 +200,7 @@ def test_the_guide_is_true(tmp_path: Path, checkpoint: Path, monkeypatch: pytest
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert made >= {"photo-x4.png", "holiday-x4/day 1/a.png", "generator.pt"}
     Path("photo-x4.png").unlink()
-    exec(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[0], {})
+    exec(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[-1], {})
     assert Path("photo-x4.png").exists()
 
 
