@@ -49,7 +49,7 @@ bench-near-duplicates: setup  ## near-duplicates against datasketch
 bench-spam: setup  ## link farms against PageRank and TrustRank
 	@$(PY) benchmarks/bench_spam.py
 
-docs: setup  ## regenerate docs/tables.md and docs/commands.md from the code
+docs: setup  ## regenerate the references in docs/ from the code
 	@$(PY) scripts/make_docs.py
 
 report: setup  ## HTML report of LAKE (default ./lake)

@@ -1,4 +1,4 @@
-"""Write the references that are made from the code: docs/tables.md and docs/commands.md."""
+"""Write the references that are made from the code: tables, commands, models, and the facts in the models' cards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from types import ModuleType
 
 from spark_jobs.lake.args import JobArgs, Settings
 from spark_jobs.lake.contracts import as_markdown
+from sr_model import zoo
 
 ROOT = Path(__file__).resolve().parent.parent
+_FACTS, _END = "<!-- facts: written by `make docs` from sr_model/zoo.py -->\n", "<!-- end of facts -->"
 
 
 def jobs() -> dict[str, type[Settings]]:
@@ -62,10 +64,38 @@ def commands() -> str:
     return "\n".join(lines) + "\n"
 
 
+def card(model: zoo.Model, stands: str) -> str:
+    """A model's card with its facts as the zoo has them.
+
+    Args:
+        model: whose.
+        stands: the card as it is; what people wrote stays.
+    """
+    before, _, rest = stands.partition(_FACTS)
+    _, end, after = rest.partition(_END)
+    if not end:
+        raise SystemExit(f"docs/models/{model.name}.md: needs these two lines:\n{_FACTS}{_END}")
+    return f"{before}{_FACTS}{zoo.facts(model)}{end}{after}"
+
+
+def references() -> dict[Path, str]:
+    """Each file that is made, or partly made, from the code."""
+    docs = ROOT / "docs"
+    made = {
+        docs / "tables.md": as_markdown(),
+        docs / "commands.md": commands(),
+        docs / "models" / "README.md": zoo.as_markdown(),
+    }
+    for model in zoo.MODELS.values():
+        path = docs / "models" / f"{model.name}.md"
+        made[path] = card(model, path.read_text(encoding="utf-8"))
+    return made
+
+
 def main() -> None:
-    """Write both files."""
-    (ROOT / "docs" / "tables.md").write_text(as_markdown(), encoding="utf-8")
-    (ROOT / "docs" / "commands.md").write_text(commands(), encoding="utf-8")
+    """Write them all."""
+    for path, text in references().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,9 +27,8 @@ from spark_jobs.lake.contracts import PATCHES_REJECTED
 from spark_jobs.lake.download import DIV2K, DIV2K_MIRROR, fetch, verify
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.job import run_job
-from spark_jobs.lake.parquet import read_rows
+from spark_jobs.lake.pictures import picture_table, write_rejected
 from spark_jobs.lake.progress import progress
-from spark_jobs.lake.tables import TableRef, TableSink
 from sr_model.build_patches import outcome
 from sr_model.cutting.parts import (
     Build,
@@ -109,27 +108,6 @@ def cut_table(pictures: DataFrame, out: str, parts: int, build: Build) -> int:
     return len(chosen.groupBy("number").applyInArrow(work, "number int").collect())
 
 
-def table_of(spark: SparkSession, source: str) -> DataFrame | None:
-    """The source as a table of pictures, if it is one."""
-    if "," in source or not source:
-        return None
-    ref = TableRef(source)
-    if ref.exists(spark):
-        frame = ref.frame(spark)
-    elif source.endswith(".parquet") or any(Path(source).glob("*.parquet")):
-        frame = read_rows(spark, source).select("row.*")
-        if "content" not in frame.columns and Path(source).is_dir():
-            return None  # words about the pictures that lie beside them
-    else:
-        return None
-    types = dict(frame.dtypes)
-    for name, wanted in (("path", "string"), ("content", "binary")):
-        if types.get(name) != wanted:
-            found = f"`{name}` is {types[name]}" if name in types else f"there is no column `{name}`"
-            raise UserError(f"--source {source}: {found}; a table of pictures has path (string) and content (binary)")
-    return frame.select(F.coalesce("path", F.lit("(no path)")).alias("path"), "content")
-
-
 def div2k(args: MakePatchesArgs) -> str:
     """Where DIV2K's HR pictures are: the user's copy, its zips checked, or what is downloaded."""
     folder = Path(args.source or f"{args.lake}/_downloads")
@@ -155,7 +133,7 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
     source = div2k(args) if args.dataset else args.source
     if not source:
         raise UserError("--source: give a folder, a tar, a zip, a picture or a table, or --dataset div2k")
-    table, others = table_of(spark, source), 0
+    table, others = None if "," in source else picture_table(spark, source, "--source"), 0
     if table is not None:
         table = table.orderBy("path").limit(args.limit) if args.limit else table
         size = F.coalesce(F.octet_length("content"), F.lit(0)).alias("size")
@@ -180,20 +158,12 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
             else:
                 cut_files(spark, str(out), parts, build)
         finish_build(out, count, build, fingerprint)
-    write_rejected(spark, args.lake, [pair for one in notes(out) for pair in one.rejected])
+    write_rejected(spark, PATCHES_REJECTED, args.lake, [pair for one in notes(out) for pair in one.rejected])
     return {
         **outcome("make_patches", out, build, others),
         "out": str(out),
         "seconds": round(time.monotonic() - started, 3),
     }
-
-
-def write_rejected(spark: SparkSession, lake: str, rejected: Sequence[tuple[str, str]]) -> None:
-    """The pictures that could not be used; an empty table only where there was one."""
-    ref = TableRef.find("", PATCHES_REJECTED, lake)
-    if rejected or ref.exists(spark):
-        rows = [(name, None, None, reason) for name, reason in rejected]
-        TableSink(ref, PATCHES_REJECTED).write(spark.createDataFrame(rows, PATCHES_REJECTED.schema()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

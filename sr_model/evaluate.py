@@ -29,6 +29,7 @@ from sr_model.metrics import METRICS, MetricSettings, Score, make_metrics
 from sr_model.scoring.comparison import comparison
 from sr_model.scoring.validation import Pair, load_pairs, mean_scores, score_one, super_resolve
 from sr_model.weights import load_generator
+from sr_model.zoo import CHECKPOINT_HELP
 
 Upscaler = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 _MODEL, _ENSEMBLE = "model", "model_x8"
@@ -40,7 +41,7 @@ class EvaluateArgs(Settings):
     """Settings of the evaluation."""
 
     data: str = flag("", "folders of HR pictures (or HR and LR), separated by commas", metavar="DIR[,DIR]")
-    checkpoint: str = flag("", "generator (.safetensors, .pt); empty: the bicubic baseline alone", metavar="FILE")
+    checkpoint: str = flag("", f"{CHECKPOINT_HELP}; empty: the bicubic baseline alone", metavar="NAME|FILE")
     out: str = flag("build/evaluation", "where scores.csv, scores.json and pictures go", metavar="DIR")
     scale: int = flag(4, "the factor", check=lambda v: v >= 2, must="be at least 2")
     metrics: str = flag("psnr_y,ssim_y,niqe,gmsd,lpips", f"of {', '.join(METRICS)}", metavar="NAME,…")

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -26,7 +25,8 @@ from torch import nn
 from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
-from sr_model.weights import load_generator, read_pt
+from sr_model.weights import load_generator, read_weights
+from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
 FORMAT = "lakerank-export-1"
 FACTS = "lakerank.json"  # the entry of a TorchScript file that holds the facts
@@ -42,7 +42,7 @@ Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 class ExportArgs(Settings):
     """Settings of the export."""
 
-    checkpoint: str = flag("", "generator: .safetensors, or a training checkpoint .pt", metavar="FILE")
+    checkpoint: str = flag("", CHECKPOINT_HELP, metavar="NAME|FILE")
     out: str = flag("", "file to write", metavar="FILE")
     format: str = flag("", "default: what --out ends with (.pt, .ts, .onnx)", choices=("", "torchscript", "onnx"))
     opset: int = flag(18, "ONNX operator set", check=lambda v: v >= 18, must="be at least 18")
@@ -55,24 +55,16 @@ def facts_of(generator: nn.Module, checkpoint: str) -> dict[str, str]:
 
     Args:
         generator: what is exported.
-        checkpoint: the file it was loaded from by `load_generator`.
+        checkpoint: what it was loaded from by `load_generator`.
     """
     return {
         "format": FORMAT,
-        "net": net_of(Path(checkpoint)),
+        "net": read_weights(checkpoint)[0],
         "checkpoint": Path(checkpoint).name,
         "scale": str(int(generator.scale)),  # type: ignore[arg-type]
         "input": "lr (N, 3, h, w) float32 RGB in [-1, 1], i.e. byte / 127.5 - 1",
         "output": "sr (N, 3, scale*h, scale*w) float32 RGB, to be clamped to [-1, 1]",
     }
-
-
-def net_of(checkpoint: Path) -> str:
-    """The key in `GENERATORS` that a file notes, which `load_generator` has accepted."""
-    if checkpoint.suffix == ".safetensors":
-        with safetensors.safe_open(checkpoint, framework="pt") as file:
-            return str(file.metadata()["net"])
-    return str(read_pt(checkpoint)["config"]["net"])
 
 
 def export_torchscript(generator: nn.Module, path: Path, facts: Mapping[str, str]) -> None:
@@ -162,7 +154,7 @@ def largest_difference(generator: nn.Module, exported: Forward, seed: int = 0) -
 def run(args: ExportArgs) -> dict[str, Any]:
     """Export, check, put in place; returns the summary."""
     if not args.checkpoint:
-        raise UserError("--checkpoint: give the generator's file, e.g. one that `python -m sr_model.train` wrote")
+        raise UserError(f"--checkpoint: give the generator's file, or a model that comes along, e.g. {DEFAULT}")
     if not args.out:
         raise UserError("--out: give the file to write, e.g. generator.onnx")
     out = Path(args.out)

@@ -1,7 +1,6 @@
 """Enlarge a picture, or a folder of pictures, by a trained generator.
 
-`python -m sr_model.upscale photo.jpg photo-x4.png --checkpoint build/sr/gan.safetensors`. The guide is
-docs/upscaling.md.
+`python -m sr_model.upscale photo.jpg photo-x4.png`. The guide is docs/upscaling.md.
 """
 
 from __future__ import annotations
@@ -10,42 +9,30 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
-
-from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.args import flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
 from spark_jobs.lake.progress import progress
 from sr_model.device import pick_device
-from sr_model.enlarging.memory import available_bytes
-from sr_model.enlarging.pictures import FORMATS, Picture, check_size, format_of, read_picture, size_of, write_picture
-from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
+from sr_model.enlarging.pictures import FORMATS, Picture, format_of, size_of, write_picture
+from sr_model.enlarging.settings import EnlargeSettings
+from sr_model.enlarging.tiles import Progress
+from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import SUFFIXES, BrokenImage
 from sr_model.weights import load_generator
-
-_SMALLEST_TILE = 32  # below it the margin is nearly all of the work
+from sr_model.zoo import DEFAULT
 
 
 @dataclass(frozen=True)
-class UpscaleArgs(Settings):
+class UpscaleArgs(EnlargeSettings):
     """Settings of the enlargement."""
 
     input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
     output: str = flag(None, "file to write, or folder; subfolders are kept", positional=True, metavar="OUT")
-    checkpoint: str = flag("", "generator: .safetensors, or a training checkpoint .pt", metavar="FILE")
-    tile: int = flag(
-        256,
-        "side of a tile in input pixels, 0: whole pictures; halved where GPU memory ends",
-        check=lambda v: v == 0 or v >= _SMALLEST_TILE,
-        must=f"be 0 (whole pictures) or at least {_SMALLEST_TILE}",
-    )
     batch: int = flag(1, "tiles computed together", check=lambda v: v >= 1, must="be at least 1")
     device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
     half: bool = flag(False, "compute in float16, on a GPU only: faster and less exact")
@@ -53,9 +40,6 @@ class UpscaleArgs(Settings):
         "",
         f"{', '.join(FORMATS)}, or same: as the input (default: what OUT's suffix says; png for a folder)",
         choices=("", *FORMATS, "same"),
-    )
-    quality: int = flag(
-        95, "of jpeg and webp; webp is lossless at 100", check=lambda v: 1 <= v <= 100, must="be between 1 and 100"
     )
     force: bool = flag(False, "overwrite what is there")
 
@@ -171,134 +155,10 @@ def _check_folder(folder: Path) -> None:
         raise UserError(f"{there}: may not be written to; give another OUT")
 
 
-def upscale_picture(
-    generator: nn.Module,
-    picture: Picture,
-    tile: int = 256,
-    overlap: int | None = None,
-    batch: int = 1,
-    half: bool = False,
-    advance: Progress | None = None,
-) -> Picture:
-    """A picture `generator.scale` times as large, of the same kind.
-
-    Colour goes through the net, transparency through bicubic interpolation. What colour wholly transparent pixels
-    have does not matter to the eye, but the net would let it shine into its surroundings, so they get their nearest
-    visible neighbour's first.
-
-    Args:
-        generator: in evaluation mode.
-        picture: from `read_picture`.
-        tile, overlap, batch, half, advance: see `upscale_tiled`.
-
-    Raises:
-        UserError: see `margin_of`.
-    """
-    scale = int(generator.scale)  # type: ignore[arg-type]
-    pixels, alpha = picture.pixels, None
-    if picture.alpha is not None:
-        pixels = bleed(pixels, picture.alpha)
-        alpha = _enlarged_alpha(picture.alpha, scale, tile)
-    made = upscale_tiled(generator, pixels, tile, overlap, batch, half=half, advance=advance)
-    return replace(picture, pixels=made, alpha=alpha)
-
-
-def _enlarged_alpha(alpha_HW1: NDArray[Any], scale: int, tile: int) -> NDArray[Any]:
-    if alpha_HW1.min() == alpha_HW1.max():
-        size = (alpha_HW1.shape[0] * scale, alpha_HW1.shape[1] * scale, 1)
-        return np.full(size, alpha_HW1.flat[0], alpha_HW1.dtype)
-    return upscale_tiled(Bicubic(scale).eval(), alpha_HW1, tile)
-
-
-def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Give wholly transparent pixels the colour of the nearest that is not.
-
-    Args:
-        pixels: (H, W, C).
-        alpha: (H, W, 1).
-
-    Returns:
-        A copy, or `pixels` itself if nothing or everything is transparent.
-    """
-    hidden = alpha[..., 0] == 0
-    if not hidden.any() or hidden.all():
-        return pixels
-    from scipy import ndimage  # only for pictures with transparency
-
-    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    filled: NDArray[Any] = pixels[nearest[0], nearest[1]]
-    return filled
-
-
-class Upscaler:
-    """A generator ready to enlarge file after file; takes smaller tiles from then on when GPU memory ends.
-
-    Args:
-        generator: in evaluation mode, on its device.
-        tile, batch, half: see `UpscaleArgs`.
-    """
-
-    def __init__(self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False) -> None:
-        self.generator, self.tile, self.batch, self.half = generator, tile, batch, half
-        self.scale = int(generator.scale)  # type: ignore[arg-type]
-        self.overlap = margin_of(generator) if tile else 0
-
-    def make(self, task: Task, quality: int = 95, advance: Progress | None = None) -> Picture:
-        """Read, enlarge, write; returns what was written.
-
-        Raises:
-            BrokenImage: a picture that cannot be read or written, or for which memory does not suffice.
-            OSError: the disk's complaint.
-            UserError: GPU memory does not suffice for the smallest tile either.
-        """
-        height, width = size_of(task.source)
-        check_size(height * self.scale, width * self.scale, task.kind)
-        self._check_memory(height, width)
-        picture = read_picture(task.source)
-        return write_picture(self._enlarged(picture, advance), task.target, task.kind, quality)
-
-    def _enlarged(self, picture: Picture, advance: Progress | None) -> Picture:
-        while True:
-            counted = 0
-
-            def count(pixels: int) -> None:
-                nonlocal counted
-                counted += pixels
-                if advance:
-                    advance(pixels)
-
-            try:
-                return upscale_picture(
-                    self.generator, picture, self.tile, self.overlap, self.batch, self.half, advance=count
-                )
-            except torch.OutOfMemoryError as error:
-                longest = max(picture.pixels.shape[:2])
-                smaller = (min(self.tile, longest) if self.tile else longest) // 2
-                if smaller < _SMALLEST_TILE:
-                    raise UserError(f"--tile {self.tile}: GPU memory does not suffice; use --device cpu") from error
-                if not self.tile:
-                    self.overlap = margin_of(self.generator)
-                self.tile, self.batch = smaller, 1
-                print(f"upscale: GPU memory does not suffice; going on with --tile {smaller}", file=sys.stderr)
-                torch.cuda.empty_cache()
-                if advance:
-                    advance(-counted)
-
-    def _check_memory(self, height: int, width: int) -> None:
-        """The result, Pillow's copy of it and what is being written need about 12 bytes a pixel, more at 16 bits."""
-        free = available_bytes()
-        needed = height * width * self.scale**2 * 12
-        if free is not None and needed > free:
-            raise BrokenImage(
-                f"{width} × {height} becomes {width * self.scale} × {height * self.scale} pixels, which need "
-                f"{needed / 2**30:.1f} GiB of memory where {free / 2**30:.1f} are free; cut it into parts first"
-            )
-
-
 def run(args: UpscaleArgs) -> dict[str, Any]:
     """Plan, enlarge, write; returns the summary."""
     if not args.checkpoint:
-        raise UserError("--checkpoint: give the generator's file, e.g. one that `python -m sr_model.train` wrote")
+        raise UserError(f"--checkpoint: is empty; leave it out to take `{DEFAULT}`, or give the generator's file")
     device = pick_device(args.device)
     if args.half and device != "cuda":
         raise UserError("--half: is for GPUs only; leave it out with --device cpu")
@@ -335,6 +195,18 @@ def run(args: UpscaleArgs) -> dict[str, Any]:
     }
 
 
+def make(upscaler: Upscaler, task: Task, quality: int = 95, advance: Progress | None = None) -> Picture:
+    """Read, enlarge, write; returns what was written.
+
+    Raises:
+        BrokenImage: a picture that cannot be read or written, or for which memory does not suffice.
+        OSError: the disk's complaint.
+        UserError: GPU memory does not suffice for the smallest tile either.
+    """
+    picture = upscaler.enlarge(task.source.read_bytes(), task.kind, advance)
+    return write_picture(picture, task.target, task.kind, quality)
+
+
 def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict[Path, str], list[tuple[int, int]]]:
     """Make all; returns what went wrong, and the sizes of what was written."""
     failed: dict[Path, str] = {}
@@ -344,7 +216,7 @@ def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict
         for task, size in zip(tasks, sizes, strict=True):
             done_before = meter.n
             try:
-                picture = upscaler.make(task, quality, meter.update)
+                picture = make(upscaler, task, quality, meter.update)
                 for note in picture.notes:
                     meter.write(f"upscale: {task.source}: {note}", file=sys.stderr)
                 made.append((picture.pixels.shape[0], picture.pixels.shape[1]))

@@ -5,86 +5,131 @@ Training checkpoints (`.pt`) are read too: their averaged weights are taken if t
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from spark_jobs.lake.errors import UserError
+from sr_model import zoo
 from sr_model.nets import GENERATORS, make_generator
+from sr_model.zoo import MODELS
 
 FORMAT = "lakerank-generator-1"
-PRETRAINED = Path(__file__).parent / "pretrained"  # `tiny.safetensors` there is the checkpoint called `tiny`
 
 
-def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[str, str] | None = None) -> None:
-    """Write the weights as safetensors; the file is there whole or not at all.
+def as_bytes(generator: nn.Module, net: str, facts: Mapping[str, str] | None = None) -> bytes:
+    """The weights as a safetensors file.
 
     Args:
         generator: whose weights.
         net: its key in `GENERATORS`.
-        path: ends in `.safetensors`.
         facts: what else to note: training data, steps, figures.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    return save(tensors, metadata={**(facts or {}), "format": FORMAT, "net": net, "scale": "4"})
+
+
+def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[str, str] | None = None) -> None:
+    """Write `as_bytes`; the file is there whole or not at all.
+
+    Args:
+        generator, net, facts: see `as_bytes`.
+        path: ends in `.safetensors`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    # Not `save_file`: it makes a file that its owner alone can read.
-    part.write_bytes(save(tensors, metadata={**(facts or {}), "format": FORMAT, "net": net, "scale": "4"}))
+    # Not safetensors' `save_file`: it makes a file that its owner alone can read.
+    part.write_bytes(as_bytes(generator, net, facts))
     part.replace(path)
 
 
-def pretrained() -> list[str]:
-    """Names of the weights that come with this package."""
-    return sorted(file.stem for file in PRETRAINED.glob("*.safetensors"))
-
-
-def load_generator(path: str | Path, device: str | torch.device = "cpu", net: str = "") -> nn.Module:
-    """A generator in evaluation mode with the weights of a file.
+def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", net: str = "") -> nn.Module:
+    """A generator in evaluation mode with the weights of a checkpoint.
 
     Args:
-        path: `.safetensors` written by `save_generator`, a training checkpoint `.pt`, or the name of one that comes
-            with this package.
+        checkpoint: see `read_weights`.
         device: where to put it.
-        net: refuse the file unless it holds this net; empty accepts any.
+        net: refuse the checkpoint unless it holds this net; empty accepts any.
 
     Raises:
-        UserError: no such file, not a file of ours, another net, or tensors that do not fit.
+        UserError: see `read_weights`; or it holds another net.
     """
-    path = Path(path)
-    if not path.is_file() and path.name in pretrained():
-        path = PRETRAINED / f"{path.name}.safetensors"
-    if not path.is_file():
+    held, tensors = read_weights(checkpoint)
+    if net and held != net:
+        raise UserError(f"{checkpoint}: holds the net `{held}`, not `{net}`; give --net {held} or another checkpoint")
+    return _generator(held, tensors, str(checkpoint)).to(device)
+
+
+def generator_of(content: bytes, name: str) -> nn.Module:
+    """`load_generator` on the CPU for a safetensors file's content; `name` is for messages."""
+    return _generator(*_of_safetensors(content, name), name)
+
+
+def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
+    """The net's name and the tensors.
+
+    Args:
+        checkpoint: a name of the zoo; or a file: `.safetensors` written by `save_generator`, or a training checkpoint
+            `.pt`. A file called like a model of the zoo is given as `./NAME`.
+
+    Raises:
+        UserError: no such file, a damaged one, not one of ours, or a net that this version does not know.
+    """
+    name, path = str(checkpoint), Path(checkpoint)
+    if name in MODELS:
+        held, tensors = _of_safetensors(zoo.content(name), name)
+    elif not path.is_file():
         raise UserError(
-            f"{path}: no such checkpoint; train one by `python -m sr_model.train`, or give a file or one of "
-            f"{', '.join(pretrained()) or '(none come with this version)'}"
+            f"{path}: no such checkpoint; give a file, e.g. one that `python -m sr_model.train` wrote, or one of "
+            f"{', '.join(MODELS)}"
         )
-    held, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    elif path.suffix == ".safetensors":
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        held, tensors = _of_safetensors(content, name)
+    else:
+        held, tensors = _read_checkpoint(path)
     if held not in GENERATORS:
         raise UserError(f"{path}: holds the net `{held}`, which this version does not know ({', '.join(GENERATORS)})")
-    if net and held != net:
-        raise UserError(f"{path}: holds the net `{held}`, not `{net}`; give --net {held} or another checkpoint")
-    generator = make_generator(held)
+    return held, tensors
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the tensors alone: the same for a training checkpoint and the safetensors file made of it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _generator(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    generator = make_generator(net)
     try:
         generator.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise UserError(f"{path}: its tensors do not fit `{held}` ({str(error).splitlines()[-1].strip()})") from error
-    return generator.eval().to(device)
+        raise UserError(f"{where}: its tensors do not fit `{net}` ({str(error).splitlines()[-1].strip()})") from error
+    return generator.eval()
 
 
-def _read_safetensors(path: Path) -> tuple[str, Mapping[str, Tensor]]:
+def _of_safetensors(content: bytes, where: str) -> tuple[str, Mapping[str, Tensor]]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a sound safetensors file ({error})") from error
+        tensors = load(content)
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type of numbers that PyTorch lacks
+        raise UserError(f"{where}: not a sound safetensors file ({error})") from error
+    # The header, which is sound by now; `load` does not give its metadata.
+    facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
     if facts.get("format") != FORMAT:
-        raise UserError(f"{path}: no generator of ours (its metadata has no `format: {FORMAT}`)")
+        raise UserError(f"{where}: no generator of ours (its metadata has no `format: {FORMAT}`)")
     return facts["net"], tensors
 
 

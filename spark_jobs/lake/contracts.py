@@ -596,6 +596,26 @@ EXPLANATIONS = Relation(
     "recommendations × summands shown",
 )
 PATCHES_REJECTED = _rejected("patches_rejected", "make_patches", "Pictures")
+UPSCALED = Relation(
+    "upscaled",
+    "Pictures made four times as wide and as high.",
+    (
+        Column("path", "string", "the picture: its path below the folder, or the table's `path`"),
+        Column("width", "int", "of the result, in pixels"),
+        Column("height", "int", "of the result, in pixels"),
+        Column("format", "string", "png, jpeg, webp or tiff"),
+        Column("content", "binary", "the result, a file of that format"),
+        Column("model", "string", "name of the model, or of the checkpoint's file"),
+        Column("notes", "array<string>", "sentences about what of the picture could not be kept"),
+        Column("seconds", "double", "processor time that decoding, enlarging and encoding it took"),
+        Column("content_hash", "string", "SHA-256 of the picture's file, in hexadecimal"),
+        Column("recipe", "string", "SHA-256 of weights, tile, format and quality: with another it is made again"),
+    ),
+    ("path",),
+    "upscale_images",
+    "pictures; a row has sixteen times the pixels of its picture",
+)
+UPSCALED_REJECTED = _rejected("upscaled_rejected", "upscale_images", "Pictures")
 
 RELATIONS: dict[str, Relation] = {
     relation.name: relation
@@ -635,6 +655,8 @@ RELATIONS: dict[str, Relation] = {
         RECOMMENDATIONS,
         EXPLANATIONS,
         PATCHES_REJECTED,
+        UPSCALED,
+        UPSCALED_REJECTED,
     )
 }
 

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs
@@ -90,19 +89,26 @@ def _list_remote(source: str) -> list[SourceFile]:
 
 
 def as_parts(spark: SparkSession, files: Sequence[SourceFile], parts: int) -> DataFrame:
-    """One row for each part, in a partition of its own: `part int, files array<struct<path, relative, size>>`.
+    """One row for each of the `balanced` parts, in a partition of its own.
 
-    The parts are balanced: the largest file first, each to the part that has least.
+    Returns:
+        `part int, files array<struct<path, relative, size>>`.
     """
+    shares = balanced(files, parts)
+    rows = [{"part": part, "files": [vars(file) for file in share]} for part, share in enumerate(shares)]
+    return spark.createDataFrame(pa.Table.from_pylist(rows, schema=_PARTS)).repartitionById(len(rows), "part")
+
+
+def balanced(files: Sequence[SourceFile], parts: int) -> list[list[SourceFile]]:
+    """At most `parts` shares of about equal size, none empty: the largest file first, each to the part with least."""
     parts = max(1, min(parts, len(files)))
     heap = [(0, part) for part in range(parts)]
-    shares: list[list[dict[str, Any]]] = [[] for _ in range(parts)]
+    shares: list[list[SourceFile]] = [[] for _ in range(parts)]
     for file in sorted(files, key=lambda file: (-file.size, file.path)):
         load, part = heapq.heappop(heap)
-        shares[part].append(vars(file))
+        shares[part].append(file)
         heapq.heappush(heap, (load + file.size + _OPENING_COSTS, part))
-    rows = [{"part": part, "files": share} for part, share in enumerate(shares)]
-    return spark.createDataFrame(pa.Table.from_pylist(rows, schema=_PARTS)).repartitionById(parts, "part")
+    return shares
 
 
 def chunks(path: str, size: int = _CHUNK) -> Iterator[bytes]:

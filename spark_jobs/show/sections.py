@@ -28,6 +28,7 @@ REJECTED = {
     "ratings_rejected": "rejected ratings",
     "edges_rejected": "rejected edges",
     "patches_rejected": "rejected pictures",
+    "upscaled_rejected": "pictures not enlarged",
 }
 
 

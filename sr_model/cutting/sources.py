@@ -156,7 +156,7 @@ def _of(source: Path) -> tuple[list[Item], int]:
         return _of_zip(source)
     if _kind(source):
         return _of_tar(source)
-    if _is_picture(source.name):
+    if is_picture(source.name):
         return [Item(source.name, str(source.resolve()), "", -1, source.stat().st_size, "")], 0
     raise UserError(f"--source {source}: neither a folder, a picture ({', '.join(SUFFIXES)}) nor an archive")
 
@@ -166,13 +166,13 @@ def _of_folder(folder: Path) -> tuple[list[Item], int]:
     others = 0
     for path in _walk(folder):
         inside = _text(path.relative_to(folder).as_posix())
-        if _is_bookkeeping(inside):
+        if is_bookkeeping(inside):
             continue
         if _kind(path):
             found, rest = _of(path)
             items += [Item(f"{inside}/{i.name}", i.file, i.member, i.start, i.size, i.split) for i in found]
             others += rest
-        elif _is_picture(path.name) and not _is_small_div2k(path.as_posix()):
+        elif is_picture(path.name) and not _is_small_div2k(path.as_posix()):
             items.append(Item(inside, str(path.resolve()), "", -1, path.stat().st_size, _split(path.as_posix())))
         else:
             others += 1
@@ -212,8 +212,8 @@ def _of_tar(path: Path) -> tuple[list[Item], int]:
 
 
 def _chosen(path: Path, members: list[tuple[str, int, int]]) -> tuple[list[Item], int]:
-    members = [member for member in members if not _is_bookkeeping(member[0])]
-    pictures = [m for m in members if _is_picture(m[0]) and not _is_small_div2k(m[0])]
+    members = [member for member in members if not is_bookkeeping(member[0])]
+    pictures = [m for m in members if is_picture(m[0]) and not _is_small_div2k(m[0])]
     file = str(path.resolve())
     items = [
         Item(_text(name).removeprefix("./"), file, name, start, size, _split(name)) for name, start, size in pictures
@@ -221,11 +221,12 @@ def _chosen(path: Path, members: list[tuple[str, int, int]]) -> tuple[list[Item]
     return items, len(members) - len(pictures)
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Whether a file is read, by its suffix."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _is_bookkeeping(name: str) -> bool:
+def is_bookkeeping(name: str) -> bool:
     """What macOS and others leave behind; names that merely begin with `_` or `.` are pictures like others."""
     parts = PurePosixPath(name).parts
     return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db")

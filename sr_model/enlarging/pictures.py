@@ -67,12 +67,12 @@ def format_of(path: Path) -> str:
     return next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), "")
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Height and width from the file's head, before orientation; (0, 0) if it cannot be read."""
+def size_of(source: Path | bytes) -> tuple[int, int]:
+    """Height and width from the head of a file or its content, before orientation; (0, 0) if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
                 return image.height, image.width
     except Exception:  # reading it will say what is wrong
         return 0, 0
@@ -294,14 +294,32 @@ def write_picture(picture: Picture, path: Path, kind: str, quality: int = 95) ->
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            if picture.depth == 16:
-                file.write(_deep_bytes(picture, kind))
-            else:
-                _save_8_bits(picture, kind, quality, file)
+            _save(picture, kind, quality, file)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
     return picture
+
+
+def encode_picture(picture: Picture, kind: str, quality: int = 95) -> tuple[bytes, Picture]:
+    """The bytes that `write_picture` writes, and the picture as it is in them.
+
+    Args:
+        picture, kind, quality: see `write_picture`.
+
+    Raises:
+        BrokenImage: the format cannot hold it.
+    """
+    picture, buffer = fit(picture, kind), io.BytesIO()
+    _save(picture, kind, quality, buffer)
+    return buffer.getvalue(), picture
+
+
+def _save(picture: Picture, kind: str, quality: int, file: IO[bytes]) -> None:
+    if picture.depth == 16:
+        file.write(_deep_bytes(picture, kind))
+    else:
+        _save_8_bits(picture, kind, quality, file)
 
 
 def _save_8_bits(picture: Picture, kind: str, quality: int, file: IO[bytes]) -> None:

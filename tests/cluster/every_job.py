@@ -37,6 +37,7 @@ def commands(folder: Path) -> list[list[str]]:
         ["search", "--queries", f"{folder}/queries.tsv", "--run-file", f"{folder}/run.txt", "--top", "10"],
         ["evaluate_search", "--run-file", f"{folder}/run.txt", "--qrels", f"{folder}/qrels.txt"],
         ["make_patches", "--source", f"{folder}/pictures", "--out", f"{folder}/patches"],
+        ["upscale_images", "--images", f"{folder}/pictures"],
         ["report"],
     ]
 

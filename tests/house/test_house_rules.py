@@ -56,9 +56,10 @@ def test_sr_model_does_without_spark() -> None:
         assert not [name for name in beside if name not in SHARED_HELPERS], f"{file}: imports {beside}"
 
 
-def test_cutting_patches_needs_no_torch() -> None:
+def test_cutting_patches_and_listing_models_need_no_torch() -> None:
     # Spark's workers import it: PyTorch would cost each of them seconds, and gigabytes on each machine.
-    script = "import sys; sys.modules['torch'] = None; import spark_jobs.make_patches, sr_model.data.writer"
+    modules = "spark_jobs.make_patches, sr_model.data.writer, spark_jobs.upscale_images, sr_model.zoo"
+    script = f"import sys; sys.modules['torch'] = None; import {modules}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 
 
@@ -122,9 +123,8 @@ def test_generated_references_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import make_docs
 
-    for name, made in (("tables", make_docs.as_markdown()), ("commands", make_docs.commands())):
-        stands = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        assert stands == made, f"docs/{name}.md is stale: run `make docs`"
+    for path, made in make_docs.references().items():
+        assert path.read_text(encoding="utf-8") == made, f"{path.relative_to(ROOT)} is stale: run `make docs`"
 
 
 def test_notebooks_compile_and_define_nothing() -> None:

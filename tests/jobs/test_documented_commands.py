@@ -22,7 +22,7 @@ from sr_model.weights import save_generator
 
 GUIDES = (
     *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
-    *("recommenders", "search", "spam", "training", "tuning"),
+    *("recommenders", "search", "spam", "training", "tuning", "upscaling"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 LINE = re.compile(
@@ -69,6 +69,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"path/to/{picture}.png").parent.mkdir(exist_ok=True)
         Image.fromarray(noise).save(tmp_path / f"path/to/{picture}.png")
     shutil.copy(tmp_path / "path/to/picture.png", tmp_path / "picture.png")
+    (tmp_path / "holiday").mkdir()
+    for copy in ("photo.jpg", "holiday/a.jpg", "holiday/b.jpg"):
+        Image.open(tmp_path / "picture.png").resize((40, 30)).save(tmp_path / copy)
     # The evaluation guide takes what the training guide made.
     save_generator(make_generator("tiny"), "tiny", tmp_path / "build/sr/gan.safetensors")
     monkeypatch.chdir(tmp_path)

@@ -15,12 +15,14 @@ from PIL import Image
 from tests_root import ROOT
 from torch import nn
 
-from sr_model import upscale
+from sr_model.enlarging import upscaler as enlarging
 from sr_model.enlarging.pictures import Picture, read_picture, write_picture
 from sr_model.enlarging.tiles import upscale_tiled
+from sr_model.enlarging.upscaler import Upscaler, bleed, upscale_picture
 from sr_model.nets import make_generator
-from sr_model.upscale import Upscaler, bleed, main, make_plan, upscale_picture
+from sr_model.upscale import main, make, make_plan
 from sr_model.weights import load_generator, save_generator
+from sr_model.zoo import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -190,15 +192,15 @@ def test_the_guide_is_true(tmp_path: Path, checkpoint: Path, monkeypatch: pytest
     a_picture(tmp_path / "holiday" / "day 1" / "a.jpg")
     save_generator(load_generator(checkpoint), "tiny", tmp_path / "build/sr/gan.safetensors")
     monkeypatch.chdir(tmp_path)
-    lines = re.findall(r"^python -m sr_model\.(\w+) (.*)$", guide, re.MULTILINE)
-    assert len(lines) == 4
+    lines = re.findall(r"^python -m sr_model\.(\w+) ?(.*)$", guide, re.MULTILINE)
+    assert len(lines) == 5
     for module, words in lines:
         if "onnx" not in words:
             assert importlib.import_module(f"sr_model.{module}").main(shlex.split(words)) == 0
     made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert made >= {"photo-x4.png", "holiday-x4/day 1/a.png", "generator.pt"}
     Path("photo-x4.png").unlink()
-    exec(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[0], {})
+    exec(re.findall(r"```python\n(.*?)```", guide, re.DOTALL)[-1], {})
     assert Path("photo-x4.png").exists()
 
 
@@ -237,7 +239,7 @@ def test_wrong_inputs_are_one_sentence(tmp_path: Path, checkpoint: Path, capsys:
 
 def test_wrong_checkpoints_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = a_picture(tmp_path / "a.png"), tmp_path / "b.png"
-    refused(capsys, main([str(source), str(target)]), "--checkpoint")
+    refused(capsys, main([str(source), str(target), "--checkpoint", ""]), "--checkpoint", "leave it out")
     refused(capsys, call(tmp_path / "no.safetensors", source, target), "no.safetensors", "no such checkpoint")
     refused(capsys, call(source, source, target), "a.png", "not a sound checkpoint")
     other = tmp_path / "other.safetensors"
@@ -246,6 +248,20 @@ def test_wrong_checkpoints_are_one_sentence(tmp_path: Path, capsys: pytest.Captu
     save_generator(nn.Conv2d(3, 3, 3), "unheard", other)
     refused(capsys, call(other, source, target), "unheard")
     assert not target.exists()
+
+
+def test_nothing_but_a_picture_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = a_picture(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()  # what lies about does not stand in for the model
+    assert main([str(source), "b.png", "--device", "cpu"]) == 0
+    assert call(Path("tiny"), source, "c.png") == 0
+    assert Path("b.png").read_bytes() == Path("c.png").read_bytes()
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"(default: {DEFAULT})" in capsys.readouterr().out
 
 
 def test_of_a_training_checkpoint_the_averaged_weights_are_taken(tmp_path: Path, checkpoint: Path) -> None:
@@ -268,7 +284,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, checkpoint: Path, capsys: pytes
 def test_too_little_memory_is_said_before_the_work(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upscale, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(enlarging, "available_bytes", lambda: 1000)
     source = a_picture(tmp_path / "a.png")
     refused(capsys, call(checkpoint, source, tmp_path / "b.png"), "a.png", "memory", "cut it into parts")
 
@@ -299,7 +315,7 @@ def test_smaller_tiles_are_taken_when_gpu_memory_ends(
     counted: list[int] = []
     greedy = Greedy(largest=70).eval()
     upscaler = Upscaler(greedy, tile)
-    made = upscaler.make(make_plan(source, tmp_path / "b.png").tasks[0], advance=counted.append)
+    made = make(upscaler, make_plan(source, tmp_path / "b.png").tasks[0], advance=counted.append)
     assert upscaler.tile == 37  # 150 → 75 → 37, with the margin 61 or less
     assert min(counted) == -75 * 20
     assert sum(counted) == 150 * 20

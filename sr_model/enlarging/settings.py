@@ -1,0 +1,26 @@
+"""Settings that every way to enlarge pictures has. Imports no PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spark_jobs.lake.args import Settings, flag
+from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
+
+SMALLEST_TILE = 32  # below it the margin is nearly all of the work
+
+
+@dataclass(frozen=True)
+class EnlargeSettings(Settings):
+    """By what, and how."""
+
+    checkpoint: str = flag(DEFAULT, CHECKPOINT_HELP, metavar="NAME|FILE")
+    tile: int = flag(
+        256,
+        "side of a tile in input pixels, 0: whole pictures; halved where GPU memory ends",
+        check=lambda v: v == 0 or v >= SMALLEST_TILE,
+        must=f"be 0 (whole pictures) or at least {SMALLEST_TILE}",
+    )
+    quality: int = flag(
+        95, "of jpeg and webp; webp is lossless at 100", check=lambda v: 1 <= v <= 100, must="be between 1 and 100"
+    )

@@ -1,0 +1,110 @@
+"""A generator on its way to worker processes: plain values that travel, made a net once in each process."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from spark_jobs.lake.errors import UserError
+from sr_model.enlarging.pictures import encode_picture
+from sr_model.enlarging.upscaler import Upscaler
+from sr_model.images import BrokenImage
+from sr_model.weights import as_bytes, fingerprint, generator_of, load_generator, read_weights
+
+MOST_WEIGHTS = 64_000_000  # bytes that travel with the work: Spark Connect takes messages of at most 128 MiB
+_MOST_CONTENT = 1 << 30  # bytes of one result: a value in a table ends at 2 GiB, and is copied on its way there
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """By what and how pictures are enlarged.
+
+    Attributes:
+        model: the zoo's name, or the name of the checkpoint's file.
+        weights: of the generator, as a safetensors file.
+        tile, kind, quality: see `Upscaler` and `write_picture`.
+        key: SHA-256 of all that decides the result; the same weights in another file have the same.
+    """
+
+    model: str
+    weights: bytes
+    tile: int
+    kind: str
+    quality: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A picture enlarged and encoded.
+
+    Attributes:
+        content: the file.
+        width, height: in pixels.
+        notes: sentences about what could not be kept.
+        seconds: of this process's processor time that decoding, enlarging and encoding took.
+    """
+
+    content: bytes
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95) -> Recipe:
+    """What workers need, read and checked here, so that they need to see no file of it.
+
+    Args:
+        checkpoint: see `read_weights`.
+        tile, kind, quality: see `Recipe`.
+
+    Raises:
+        UserError: see `read_weights` and `margin_of`; or the weights are too large to travel.
+    """
+    generator = load_generator(checkpoint)
+    Upscaler(generator, tile)  # a net that cannot be cut into tiles is refused before anything travels
+    net, _ = read_weights(checkpoint)
+    weights = as_bytes(generator, net)
+    if len(weights) > MOST_WEIGHTS:
+        raise UserError(
+            f"{checkpoint}: {len(weights) / 1e6:.0f} MB of weights are more than travel to workers "
+            f"({MOST_WEIGHTS / 1e6:.0f} MB); use python -m sr_model.upscale"
+        )
+    lossy = quality if kind in ("jpeg", "webp") else 0
+    key = hashlib.sha256(f"{fingerprint(generator.state_dict())} {tile} {kind} {lossy}".encode()).hexdigest()
+    return Recipe(Path(checkpoint).name, weights, tile, kind, quality, key)
+
+
+def enlarge(recipe: Recipe, content: bytes) -> Made:
+    """One picture, as `python -m sr_model.upscale` makes it.
+
+    Args:
+        recipe: from `pack`.
+        content: of a picture's file.
+
+    Raises:
+        BrokenImage: see `Upscaler.enlarge`; or the result is too large for a table.
+    """
+    begun = time.process_time()
+    try:
+        picture = _upscaler(recipe).enlarge(content, recipe.kind)
+        made, picture = encode_picture(picture, recipe.kind, recipe.quality)
+    except MemoryError as error:
+        raise BrokenImage("memory does not suffice; cut it into parts first") from error
+    if len(made) > _MOST_CONTENT:
+        raise BrokenImage(f"becomes a file of {len(made) / 2**30:.1f} GiB, more than goes into a table; cut it first")
+    height, width = picture.pixels.shape[:2]
+    return Made(made, width, height, picture.notes, time.process_time() - begun)
+
+
+_ready: dict[str, Upscaler] = {}  # of this process, which may serve many tasks
+
+
+def _upscaler(recipe: Recipe) -> Upscaler:
+    if recipe.key not in _ready:
+        _ready.clear()  # a process works by one recipe at a time
+        _ready[recipe.key] = Upscaler(generator_of(recipe.weights, recipe.model), recipe.tile)
+    return _ready[recipe.key]

@@ -1,0 +1,146 @@
+"""A generator on whole pictures: colour through the net, transparency beside it, smaller tiles when memory ends."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from spark_jobs.lake.errors import UserError
+from sr_model.enlarging.memory import available_bytes
+from sr_model.enlarging.pictures import Picture, check_size, decode_picture, size_of
+from sr_model.enlarging.settings import SMALLEST_TILE
+from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
+from sr_model.images import BrokenImage
+
+
+def upscale_picture(
+    generator: nn.Module,
+    picture: Picture,
+    tile: int = 256,
+    overlap: int | None = None,
+    batch: int = 1,
+    half: bool = False,
+    advance: Progress | None = None,
+) -> Picture:
+    """A picture `generator.scale` times as large, of the same kind.
+
+    Colour goes through the net, transparency through bicubic interpolation. What colour wholly transparent pixels
+    have does not matter to the eye, but the net would let it shine into its surroundings, so they get their nearest
+    visible neighbour's first.
+
+    Args:
+        generator: in evaluation mode.
+        picture: from `read_picture`.
+        tile, overlap, batch, half, advance: see `upscale_tiled`.
+
+    Raises:
+        UserError: see `margin_of`.
+    """
+    scale = int(generator.scale)  # type: ignore[arg-type]
+    pixels, alpha = picture.pixels, None
+    if picture.alpha is not None:
+        pixels = bleed(pixels, picture.alpha)
+        alpha = _enlarged_alpha(picture.alpha, scale, tile)
+    made = upscale_tiled(generator, pixels, tile, overlap, batch, half=half, advance=advance)
+    return replace(picture, pixels=made, alpha=alpha)
+
+
+def _enlarged_alpha(alpha_HW1: NDArray[Any], scale: int, tile: int) -> NDArray[Any]:
+    if alpha_HW1.min() == alpha_HW1.max():
+        size = (alpha_HW1.shape[0] * scale, alpha_HW1.shape[1] * scale, 1)
+        return np.full(size, alpha_HW1.flat[0], alpha_HW1.dtype)
+    return upscale_tiled(Bicubic(scale).eval(), alpha_HW1, tile)
+
+
+def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Give wholly transparent pixels the colour of the nearest that is not.
+
+    Args:
+        pixels: (H, W, C).
+        alpha: (H, W, 1).
+
+    Returns:
+        A copy, or `pixels` itself if nothing or everything is transparent.
+    """
+    hidden = alpha[..., 0] == 0
+    if not hidden.any() or hidden.all():
+        return pixels
+    from scipy import ndimage  # only for pictures with transparency
+
+    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    filled: NDArray[Any] = pixels[nearest[0], nearest[1]]
+    return filled
+
+
+class Upscaler:
+    """A generator ready to enlarge picture after picture; takes smaller tiles from then on when GPU memory ends.
+
+    Args:
+        generator: in evaluation mode, on its device.
+        tile, batch, half: see `upscale_tiled`.
+    """
+
+    def __init__(self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False) -> None:
+        self.generator, self.tile, self.batch, self.half = generator, tile, batch, half
+        self.scale = int(generator.scale)  # type: ignore[arg-type]
+        self.overlap = margin_of(generator) if tile else 0
+
+    def enlarge(self, content: bytes, kind: str, advance: Progress | None = None) -> Picture:
+        """The picture of a file's content, enlarged.
+
+        Args:
+            content: of a picture's file.
+            kind: the format it is to be written in, a key of `FORMATS`; what it cannot hold is refused at once.
+            advance: see `upscale_tiled`.
+
+        Raises:
+            BrokenImage: a picture that cannot be read or written, or for which memory does not suffice.
+            UserError: GPU memory does not suffice for the smallest tile either.
+        """
+        height, width = size_of(content)
+        check_size(height * self.scale, width * self.scale, kind)
+        self._check_memory(height, width)
+        return self._enlarged(decode_picture(content), advance)
+
+    def _enlarged(self, picture: Picture, advance: Progress | None) -> Picture:
+        while True:
+            counted = 0
+
+            def count(pixels: int) -> None:
+                nonlocal counted
+                counted += pixels
+                if advance:
+                    advance(pixels)
+
+            try:
+                return upscale_picture(
+                    self.generator, picture, self.tile, self.overlap, self.batch, self.half, advance=count
+                )
+            except torch.OutOfMemoryError as error:
+                longest = max(picture.pixels.shape[:2])
+                smaller = (min(self.tile, longest) if self.tile else longest) // 2
+                if smaller < SMALLEST_TILE:
+                    raise UserError(f"--tile {self.tile}: GPU memory does not suffice; use --device cpu") from error
+                if not self.tile:
+                    self.overlap = margin_of(self.generator)
+                self.tile, self.batch = smaller, 1
+                print(f"upscale: GPU memory does not suffice; going on with --tile {smaller}", file=sys.stderr)
+                torch.cuda.empty_cache()
+                if advance:
+                    advance(-counted)
+
+    def _check_memory(self, height: int, width: int) -> None:
+        """The result, Pillow's copy of it and what is being written need about 12 bytes a pixel, more at 16 bits."""
+        free = available_bytes()
+        needed = height * width * self.scale**2 * 12
+        if free is not None and needed > free:
+            raise BrokenImage(
+                f"{width} × {height} becomes {width * self.scale} × {height * self.scale} pixels, which need "
+                f"{needed / 2**30:.1f} GiB of memory where {free / 2**30:.1f} are free; cut it into parts first"
+            )
