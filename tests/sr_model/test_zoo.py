@@ -64,6 +64,8 @@ def test_recorded_scores_are_those_of_the_weights(name: str, folder: str) -> Non
     for of, found in ((recorded, scored["model"]), (BICUBIC[folder], scored["bicubic"])):
         assert found["psnr_y"] == pytest.approx(of["psnr_y"], abs=0.01)
         assert found["ssim_y"] == pytest.approx(of["ssim_y"], abs=0.0002)
+        if "gmsd" in of:
+            assert found["gmsd"] == pytest.approx(of["gmsd"], abs=0.0002)
 
 
 def test_a_damaged_or_missing_file_is_said_in_one_sentence(
