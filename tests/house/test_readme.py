@@ -10,7 +10,10 @@ import pytest
 from fake_java import fake_java
 from tests_root import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 BLOCK = re.compile(r"```(?:bash|sh|console)?\n(.*?)```", re.DOTALL)
 COMMANDS = sorted(
     {
