@@ -204,6 +204,9 @@ def write_problem(error: Exception, location: str) -> Exception:
     if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
         lake = location.rpartition(".")[0]
         return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
+    in_the_way = next((place for place in (Path(location), *Path(location).parents) if place.is_file()), None)
+    if in_the_way is not None:
+        return UserError(f"{location}: cannot write, since {in_the_way} is a file; choose another --lake or --out")
     for sign in (
         "Permission denied",
         "No space left",
