@@ -2,7 +2,7 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming bench-ingest bench-search bench-near-duplicates bench-spam docs report serve wheel clean
+.PHONY: help setup demo test lint audit bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming bench-ingest bench-search bench-near-duplicates bench-spam docs report serve wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -21,6 +21,9 @@ lint: setup  ## ruff and mypy
 	@.venv/bin/ruff check -q .
 	@.venv/bin/ruff format -q --check .
 	@.venv/bin/mypy
+
+audit: setup  ## known advisories about the locked packages; says so where the service does not answer
+	@$(PY) scripts/audit.py
 
 bench-lfm: setup  ## latent factors against ALS and LIBMF, on time; RATINGS=MovieLens folder (default: 1M generated)
 	@$(PY) benchmarks/bench_lfm.py $(if $(RATINGS),--ratings "$(RATINGS)",--quick)

@@ -74,7 +74,7 @@ def main() -> None:
         seed = ["pagerank", "--links", "seed", "--out", f"{LAKE}/seed_ranks", "--lake", f"{LAKE}/seed"]
         step("PageRank of three pages, as worked out in docs/pagerank.md", seed, pagerank.main)
         site = ["ingest_pages", "--source", "examples/site", "--base-url", "https://lakerank.example/", "--lake", LAKE]
-        step("A web site of 28 pages into the lake", site, ingest_pages.main)
+        step("A small web site into the lake", site, ingest_pages.main)
         links = ["pagerank", "--lake", LAKE, "--weights", "--top", "10"]
         step("PageRank of its pages, links in menus counting less", links, pagerank.main)
         step("An inverted index", ["build_index", "--lake", LAKE], build_index.main)

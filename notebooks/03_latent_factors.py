@@ -46,7 +46,7 @@ from spark_jobs import ingest_ratings, lfm, report
 from spark_jobs.lake.notebook import table
 
 if not source:
-    source = f"{lake}/generated" if "/" in lake else "/tmp/lakerank-generated"
+    source = f"{lake}/generated" if "/" in lake else "/tmp/lakerank-generated"  # noqa: S108
     subprocess.run([sys.executable, "../examples/make_ratings.py", source], check=True)
 ingest_ratings.run(spark, ingest_ratings.Args(lake=lake, source=source))
 displayHTML(report.page_of(spark, lake, ["ratings", "rejected"])[0])

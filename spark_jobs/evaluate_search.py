@@ -46,7 +46,7 @@ def _text(path: str, name: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name} {path}: cannot read it ({error})") from error
+        raise UserError(f"{name} {path}: cannot read it ({getattr(error, 'strerror', error)})") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -215,6 +215,8 @@ def _first_line(spark: SparkSession, path: str, source: Source) -> str:
     line = first_line(spark, path, "auto")
     if not line.strip():
         raise UserError(f"{source.called(path)}: is empty, or its first line is")
+    if any(sign < " " and sign != "\t" for sign in line.strip()):
+        raise UserError(f"{source.called(path)}: is not a text file")
     return line
 
 

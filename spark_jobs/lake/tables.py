@@ -21,6 +21,11 @@ _STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where MERGE has no 
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
 
+def _quoted(name: str) -> str:
+    doubled = name.replace("`", "``")
+    return f"`{doubled}`"
+
+
 def is_catalog_name(text: str) -> bool:
     """Whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
     return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
@@ -45,10 +50,10 @@ class TableRef:
 
     @property
     def sql(self) -> str:
-        """How SQL statements name the table."""
+        """How SQL statements name the table; nothing in a name ends the quotes it stands in."""
         if is_catalog_name(self.location):
-            return ".".join(f"`{part}`" for part in self.location.split("."))
-        return f"delta.`{self.path}`"
+            return ".".join(_quoted(part) for part in self.location.split("."))
+        return f"delta.{_quoted(self.path)}"
 
     @property
     def needs_spark(self) -> bool:
@@ -65,7 +70,7 @@ class TableRef:
     def exists(self, spark: SparkSession) -> bool:
         """Whether a Delta table stands there."""
         try:
-            _ = spark.sql(f"SELECT * FROM {self.sql} LIMIT 0").schema
+            _ = spark.sql(f"SELECT * FROM {self.sql} LIMIT 0").schema  # noqa: S608 - quoted
         except AnalysisException:
             return False
         return True
@@ -83,7 +88,7 @@ class TableRef:
 
     def _as_of(self, spark: SparkSession, version: int) -> DataFrame:
         try:
-            return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")
+            return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")  # noqa: S608 - quoted; a number
         except AnalysisException as error:
             raise UserError(
                 f"{self.location} has no version {version} (any more): the newest is {self.version(spark)}"
@@ -164,7 +169,7 @@ class TableSink:
         spark.conf.set(_STAMP, self.stamp)
         try:
             spark.sql(
-                f"MERGE INTO {self.ref.sql} t USING {source} s ON {keys} "
+                f"MERGE INTO {self.ref.sql} t USING {source} s ON {keys} "  # noqa: S608 - our own columns
                 f"WHEN MATCHED AND s.`{removed}` THEN DELETE WHEN MATCHED THEN UPDATE SET {changes} "
                 f"WHEN NOT MATCHED AND NOT s.`{removed}` THEN INSERT ({names}) VALUES ({values})"
             ).collect()
@@ -199,6 +204,9 @@ def write_problem(error: Exception, location: str) -> Exception:
     if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
         lake = location.rpartition(".")[0]
         return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
+    in_the_way = next((place for place in (Path(location), *Path(location).parents) if place.is_file()), None)
+    if in_the_way is not None:
+        return UserError(f"{location}: cannot write, since {in_the_way} is a file; choose another --lake or --out")
     for sign in (
         "Permission denied",
         "No space left",

@@ -111,14 +111,6 @@ def test_every_dependency_says_why() -> None:
         assert "#" in line, f"pyproject.toml: no reason given: {line}"
 
 
-def test_every_spark_setting_says_why() -> None:
-    previous = ""
-    for line in (ROOT / "conf" / "spark" / "spark-defaults.conf").read_text(encoding="utf-8").splitlines():
-        if line.startswith("spark."):
-            assert previous.startswith(("#", "spark.")), f"no reason above: {line}"
-        previous = line
-
-
 def test_generated_references_are_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     import make_docs

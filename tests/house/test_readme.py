@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from fake_java import fake_java
 from tests_root import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 BLOCK = re.compile(r"```(?:bash|sh|console)?\n(.*?)```", re.DOTALL)
 COMMANDS = sorted(
     {
@@ -60,3 +64,14 @@ def test_no_java_or_an_old_one_is_one_sentence(tmp_path) -> None:
         assert done.returncode == 2
         assert sentence in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_spark_submit_without_java_is_one_sentence(tmp_path) -> None:
+    submit = Path(sys.executable).parent / "spark-submit"
+    env = {"PATH": "/usr/bin:/bin", "JAVA_HOME": str(tmp_path), "SPARK_CONF_DIR": str(ROOT / "conf" / "spark")}
+    done = subprocess.run(
+        [submit, str(ROOT / "spark_jobs" / "pagerank.py")], env=env, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "was not found: install it or set JAVA_HOME" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

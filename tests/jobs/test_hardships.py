@@ -35,7 +35,7 @@ def links(file: Path, nodes: int) -> Path:
 
 
 def test_paths_with_spaces_signs_and_letters_of_all_kinds(spark: SparkSession, tmp_path: Path) -> None:
-    lake = str(tmp_path / "мой lake' №1 [50%] {x}?&=#")
+    lake = str(tmp_path / "мой lake' `№1` [50%] {x}?&=#")
     source = ratings(tmp_path / "Daten für #1" / "ratings é*.csv", 12, 3.0)
     assert ingest_ratings.main(["--source", str(source), "--lake", lake]) == 0
     assert lfm.main(["--lake", lake, "--factors", "2", "--epochs", "1"]) == 0

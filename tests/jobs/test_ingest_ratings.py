@@ -317,6 +317,7 @@ def test_what_the_user_can_mend_is_said_in_one_line(
     )
     columns = ["--columns", "user=uid,item=sku,rating=stars"]
     (files / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (files / "binary.dat").write_bytes(bytes(range(256)) * 4)
     (files / "bad.parquet").write_bytes(b"PAR1 not really")
     (files / "bad.zip").write_bytes(b"PK\x03\x04 not really")
     folder(tmp_path / "nothing", {"README": ["x"]})
@@ -328,6 +329,7 @@ def test_what_the_user_can_mend_is_said_in_one_line(
     assert "empty.csv: is empty" in message("--source", files / "empty.csv", *columns)
     assert "none.csv: no column `uid` for user; it has a, b, c" in message("--source", files / "none.csv", *columns)
     assert "picture.png: no column for user" in message("--source", files / "picture.png")
+    assert "binary.dat: is not a text file" in message("--source", files / "binary.dat")
     assert "bad.parquet: not a readable Parquet file" in message("--source", files / "bad.parquet", *columns)
     assert "bad.zip: not a sound zip" in message("--source", files / "bad.zip")
     assert "missing.csv: no such file" in message("--source", files / "missing.csv")

@@ -114,6 +114,14 @@ def test_a_schema_that_is_not_there_is_named(spark: SparkSession) -> None:
             TableSink(TableRef.find("", RANKS, lake), RANKS).write(frame)
 
 
+def test_a_file_where_the_lake_should_be_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "lake").touch()
+    with pytest.raises(UserError, match=rf"cannot write, since {tmp_path}/lake is a file; choose another --lake"):
+        TableSink(TableRef(str(tmp_path / "lake" / "ranks")), RANKS).write(
+            spark.createDataFrame([(1, 1.0)], "id bigint, pagerank double")
+        )
+
+
 def test_a_place_that_cannot_be_written_is_named(spark: SparkSession) -> None:
     with pytest.raises(UserError, match=r"/proc/nowhere/ranks: cannot write"):
         TableSink(TableRef("/proc/nowhere/ranks"), RANKS).write(

@@ -137,6 +137,34 @@ def test_an_archive_that_is_gone_is_a_reason(tmp_path: Path) -> None:
     assert all(isinstance(content, BrokenImage) for content in read_items(items))
 
 
+def test_members_that_point_outside_are_read_in_place_or_not_at_all(tmp_path: Path) -> None:
+    # Archives are read, never unpacked: a name that would escape is a name, a link is no picture.
+    put(tmp_path, "secret.png")
+    outside = str(tmp_path / "secret.png")
+    with tarfile.open(tmp_path / "evil.tar", "w") as tar:
+        for name in ("../../up.png", "/tmp/absolute.png"):
+            member = tarfile.TarInfo(name)
+            member.size = len(png(1))
+            tar.addfile(member, io.BytesIO(png(1)))
+        for kind, target in ((tarfile.SYMTYPE, outside), (tarfile.LNKTYPE, "../secret.png")):
+            member = tarfile.TarInfo(f"link{kind.decode()}.png")
+            member.type, member.linkname = kind, target
+            tar.addfile(member)
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        for name in ("../../up.png", "/tmp/absolute.png"):
+            archive.writestr(name, png(1))
+    before = sorted(path for path in tmp_path.parent.rglob("*"))
+    for file in ("evil.tar", "evil.zip"):
+        items = list_items(str(tmp_path / file)).items
+        assert [item.member for item in items] == ["../../up.png", "/tmp/absolute.png"]
+        assert list(read_items(items)) == [png(1), png(1)]
+        argv = ["--source", str(tmp_path / file), "--out", str(tmp_path / f"{file}-patches"), "--patch", "32"]
+        assert build_patches.main(argv) == 0
+    made = [path for path in tmp_path.parent.rglob("*") if path not in before]
+    assert made
+    assert all(path.relative_to(tmp_path).parts[0].endswith("-patches") for path in made)
+
+
 def test_the_gradient_is_exact_so_that_machines_agree() -> None:
     patch = np.random.default_rng(3).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     luma = [[299 * int(r) + 587 * int(g) + 114 * int(b) for r, g, b in row] for row in patch]

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 from webapp.small_lake import BIG, small_engine, small_site
@@ -179,6 +180,25 @@ def test_what_is_not_there_is_a_page_that_says_so(client: TestClient, path: str)
     assert page.status_code == 404
     assert "Not found" in page.text
     assert "text/html" in page.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(
+            "/../../etc/passwd",
+            "/..%2f..%2fetc%2fpasswd",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/style.css/../../../etc/passwd",
+        ),
+        *("//etc/passwd", "/%2Fetc%2Fpasswd", "/page/..%2f..%2fetc%2fpasswd", "/file:%2f%2f%2fetc%2fpasswd"),
+        *("/..%5c..%5capp.py", "/site.html.j2", "/style.css%00", "/app.py"),
+    ],
+)
+def test_no_path_leads_to_a_file(client: TestClient, path: str) -> None:
+    page = client.get(httpx.URL(ADDRESS).copy_with(raw_path=path.encode()))
+    assert page.status_code == 404
+    assert "root:" not in page.text
 
 
 def test_only_reading_is_allowed(client: TestClient) -> None:
