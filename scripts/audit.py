@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -46,7 +47,9 @@ def installed() -> Path:
             [uv, "venv", "-q", "--clear", "--python", sys.executable, str(home)],
             [uv, "pip", "install", "-q", "--python", str(home / "bin" / "python"), PIP_AUDIT],
         ):
-            done = subprocess.run(command, capture_output=True, text=True)
+            # The system's certificates, as set-up: a company's proxy is trusted there and nowhere else.
+            trusting = {**os.environ, "UV_SYSTEM_CERTS": "true"}
+            done = subprocess.run(command, capture_output=True, text=True, env=trusting)
             if done.returncode:
                 raise AuditError(f"{PIP_AUDIT} could not be installed: {done.stderr.strip()}")
         mark.touch()

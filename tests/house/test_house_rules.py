@@ -45,6 +45,12 @@ def test_a_job_and_a_room_do_not_share_a_name() -> None:
     assert not set(JOBS) & set(ROOMS)
 
 
+def test_no_two_test_files_share_a_name() -> None:
+    """Test folders are no packages, so pytest would refuse the second."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_sr_model_does_without_spark() -> None:
     # The training machine has no Spark: every module must import there, with the lake's Spark-free helpers.
     files = sorted((ROOT / "sr_model").rglob("*.py"))
