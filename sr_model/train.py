@@ -29,6 +29,7 @@ from sr_model.data.degrade_batches import Degrade
 from sr_model.data.device import to_device
 from sr_model.data.stream import PatchStream, open_stream
 from sr_model.device import pick_device
+from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
@@ -366,8 +367,6 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
         )
         plan = phases(config, stream.rows_per_epoch / (config.batch * world))
         if rank == 0 and config.valid and config.leak_check:
-            from sr_model.leaks import refuse_leaks  # needs OpenCV, which a training machine may lack
-
             refuse_leaks(Path(config.data), Path(config.valid))
         training = Run(config, device, rank, world, stream)
         finished = training.train(plan)

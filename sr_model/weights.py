@@ -64,12 +64,12 @@ def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", n
     held, tensors = read_weights(checkpoint)
     if net and held != net:
         raise UserError(f"{checkpoint}: holds the net `{held}`, not `{net}`; give --net {held} or another checkpoint")
-    return _generator(held, tensors, str(checkpoint)).to(device)
+    return built(held, tensors, str(checkpoint)).to(device)
 
 
 def generator_of(content: bytes, name: str) -> nn.Module:
     """`load_generator` on the CPU for a safetensors file's content; `name` is for messages."""
-    return _generator(*_of_safetensors(content, name), name)
+    return built(*_of_safetensors(content, name), name)
 
 
 def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
@@ -112,7 +112,12 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _generator(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+def built(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    """The generator on the CPU, in evaluation mode, of what `read_weights` read; `where` is for messages.
+
+    Raises:
+        UserError: the tensors are another net's.
+    """
     generator = make_generator(net)
     try:
         generator.load_state_dict(dict(tensors))

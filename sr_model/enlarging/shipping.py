@@ -11,7 +11,7 @@ from spark_jobs.lake.errors import UserError
 from sr_model.enlarging.pictures import encode_picture
 from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import BrokenImage
-from sr_model.weights import as_bytes, fingerprint, generator_of, load_generator, read_weights
+from sr_model.weights import as_bytes, built, fingerprint, generator_of, read_weights
 
 MOST_WEIGHTS = 64_000_000  # bytes that travel with the work: Spark Connect takes messages of at most 128 MiB
 _MOST_CONTENT = 1 << 30  # bytes of one result: a value in a table ends at 2 GiB, and is copied on its way there
@@ -62,11 +62,11 @@ def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95)
         tile, kind, quality: see `Recipe`.
 
     Raises:
-        UserError: see `read_weights` and `margin_of`; or the weights are too large to travel.
+        UserError: see `read_weights`, `built` and `margin_of`; or the weights are too large to travel.
     """
-    generator = load_generator(checkpoint)
+    net, tensors = read_weights(checkpoint)
+    generator = built(net, tensors, checkpoint)
     Upscaler(generator, tile)  # a net that cannot be cut into tiles is refused before anything travels
-    net, _ = read_weights(checkpoint)
     weights = as_bytes(generator, net)
     if len(weights) > MOST_WEIGHTS:
         raise UserError(

@@ -146,7 +146,9 @@ def test_only_what_has_changed_is_made_again(
     assert (summary["pictures"], summary["skipped"], summary["rejected"]) == (3, 4, 2)
     after = rows_of(spark, mine)
     assert sorted(after) == sorted({*GOOD, "new.webp", "words.jpg"} - {"palette.png", "alpha.png"})
-    assert sorted(rejected_of(spark, mine)) == ["alpha.png", "cut-short.png"]
+    rejected = rejected_of(spark, mine)
+    assert sorted(rejected) == ["alpha.png", "cut-short.png"]
+    assert rejected["alpha.png"] == "no content"
     assert after["wide.png"] == before["wide.png"]
     assert after["words.jpg"]["content"] == before["wide.png"]["content"]
     assert after["deep/er/grey.png"]["content"] != before["deep/er/grey.png"]["content"]
