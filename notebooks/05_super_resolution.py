@@ -66,7 +66,7 @@ trained = train.run(settings)
 # MAGIC ## How good it is
 # MAGIC
 # MAGIC Beside bicubic interpolation, on a picture that was held back, and so are the weights that come along (`tiny`, trained
-# MAGIC for 300 seconds). PSNR and SSIM: higher is better.
+# MAGIC for 80 minutes). PSNR and SSIM: higher is better.
 
 # COMMAND ----------
 

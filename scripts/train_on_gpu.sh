@@ -30,8 +30,8 @@ if command -v nvidia-smi >/dev/null; then
   trap "kill $!" EXIT
 fi
 
-"$python" -m sr_model.build_patches --source "$images" --out patches --patch 128 --store-lr --limit "${IMAGES_LIMIT:-0}" \
-  --workers "$(nproc)" 2>&1 | tee -a "$out/log"
+"$python" -m sr_model.build_patches --source "$images" --out patches --patch 128 --store-lr \
+  --multiscale 1,0.7,0.5,0.35 --limit "${IMAGES_LIMIT:-0}" --workers "$(nproc)" 2>&1 | tee -a "$out/log"
 
 phase() {  # name, settings …: one phase until it ends or the time does; then what came of it goes to OUT
   local name=$1; shift

@@ -223,7 +223,7 @@ def recipe_of(args: UpscaleImagesArgs) -> Recipe:
         from sr_model.enlarging.shipping import pack
     except ImportError as error:
         raise UserError(f"this job and its workers need PyTorch ({error}): pip install 'lakerank[sr]'") from error
-    return pack(args.checkpoint, args.tile, args.format, args.quality)
+    return pack(args.checkpoint, args.tile, args.format, args.quality, args.self_ensemble)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,7 @@ from torch import nn
 from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
-from sr_model.weights import load_generator, read_weights
+from sr_model.weights import built, read_weights
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
 FORMAT = "lakerank-export-1"
@@ -50,16 +50,17 @@ class ExportArgs(Settings):
     force: bool = flag(False, "overwrite what is there")
 
 
-def facts_of(generator: nn.Module, checkpoint: str) -> dict[str, str]:
+def facts_of(generator: nn.Module, net: str, checkpoint: str) -> dict[str, str]:
     """What a user of the exported file has to know; stored in it.
 
     Args:
         generator: what is exported.
-        checkpoint: what it was loaded from by `load_generator`.
+        net: its key in `GENERATORS`.
+        checkpoint: what it was read from.
     """
     return {
         "format": FORMAT,
-        "net": read_weights(checkpoint)[0],
+        "net": net,
         "checkpoint": Path(checkpoint).name,
         "scale": str(int(generator.scale)),  # type: ignore[arg-type]
         "input": "lr (N, 3, h, w) float32 RGB in [-1, 1], i.e. byte / 127.5 - 1",
@@ -167,8 +168,9 @@ def run(args: ExportArgs) -> dict[str, Any]:
         raise UserError(f"--out {out}: is there already; add --force to overwrite it, or give another name")
     if kind == "onnx":
         _need_onnx()
-    generator = load_generator(args.checkpoint)
-    facts = facts_of(generator, args.checkpoint)
+    net, tensors = read_weights(args.checkpoint)
+    generator = built(net, tensors, args.checkpoint)
+    facts = facts_of(generator, net, args.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:

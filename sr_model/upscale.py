@@ -164,7 +164,7 @@ def run(args: UpscaleArgs) -> dict[str, Any]:
         raise UserError("--half: is for GPUs only; leave it out with --device cpu")
     source, target = Path(args.input), Path(args.output)
     plan = make_plan(source, target, args.format, args.force)
-    upscaler = Upscaler(load_generator(args.checkpoint, device), args.tile, args.batch, args.half)
+    upscaler = Upscaler(load_generator(args.checkpoint, device), args.tile, args.batch, args.half, args.self_ensemble)
     if plan.ignored:
         print(f"upscale: {plan.ignored} files in {source} are no pictures and are left out")
     if plan.done:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,9 @@ def read_pt(path: Path) -> dict[str, Any]:
         UserError: not readable as that.
     """
     try:
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):  # `torch.load` would try older formats, and fail in words for nobody
+                raise ValueError("it is neither a .safetensors file nor what torch.save writes, or it is cut short")
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling foreign bytes raises nearly anything
         raise UserError(f"{path}: not a sound checkpoint ({str(error).splitlines()[0][:120]})") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from spark_jobs.lake.errors import UserError
 from sr_model.data.schema import PatchRow
@@ -23,6 +24,7 @@ class PatchPlan:
         scale: HR pixels per LR pixel.
         min_gradient: patches whose luma changes less from pixel to pixel are left out (see `gradient`); 0: none.
         store_lr: store LR patches too, cut from the LR of the whole picture.
+        multiscale: sizes at which each picture is cut; 1 is as it is, 0.5 half as wide and high.
     """
 
     patch: int = 96
@@ -30,13 +32,17 @@ class PatchPlan:
     scale: int = 4
     min_gradient: float = 3.0
     store_lr: bool = False
+    multiscale: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit together.
 
         Raises:
-            UserError: patch or stride is no positive multiple of the scale.
+            UserError: patch or stride is no positive multiple of the scale, or a size makes no sense.
         """
+        sizes = [f"{size:g}" for size in self.multiscale]  # as they stand in the patches' names
+        if not sizes or len(set(sizes)) < len(sizes) or not all(0 < size <= 1 for size in self.multiscale):
+            raise UserError(f"--multiscale {','.join(sizes)}: must be different sizes above 0, up to 1")
         for name, value in (("patch", self.patch), ("stride", self.stride)):
             if value < self.scale or value % self.scale:
                 raise UserError(f"--{name} {value}: must be a positive multiple of the scale {self.scale}")
@@ -62,7 +68,9 @@ def gradient(patch_HWC: NDArray[np.uint8]) -> float:
 
 
 def cut(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
-    """The patches of a picture, row by row; None for each that is too flat.
+    """The patches of a picture, row by row, at each of the plan's sizes; None for each that is too flat.
+
+    A shrunk picture is called `source@size`. Sizes that leave no room for a patch are passed over.
 
     Args:
         image_HWC: (H, W, 3) uint8 RGB; at the right and below it is cut to multiples of the scale.
@@ -70,12 +78,32 @@ def cut(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[
         plan: how to cut.
 
     Raises:
-        TooSmall: it has no room for one patch.
+        TooSmall: it has no room for one patch, at no size.
     """
+    height, width = image_HWC.shape[:2]
+    fitting = [size for size in plan.multiscale if min(_shrunk(height, width, size)) >= plan.patch]
+    if not fitting:
+        raise TooSmall(f"{width} × {height} pixels, smaller than a patch of {plan.patch}")
+    for size in fitting:
+        name = source if size == 1 else f"{source}@{size:g}"
+        yield from _cut_one(_resized(image_HWC, size), name, plan)
+
+
+def _shrunk(height: int, width: int, size: float) -> tuple[int, int]:
+    return round(height * size), round(width * size)
+
+
+def _resized(image_HWC: NDArray[np.uint8], size: float) -> NDArray[np.uint8]:
+    if size == 1:
+        return image_HWC
+    height, width = _shrunk(image_HWC.shape[0], image_HWC.shape[1], size)
+    # Lanczos keeps more of the finest detail than bicubic, and that is what is to be learned (BasicSR shrinks so too).
+    return np.asarray(Image.fromarray(image_HWC).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _cut_one(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
     image = modcrop(image_HWC, plan.scale)
     height, width = image.shape[:2]
-    if min(height, width) < plan.patch:
-        raise TooSmall(f"{width} × {height} pixels, smaller than a patch of {plan.patch}")
     small = downscale(image, plan.scale) if plan.store_lr else None
     side = plan.patch // plan.scale
     for y in places(height, plan):

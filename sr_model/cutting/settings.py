@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_jobs.lake.args import Settings, flag
+from spark_jobs.lake.errors import UserError
 from sr_model.cutting.cut import PatchPlan
 from sr_model.cutting.parts import Build
 
@@ -17,6 +18,11 @@ class CutSettings(Settings):
     patch: int = flag(96, "side of the HR patches in pixels")
     stride: int = flag(0, "from one patch to the next; 0: the patch's side")
     filter: float = flag(3.0, "leave out patches whose luma changes less per pixel; 0: keep all")
+    multiscale: str = flag(
+        "1",
+        "sizes at which each picture is cut, separated by commas: 1,0.7,0.5,0.35 teaches more",
+        metavar="SIZE[,SIZE]",
+    )
     store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
     valid_fraction: float = flag(
         0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
@@ -32,5 +38,18 @@ class CutSettings(Settings):
 
     def build(self) -> Build:
         """What of it decides the data set."""
-        plan = PatchPlan(self.patch, self.stride or self.patch, self.scale, self.filter, self.store_lr)
+        sizes = parse_sizes(self.multiscale)
+        plan = PatchPlan(self.patch, self.stride or self.patch, self.scale, self.filter, self.store_lr, sizes)
         return Build(plan, self.valid_fraction, self.seed, self.row_group_rows)
+
+
+def parse_sizes(text: str) -> tuple[float, ...]:
+    """The numbers of `--multiscale`.
+
+    Raises:
+        UserError: one is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"--multiscale {text}: give numbers separated by commas, as 1,0.5") from error

@@ -21,6 +21,7 @@ class EnlargeSettings(Settings):
         check=lambda v: v == 0 or v >= SMALLEST_TILE,
         must=f"be 0 (whole pictures) or at least {SMALLEST_TILE}",
     )
+    self_ensemble: bool = flag(False, "mean of 8 turned and mirrored inputs: a little better, 8 times slower")
     quality: int = flag(
         95, "of jpeg and webp; webp is lossless at 100", check=lambda v: 1 <= v <= 100, must="be between 1 and 100"
     )

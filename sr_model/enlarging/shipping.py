@@ -24,7 +24,7 @@ class Recipe:
     Attributes:
         model: the zoo's name, or the name of the checkpoint's file.
         weights: of the generator, as a safetensors file.
-        tile, kind, quality: see `Upscaler` and `write_picture`.
+        tile, kind, quality, self_ensemble: see `Upscaler` and `write_picture`.
         key: SHA-256 of all that decides the result; the same weights in another file have the same.
     """
 
@@ -33,6 +33,7 @@ class Recipe:
     tile: int
     kind: str
     quality: int
+    self_ensemble: bool
     key: str
 
 
@@ -54,12 +55,12 @@ class Made:
     seconds: float
 
 
-def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95) -> Recipe:
+def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95, self_ensemble: bool = False) -> Recipe:
     """What workers need, read and checked here, so that they need to see no file of it.
 
     Args:
         checkpoint: see `read_weights`.
-        tile, kind, quality: see `Recipe`.
+        tile, kind, quality, self_ensemble: see `Recipe`.
 
     Raises:
         UserError: see `read_weights`, `built` and `margin_of`; or the weights are too large to travel.
@@ -74,8 +75,9 @@ def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95)
             f"({MOST_WEIGHTS / 1e6:.0f} MB); use python -m sr_model.upscale"
         )
     lossy = quality if kind in ("jpeg", "webp") else 0
-    key = hashlib.sha256(f"{fingerprint(generator.state_dict())} {tile} {kind} {lossy}".encode()).hexdigest()
-    return Recipe(Path(checkpoint).name, weights, tile, kind, quality, key)
+    decisive = f"{fingerprint(generator.state_dict())} {tile} {kind} {lossy}{' x8' if self_ensemble else ''}"
+    key = hashlib.sha256(decisive.encode()).hexdigest()
+    return Recipe(Path(checkpoint).name, weights, tile, kind, quality, self_ensemble, key)
 
 
 def enlarge(recipe: Recipe, content: bytes) -> Made:
@@ -106,5 +108,6 @@ _ready: dict[str, Upscaler] = {}  # of this process, which may serve many tasks
 def _upscaler(recipe: Recipe) -> Upscaler:
     if recipe.key not in _ready:
         _ready.clear()  # a process works by one recipe at a time
-        _ready[recipe.key] = Upscaler(generator_of(recipe.weights, recipe.model), recipe.tile)
+        generator = generator_of(recipe.weights, recipe.model)
+        _ready[recipe.key] = Upscaler(generator, recipe.tile, self_ensemble=recipe.self_ensemble)
     return _ready[recipe.key]

@@ -17,6 +17,7 @@ from sr_model.enlarging.pictures import Picture, check_size, decode_picture, siz
 from sr_model.enlarging.settings import SMALLEST_TILE
 from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
 from sr_model.images import BrokenImage
+from sr_model.nets.ensemble import SelfEnsemble
 
 
 def upscale_picture(
@@ -84,9 +85,13 @@ class Upscaler:
     Args:
         generator: in evaluation mode, on its device.
         tile, batch, half: see `upscale_tiled`.
+        self_ensemble: see `SelfEnsemble`.
     """
 
-    def __init__(self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False) -> None:
+    def __init__(
+        self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False, self_ensemble: bool = False
+    ) -> None:
+        generator = SelfEnsemble(generator).eval() if self_ensemble else generator
         self.generator, self.tile, self.batch, self.half = generator, tile, batch, half
         self.scale = int(generator.scale)  # type: ignore[arg-type]
         self.overlap = margin_of(generator) if tile else 0

@@ -16,6 +16,7 @@ from spark_jobs.lake.errors import UserError
 from sr_model.degrade import check_method, downscale, modcrop
 from sr_model.images import SUFFIXES, BrokenImage, decode_rgb
 from sr_model.metrics import MetricSettings, Score, make_metrics
+from sr_model.nets.ensemble import SelfEnsemble
 from sr_model.training.samples import to_uint8
 
 _LR_FOLDERS = ("LR_x{0}", "LR_bicubic/X{0}", "LR_bicubic", "X{0}", "LR")
@@ -130,8 +131,7 @@ def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble
     Args:
         generator: in evaluation mode.
         lr_HWC: (h, w, 3) uint8 RGB.
-        self_ensemble: mean over the eight turned and mirrored inputs (Timofte et al. 2016): better, eight times
-            slower, and to be compared with nothing that does not do it too.
+        self_ensemble: see `SelfEnsemble`.
 
     Returns:
         (scale·h, scale·w, 3) uint8 RGB.
@@ -139,8 +139,7 @@ def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble
     device = next(generator.parameters()).device
     x = torch.from_numpy(lr_HWC.astype(np.float32)).permute(2, 0, 1)[None].to(device) / 127.5 - 1
     with torch.inference_mode():
-        ways = range(8 if self_ensemble else 1)
-        made = torch.stack([_undone(_enlarged(generator, _turned(x, way)), way) for way in ways]).mean(dim=0)
+        made = _enlarged(SelfEnsemble(generator) if self_ensemble else generator, x)
     sr_HWC: NDArray[np.uint8] = to_uint8(made)[0]
     return sr_HWC
 
@@ -155,15 +154,6 @@ def _enlarged(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
 
     made = upscale_tiled(generator, x_NCHW[0].permute(1, 2, 0).float().cpu().numpy())
     return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))[None]
-
-
-def _turned(x_NCHW: Tensor, way: int) -> Tensor:
-    turned = torch.rot90(x_NCHW, way % 4, (2, 3))
-    return turned.flip(3) if way >= 4 else turned
-
-
-def _undone(x_NCHW: Tensor, way: int) -> Tensor:
-    return torch.rot90(x_NCHW.flip(3) if way >= 4 else x_NCHW, -(way % 4), (2, 3))
 
 
 def validate(

@@ -67,10 +67,13 @@ def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = sorted({key for line in history for key in line} - _NOT_LOSSES)
-    for name in names:
-        points = [(line["seconds"], line[name]) for line in history if name in line]
-        left.plot(*zip(*points, strict=True), label=name, linewidth=1)
-    left.set(xlabel="training time, s", ylabel="loss", yscale="symlog")
+    spread = False
+    for number, name in enumerate(names):
+        seconds, values = np.array([(line["seconds"], line[name]) for line in history if name in line]).T
+        left.plot(seconds, values, color=f"C{number}", linewidth=1, alpha=0.25)
+        left.plot(*running_mean(seconds, values), color=f"C{number}", label=name, linewidth=1)
+        spread |= bool(values.max() > 10 * np.abs(values).min())
+    left.set(xlabel="training time, s", ylabel="loss, and its running mean", yscale="symlog" if spread else "linear")
     left.legend(fontsize=7)
     scored = [(line["seconds"], line["psnr_y"]) for line in history if "psnr_y" in line]
     if scored:
@@ -78,6 +81,23 @@ def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
     right.set(xlabel="training time, s", ylabel="validation PSNR on Y, dB")
     figure.savefig(path, dpi=120)
     return True
+
+
+def running_mean(
+    x: NDArray[np.float64], y: NDArray[np.float64], parts: int = 15
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The means of neighbours, a `parts`-th of all together: losses of single batches hide what is learned.
+
+    Args:
+        x, y: (n,).
+        parts: how many windows lie side by side.
+
+    Returns:
+        Both averaged, (n − window + 1,).
+    """
+    window = max(1, len(x) // parts)
+    weights = np.full(window, 1 / window)
+    return np.convolve(x, weights, "valid"), np.convolve(y, weights, "valid")
 
 
 _NOT_LOSSES = {"step", "epoch", "seconds", "psnr_y", "ssim_y", "images_per_second", "waiting", "lr"}

@@ -250,6 +250,14 @@ def test_a_process_makes_the_net_once(pictures: Path, monkeypatch: pytest.Monkey
     assert len(shipping._ready) == 1
 
 
+def test_self_ensemble_is_another_recipe_and_makes_what_the_command_makes(pictures: Path, tmp_path: Path) -> None:
+    made = upscale_images.recipe_of(upscale_images.UpscaleImagesArgs(tile=32, self_ensemble=True))
+    assert made.key != shipping.pack("tiny", 32).key
+    source, target = pictures / "wide.png", tmp_path / "wide.png"
+    assert upscale.main([str(source), str(target), "--device", "cpu", *TILE, "--self-ensemble"]) == 0
+    assert shipping.enlarge(made, source.read_bytes()).content == target.read_bytes()
+
+
 def test_all_broken_leaves_the_table_as_it_was(
     lake: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

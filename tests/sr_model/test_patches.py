@@ -85,7 +85,7 @@ def test_the_gradient_of_a_ramp_is_its_slope() -> None:
 
 
 def test_a_picture_without_room_is_refused() -> None:
-    with pytest.raises(TooSmall, match="40 × 28 pixels, smaller than a patch of 32"):
+    with pytest.raises(TooSmall, match="43 × 31 pixels, smaller than a patch of 32"):
         list(cut(noise(31, 43), "a", PLAN))
 
 
@@ -93,6 +93,51 @@ def test_a_picture_without_room_is_refused() -> None:
 def test_sizes_must_fit_the_scale(name: str, value: int) -> None:
     with pytest.raises(UserError, match=f"--{name} {value}: must be a positive multiple"):
         PatchPlan(**{name: value})
+
+
+# --- shrunk pictures
+
+
+def test_each_size_is_cut_from_the_shrunk_picture_under_a_name_of_its_own() -> None:
+    image = noise(130, 97)
+    plan = PatchPlan(patch=32, stride=32, min_gradient=0.0, store_lr=True, multiscale=(1.0, 0.5))
+    found = [row for row in cut(image, "a.png", plan) if row is not None]
+    half = np.asarray(Image.fromarray(image).resize((48, 65), Image.Resampling.LANCZOS))
+    at_half = [row for row in found if row.source == "a.png@0.5"]
+    alone = list(cut(image, "a.png", PatchPlan(patch=32, stride=32, min_gradient=0.0)))
+    assert len(found) - len(at_half) == len(alone)
+    assert len(at_half) == 2 * 2
+    for row in at_half:
+        assert np.array_equal(row.hr, half[row.y : row.y + 32, row.x : row.x + 32])
+        assert np.array_equal(
+            row.lr, downscale(half[:64, :48], 4)[row.y // 4 : row.y // 4 + 8, row.x // 4 : row.x // 4 + 8]
+        )
+
+
+def test_sizes_without_room_are_passed_over_unless_none_has_any() -> None:
+    image = noise(64, 64)
+    plan = PatchPlan(patch=32, stride=32, min_gradient=0.0, multiscale=(0.25, 1.0))
+    assert {row.source for row in cut(image, "a", plan) if row} == {"a"}
+    with pytest.raises(TooSmall, match="64 × 64 pixels"):
+        list(cut(image, "a", PatchPlan(patch=32, stride=32, multiscale=(0.25, 0.4))))
+
+
+@pytest.mark.parametrize("sizes", ["0", "1.5", "1,-0.5", "0.5,0.5", "nan", "half", "1,", ""])
+def test_sizes_that_make_no_sense_are_refused(sizes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(png(noise(64, 64)))
+    given = ["--source", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), f"--multiscale={sizes}"]
+    assert build_patches.main(given) == 2
+    assert f"--multiscale {sizes}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_cuts_all_sizes(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(noise(128, 128)))
+    out = tmp_path / "out"
+    given = ["--source", str(tmp_path / "a.png"), "--out", str(out), "--patch", "32", "--valid-fraction", "0"]
+    assert build_patches.main([*given, "--multiscale", "1,0.5,0.25"]) == 0
+    assert read_manifest(out / "train").rows == 16 + 4 + 1
+    assert build_patches.main(given) == 2  # other settings; not mixed with what is there
 
 
 # --- pictures of all kinds

@@ -22,6 +22,7 @@ from sr_model.data.schema import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.nets import make_generator
 from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints
+from sr_model.training.samples import running_mean
 from sr_model.weights import load_generator, read_pt, save_generator
 
 PATCH = 32
@@ -74,6 +75,16 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
 
 def history(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def test_the_running_mean_of_a_line_is_the_line_and_of_noise_is_calm() -> None:
+    x = np.arange(60.0)
+    at, line = running_mean(x, 3 * x + 1)
+    assert len(at) == 60 - 4 + 1
+    np.testing.assert_allclose(line, 3 * at + 1)
+    _, calm = running_mean(x, np.where(np.arange(60) % 2, 1.0, -1.0))
+    np.testing.assert_allclose(calm, 0, atol=1e-12)
+    assert running_mean(x[:1], x[:1])[1].tolist() == [0.0]
 
 
 def test_both_phases_end_with_weights_pictures_and_curves(data: Path, pictures: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sr_model.enlarging.pictures import Picture, read_picture, write_picture
 from sr_model.enlarging.tiles import upscale_tiled
 from sr_model.enlarging.upscaler import Upscaler, bleed, upscale_picture
 from sr_model.nets import make_generator
+from sr_model.scoring.validation import super_resolve
 from sr_model.upscale import main, make, make_plan
 from sr_model.weights import load_generator, save_generator
 from sr_model.zoo import DEFAULT
@@ -67,6 +68,16 @@ def test_a_file_becomes_what_the_net_makes_of_it(
         "megapixels": 0.036,
         "device": "cpu",
     }.items() <= summary.items()
+
+
+def test_self_ensemble_is_the_one_that_is_scored(tmp_path: Path, checkpoint: Path) -> None:
+    source, plain, mean = a_picture(tmp_path / "a.png", height=50, width=45), tmp_path / "b.png", tmp_path / "c.png"
+    assert call(checkpoint, source, plain, "--tile", 32) == 0
+    assert call(checkpoint, source, mean, "--tile", 32, "--self-ensemble") == 0
+    made = np.asarray(Image.open(mean), np.int16)
+    scored = super_resolve(load_generator(checkpoint), np.asarray(Image.open(source)), self_ensemble=True)
+    assert np.abs(made - scored).max() <= 1
+    assert np.abs(made - np.asarray(Image.open(plain))).max() > 1
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])

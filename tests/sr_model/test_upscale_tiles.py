@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from spark_jobs.lake.errors import UserError
 from sr_model.enlarging.tiles import Bicubic, margin_of, spans, upscale_tiled
+from sr_model.nets.ensemble import SelfEnsemble
 from sr_model.nets.msrresnet import MSRResNet
 from sr_model.nets.srresnet import SRResNet
 from sr_model.nets.tiny import Tiny
@@ -56,6 +57,7 @@ NETS = {
     "tiny": lambda: Tiny(blocks=1, width=4),
     "reflecting": lambda: Chain([(3, 3), (5, 5)], "reflect"),
     "dilated": lambda: Chain([(3, 3)], dilation=3),
+    "ensemble": lambda: SelfEnsemble(Chain([(3, 7)])),  # turned, it sees as far in the other direction
 }
 
 

@@ -47,7 +47,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         "mixed.safetensors": "do not fit `srresnet5`",
         "other.safetensors": "`unheard-of`, which this version does not know",
         "text.safetensors": "not a sound safetensors file",
-        "text.pt": "not a sound checkpoint",
+        "text.pt": r"not a sound checkpoint \(it is neither a \.safetensors file nor",
         "foreign.pt": "no training checkpoint of ours",
         "list.pt": "it holds a list",
     }
