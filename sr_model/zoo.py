@@ -87,7 +87,7 @@ MODELS: dict[str, Model] = {
                 "Set5": {"psnr_y": 29.42, "ssim_y": 0.8488, "gmsd": 0.0592},
                 "Set14": {"psnr_y": 26.72, "ssim_y": 0.7384, "gmsd": 0.0854},
             },
-            training="`--config tiny-cpu` (300 s on two cores), then `tiny-gan`: 800 steps against a discriminator, seed 0",
+            training="`--config tiny-cpu` (300 s), then `--config tiny-gan`: 800 steps against a discriminator, seed 0",
             pictures=_PICTURES,
         ),
     )

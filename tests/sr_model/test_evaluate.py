@@ -22,6 +22,7 @@ from spark_jobs.lake.errors import UserError
 from sr_model.degrade import downscale
 from sr_model.evaluate import evaluate_folder, main
 from sr_model.nets import make_generator
+from sr_model.nets.ensemble import SelfEnsemble
 from sr_model.scoring import validation
 from sr_model.scoring.comparison import busiest, comparison
 from sr_model.scoring.validation import Pair, load_pairs, super_resolve, validate
@@ -144,6 +145,24 @@ def test_self_ensemble_is_the_mean_over_the_eight_turned_pictures() -> None:
     expected = np.mean([np.roll(exact, by, axis) for by in (-1, 1) for axis in (0, 1)], axis=0)
     np.testing.assert_allclose(made, expected, rtol=0, atol=0.51)
     assert np.abs(super_resolve(net, lr) - np.roll(exact, 1, 1)).max() == 0
+
+
+class Knight(Nearest):
+    """Nearest, two output pixels down and one to the right; turned and mirrored, that is eight different moves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).roll((2, 1), (2, 3))
+
+
+def test_self_ensemble_turns_and_mirrors() -> None:
+    picture_NCHW = torch.zeros(1, 3, 4, 4)
+    picture_NCHW[..., 2, 1] = 1.0
+    made = SelfEnsemble(Knight())(picture_NCHW)
+    exact = Nearest()(picture_NCHW)
+    moves = [(a, b) for a in (-2, -1, 1, 2) for b in (-2, -1, 1, 2) if abs(a) != abs(b)]
+    expected = torch.stack([exact.roll(move, (2, 3)) for move in moves]).mean(dim=0)
+    assert len(moves) == 8
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
 
 
 def test_large_pictures_come_out_as_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
