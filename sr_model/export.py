@@ -25,7 +25,7 @@ from torch import nn
 from spark_jobs.lake.args import Settings, flag
 from spark_jobs.lake.command import run_command
 from spark_jobs.lake.errors import UserError
-from sr_model.weights import built, read_weights
+from sr_model.weights import read_generator
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
 FORMAT = "lakerank-export-1"
@@ -168,8 +168,7 @@ def run(args: ExportArgs) -> dict[str, Any]:
         raise UserError(f"--out {out}: is there already; add --force to overwrite it, or give another name")
     if kind == "onnx":
         _need_onnx()
-    net, tensors = read_weights(args.checkpoint)
-    generator = built(net, tensors, args.checkpoint)
+    net, generator = read_generator(args.checkpoint)
     facts = facts_of(generator, net, args.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")

@@ -62,15 +62,28 @@ def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", n
     Raises:
         UserError: see `read_weights`; or it holds another net.
     """
-    held, tensors = read_weights(checkpoint)
+    held, generator = read_generator(checkpoint)
     if net and held != net:
         raise UserError(f"{checkpoint}: holds the net `{held}`, not `{net}`; give --net {held} or another checkpoint")
-    return built(held, tensors, str(checkpoint)).to(device)
+    return generator.to(device)
+
+
+def read_generator(checkpoint: str | Path) -> tuple[str, nn.Module]:
+    """The net's name, and the generator in evaluation mode on the CPU.
+
+    Args:
+        checkpoint: see `read_weights`.
+
+    Raises:
+        UserError: see `read_weights`; or the tensors are another net's.
+    """
+    net, tensors = read_weights(checkpoint)
+    return net, _built(net, tensors, str(checkpoint))
 
 
 def generator_of(content: bytes, name: str) -> nn.Module:
     """`load_generator` on the CPU for a safetensors file's content; `name` is for messages."""
-    return built(*_of_safetensors(content, name), name)
+    return _built(*_of_safetensors(content, name), name)
 
 
 def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
@@ -113,12 +126,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def built(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
-    """The generator on the CPU, in evaluation mode, of what `read_weights` read; `where` is for messages.
-
-    Raises:
-        UserError: the tensors are another net's.
-    """
+def _built(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
     generator = make_generator(net)
     try:
         generator.load_state_dict(dict(tensors))

@@ -97,7 +97,7 @@ def _resized(image_HWC: NDArray[np.uint8], size: float) -> NDArray[np.uint8]:
     if size == 1:
         return image_HWC
     height, width = _shrunk(image_HWC.shape[0], image_HWC.shape[1], size)
-    # Lanczos keeps more of the finest detail than bicubic, and that is what is to be learned (BasicSR shrinks so too).
+    # As Real-ESRGAN does: Lanczos keeps more of the finest detail than bicubic, and that is what is to be learned.
     return np.asarray(Image.fromarray(image_HWC).resize((width, height), Image.Resampling.LANCZOS))
 
 

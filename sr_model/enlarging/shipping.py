@@ -11,7 +11,7 @@ from spark_jobs.lake.errors import UserError
 from sr_model.enlarging.pictures import encode_picture
 from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import BrokenImage
-from sr_model.weights import as_bytes, built, fingerprint, generator_of, read_weights
+from sr_model.weights import as_bytes, fingerprint, generator_of, read_generator
 
 MOST_WEIGHTS = 64_000_000  # bytes that travel with the work: Spark Connect takes messages of at most 128 MiB
 _MOST_CONTENT = 1 << 30  # bytes of one result: a value in a table ends at 2 GiB, and is copied on its way there
@@ -59,14 +59,13 @@ def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95,
     """What workers need, read and checked here, so that they need to see no file of it.
 
     Args:
-        checkpoint: see `read_weights`.
+        checkpoint: see `read_generator`.
         tile, kind, quality, self_ensemble: see `Recipe`.
 
     Raises:
-        UserError: see `read_weights`, `built` and `margin_of`; or the weights are too large to travel.
+        UserError: see `read_generator` and `margin_of`; or the weights are too large to travel.
     """
-    net, tensors = read_weights(checkpoint)
-    generator = built(net, tensors, checkpoint)
+    net, generator = read_generator(checkpoint)
     Upscaler(generator, tile)  # a net that cannot be cut into tiles is refused before anything travels
     weights = as_bytes(generator, net)
     if len(weights) > MOST_WEIGHTS:
@@ -75,6 +74,7 @@ def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95,
             f"({MOST_WEIGHTS / 1e6:.0f} MB); use python -m sr_model.upscale"
         )
     lossy = quality if kind in ("jpeg", "webp") else 0
+    # Without the ensemble nothing is added: what was made before there was one still counts as made.
     decisive = f"{fingerprint(generator.state_dict())} {tile} {kind} {lossy}{' x8' if self_ensemble else ''}"
     key = hashlib.sha256(decisive.encode()).hexdigest()
     return Recipe(Path(checkpoint).name, weights, tile, kind, quality, self_ensemble, key)

@@ -91,7 +91,7 @@ class Upscaler:
     def __init__(
         self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False, self_ensemble: bool = False
     ) -> None:
-        generator = SelfEnsemble(generator).eval() if self_ensemble else generator
+        generator = SelfEnsemble(generator) if self_ensemble else generator
         self.generator, self.tile, self.batch, self.half = generator, tile, batch, half
         self.scale = int(generator.scale)  # type: ignore[arg-type]
         self.overlap = margin_of(generator) if tile else 0

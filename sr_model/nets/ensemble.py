@@ -13,8 +13,8 @@ _WAYS = 8
 class SelfEnsemble(nn.Module):
     """The mean of what a generator makes of a picture in its eight positions, each turned back.
 
-    Better by some hundredths to a tenth of a dB, eight times slower, and to be compared with nothing that does not do
-    it too (Timofte et al. 2016, "Seven ways to improve example-based single image super resolution"; EDSR's "+").
+    A little better, eight times the work, and to be compared with nothing that does not do it too (Timofte et al. 2016,
+    "Seven ways to improve example-based single image super resolution"; EDSR's "+").
 
     Args:
         generator: (N, 3, h, w) to (N, 3, scale·h, scale·w), with `.scale`.
