@@ -30,15 +30,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 from numpy.typing import NDArray
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.recsys.content.features import make_features
-from spark_jobs.recsys.evaluation.bootstrap import interval, resampled
-from spark_jobs.recsys.evaluation.measures import read_measures
-from spark_jobs.recsys.evaluation.setting import Setting
-from spark_jobs.recsys.models.best_rows import best_rows
-from spark_jobs.recsys.models.biases import Biases
-from spark_jobs.recsys.models.content import ContentConfig, learn, make_scorer
-from spark_jobs.recsys.models.histories import Histories
+from lakerank.recommend.content.features import make_features
+from lakerank.recommend.content.model import ContentConfig, learn, make_scorer
+from lakerank.recommend.evaluation.bootstrap import interval, resampled
+from lakerank.recommend.evaluation.metrics import read_measures
+from lakerank.recommend.evaluation.test_set import Setting
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.top_k import best_rows
+from lakerank.recommend.models.user_histories import Histories
+from lakerank.spark.array_store import BlockStore
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data")) / "movielens" / "ml-latest-small"

@@ -24,14 +24,14 @@ import pyspark
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import RATINGS
-from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.recsys.factorization.train import LfmConfig, Trained, train
-from spark_jobs.recsys.factorization.warm import Known, WarmStart
-from spark_jobs.recsys.models.latent import LatentFactors
-from spark_jobs.recsys.splits import Split, split_ratings
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import RATINGS
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.latent_factors.latent import LatentFactors
+from lakerank.recommend.latent_factors.train import LfmConfig, Trained, train
+from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.session import session
 
 RESULTS = Path(__file__).resolve().parent / "results"
 UPDATE_EPOCHS = 3

@@ -28,8 +28,8 @@ from urllib.parse import urldefrag, urljoin
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.spark.session import session
 from spark_jobs import ingest_pages
-from spark_jobs.lake.session import session
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))

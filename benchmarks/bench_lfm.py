@@ -40,8 +40,8 @@ from memory import resident_mib
 from peers import VERSIONS, peer_python
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.session import session
-from spark_jobs.recsys.factorization.train import LfmConfig
+from lakerank.recommend.latent_factors.train import LfmConfig
+from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

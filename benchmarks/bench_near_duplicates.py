@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from selectolax.lexbor import LexborHTMLParser
 
-from spark_jobs.lake.session import session
-from spark_jobs.retrieval.near_duplicates import mark_duplicates, near_pairs
-from spark_jobs.retrieval.near_duplicates.banding import Banding
+from lakerank.search.near_duplicates import mark_duplicates, near_pairs
+from lakerank.search.near_duplicates.banding import Banding
+from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))

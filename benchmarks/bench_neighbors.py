@@ -22,10 +22,10 @@ from pathlib import Path
 import pyspark
 from memory import PeakMemory
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import RATINGS
+from lakerank.spark.session import session
 from spark_jobs import ingest_ratings, neighbors
-from spark_jobs.lake.contracts import RATINGS
-from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef, TableSink
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -152,8 +152,8 @@ def run_engine(engine: str, folders: list[Path], repeats: int) -> dict[str, dict
 
 def warm_start(folder: Path, seed: int) -> dict[str, int | float]:
     """Iterations from nothing and from the ranks before 1 % of the links led elsewhere."""
+    from lakerank.spark.session import session
     from spark_jobs import pagerank
-    from spark_jobs.lake.session import session
 
     links = DeltaTable(str(folder / "links")).to_pyarrow_table()
     dst = links.column("dst").to_numpy().copy()

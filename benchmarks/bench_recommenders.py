@@ -35,25 +35,27 @@ from peer_environment import peer_python
 from pyspark.sql import SparkSession
 from scipy import sparse
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import ITEMS, RATINGS, TAGS
-from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.recsys.evaluation.bootstrap import Sums, interval, resampled
-from spark_jobs.recsys.evaluation.ranking import discounted_gain, hit_rate, hits, reciprocal_rank
-from spark_jobs.recsys.linear.ease import Ease
-from spark_jobs.recsys.models import content, latent, popular
-from spark_jobs.recsys.models.best_rows import best_rows
-from spark_jobs.recsys.models.biases import Biases
-from spark_jobs.recsys.models.blend import GROUPS, scorer_of
-from spark_jobs.recsys.models.blend_scorer import BlendScorer
-from spark_jobs.recsys.models.blending import learn
-from spark_jobs.recsys.models.contract import Data, Scorer
-from spark_jobs.recsys.models.item_weights import ItemWeights
-from spark_jobs.recsys.models.pieces import users_at_once
-from spark_jobs.recsys.models.training import Training
-from spark_jobs.recsys.similarity.measures import Similarity
-from spark_jobs.recsys.similarity.nearest import nearest
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import ITEMS, RATINGS, TAGS
+from lakerank.recommend.blend.blend import GROUPS, scorer_of
+from lakerank.recommend.blend.blend_scorer import BlendScorer
+from lakerank.recommend.blend.blend_weights import learn
+from lakerank.recommend.content import model as content
+from lakerank.recommend.ease.solver import Ease
+from lakerank.recommend.evaluation.bootstrap import Sums, interval, resampled
+from lakerank.recommend.evaluation.ranking import discounted_gain, hit_rate, hits, reciprocal_rank
+from lakerank.recommend.latent_factors import latent
+from lakerank.recommend.models import popular
+from lakerank.recommend.models.base import Data, Scorer
+from lakerank.recommend.models.batch_shuffle import users_at_once
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.item_weights import ItemWeights
+from lakerank.recommend.models.top_k import best_rows
+from lakerank.recommend.models.training_matrix import Training
+from lakerank.recommend.neighbors.measures import Similarity
+from lakerank.recommend.neighbors.nearest import nearest
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

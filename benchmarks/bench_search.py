@@ -53,12 +53,12 @@ from search_data import (
 )
 from search_peers import VERSIONS, run_lucene, run_python_peer
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import PAGES, RANKS
+from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.query import plain
+from lakerank.spark.session import session
 from spark_jobs import build_index
-from spark_jobs.lake.contracts import PAGES, RANKS
-from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.retrieval.serving.engine import SearchEngine
-from spark_jobs.retrieval.serving.query import plain
 from spark_jobs.search import open_engine
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -34,21 +34,21 @@ import pyarrow as pa
 from pyspark.sql import functions as F
 from search_data import Collection, KnownItem, index_in_memory, machine, read_collection, read_known_items, table
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import LINKS, PAGES
+from lakerank.search.evaluation import USUAL, Run, as_table, evaluate, read_measures
+from lakerank.search.index.fields import PLAIN, Weighting
+from lakerank.search.query.arrays import build_arrays
+from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.index import Index
+from lakerank.search.query.query import Clause, Part, Query, plain
+from lakerank.search.query.ranking import Ranking
+from lakerank.search.query.searcher import Searcher
+from lakerank.search.text.analyzer import Analyzer
+from lakerank.search.text.languages import NONE
+from lakerank.spark.array_store import Block
+from lakerank.spark.session import session
 from spark_jobs import build_index, pagerank
-from spark_jobs.lake.blocks import Block
-from spark_jobs.lake.contracts import LINKS, PAGES
-from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.retrieval.evaluation import USUAL, Run, as_table, evaluate, read_measures
-from spark_jobs.retrieval.index.fields import PLAIN, Weighting
-from spark_jobs.retrieval.serving.arrays import build_arrays
-from spark_jobs.retrieval.serving.engine import SearchEngine
-from spark_jobs.retrieval.serving.index import Index
-from spark_jobs.retrieval.serving.query import Clause, Part, Query, plain
-from spark_jobs.retrieval.serving.ranking import Ranking
-from spark_jobs.retrieval.serving.searcher import Searcher
-from spark_jobs.retrieval.text.analyzer import Analyzer
-from spark_jobs.retrieval.text.languages import NONE
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

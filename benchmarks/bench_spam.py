@@ -33,9 +33,9 @@ from scipy.stats import rankdata, spearmanr
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from spark_jobs.graph.blocks import pack  # noqa: E402 (after the path)
-from spark_jobs.graph.spam.defend import defend, settle  # noqa: E402
-from spark_jobs.graph.spam.web import Web  # noqa: E402
+from lakerank.graph.csr_block import pack  # noqa: E402 (after the path)
+from lakerank.graph.spam.defend import defend, settle  # noqa: E402
+from lakerank.graph.spam.web import Web  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 Floats = NDArray[np.float64]

@@ -32,8 +32,8 @@ from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.session import session
-from spark_jobs.recsys.models.latent import LatentFactors
+from lakerank.recommend.latent_factors.latent import LatentFactors
+from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lfm_speed_engines import als
 
-from spark_jobs.lake.session import session
+from lakerank.spark.session import session
 
 if __name__ == "__main__":
     with session("als-alone", "local[2]") as spark, tempfile.TemporaryDirectory() as folder:

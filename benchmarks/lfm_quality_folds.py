@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.lake.delta_table import TableRef, is_catalog_name
+from lakerank.lake.schemas import RATINGS
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.spark.session import get_spark
 from spark_jobs import ingest_ratings
-from spark_jobs.lake.contracts import RATINGS
-from spark_jobs.lake.session import get_spark
-from spark_jobs.lake.tables import TableRef, is_catalog_name
-from spark_jobs.recsys.splits import Split, split_ratings
 
 TRAIN, VALID, TEST = 0, 1, 2
 _SHARE = 0.1  # of all ratings for test, and of the rest for validation

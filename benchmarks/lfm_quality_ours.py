@@ -13,12 +13,12 @@ from lfm_quality_folds import Part, as_array, as_frame
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.recsys.factorization.arrays import unpack_ids
-from spark_jobs.recsys.factorization.run import Run
-from spark_jobs.recsys.factorization.scoring import predictions
-from spark_jobs.recsys.factorization.train import LfmConfig, Trained, train
-from spark_jobs.recsys.models.latent import LatentFactors
+from lakerank.recommend.latent_factors.arrays import unpack_ids
+from lakerank.recommend.latent_factors.latent import LatentFactors
+from lakerank.recommend.latent_factors.run_state import Run
+from lakerank.recommend.latent_factors.scoring import predictions
+from lakerank.recommend.latent_factors.train import LfmConfig, Trained, train
+from lakerank.spark.array_store import BlockStore
 
 
 def run_ours(

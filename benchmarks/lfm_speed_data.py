@@ -13,10 +13,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import RATINGS
+from lakerank.recommend.data.splits import Split, split_ratings
 from spark_jobs import ingest_ratings
-from spark_jobs.lake.contracts import RATINGS
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.recsys.splits import Split, split_ratings
 
 SPLIT, SEED = "random:0.1", 0
 # Every fifth user, with all their ratings: settings are chosen on them.

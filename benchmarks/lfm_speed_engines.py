@@ -18,8 +18,8 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.recsys.factorization.train import LfmConfig, train
+from lakerank.recommend.latent_factors.train import LfmConfig, train
+from lakerank.spark.array_store import BlockStore
 
 # ALS cuts its lineage this often; a checkpoint directory must be set.
 CHECKPOINT_INTERVAL = 5

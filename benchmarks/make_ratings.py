@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_jobs.recsys.planted import plant
+from lakerank.recommend.data.synthetic import plant
 
 LIKE = {"20m": (138_493, 27_278, 20_000_263), "1m": (6_040, 3_706, 1_000_209)}
 # In stars. They give MovieLens's standard deviation of all ratings, 1.05, and an oracle RMSE of 0.68.

@@ -23,8 +23,8 @@ from pagerank_cost import Cost
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.spark.session import session
 from spark_jobs import pagerank
-from spark_jobs.lake.session import session
 
 TOL = 1e-11
 DAMPING = 0.85

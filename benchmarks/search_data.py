@@ -15,12 +15,12 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from spark_jobs.lake.blocks import Block
-from spark_jobs.retrieval.evaluation import Qrels, read_qrels
-from spark_jobs.retrieval.index.fields import Weighting
-from spark_jobs.retrieval.index.segment import SegmentBuilder, unpacked_pages
-from spark_jobs.retrieval.serving.arrays import build_arrays
-from spark_jobs.retrieval.serving.trec import read_queries
+from lakerank.search.evaluation import Qrels, read_qrels
+from lakerank.search.index.fields import Weighting
+from lakerank.search.index.segment import SegmentBuilder, unpacked_pages
+from lakerank.search.query.arrays import build_arrays
+from lakerank.search.query.trec import read_queries
+from lakerank.spark.array_store import Block
 
 # Line k of the numbered copies keeps its place; a copy loses up to this share of its lines, so that pages differ.
 LOST_LINES = 0.3

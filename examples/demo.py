@@ -63,8 +63,8 @@ def main() -> None:
         print("No DATA=… given: the ratings are generated (no real users, no real films).", flush=True)
         python("examples/make_ratings.py", source)
 
+    from lakerank.spark.session import session
     from spark_jobs import build_index, ingest_pages, ingest_ratings, lfm, pagerank, recommend, report, search
-    from spark_jobs.lake.session import session
 
     with session("lakerank-demo", "local[*]"):
         ingest = ["ingest_ratings", "--source", source, "--lake", LAKE]

@@ -1,7 +1,7 @@
 """Write generated ratings in MovieLens's csv layout: `python examples/make_ratings.py OUT [--users N …]`.
 
 Nothing in them is real: films are called "Generated film …" and every rating comes from planted factors
-(`spark_jobs/recsys/planted.py`), so the demo can say how close the trained model comes to the truth.
+(`lakerank/recommend/data/synthetic.py`), so the demo can say how close the trained model comes to the truth.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spark_jobs.recsys.planted import plant
+from lakerank.recommend.data.synthetic import plant
 
 GENRES = ("Comedy", "Drama", "Thriller", "Documentary", "Animation", "Western", "Musical", "Mystery")
 

@@ -42,9 +42,9 @@ damping, engine = float(dbutils.widgets.get("damping")), dbutils.widgets.get("en
 import pandas as pd
 
 from spark_jobs import centrality, ingest_pages, pagerank, report
-from spark_jobs.graph.drop_in import pagerank as rank_vertices
-from spark_jobs.graph.examples import EXACT, as_frame
-from spark_jobs.lake.notebook import table
+from lakerank.graph.graphframes_api import pagerank as rank_vertices
+from lakerank.graph.examples import EXACT, as_frame
+from lakerank.spark.notebook import table
 
 pages = spark.createDataFrame([("Yahoo",), ("Amazon",), ("Microsoft",)], "id string")
 told = []

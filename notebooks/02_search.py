@@ -39,7 +39,7 @@ query, scratch = dbutils.widgets.get("query"), dbutils.widgets.get("scratch")
 import pandas as pd
 
 from spark_jobs import build_index, ingest_pages, link_spam, pagerank, report, search
-from spark_jobs.lake.notebook import table
+from lakerank.spark.notebook import table
 
 ingest_pages.run(spark, ingest_pages.Args(lake=lake, source=source, base_url=base_url, scratch=scratch))
 display(table(spark, lake, "pages").select("url", "title", "language", "duplicate_of"))

@@ -43,7 +43,7 @@ import subprocess
 import sys
 
 from spark_jobs import ingest_ratings, lfm, report
-from spark_jobs.lake.notebook import table
+from lakerank.spark.notebook import table
 
 if not source:
     source = f"{lake}/generated" if "/" in lake else "/tmp/lakerank-generated"  # noqa: S108

@@ -31,7 +31,7 @@ top = int(dbutils.widgets.get("top"))
 # COMMAND ----------
 
 from spark_jobs import content, evaluate, linear, neighbors, recommend, report
-from spark_jobs.lake.notebook import table
+from lakerank.spark.notebook import table
 
 neighbors.run(spark, neighbors.NeighborsArgs(lake=lake, scratch=scratch))
 linear.run(spark, linear.LinearArgs(lake=lake, scratch=scratch))

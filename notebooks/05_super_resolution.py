@@ -35,7 +35,7 @@ import subprocess
 import sys
 
 from spark_jobs import make_patches
-from spark_jobs.lake.args import parse_args
+from lakerank.cli.settings import parse_args
 from sr_model import evaluate, train, upscale
 
 held_back = f"{work}/held-back"

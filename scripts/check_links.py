@@ -33,7 +33,9 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 def pages(root: Path = ROOT) -> list[Path]:
     """Where people meet addresses: documents and the code of both packages."""
     found = [*root.glob("*.md"), *root.glob("docs/**/*.md")]
-    return sorted([*found, *root.glob("spark_jobs/**/*.py"), *root.glob("sr_model/**/*.py")])
+    return sorted(
+        [*found, *root.glob("lakerank/**/*.py"), *root.glob("spark_jobs/**/*.py"), *root.glob("sr_model/**/*.py")]
+    )
 
 
 def addresses(page: Path) -> Iterator[str]:

@@ -7,8 +7,8 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from spark_jobs.lake.args import JobArgs, Settings
-from spark_jobs.lake.contracts import as_markdown
+from lakerank.cli.settings import JobArgs, Settings
+from lakerank.lake.schemas import as_markdown
 from sr_model import zoo
 
 ROOT = Path(__file__).resolve().parent.parent

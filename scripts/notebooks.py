@@ -17,11 +17,11 @@ from typing import NamedTuple
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.notebook import stand_ins
+from lakerank.cli.errors import UserError
+from lakerank.spark.notebook import stand_ins
 
 HEAD, CELL, MAGIC = "# Databricks notebook source", "# COMMAND ----------", "# MAGIC"
-PREPARE = """from spark_jobs.lake.notebook import stand_ins
+PREPARE = """from lakerank.spark.notebook import stand_ins
 
 # Values of widgets, by name; all have defaults.
 globals().update(stand_ins({given}))"""

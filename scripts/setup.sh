@@ -43,7 +43,7 @@ if [ -n "${LAKERANK_JARS:-}" ]; then
   ls "$LAKERANK_JARS"/*delta-spark*.jar >/dev/null 2>&1 || fail "LAKERANK_JARS=$LAKERANK_JARS holds no delta-spark jar."
   jars=$LAKERANK_JARS
 else
-  delta=$(.venv/bin/python -c 'from spark_jobs.lake.session import DELTA_PACKAGE; print(DELTA_PACKAGE)')
+  delta=$(.venv/bin/python -c 'from lakerank.spark.session import DELTA_PACKAGE; print(DELTA_PACKAGE)')
   # An Ivy folder of our own: a half-filled ~/.m2 or ~/.ivy2 of other tools breaks the resolution.
   noop=build/noop.py; echo pass > "$noop"
   quietly .venv/bin/spark-submit --master 'local[1]' --conf spark.jars.ivy="$PWD/.venv/ivy" --packages "$delta" "$noop"

@@ -1,1 +1,1 @@
-"""Spark jobs of lakerank. Only runnable jobs stand at this level; the rooms are the packages below."""
+"""Runnable Spark jobs: settings, read, one call of the library, write. The library is `lakerank`."""

@@ -17,25 +17,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.arrow_sink import ArrowSink, arrow_schema
-from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
-from spark_jobs.lake.delta_arrow import ArrowTable
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.session import cores
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.retrieval.index import in_memory
-from spark_jobs.retrieval.index.building import (
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_arrow_read import ArrowTable
+from lakerank.lake.delta_arrow_write import ArrowSink, arrow_schema
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
+from lakerank.search.index import index_input_arrow
+from lakerank.search.index.build_index import (
     build_segments,
     first_segment,
     generation_of,
     listed_pages,
     pages_of_segments,
 )
-from spark_jobs.retrieval.index.contents import CHANGED, NEW, REMOVED, TOUCHED, changes, contents
-from spark_jobs.retrieval.index.segment import PAGES_TERM, SegmentBuilder
-from spark_jobs.retrieval.text.languages import NONE, SNOWBALL, known
+from lakerank.search.index.index_input_spark import CHANGED, NEW, REMOVED, TOUCHED, changes, contents
+from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder
+from lakerank.search.text.languages import NONE, SNOWBALL, known
+from lakerank.spark.job import run_job
+from lakerank.spark.session import cores
 
 FORMAT = 4  # of postings; an index of another one is built anew
 _FEW = 200_000  # changed pages whose ids go through the driver
@@ -103,7 +103,7 @@ class Plan:
     changed: pa.Table | None = None
     before: int = 0
     language: str = ""
-    memory: tuple[pa.Table, in_memory.Anchors] | None = None
+    memory: tuple[pa.Table, index_input_arrow.Anchors] | None = None
     index: ArrowTable | None = None
 
     def rows(self, *statuses: str) -> pa.Table:
@@ -186,13 +186,13 @@ def _plan(spark: SparkSession, args: Args, sources: Sources, postings: TableRef,
     memory = None
     links = 0 if sources.links is None else sources.links.rows
     if max(before, sources.pages.rows) <= _PAGES_HERE and links <= _LINKS_HERE:
-        was = index.read(in_memory.INDEX_COLUMNS)
-        pages = sources.pages.read(in_memory.PAGE_COLUMNS)
+        was = index.read(index_input_arrow.INDEX_COLUMNS)
+        pages = sources.pages.read(index_input_arrow.PAGE_COLUMNS)
         known = _unchanged(spark, sources, stamp["sources"], pages, was)
         anchors = _anchors(sources, pages, known)
         ranks = None if sources.ranks is None else sources.ranks.read(["id", "pagerank"])
-        now = in_memory.current(pages, anchors, ranks, args.language, known)
-        found = in_memory.compare(now, was)
+        now = index_input_arrow.current(pages, anchors, ranks, args.language, known)
+        found = index_input_arrow.compare(now, was)
         memory = now, anchors
     else:
         after = contents(*sources.frames(spark), args.language)
@@ -212,21 +212,23 @@ def _unchanged(
         return None
     try:
         before = ArrowTable(sources.pages.ref, PAGES, lambda: spark, stamped[PAGES.name][2])
-        return in_memory.unchanged(pages, before.read(in_memory.PAGE_COLUMNS), was)
+        return index_input_arrow.unchanged(pages, before.read(index_input_arrow.PAGE_COLUMNS), was)
     except (UserError, OSError):  # vacuumed
         return None
 
 
-def _anchors(sources: Sources, pages: pa.Table, known: pa.Table | None) -> in_memory.Anchors:
+def _anchors(sources: Sources, pages: pa.Table, known: pa.Table | None) -> index_input_arrow.Anchors:
     """Texts of links to the pages whose keys are to be made; to all if none is known."""
     if sources.links is None:
         return {}
     if known is None:
-        return in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS))
+        return index_input_arrow.anchor_lists(sources.links.read(index_input_arrow.LINK_COLUMNS))
     missing = pages["page_id"].filter(pc.invert(pc.is_in(pages["page_id"], known["page_id"].combine_chunks())))
     if not len(missing):
         return {}
-    return in_memory.anchor_lists(sources.links.read(in_memory.LINK_COLUMNS, [("dst", "in", missing.to_pylist())]))
+    return index_input_arrow.anchor_lists(
+        sources.links.read(index_input_arrow.LINK_COLUMNS, [("dst", "in", missing.to_pylist())])
+    )
 
 
 def _append(spark: SparkSession, args: Args, sources: Sources, plan: Plan, postings: TableRef) -> None:
@@ -237,9 +239,9 @@ def _append(spark: SparkSession, args: Args, sources: Sources, plan: Plan, posti
         chosen = contents(*sources.frames(spark), args.language, only).coalesce(1)
         TableSink(postings, INDEX_POSTINGS).append(build_segments(chosen, plan.generation, args.language))
         return
-    pages = sources.pages.read(in_memory.TEXT_COLUMNS, [("page_id", "in", wanted.to_pylist())])
+    pages = sources.pages.read(index_input_arrow.TEXT_COLUMNS, [("page_id", "in", wanted.to_pylist())])
     builder = SegmentBuilder(first_segment(plan.generation), args.language)
-    builder.add(in_memory.contents(pages, *plan.memory))
+    builder.add(index_input_arrow.contents(pages, *plan.memory))
     ArrowSink(postings, INDEX_POSTINGS, lambda: spark).append(pa.Table.from_batches(builder.finish()))
 
 

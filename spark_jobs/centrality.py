@@ -14,16 +14,16 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.graph import edge_lists, measures
-from spark_jobs.graph.assemble import assemble, names_of
-from spark_jobs.graph.contract import Graph, PageRankConfig
-from spark_jobs.graph.harmonic import EXACT_WORK
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import HARMONIC, HITS, PERSONAL_RANKS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.inputs import links_place, open_input
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.tables import TableRef, TableSink
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.graph import edge_lists, measures
+from lakerank.graph.base import Graph, PageRankConfig
+from lakerank.graph.build_graph import assemble, names_of
+from lakerank.graph.harmonic import EXACT_WORK
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.inputs import links_place, open_input
+from lakerank.lake.schemas import HARMONIC, HITS, PERSONAL_RANKS
+from lakerank.spark.job import run_job
 
 MEASURES = {"hits": HITS, "harmonic": HARMONIC, "personal": PERSONAL_RANKS}
 _SORTED_BY = {"hits": "authority", "harmonic": "harmonic", "personal": "pagerank"}

@@ -14,14 +14,14 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import ITEM_PROFILES, ITEMS, RATINGS, TAGS, USER_PROFILES
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.ml import workspace
-from spark_jobs.lake.recommender_tables import save_model
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.recsys.models import content
-from spark_jobs.recsys.models.contract import Data
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, TAGS, USER_PROFILES
+from lakerank.recommend.content import model as content
+from lakerank.recommend.models.base import Data
+from lakerank.recommend.models.store import save_model
+from lakerank.spark.job import run_job
+from lakerank.spark.ml_persistence import workspace
 
 _DEFAULT = content.ContentConfig()
 _POSITIVE: dict[str, Any] = {"check": lambda x: x > 0, "must": "be above 0"}

@@ -18,22 +18,22 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import ITEMS, RATINGS, RECOMMENDER_METRICS, TAGS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.lineage import cut
-from spark_jobs.lake.ml import workspace
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.evaluation.asking import COLD, FULL, Parts
-from spark_jobs.recsys.evaluation.comparing import Score, as_text, compare
-from spark_jobs.recsys.evaluation.contest import Contest, Judged
-from spark_jobs.recsys.evaluation.groups import EVERYONE
-from spark_jobs.recsys.evaluation.measures import USUAL, Measure, read_measures
-from spark_jobs.recsys.models.contract import Data
-from spark_jobs.recsys.models.registry import MODELS
-from spark_jobs.recsys.splits import Split, split_ratings
-from spark_jobs.show.comparison import comparison_png
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS, TAGS
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.evaluation.compare import Score, as_text, compare
+from lakerank.recommend.evaluation.evaluate_model import Contest, Judged
+from lakerank.recommend.evaluation.metrics import USUAL, Measure, read_measures
+from lakerank.recommend.evaluation.predict_and_rank import COLD, FULL, Parts
+from lakerank.recommend.evaluation.user_groups import EVERYONE
+from lakerank.recommend.models.base import Data
+from lakerank.recommend.models.registry import MODELS
+from lakerank.report.comparison import comparison_png
+from lakerank.spark.checkpoint import cut
+from lakerank.spark.job import run_job
+from lakerank.spark.ml_persistence import workspace
 
 _NOT_NEGATIVE: dict[str, Any] = {"check": lambda x: x >= 0, "must": "be 0 or more"}
 

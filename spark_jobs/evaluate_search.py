@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.args import Settings, flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
-from spark_jobs.retrieval.evaluation import USUAL, as_table, evaluate, read_measures, read_qrels, read_run
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings, flag
+from lakerank.search.evaluation import USUAL, as_table, evaluate, read_measures, read_qrels, read_run
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.graph.hosts import host_links
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import HOST_LINKS, LINKS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.tables import TableRef, TableSink
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.graph.hosts import host_links
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import HOST_LINKS, LINKS
+from lakerank.spark.job import run_job
 
 
 @dataclass(frozen=True)

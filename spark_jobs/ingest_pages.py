@@ -16,20 +16,20 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.arrow_sink import ArrowSink
-from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS, Relation
-from spark_jobs.lake.delta_arrow import ArrowTable
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.files import SourceFile, as_parts, list_files
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.lineage import cut
-from spark_jobs.lake.session import cores
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.retrieval.near_duplicates import copies_among, mark_duplicates
-from spark_jobs.retrieval.pages import assemble, settle, urls
-from spark_jobs.retrieval.pages.reading import HTML_NAMES, Reading
-from spark_jobs.retrieval.pages.rows import gather_parts, read_parts
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.binary_files import SourceFile, as_parts, list_files
+from lakerank.lake.delta_arrow_read import ArrowTable
+from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS, Relation
+from lakerank.search.near_duplicates import copies_among, mark_duplicates
+from lakerank.search.pages import tables_arrow, tables_spark, urls
+from lakerank.search.pages.read_file import HTML_NAMES, Reading
+from lakerank.search.pages.rows import gather_parts, read_parts
+from lakerank.spark.checkpoint import cut
+from lakerank.spark.job import run_job
+from lakerank.spark.session import cores
 
 _PART_BYTES = 64 << 20  # of input: a part is read by one task, and begun again if that fails
 _PACKING = 5  # times as large is what a packed file holds
@@ -65,7 +65,7 @@ class Args(JobArgs):
 class Outcome:
     """What was read, and how many redirects and copies there are in the lake."""
 
-    found: assemble.Survey
+    found: tables_spark.Survey
     redirects: int
     copies: int
 
@@ -135,9 +135,9 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
 def _on_driver(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, started: float) -> Outcome:
     """Workers read; all else is done here, because each further Spark job would cost more than it saves."""
     rows = gather_parts(parts, how)
-    found = settle.survey(rows)
+    found = tables_arrow.survey(rows)
     _say(found, time.monotonic() - started)
-    new = settle.settle(rows)
+    new = tables_arrow.settle(rows)
 
     def write(relation: Relation, table: pa.Table) -> None:
         ArrowSink(TableRef.find("", relation, args.lake), relation, lambda: spark).write(table)
@@ -149,21 +149,21 @@ def _on_driver(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, 
         write(PAGES_REJECTED, new.rejected)
         links_written.result()
     # Last: a job that was killed before leaves the old pages, and run again does the same again.
-    write(PAGES, new.pages if copies is None else settle.with_duplicates(new.pages, copies))
+    write(PAGES, new.pages if copies is None else tables_arrow.with_duplicates(new.pages, copies))
     return Outcome(found, len(new.redirects), 0 if copies is None else len(copies))
 
 
 def _over_workers(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, started: float) -> Outcome:
     """Everything as DataFrame operations; nothing but counts comes here."""
     rows = cut(read_parts(parts, how), args.scratch)
-    found = assemble.survey(rows)
+    found = tables_spark.survey(rows)
     _say(found, time.monotonic() - started)
-    read = assemble.newest_pages(rows, unique=found.pages == found.addresses)
+    read = tables_spark.newest_pages(rows, unique=found.pages == found.addresses)
     new = {
-        "pages": assemble.as_pages(read),
-        "links": assemble.raw_links(read),
-        "redirects": assemble.told_redirects(rows),
-        "pages_rejected": assemble.rejected_rows(rows),
+        "pages": tables_spark.as_pages(read),
+        "links": tables_spark.raw_links(read),
+        "redirects": tables_spark.told_redirects(rows),
+        "pages_rejected": tables_spark.rejected_rows(rows),
     }
     if args.mode == "merge":
         names = parts.select(F.explode("files.path").alias("source"))
@@ -171,10 +171,10 @@ def _over_workers(spark: SparkSession, args: Args, parts: DataFrame, how: Readin
     pages = new["pages"]
     ends, redirects = spark.createDataFrame([], REDIRECTS.schema()), 0
     if found.redirects or found.canonical or args.mode == "merge":
-        ends = cut(assemble.redirects(new["redirects"], pages), args.scratch)
+        ends = cut(tables_spark.redirects(new["redirects"], pages), args.scratch)
         redirects = ends.count()
     if redirects:
-        ends = cut(assemble.follow(ends), args.scratch)
+        ends = cut(tables_spark.follow(ends), args.scratch)
 
     def write(relation: Relation, frame: DataFrame) -> None:
         TableSink(TableRef.find("", relation, args.lake), relation).write(frame)
@@ -182,14 +182,14 @@ def _over_workers(spark: SparkSession, args: Args, parts: DataFrame, how: Readin
     def write_links() -> None:
         write(REDIRECTS, ends)
         write(PAGES_REJECTED, new["pages_rejected"])
-        write(LINKS, assemble.resolved(new["links"], ends) if redirects else new["links"])
+        write(LINKS, tables_spark.resolved(new["links"], ends) if redirects else new["links"])
 
     # Copies are looked for on one core if there are not too many pages: meanwhile the others write.
     with ThreadPoolExecutor(1) as beside:
         links_written = beside.submit(write_links)
         copies = mark_duplicates(pages, args.near_duplicates, scratch=args.scratch) if args.near_duplicates else None
         links_written.result()
-    write(PAGES, pages if copies is None else assemble.with_duplicates(pages, copies))  # last, see above
+    write(PAGES, pages if copies is None else tables_spark.with_duplicates(pages, copies))  # last, see above
     return Outcome(found, redirects, 0 if copies is None else copies.count())
 
 
@@ -198,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_job(run, Args, "ingest_pages", __doc__, argv)
 
 
-def _say(found: assemble.Survey, seconds: float) -> None:
+def _say(found: tables_spark.Survey, seconds: float) -> None:
     print(f"{found.pages:>12,} pages, {found.links:,} links on them, {found.redirects:,} redirects", flush=True)
     print(f"{found.rejected:>12,} rejected, see pages_rejected; {seconds:.1f} s so far")
     if found.pages != found.addresses:

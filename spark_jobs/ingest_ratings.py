@@ -19,19 +19,19 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.archive import listing, opened
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import RATINGS, RATINGS_REJECTED, RELATIONS
-from spark_jobs.lake.download import EDITIONS, MIRROR, fetch, verify
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.lineage import cut
-from spark_jobs.lake.parquet import read_rows
-from spark_jobs.lake.tables import TableRef, TableSink, is_catalog_name
-from spark_jobs.lake.text import first_line, has_scheme, read_lines
-from spark_jobs.recsys import delimited, movielens, rating_rows
-from spark_jobs.recsys.judged import Judged, Survey, survey, with_ids, without_duplicates
-from spark_jobs.recsys.rating_rows import DUPLICATE
+from lakerank.cli.download import EDITIONS, MIRROR, fetch, verify
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.archive import listing, opened
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
+from lakerank.lake.parquet_files import read_rows
+from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED, RELATIONS
+from lakerank.lake.text_files import first_line, has_scheme, read_lines
+from lakerank.recommend.data import cleaning, delimited, movielens
+from lakerank.recommend.data.cleaning import DUPLICATE
+from lakerank.recommend.data.deduplicate import Judged, Survey, survey, with_ids, without_duplicates
+from lakerank.spark.checkpoint import cut
+from lakerank.spark.job import run_job
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def read_source(spark: SparkSession, args: Args, source: Source) -> Judged:
     else:
         layout, _ = movielens.detect([Path(source.place).name], source.shown)
         paths = {"ratings": source.place}
-    scale = rating_rows.read_scale(args.scale) if args.scale else layout.scale
+    scale = cleaning.read_scale(args.scale) if args.scale else layout.scale
     print(f"{source.shown}: {layout.name}: {', '.join(Path(p).name for p in paths.values())}; scale {scale}")
     genres: Sequence[str] = ()
     shapes = dict(layout.shapes)
@@ -173,26 +173,26 @@ def read_source(spark: SparkSession, args: Args, source: Source) -> Judged:
                 header = _first_line(spark, paths[role], source)
                 shapes[role] = movielens.shape_of(role, header, source.called(paths[role]))
                 lines[role] = lines[role].where("line > 1")
-    ratings = rating_rows.judge(rating_rows.from_lines(lines["ratings"], shapes["ratings"]), scale)
+    ratings = cleaning.judge(cleaning.from_lines(lines["ratings"], shapes["ratings"]), scale)
     items = None
     if "items" in lines:  # looked at for every rating, and few
         items = cut(movielens.items(lines["items"], shapes["items"], genres), str(_scratch(args)))
     tags = movielens.tags(lines["tags"], shapes["tags"]) if "tags" in lines else None
     if items is not None:
-        ratings = rating_rows.only_known(ratings, items, layout.files["items"])
-        tags = tags if tags is None else rating_rows.only_known(tags, items, layout.files["items"])
+        ratings = cleaning.only_known(ratings, items, layout.files["items"])
+        tags = tags if tags is None else cleaning.only_known(tags, items, layout.files["items"])
     return Judged(ratings, items, tags)
 
 
 def _read_columns(spark: SparkSession, args: Args, source: Source, parquet: Sequence[str]) -> DataFrame:
     """Ratings from any CSV or Parquet files, their columns given or known by their usual names."""
     mapping = delimited.read_mapping(args.columns) if args.columns else {}
-    scale = rating_rows.read_scale(args.scale) if args.scale else None
+    scale = cleaning.read_scale(args.scale) if args.scale else None
     if parquet:
         rows = source.named(read_rows(spark, [source.path(name) for name in (source.names() and parquet) or [""]]))
         have = rows.select("row.*").columns
         at = delimited.find_columns(have, mapping, source.shown)
-        return rating_rows.judge(rating_rows.from_columns(rows, {n: have[i] for n, i in at.items()}), scale)
+        return cleaning.judge(cleaning.from_columns(rows, {n: have[i] for n, i in at.items()}), scale)
     tables = [name for name in source.names() if movielens.is_table(name)] or source.names() or [""]
     paths = [source.path(name) for name in tables]
     first = {path: _first_line(spark, path, source) for path in paths}
@@ -208,7 +208,7 @@ def _read_columns(spark: SparkSession, args: Args, source: Source, parquet: Sequ
             )
     if not args.columns and not args.scale and movielens.is_ours(first[paths[0]]):
         scale = movielens.LAYOUTS[-1].scale
-    return rating_rows.judge(rating_rows.from_lines(lines, shape), scale)
+    return cleaning.judge(cleaning.from_lines(lines, shape), scale)
 
 
 def _first_line(spark: SparkSession, path: str, source: Source) -> str:

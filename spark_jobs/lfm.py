@@ -17,20 +17,20 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.block_cache import trim, used
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, RATINGS, USER_FACTORS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.lineage import CUT
-from spark_jobs.lake.model_tables import StoredModel, read_model
-from spark_jobs.lake.tables import TableRef, TableSink, is_catalog_name
-from spark_jobs.recsys.factorization.config import IMPLICIT, MODELS, LfmConfig, model_defaults
-from spark_jobs.recsys.factorization.sgd_kernels import OPTIMIZERS
-from spark_jobs.recsys.factorization.train import Trained, train
-from spark_jobs.recsys.factorization.warm import Known, WarmStart
-from spark_jobs.recsys.splits import Split, split_ratings
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
+from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, RATINGS, USER_FACTORS
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.latent_factors.config import IMPLICIT, MODELS, LfmConfig, model_defaults
+from lakerank.recommend.latent_factors.sgd_kernels import OPTIMIZERS
+from lakerank.recommend.latent_factors.train import Trained, train
+from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
+from lakerank.recommend.models.lfm_store import StoredModel, read_model
+from lakerank.spark.array_cache import trim, used
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.checkpoint import CUT
+from lakerank.spark.job import run_job
 
 _POSITIVE: dict[str, Any] = {"check": lambda x: x > 0, "must": "be above 0"}
 _NOT_NEGATIVE: dict[str, Any] = {"check": lambda x: x >= 0, "must": "be 0 or more"}

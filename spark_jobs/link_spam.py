@@ -14,17 +14,17 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.graph import edge_lists
-from spark_jobs.graph.assemble import assemble, names_of
-from spark_jobs.graph.contract import Graph, PageRankConfig
-from spark_jobs.graph.spam import distributed, one_task
-from spark_jobs.graph.spam.report import as_text, worst
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.inputs import links_place, open_input
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.tables import TableRef, TableSink
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.graph import edge_lists
+from lakerank.graph.base import Graph, PageRankConfig
+from lakerank.graph.build_graph import assemble, names_of
+from lakerank.graph.spam import distributed, one_task
+from lakerank.graph.spam.report import as_text, worst
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.inputs import links_place, open_input
+from lakerank.lake.schemas import SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
+from lakerank.spark.job import run_job
 
 
 @dataclass(frozen=True)

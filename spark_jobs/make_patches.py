@@ -21,14 +21,14 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import PATCHES_REJECTED
-from spark_jobs.lake.download import DIV2K, DIV2K_MIRROR, fetch, verify
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.pictures import picture_table, write_rejected
-from spark_jobs.lake.progress import progress
+from lakerank.cli.download import DIV2K, DIV2K_MIRROR, fetch, verify
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.pictures import picture_table, write_rejected
+from lakerank.lake.schemas import PATCHES_REJECTED
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.job import run_job
 from sr_model.build_patches import outcome
 from sr_model.cutting.parts import (
     Build,

@@ -14,15 +14,15 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import RATINGS, SIMILAR_ITEMS, SIMILAR_USERS
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.ml import workspace
-from spark_jobs.lake.recommender_tables import save_model
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.models import neighbors
-from spark_jobs.recsys.models.contract import Data
-from spark_jobs.recsys.similarity.measures import MEASURES, WEIGHTINGS, Similarity
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import RATINGS, SIMILAR_ITEMS, SIMILAR_USERS
+from lakerank.recommend.models.base import Data
+from lakerank.recommend.models.store import save_model
+from lakerank.recommend.neighbors import model as neighbors
+from lakerank.recommend.neighbors.measures import MEASURES, WEIGHTINGS, Similarity
+from lakerank.spark.job import run_job
+from lakerank.spark.ml_persistence import workspace
 
 _DEFAULT = neighbors.NeighborsConfig()
 _NOT_NEGATIVE: dict[str, Any] = {"check": lambda x: x >= 0, "must": "be 0 or more"}

@@ -16,8 +16,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.graph import edge_lists, on_driver
-from spark_jobs.graph.assemble import (
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.graph import driver_plan, edge_lists
+from lakerank.graph.build_graph import (
     as_table,
     assemble,
     certain_places,
@@ -27,16 +29,14 @@ from spark_jobs.graph.assemble import (
     names_of,
     top_nodes,
 )
-from spark_jobs.graph.engines import CHOICES, ENGINES, Graph, PageRankConfig, RankResult, choose_engine, is_native
-from spark_jobs.graph.examples import SEED, as_frame
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.arrow_sink import ArrowSink
-from spark_jobs.lake.contracts import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
-from spark_jobs.lake.delta_arrow import in_folder
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.inputs import open_input
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.tables import TableRef, TableSink
+from lakerank.graph.engines import CHOICES, ENGINES, Graph, PageRankConfig, RankResult, choose_engine, is_native
+from lakerank.graph.examples import SEED, as_frame
+from lakerank.lake.delta_arrow_read import in_folder
+from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.inputs import open_input
+from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
+from lakerank.spark.job import run_job
 
 EXAMPLE = "seed"
 
@@ -106,10 +106,10 @@ def rank(
 ) -> tuple[str, RankResult, DataFrame | None, int]:
     """Compute: the engine's name, what it found, the rejected lines if there are any, and how many."""
     if is_native(spark, args.engine) and not args.teleport and where != EXAMPLE:
-        here = on_driver.tables(in_folder, where, args.nodes, args.start, args.weights, args.driver_edges)
+        here = driver_plan.tables(in_folder, where, args.nodes, args.start, args.weights, args.driver_edges)
         if here is not None:
             print(f"pagerank: links from {where}; engine native (on the driver, where they fit)", flush=True)
-            return "native", on_driver.run(here, config), None, 0
+            return "native", driver_plan.run(here, config), None, 0
     graph, rejected, count = load(spark, args, where)
     engine, reason = choose_engine(spark, args.engine, graph, config)
     print(f"pagerank: links from {where}; engine {engine} ({reason})", flush=True)

@@ -16,21 +16,21 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, TAGS, USER_FACTORS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.id_files import read_ids
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.ml import workspace
-from spark_jobs.lake.model_tables import read_model
-from spark_jobs.lake.recommender_tables import find_run, load_model, save_model
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.allowed import allowed_items
-from spark_jobs.recsys.models import blend
-from spark_jobs.recsys.models.contract import Data, Recommender, Stored
-from spark_jobs.recsys.models.registry import MODELS, PARTS
-from spark_jobs.recsys.telling import told
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.id_lists import read_ids
+from lakerank.lake.schemas import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, TAGS, USER_FACTORS
+from lakerank.recommend.blend import blend
+from lakerank.recommend.data.format_recommendations import told
+from lakerank.recommend.data.item_filter import allowed_items
+from lakerank.recommend.models.base import Data, Recommender, Stored
+from lakerank.recommend.models.lfm_store import read_model
+from lakerank.recommend.models.registry import MODELS, PARTS
+from lakerank.recommend.models.store import find_run, load_model, save_model
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.job import run_job
+from lakerank.spark.ml_persistence import workspace
 
 SHOWN_USERS = 3
 

@@ -19,8 +19,10 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import (
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef, is_catalog_name
+from lakerank.lake.schemas import (
     ID,
     LFM_METRICS,
     RANKS,
@@ -30,14 +32,12 @@ from spark_jobs.lake.contracts import (
     Column,
     Relation,
 )
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.sr_results import read_sr_results
-from spark_jobs.lake.tables import TableRef, is_catalog_name
-from spark_jobs.lake.text import has_scheme
-from spark_jobs.show import summaries
-from spark_jobs.show.page import Page, Table, render
-from spark_jobs.show.sections import SECTIONS, Lake
+from lakerank.lake.text_files import has_scheme
+from lakerank.report import summaries
+from lakerank.report.page import Page, Table, render
+from lakerank.report.sections import SECTIONS, Lake
+from lakerank.report.sr_results import read_sr_results
+from lakerank.spark.job import run_job
 
 # Of web pages only the titles are wanted; any table with these two columns will do.
 TITLES = Relation(

@@ -16,20 +16,20 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.search_index import OpenIndex, cache_folder, index_parts, open_index
-from spark_jobs.lake.session import cores, session
-from spark_jobs.retrieval.index.fields import Weighting
-from spark_jobs.retrieval.serving.arrays import FORMAT, build_arrays
-from spark_jobs.retrieval.serving.batch import answer_in_parts, answer_in_shares
-from spark_jobs.retrieval.serving.engine import Hit, SearchEngine
-from spark_jobs.retrieval.serving.index import Index
-from spark_jobs.retrieval.serving.parts import Asked
-from spark_jobs.retrieval.serving.query import Query, parse, plain
-from spark_jobs.retrieval.serving.ranking import Ranking
-from spark_jobs.retrieval.serving.trec import read_queries, run_lines
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.search.index.fields import Weighting
+from lakerank.search.index.store import OpenIndex, cache_folder, index_parts, open_index
+from lakerank.search.query.arrays import FORMAT, build_arrays
+from lakerank.search.query.batch import answer_in_parts, answer_in_shares
+from lakerank.search.query.engine import Hit, SearchEngine
+from lakerank.search.query.index import Index
+from lakerank.search.query.query import Query, parse, plain
+from lakerank.search.query.ranking import Ranking
+from lakerank.search.query.shards import Asked
+from lakerank.search.query.trec import read_queries, run_lines
+from lakerank.spark.session import cores, session
 
 
 @dataclass(frozen=True)

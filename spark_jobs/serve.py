@@ -16,19 +16,19 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.contracts import INDEX_DOCUMENTS, LINKS
-from spark_jobs.lake.delta_arrow import ArrowTable, GetSpark
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.session import session
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.retrieval.serving.engine import SearchEngine
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_arrow_read import ArrowTable, GetSpark
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import INDEX_DOCUMENTS, LINKS
+from lakerank.search.query.engine import SearchEngine
+from lakerank.spark.session import session
+from lakerank.webapp.app import create_app
+from lakerank.webapp.links import COLUMNS, Links, gather_links
+from lakerank.webapp.server import address_of, answer, bind
+from lakerank.webapp.site import Site
 from spark_jobs.search import open_engine
-from spark_jobs.webapp.app import create_app
-from spark_jobs.webapp.links import COLUMNS, Links, gather_links
-from spark_jobs.webapp.server import address_of, answer, bind
-from spark_jobs.webapp.site import Site
 
 NO_LINKS = "none"
 

@@ -23,17 +23,14 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import ITEMS, LFM_TRIALS, RATINGS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.progress import progress
-from spark_jobs.lake.tables import TableRef, TableSink, is_catalog_name
-from spark_jobs.lake.text import has_scheme
-from spark_jobs.recsys.factorization.sgd_kernels import OPTIMIZERS
-from spark_jobs.recsys.factorization.train import Epoch, LfmConfig, train
-from spark_jobs.recsys.search_space import (
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
+from lakerank.lake.schemas import ITEMS, LFM_TRIALS, RATINGS
+from lakerank.lake.text_files import has_scheme
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.latent_factors.search_space import (
     SPACES,
     Range,
     as_yaml,
@@ -42,8 +39,11 @@ from spark_jobs.recsys.search_space import (
     search_space,
     to_config,
 )
-from spark_jobs.recsys.splits import Split, split_ratings
-from spark_jobs.show.trials import trials_png
+from lakerank.recommend.latent_factors.sgd_kernels import OPTIMIZERS
+from lakerank.recommend.latent_factors.train import Epoch, LfmConfig, train
+from lakerank.report.trials import trials_png
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.job import run_job
 
 if TYPE_CHECKING:
     import optuna

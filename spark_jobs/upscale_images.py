@@ -18,15 +18,15 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.args import JobArgs, flag
-from spark_jobs.lake.contracts import UPSCALED, UPSCALED_REJECTED
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.files import SourceFile
-from spark_jobs.lake.job import run_job
-from spark_jobs.lake.lineage import cut
-from spark_jobs.lake.pictures import contents, in_parts, open_pictures, write_rejected
-from spark_jobs.lake.session import cores
-from spark_jobs.lake.tables import TableRef, TableSink
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.binary_files import SourceFile
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.pictures import contents, in_parts, open_pictures, write_rejected
+from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
+from lakerank.spark.checkpoint import cut
+from lakerank.spark.job import run_job
+from lakerank.spark.session import cores
 from sr_model.cutting.sources import is_bookkeeping, is_picture
 from sr_model.enlarging.pictures import FORMATS
 from sr_model.enlarging.settings import EnlargeSettings

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.args import flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.progress import progress
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
+from lakerank.cli.settings import flag
 from sr_model.cutting.parts import (
     Build,
     Made,

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from spark_jobs.lake.args import Settings, flag
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings, flag
 from sr_model.nets import GENERATORS
 
 NAMED = Path(__file__).parent / "configs"

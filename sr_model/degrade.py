@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 METHODS = ("matlab", "pillow")
 # Interpolation without a stretched kernel aliases; nets trained for clean input fall below bicubic on it.

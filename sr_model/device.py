@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 
 def pick_device(wanted: str) -> str:

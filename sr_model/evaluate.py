@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from spark_jobs.lake.args import Settings, flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.progress import progress
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
+from lakerank.cli.settings import Settings, flag
 from sr_model.degrade import METHODS, bicubic_upscale, check_method
 from sr_model.device import pick_device
 from sr_model.metrics import METRICS, MetricSettings, Score, make_metrics

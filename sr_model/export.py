@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from spark_jobs.lake.args import Settings, flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings, flag
 from sr_model.weights import read_generator
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 

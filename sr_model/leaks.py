@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.args import Settings, flag
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.progress import progress
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
+from lakerank.cli.settings import Settings, flag
 from sr_model.scoring.leak import Leak
 from sr_model.scoring.pictures_of import NamedPicture, pictures_of
 

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.progress import progress
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
 from sr_model.config import TrainConfig, as_flags
 from sr_model.data.degrade_batches import Degrade
 from sr_model.data.device import to_device

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model import zoo
 from sr_model.nets import GENERATORS, make_generator
 from sr_model.zoo import MODELS

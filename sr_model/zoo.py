@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from spark_jobs.lake.args import Settings
-from spark_jobs.lake.command import run_command
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings
 
 DEFAULT = "tiny"  # what `sr_model.upscale` takes when nobody says otherwise
 MOST_BYTES = 8_000_000  # of one model's weights: they are part of the repository and of the wheel

@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """The session; jobs called in-process find it as the active one."""
-    from spark_jobs.lake.session import get_spark
+    from lakerank.spark.session import get_spark
 
     os.chdir(tmp_path_factory.mktemp("cwd"))  # a stray relative path must not land in the checkout
     os.environ["PYSPARK_SUBMIT_ARGS"] = SHORT_RUNS if REMOTE else f"{INTERPRETED} {SHORT_RUNS}"

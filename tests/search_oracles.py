@@ -12,11 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from spark_jobs.lake.blocks import Block
-from spark_jobs.retrieval.index.fields import Weighting
-from spark_jobs.retrieval.index.segment import SegmentBuilder, unpacked_pages
-from spark_jobs.retrieval.serving.arrays import build_arrays
-from spark_jobs.retrieval.serving.index import Index
+from lakerank.search.index.fields import Weighting
+from lakerank.search.index.segment import SegmentBuilder, unpacked_pages
+from lakerank.search.query.arrays import build_arrays
+from lakerank.search.query.index import Index
+from lakerank.spark.array_store import Block
 
 Doc = Mapping[str, Any]
 

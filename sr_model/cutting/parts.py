@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.cutting.cut import PatchPlan, TooSmall, cut
 from sr_model.cutting.sources import Item, read_items
 from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_jobs.lake.args import Settings, flag
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings, flag
 from sr_model.cutting.cut import PatchPlan
 from sr_model.cutting.parts import Build
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 MANIFEST = "_lakerank.json"
 FORMAT = 1

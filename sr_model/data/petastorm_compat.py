@@ -35,7 +35,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 VERSION = "0.13.1"
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data.augment import LEFT_RIGHT, SWAP, UP_DOWN
 from sr_model.data.buffers import Buffers
 from sr_model.data.order import RowGroup

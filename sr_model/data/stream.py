@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data.augment import turn_into
 from sr_model.data.buffers import Buffers
 from sr_model.data.manifest import read_manifest

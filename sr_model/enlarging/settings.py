@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark_jobs.lake.args import Settings, flag
+from lakerank.cli.settings import Settings, flag
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
 SMALLEST_TILE = 32  # below it the margin is nearly all of the work

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.enlarging.pictures import encode_picture
 from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import BrokenImage

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 # How far a probe looks for the end of what a net sees, in input pixels; deeper nets are run on the whole picture.
 _FARTHEST = 384

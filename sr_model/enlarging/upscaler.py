@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.enlarging.memory import available_bytes
 from sr_model.enlarging.pictures import Picture, check_size, decode_picture, size_of
 from sr_model.enlarging.settings import SMALLEST_TILE

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.losses import pixel
 from sr_model.losses.adversarial import ADVERSARIAL, Adversarial
 from sr_model.losses.vgg import VGGLoss, find_weights

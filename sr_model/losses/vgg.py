@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 # torchvision's VGG19_Weights.IMAGENET1K_V1 and the name it is cached under.
 ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"

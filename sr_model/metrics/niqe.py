@@ -19,7 +19,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.degrade import imresize
 from sr_model.metrics.filters import correlate, gaussian
 from sr_model.metrics.luma import cropped_luma

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.metrics.unavailable import Unavailable
 
 _CACHED = "alexnet-owt-7be5be79.pth"  # torchvision's name of the ImageNet weights

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.nets.msrresnet import MSRResNet
 from sr_model.nets.srresnet import SRResNet
 from sr_model.nets.tiny import Tiny

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.nets.init import initialise
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 
 
 def initialise(module: nn.Module, how: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.degrade import check_method, downscale, modcrop
 from sr_model.images import SUFFIXES, BrokenImage, decode_rgb
 from sr_model.metrics import MetricSettings, Score, make_metrics

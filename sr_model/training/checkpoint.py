@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.weights import read_pt
 
 FORMAT = "lakerank-training-1"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.config import TrainConfig
 from sr_model.losses import TotalLoss
 from sr_model.losses.adversarial import feature_distance, gradient_penalty

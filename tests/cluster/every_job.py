@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from spark_jobs.lake.session import session
+from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parents[2]
 LAKELESS = {"evaluate_search"}  # reads and writes files alone

@@ -11,10 +11,10 @@ import pytest
 from graph_oracles import Case, by_networkx, by_steps, l1, random_case
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.graph import graphframes_engine
-from spark_jobs.graph.engines import ENGINES, Graph, PageRankConfig, RankResult, choose_engine
-from spark_jobs.graph.examples import EXACT, SEED
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.graph import graphframes_engine
+from lakerank.graph.engines import ENGINES, Graph, PageRankConfig, RankResult, choose_engine
+from lakerank.graph.examples import EXACT, SEED
 
 # The distributed plan costs half a second an iteration: it is held to the exact result of few iterations.
 VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.nets import GENERATORS, make_generator
 
 # Weights and biases by hand, from the papers' figures: conv k×k from a to b channels is a·b·k² (+ b).

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.losses import ADVERSARIAL, LOSSES, LossSettings, make_losses
 from sr_model.losses.adversarial import feature_distance, gradient_penalty
 from sr_model.losses.vgg import VGGLoss, find_weights, parse_layer

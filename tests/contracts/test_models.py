@@ -14,13 +14,13 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, SIMILAR_ITEMS
-from spark_jobs.recsys.models.array_model import UNKNOWN_ITEM
-from spark_jobs.recsys.models.blend import scorer_of
-from spark_jobs.recsys.models.contract import Data, Recommender, Stored
-from spark_jobs.recsys.models.histories import Histories
-from spark_jobs.recsys.models.registry import MODELS
+from lakerank.lake.schemas import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, SIMILAR_ITEMS
+from lakerank.recommend.blend.blend import scorer_of
+from lakerank.recommend.models.array_model import UNKNOWN_ITEM
+from lakerank.recommend.models.base import Data, Recommender, Stored
+from lakerank.recommend.models.registry import MODELS
+from lakerank.recommend.models.user_histories import Histories
+from lakerank.spark.array_store import BlockStore
 
 # Two camps: even users love even items and hate odd ones, odd users the other way round. Each user has left
 # out two items of each kind, user 100 has rated one item only.

@@ -12,17 +12,17 @@ import pytest
 from fuzz.mutations import mutants
 from pyspark.sql import SparkSession
 
+from lakerank.graph import edge_lists
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.inputs import open_input
+from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED
+from lakerank.search.pages import warc
+from lakerank.search.pages.byte_reader import Feed
+from lakerank.search.pages.document import parse as parse_html
+from lakerank.search.pages.gzip_members import unpack
+from lakerank.search.pages.http_response import BodyError, body_of, read_answer
+from lakerank.search.query.query import parse, plain
 from spark_jobs import ingest_ratings
-from spark_jobs.graph import edge_lists
-from spark_jobs.lake.contracts import RATINGS, RATINGS_REJECTED
-from spark_jobs.lake.inputs import open_input
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.retrieval.pages import warc
-from spark_jobs.retrieval.pages.document import parse as parse_html
-from spark_jobs.retrieval.pages.feed import Feed
-from spark_jobs.retrieval.pages.http_answer import BodyError, body_of, read_answer
-from spark_jobs.retrieval.pages.unpacking import unpack
-from spark_jobs.retrieval.serving.query import parse, plain
 
 N = 100_000
 TEXT = [b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\r", b"\t", b" ", b'"', b"'", b"\\", b",", b"::", b"-", b"+", b"#"]

@@ -15,9 +15,9 @@ from graph_oracles import Case, by_steps, l1
 from pyspark.sql import SparkSession
 from tests_root import ROOT
 
-from spark_jobs.graph import distributed
-from spark_jobs.graph import mail as mail_rows
-from spark_jobs.graph.contract import Graph
+from lakerank.graph import distributed_plan
+from lakerank.graph import messages as mail_rows
+from lakerank.graph.base import Graph
 
 # In the third delivery the worker of one block kills itself, once.
 DYING = """
@@ -25,9 +25,9 @@ import json, os, signal, sys
 os.environ["PYSPARK_SUBMIT_ARGS"] = "--conf spark.sql.shuffle.partitions=2 pyspark-shell"
 from pathlib import Path
 import pyarrow as pa
-from spark_jobs.graph import distributed
-from spark_jobs.graph.contract import Graph, PageRankConfig
-from spark_jobs.lake.session import get_spark
+from lakerank.graph import distributed
+from lakerank.graph.base import Graph, PageRankConfig
+from lakerank.spark.session import get_spark
 spark = get_spark("dying", "local[2,4]")
 spark.sparkContext.setLogLevel("OFF")
 links = [(i, i * 7 % 50) for i in range(50)] + [(i, (i + 1) % 50) for i in range(40)]
@@ -58,10 +58,10 @@ spark.stop()
 def test_an_iteration_moves_the_mail_and_not_the_links(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     edges = spark.createDataFrame(pa.table({"src": [1, 2, 3, 4, 5], "dst": [2, 3, 1, 1, 9]}))
     numbered = spark.createDataFrame(pa.table({"id": [1, 2, 3, 4, 5, 9], "number": [0, 1, 2, 3, 4, 5]}))
-    packed = distributed.pack_blocks(Graph(edges), numbered, 6, 3)
+    packed = distributed_plan.pack_blocks(Graph(edges), numbered, 6, 3)
     assert spark.conf.get("spark.sql.adaptive.enabled") == "true"  # put back
     mail = mail_rows.first_mail(Graph(edges), numbered, 6, 3, 0.85)
-    sent = distributed.exchange(packed, mail, 6, 3, 0.85)
+    sent = distributed_plan.exchange(packed, mail, 6, 3, 0.85)
     sent.explain()
     plan = capsys.readouterr().out
     moved = re.findall(r"Exchange .*", plan)

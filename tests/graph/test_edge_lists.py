@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
-from spark_jobs.graph.assemble import assemble
-from spark_jobs.graph.edge_lists import NODE, Parsed, from_lines, from_rows
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.graph.build_graph import assemble
+from lakerank.graph.edge_lists import NODE, Parsed, from_lines, from_rows
 
 
 def parse(spark: SparkSession, text: str, **how: Any) -> Parsed:

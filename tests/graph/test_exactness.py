@@ -12,11 +12,11 @@ from graph_oracles import Case, by_networkx, l1, random_case
 from pyspark.sql import Row
 from test_kernel_path import batches
 
-from spark_jobs.graph import distributed, mail, one_task
-from spark_jobs.graph.assemble import certain_places
-from spark_jobs.graph.blocks import Block, block_size, iterate, pack, rounding
-from spark_jobs.graph.chunks import gather, to_chunks
-from spark_jobs.graph.contract import PageRankConfig, RankResult
+from lakerank.graph import distributed_plan, local_plan, messages
+from lakerank.graph.base import PageRankConfig, RankResult
+from lakerank.graph.build_graph import certain_places
+from lakerank.graph.csr_block import Block, block_size, iterate, pack, rounding
+from lakerank.graph.encode_ids import gather, to_chunks
 
 
 def exact(links: set[tuple[int, int]], n: int, damping: Fraction) -> list[Fraction]:
@@ -86,7 +86,7 @@ def ranked(case: Case, earlier: dict[Any, float] | None = None, **settings: Any)
         ]
         rows.append(pa.record_batch(columns, schema=rows[0].schema))
     config = PageRankConfig(case.damping, **{"tol": 1e-12, "max_iter": 2000} | settings)
-    out = one_task.solve(
+    out = local_plan.solve(
         to_chunks(iter(rows)), config=config, weighted=case.weights is not None, teleported=case.teleport is not None
     )
     found = [row for batch in out for row in batch.to_pylist()]
@@ -176,8 +176,8 @@ def test_a_worker_of_the_distributed_plan_holds_its_slice_only(blocks: int) -> N
             "d": dst[mine],
             "weight": pa.nulls(int(mine.sum()), pa.float64()),
         }
-        packed[number] = distributed._pack_group(pa.table(table), nodes=n, blocks=blocks, weighted=False)
-    letters = mail.as_mail([(b, mail.STATE, b"", b"", 0.0, 0.0, 0.0, 0.0) for b in range(blocks)])
+        packed[number] = distributed_plan._pack_group(pa.table(table), nodes=n, blocks=blocks, weighted=False)
+    letters = messages.as_mail([(b, messages.STATE, b"", b"", 0.0, 0.0, 0.0, 0.0) for b in range(blocks)])
     stripe, x = block_size(n, blocks, 0), np.empty(n)
     for _ in range(40):
         sent = []
@@ -190,10 +190,10 @@ def test_a_worker_of_the_distributed_plan_holds_its_slice_only(blocks: int) -> N
                 assert len(letter["values"]) <= 8 * stripe
             into = int((dst % blocks == number).sum())
             assert received.nbytes <= 12 * min(into, n) + 100 * blocks + 8 * stripe
-            sent.append(distributed.step(packed[number], received, nodes=n, blocks=blocks, damping=0.85))
+            sent.append(distributed_plan.step(packed[number], received, nodes=n, blocks=blocks, damping=0.85))
         letters = pa.concat_tables(sent)
     for row in letters.to_pylist():
-        if row["origin"] == mail.STATE:
+        if row["origin"] == messages.STATE:
             x[row["block"] :: blocks] = np.frombuffer(row["values"])
     links = list(zip(src.tolist(), dst.tolist(), strict=True))
     assert l1(dict(enumerate(x.tolist())), by_networkx(Case("all", links, nodes=list(range(n))))) < 1e-10

@@ -13,9 +13,9 @@ import pytest
 from graph_oracles import Case, by_networkx, l1, random_case
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_jobs.graph import graphframes_engine
-from spark_jobs.graph.contract import Graph, PageRankConfig
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.graph import graphframes_engine
+from lakerank.graph.base import Graph, PageRankConfig
 
 graphframes = pytest.importorskip("graphframes", reason="the extra `graphframes` is not installed")
 

@@ -11,13 +11,13 @@ import pytest
 from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1, random_case
 
-from spark_jobs.graph import chunks as chunking
-from spark_jobs.graph import distributed, one_task
-from spark_jobs.graph import mail as mail_rows
-from spark_jobs.graph.blocks import Block, block_size, pack
-from spark_jobs.graph.contract import PageRankConfig
-from spark_jobs.graph.examples import EXACT, SEED
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.graph import distributed_plan, local_plan
+from lakerank.graph import encode_ids as chunking
+from lakerank.graph import messages as mail_rows
+from lakerank.graph.base import PageRankConfig
+from lakerank.graph.csr_block import Block, block_size, pack
+from lakerank.graph.examples import EXACT, SEED
 
 LDBC = SHARED / "graphs" / "ldbc"
 
@@ -38,8 +38,10 @@ def batches(case: Case, size: int = 13) -> Iterator[pa.RecordBatch]:
 def solve(case: Case, chunks: Any = None, **settings: Any) -> tuple[dict[Any, float], dict[str, Any]]:
     """Ranks and notes of the one-task plan."""
     config = PageRankConfig(case.damping, **{"tol": 1e-14, "max_iter": 2000} | settings)
-    chunks = one_task.to_chunks(batches(case)) if chunks is None else chunks
-    out = one_task.solve(chunks, config=config, weighted=case.weights is not None, teleported=case.teleport is not None)
+    chunks = local_plan.to_chunks(batches(case)) if chunks is None else chunks
+    out = local_plan.solve(
+        chunks, config=config, weighted=case.weights is not None, teleported=case.teleport is not None
+    )
     rows = [row for batch in out for row in batch.to_pylist()]
     ranks = {row["id"]: row["pagerank"] for row in rows if row["note"] is None}
     return ranks, {row["note"]: row for row in rows if row["note"]}
@@ -63,7 +65,7 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
                 "weight": pa.array([None, *(row[2] for row in rows[number])], pa.float64()),
             }
         )
-        packed[number] = distributed._pack_group(table, nodes=n, blocks=blocks, weighted=case.weights is not None)
+        packed[number] = distributed_plan._pack_group(table, nodes=n, blocks=blocks, weighted=case.weights is not None)
     share = np.zeros(n)
     for node, weight in (case.teleport or {}).items():
         share[place[node]] = weight / sum(case.teleport.values())
@@ -73,7 +75,7 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
         out = []
         for number in range(blocks):
             mine = mail.filter(pa.compute.equal(mail["block"], number))
-            out.append(distributed.step(packed[number], mine, nodes=n, blocks=blocks, damping=case.damping))
+            out.append(distributed_plan.step(packed[number], mine, nodes=n, blocks=blocks, damping=case.damping))
         # Arrival in another order must not matter.
         mail = pa.concat_tables(out[::-1])
     x = np.zeros(n)
@@ -161,7 +163,7 @@ def test_the_order_of_chunks_and_rows_changes_no_bit(monkeypatch: pytest.MonkeyP
     edges = [(int(s), int(d)) for s, d in rng.integers(0, 6, (200, 2))]  # each about five times
     case = Case("parallel", edges, rng.random(200).tolist())
     assert case.weights
-    chunks = list(one_task.to_chunks(batches(case)))
+    chunks = list(local_plan.to_chunks(batches(case)))
     assert len(chunks) >= 3
     order = rng.permutation(len(case.edges))
     mixed = Case(
@@ -202,7 +204,7 @@ def test_unknown_and_empty_teleport_are_noted() -> None:
 
 def test_null_source_is_refused() -> None:
     with pytest.raises(ValueError, match="null"):
-        list(one_task.to_chunks(batches(Case("null", [(None, 1)]))))
+        list(local_plan.to_chunks(batches(Case("null", [(None, 1)]))))
 
 
 def test_pack_layout() -> None:

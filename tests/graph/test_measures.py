@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from graph_oracles import Case, random_case
 
-from spark_jobs.graph import harmonic, measures
-from spark_jobs.graph.blocks import pack
-from spark_jobs.graph.chunks import to_chunks
-from spark_jobs.graph.contract import PageRankConfig
-from spark_jobs.graph.hits import hits
-from spark_jobs.graph.personal import best_of, personal_ranks
+from lakerank.graph import harmonic, measures
+from lakerank.graph.base import PageRankConfig
+from lakerank.graph.csr_block import pack
+from lakerank.graph.encode_ids import to_chunks
+from lakerank.graph.hits import hits
+from lakerank.graph.personal import best_of, personal_ranks
 
 SEEDS = (1, 2, 4, 7, 10, 13)
 

@@ -16,13 +16,13 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from link_farms import SHAPES, attack
 
-from spark_jobs.graph.blocks import pack
-from spark_jobs.graph.one_task import to_chunks
-from spark_jobs.graph.spam import one_task
-from spark_jobs.graph.spam.defend import Verdict, defend
-from spark_jobs.graph.spam.farms import kept_pages, share_from, spread
-from spark_jobs.graph.spam.trust import grow, support
-from spark_jobs.graph.spam.web import Web
+from lakerank.graph.csr_block import pack
+from lakerank.graph.local_plan import to_chunks
+from lakerank.graph.spam import one_task
+from lakerank.graph.spam.defend import Verdict, defend
+from lakerank.graph.spam.farms import kept_pages, share_from, spread
+from lakerank.graph.spam.trust import grow, support
+from lakerank.graph.spam.web import Web
 
 PAGES = 1500
 RANDOMLY_HIJACKED = [shape for shape in SHAPES if shape not in ("camouflage_one_way",)]

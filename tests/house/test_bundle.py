@@ -15,7 +15,7 @@ import yaml
 from databricks.bundles.jobs import Job
 from tests_root import ROOT
 
-from spark_jobs.lake.args import parse_args
+from lakerank.cli.settings import parse_args
 
 BUNDLE = yaml.safe_load((ROOT / "databricks.yml").read_text(encoding="utf-8"))
 FILES = sorted((ROOT / "conf" / "bundle").glob("*.yml"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests_root import ROOT
 
-from spark_jobs.lake.args import parse_args
+from lakerank.cli.settings import parse_args
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "conf" / "jobs").glob("*.yaml")), ids=lambda file: file.stem)

@@ -18,17 +18,17 @@ import spark_jobs
 assert sys.argv[1] in spark_jobs.__file__, spark_jobs.__file__
 for job in sys.argv[2:]:
     importlib.import_module(f"spark_jobs.{job}")
-from spark_jobs.graph.kernels import pull
+from lakerank.graph.kernels import pull
 values = np.zeros(1)
 pull(np.array([0.25, 0.5]), np.array([0, 2]), np.array([0, 1], np.uint32), np.empty(0), values)
 assert values[0] == 0.75
-from spark_jobs.recsys.factorization.sgd_kernels import predict_pairs
+from lakerank.recommend.latent_factors.sgd_kernels import predict_pairs
 one, none = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
 at, guess = np.zeros(1, np.int32), np.zeros(1, np.float32)
 predict_pairs(at, at, one, none, one, none, guess)
 assert guess[0] == 1
 from datetime import datetime
-from spark_jobs.show.page import Page, render
+from lakerank.report.page import Page, render
 assert "<title>probe</title>" in render(Page("probe", "lake", (), datetime(2026, 1, 1)))
 from sr_model import zoo
 assert all(zoo.content(name) for name in zoo.MODELS)
@@ -53,8 +53,8 @@ def test_jobs_and_kernels_work_from_inside_the_wheel(wheel: Path) -> None:
 
 def test_wheel_holds_both_packages_and_their_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"spark_jobs", "sr_model"}
-    for file in (*(ROOT / "spark_jobs").rglob("*"), *(ROOT / "sr_model").rglob("*")):
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"lakerank", "spark_jobs", "sr_model"}
+    for file in (path for top in ("lakerank", "spark_jobs", "sr_model") for path in (ROOT / top).rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             assert file.relative_to(ROOT).as_posix() in names
     # The weights that come along are most of it, and do not get smaller by packing.

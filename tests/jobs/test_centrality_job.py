@@ -10,9 +10,9 @@ import networkx as nx
 import pytest
 from pyspark.sql import SparkSession
 
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import HARMONIC, HITS, HOST_LINKS, LINKS, PERSONAL_RANKS, RANKS
 from spark_jobs import centrality, host_graph, pagerank
-from spark_jobs.lake.contracts import HARMONIC, HITS, HOST_LINKS, LINKS, PERSONAL_RANKS, RANKS
-from spark_jobs.lake.tables import TableRef
 
 EDGES = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("d", "c"), ("e", "d")]
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, RECOMMENDERS, TAGS, USER_PROFILES
+from lakerank.recommend.models.base import Data, Stored
+from lakerank.recommend.models.registry import MODELS
+from lakerank.recommend.models.store import load_model
+from lakerank.spark.array_store import BlockStore
 from spark_jobs import content
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import ITEM_PROFILES, ITEMS, RATINGS, RECOMMENDERS, TAGS, USER_PROFILES
-from spark_jobs.lake.recommender_tables import load_model
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.models.contract import Data, Stored
-from spark_jobs.recsys.models.registry import MODELS
 
 # Users with even numbers rate the comedies among the films 0 to 29, the others the horror films. Films 30 to 39 are
 # rated by nobody.

@@ -14,14 +14,14 @@ from ir_measures import AP, RR, R, Success, nDCG
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.models.base import Data
+from lakerank.recommend.models.registry import MODELS
+from lakerank.spark.array_store import BlockStore
 from spark_jobs import evaluate
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import ITEMS, RATINGS, RECOMMENDER_METRICS
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.models.contract import Data
-from spark_jobs.recsys.models.registry import MODELS
-from spark_jobs.recsys.planted import plant
-from spark_jobs.recsys.splits import Split, split_ratings
 
 INDEPENDENT = {"ndcg@5": nDCG @ 5, "recall@5": R @ 5, "map@5": AP @ 5, "mrr@5": RR @ 5, "hr@5": Success @ 5}
 

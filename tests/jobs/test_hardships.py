@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import RANKS, RATINGS
 from spark_jobs import build_index, ingest_pages, ingest_ratings, lfm, pagerank, recommend, report, search
-from spark_jobs.lake.contracts import RANKS, RATINGS
-from spark_jobs.lake.tables import TableRef
 
 SITE = str(Path(__file__).parents[2] / "examples" / "site")
 

@@ -11,9 +11,9 @@ import pytest
 from conftest import SHARED
 from pyspark.sql import SparkSession
 
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, Relation
 from spark_jobs import ingest_pages
-from spark_jobs.lake.contracts import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, Relation
-from spark_jobs.lake.tables import TableRef
 
 WARCS = SHARED / "web" / "warc"
 TEXT = (

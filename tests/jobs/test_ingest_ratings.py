@@ -14,11 +14,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.recommend.data.cleaning import DUPLICATE
+from lakerank.recommend.data.deduplicate import Judged
+from lakerank.recommend.data.movielens import GENRES_100K
 from spark_jobs import ingest_ratings
 from spark_jobs.ingest_ratings import Args, Source, main, open_source, read_source
-from spark_jobs.recsys.judged import Judged
-from spark_jobs.recsys.movielens import GENRES_100K
-from spark_jobs.recsys.rating_rows import DUPLICATE
 from tests.conftest import SHARED
 
 SMALL = SHARED / "movielens" / "ml-latest-small"

@@ -16,18 +16,10 @@ import pytest
 from conftest import SHORT_RUNS
 from pyspark.sql import SparkSession
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, RATINGS, RECOMMENDATIONS, USER_FACTORS
+from lakerank.recommend.data.synthetic import plant
 from spark_jobs import lfm, recommend
-from spark_jobs.lake.contracts import (
-    ITEM_FACTORS,
-    ITEMS,
-    LFM_METRICS,
-    LFM_MODELS,
-    RATINGS,
-    RECOMMENDATIONS,
-    USER_FACTORS,
-)
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.planted import plant
 
 QUICK = ["--factors", "4", "--epochs", "3", "--blocks", "2"]
 

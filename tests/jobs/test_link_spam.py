@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from link_farms import attack
 
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import LINKS, RANKS, SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
 from spark_jobs import link_spam
-from spark_jobs.lake.contracts import LINKS, RANKS, SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
-from spark_jobs.lake.tables import TableRef
 
 PAGES, FARM, HIJACKED = 400, 150, 5
 TARGET = PAGES

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
 
+from lakerank.cli import download
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import PATCHES_REJECTED
 from spark_jobs import make_patches
-from spark_jobs.lake import download
-from spark_jobs.lake.contracts import PATCHES_REJECTED
-from spark_jobs.lake.tables import TableRef
 from sr_model import build_patches
 from sr_model.cutting import parts as patch_parts
 from sr_model.data.manifest import read_manifest

@@ -12,10 +12,10 @@ from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1
 from pyspark.sql import SparkSession
 
+from lakerank.graph.examples import EXACT
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
 from spark_jobs import pagerank
-from spark_jobs.graph.examples import EXACT
-from spark_jobs.lake.contracts import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
-from spark_jobs.lake.tables import TableRef
 
 LDBC = SHARED / "graphs" / "ldbc"
 WIKISPEEDIA = SHARED / "graphs" / "wikispeedia" / "links.tsv"

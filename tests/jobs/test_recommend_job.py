@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from spark_jobs import linear, neighbors, recommend
-from spark_jobs.lake.contracts import (
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import (
     EXPLANATIONS,
     ITEMS,
     LINEAR_WEIGHTS,
@@ -22,7 +22,7 @@ from spark_jobs.lake.contracts import (
     SIMILAR_USERS,
     Relation,
 )
-from spark_jobs.lake.tables import TableRef, TableSink
+from spark_jobs import linear, neighbors, recommend
 
 USERS, SHELF = 24, 12
 

@@ -16,10 +16,10 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from pyspark.sql import SparkSession
 
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import RELATIONS
+from lakerank.report import sections, summaries
 from spark_jobs import report
-from spark_jobs.lake.contracts import RELATIONS
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.show import sections, summaries
 
 EVIL = "<script>alert('title')</script>"
 RUN, EVALUATION = "run-of-today", "evaluation-of-today"

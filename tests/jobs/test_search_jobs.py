@@ -14,11 +14,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.lake.delta_arrow_write import ArrowSink, arrow_schema
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
+from lakerank.search.pages.urls import page_id
 from spark_jobs import build_index, search
-from spark_jobs.lake.arrow_sink import ArrowSink, arrow_schema
-from spark_jobs.lake.contracts import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
-from spark_jobs.lake.tables import TableRef
-from spark_jobs.retrieval.pages.urls import page_id
 from spark_jobs.search import open_engine
 
 Doc = dict[str, Any]

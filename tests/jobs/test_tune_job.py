@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import LFM_TRIALS, RATINGS
+from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.latent_factors import rating_blocks as blocks
+from lakerank.recommend.latent_factors.search_space import Range
+from lakerank.recommend.latent_factors.train import Epoch, LfmConfig, train
+from lakerank.spark.array_store import BlockStore
 from spark_jobs import lfm, tune
-from spark_jobs.lake.blocks import BlockStore
-from spark_jobs.lake.contracts import LFM_TRIALS, RATINGS
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.tables import TableRef, TableSink
-from spark_jobs.recsys.factorization import blocks as blocks
-from spark_jobs.recsys.factorization.train import Epoch, LfmConfig, train
-from spark_jobs.recsys.planted import plant
-from spark_jobs.recsys.search_space import Range
 from spark_jobs.tune import Study, Trial, TuneArgs, best_of
 
 QUICK = ["--factors", "2:6", "--epochs", "3", "--early-stop", "1", "--blocks", "1", "--split", "random:0.2"]

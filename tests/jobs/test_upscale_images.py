@@ -17,11 +17,11 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from tests_root import ROOT
 
+from lakerank.lake.binary_files import SourceFile
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.pictures import Pictures, contents, in_parts
+from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from spark_jobs import upscale_images
-from spark_jobs.lake.contracts import UPSCALED, UPSCALED_REJECTED
-from spark_jobs.lake.files import SourceFile
-from spark_jobs.lake.pictures import Pictures, contents, in_parts
-from spark_jobs.lake.tables import TableRef
 from sr_model import upscale
 from sr_model.enlarging import shipping
 from sr_model.enlarging.pictures import Picture, write_picture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_jobs.lake.archive import listing, opened
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.lake.archive import listing, opened
 
 
 def zipped(path: Path, **members: str) -> Path:

@@ -13,8 +13,8 @@ from nbclient import NotebookClient
 from pyspark.sql import SparkSession
 from tests_root import ROOT
 
-from spark_jobs.lake.errors import UserError
-from spark_jobs.lake.notebook import Widgets, table
+from lakerank.cli.errors import UserError
+from lakerank.spark.notebook import Widgets, table
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import notebooks

@@ -11,7 +11,7 @@ from conftest import SHARED
 from numpy.typing import NDArray
 from PIL import Image
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data.degrade_batches import Degrade
 from sr_model.degrade import bicubic_upscale, downscale, imresize, modcrop, resize_weights
 

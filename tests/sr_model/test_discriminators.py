@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.nets.discriminators import DISCRIMINATORS, make_discriminator
 from sr_model.nets.init import initialise
 

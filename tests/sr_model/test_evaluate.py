@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.degrade import downscale
 from sr_model.evaluate import evaluate_folder, main
 from sr_model.nets import make_generator
@@ -264,7 +264,7 @@ for name in ("cv2", "scipy", "skvideo", "skimage", "lpips", "matplotlib", "pyspa
     sys.modules[name] = None
 import numpy as np
 from pathlib import Path
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.leaks import refuse_leaks
 from sr_model.nets import make_generator
 from sr_model.scoring.validation import Pair, validate

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model import leaks
 from sr_model.data.schema import PatchRow
 from sr_model.data.writer import finish, write_part

@@ -16,7 +16,7 @@ from scipy.signal import convolve2d
 from scipy.stats import gennorm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.metrics import METRICS, MetricSettings, make_metrics
 from sr_model.metrics import niqe as niqe_module
 from sr_model.metrics.fidelity import psnr_y, ssim_y

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data import augment, row_groups
 from sr_model.data.buffers import Buffers
 from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from tests_root import ROOT
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model import build_patches
 from sr_model.cutting import parts as patch_parts
 from sr_model.cutting import sources

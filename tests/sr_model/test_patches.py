@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model import build_patches
 from sr_model.cutting import parts as patch_parts
 from sr_model.cutting.cut import PatchPlan, TooSmall, cut, gradient, places

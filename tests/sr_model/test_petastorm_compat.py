@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests_root import ROOT
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data import petastorm_compat as compat
 from sr_model.data.schema import PatchRow
 from sr_model.data.writer import finish, write_part

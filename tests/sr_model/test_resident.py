@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data import resident
 from sr_model.data.augment import turned
 from sr_model.data.degrade_batches import Degrade

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tests_root import ROOT
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.data.augment import turned
 from sr_model.data.order import draw, row_groups, windows
 from sr_model.data.petastorm_compat import ThreadPool

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spark_jobs.lake.args import parse_args
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import parse_args
 from sr_model.config import TrainConfig, as_flags
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.config import TrainConfig
 from sr_model.data.degrade_batches import Degrade
 from sr_model.losses import LossSettings, make_losses

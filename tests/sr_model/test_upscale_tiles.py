@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.enlarging.tiles import Bicubic, margin_of, spans, upscale_tiled
 from sr_model.nets.ensemble import SelfEnsemble
 from sr_model.nets.msrresnet import MSRResNet

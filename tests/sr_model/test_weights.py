@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model.nets import GENERATORS, make_generator
 from sr_model.weights import as_bytes, fingerprint, generator_of, load_generator, read_weights, save_generator
 

@@ -12,7 +12,7 @@ from conftest import SHARED
 from PIL import Image
 from tests_root import ROOT
 
-from spark_jobs.lake.errors import UserError
+from lakerank.cli.errors import UserError
 from sr_model import export, upscale, zoo
 from sr_model.evaluate import evaluate_folder
 from sr_model.weights import load_generator, read_weights

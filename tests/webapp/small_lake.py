@@ -10,9 +10,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, write_deltalake
 from search_oracles import Doc, index_of, pages_table, segments
 
-from spark_jobs.retrieval.serving.engine import SearchEngine
-from spark_jobs.webapp.links import gather_links
-from spark_jobs.webapp.site import Site
+from lakerank.search.query.engine import SearchEngine
+from lakerank.webapp.links import gather_links
+from lakerank.webapp.site import Site
 
 HOSTILE = '<script>alert("x")</script> & "quotes"'
 BIG = -8_999_999_999_999_999_999

@@ -11,10 +11,10 @@ import pytest
 from starlette.testclient import TestClient
 from webapp.small_lake import BIG, small_engine, small_site
 
-from spark_jobs.webapp.app import LONGEST_QUERY, create_app
-from spark_jobs.webapp.guard import HEADERS, host_of
-from spark_jobs.webapp.shown import address, beginning, linkable, milliseconds, number_of
-from spark_jobs.webapp.site import Site
+from lakerank.webapp.app import LONGEST_QUERY, create_app
+from lakerank.webapp.limits import HEADERS, host_of
+from lakerank.webapp.site import Site
+from lakerank.webapp.view_model import address, beginning, linkable, milliseconds, number_of
 
 ADDRESS = "http://127.0.0.1:8080"
 
@@ -156,7 +156,7 @@ def test_places_by_rank_with_equals_and_unknown(client: TestClient) -> None:
 
 
 def test_long_lists_of_links_say_how_long(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spark_jobs.webapp.site.LINKS_SHOWN", 10)
+    monkeypatch.setattr("lakerank.webapp.site.LINKS_SHOWN", 10)
     page = client.get("/page/100").text
     assert "10 of 24 pages, those first that pass on most rank." in page
     assert len(re.findall("<li>", page.split('id="incoming"')[1])) == 10

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from webapp.small_lake import BIG, HOSTILE, LINKS, links_table, small_site
 
-from spark_jobs.lake.errors import UserError
-from spark_jobs.webapp.links import gather_links
+from lakerank.cli.errors import UserError
+from lakerank.webapp.links import gather_links
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -20,9 +20,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests_root import ROOT
 from webapp.small_lake import PAGES, write_lake
 
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import parse_args
 from spark_jobs import serve
-from spark_jobs.lake.args import parse_args
-from spark_jobs.lake.errors import UserError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
 

@@ -1,0 +1,1 @@
+"""Information retrieval on one Delta lake: search, recommendation and super-resolution on Apache Spark."""

@@ -1,0 +1,60 @@
+"""What every command's `main` does around its own work: arguments, exit code, summary. Needs no Spark."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings, parse_args
+
+A = TypeVar("A", bound=Settings)
+Summary = Mapping[str, Any]
+_WHEEL_TASK = "DATABRICKS_RUNTIME_VERSION"  # set where Databricks calls us
+
+
+def run_command(
+    run: Callable[[A], Summary],
+    args_class: type[A],
+    name: str,
+    doc: str | None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, run, print the summary; return the exit code: 0 done, 2 the user's mistake, 1 ours.
+
+    Args:
+        run: the command's own work; returns the fields of the `--json` summary.
+        args_class: the command's settings, with their defaults.
+        name: the command's name, e.g. `pagerank`.
+        doc: the command's module docstring; its first paragraph becomes the help text.
+        argv: command line without the program's name; None reads `sys.argv`.
+    """
+    code = _code(run, args_class, name, doc, argv)
+    if code and _WHEEL_TASK in os.environ and argv is None:
+        raise SystemExit(code)  # Databricks takes a wheel task that returns for one that went well
+    return code
+
+
+def _code(
+    run: Callable[[A], Summary], args_class: type[A], name: str, doc: str | None, argv: Sequence[str] | None
+) -> int:
+    try:
+        args = parse_args(args_class, name, doc or "", argv)
+        summary = run(args)
+    except UserError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except Exception:
+        traceback.print_exc()
+        print(f"{name}: this is a bug of ours; please report it with the lines above", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps({"job": name, **summary}, default=str), flush=True)
+    return 0

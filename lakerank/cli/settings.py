@@ -1,0 +1,234 @@
+"""Settings of a command: defaults in code < preset < YAML file < flag. An unknown key or flag is an error.
+
+A command's settings are a frozen dataclass derived from `Settings`, a Spark job's from `JobArgs`; each field is
+made with `flag(…)`, which carries the help text. `parse_args` builds the command line from the fields, so a flag
+exists in one place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from lakerank.cli.errors import UserError
+
+A = TypeVar("A", bound="Settings")
+
+
+def flag(
+    default: Any,
+    help: str,
+    *,
+    choices: Sequence[str] | None = None,
+    metavar: str | None = None,
+    check: Callable[[Any], bool] | None = None,
+    must: str = "",
+    positional: bool = False,
+) -> Any:
+    """A dataclass field that is also a command-line flag and a YAML key.
+
+    Args:
+        default: value when nobody sets it.
+        help: one line for `--help`; say the unit.
+        choices: the only values allowed.
+        metavar: placeholder in the help text.
+        check: returns whether a value is allowed.
+        must: what `check` wants, in words, e.g. "be between 0 and 1".
+        positional: given by its place on the command line; must be there unless the default is not None.
+    """
+    metadata: dict[str, Any] = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
+    metadata["positional"] = positional
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
+    """What is wrong with a setting's value, or None."""
+    meta = field.metadata
+    unset = value is None and field.default is None  # to be filled by the settings themselves
+    if meta.get("choices") is not None and not unset and value not in meta["choices"]:
+        return f"`{field.name}` must be one of {', '.join(meta['choices'])}, not {value!r}"
+    if meta.get("check") is not None and value is not None and not meta["check"](value):
+        return f"`{field.name}` must {meta['must']}, not {value!r}"
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Settings every command has."""
+
+    json: bool = flag(False, "print one JSON summary as the last line of standard output")
+
+    def __post_init__(self) -> None:
+        """Settings made in code, as notebooks do, are checked like those of a command line.
+
+        Raises:
+            UserError: a value is none of the choices, or out of its range.
+        """
+        for field in dataclasses.fields(self):
+            if problem := _problem(field, getattr(self, field.name)):
+                raise UserError(problem)
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Named settings for `--preset`, if the command has any."""
+        return {}
+
+    def shown(self) -> dict[str, Any]:
+        """The settings as they may be printed and stored."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class JobArgs(Settings):
+    """Settings every Spark job has."""
+
+    lake: str = flag("./lake", "folder (or catalog.schema) in which tables are looked up by name")
+    master: str = flag("", "Spark master, e.g. local[2] or spark://host:7077 (default: spark-submit's)")
+    remote: str = flag("", "Spark Connect address, e.g. sc://host:15002, or local[2]")
+
+    def shown(self) -> dict[str, Any]:
+        """Without the token that an address may hold."""
+        shown = super().shown()
+        return shown | {"remote": re.sub(r"token=[^;]*", "token=***", self.remote, flags=re.IGNORECASE)}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but its complaints are our one-sentence errors."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def _value_type(annotation: Any) -> type:
+    """`int | None` → int; anything else unchanged."""
+    if isinstance(annotation, types.UnionType):
+        return typing.cast(type, next(part for part in typing.get_args(annotation) if part is not type(None)))
+    return typing.cast(type, annotation)
+
+
+def _coerce(name: str, value: Any, wanted: type, origin: str) -> Any:
+    """Turn a YAML or preset value into the field's type, or say which key is wrong."""
+    if value is None:
+        return None
+    if wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-8 (no dot) as text
+        except ValueError:
+            pass
+    elif (wanted is str and isinstance(value, int | float) and not isinstance(value, bool)) or (
+        wanted is not bool and isinstance(value, bool) is False and isinstance(value, wanted)
+    ):
+        return wanted(value)
+    elif wanted is bool and isinstance(value, bool):
+        return value
+    elif wanted is str and isinstance(value, Mapping):  # `losses: {mse: 1.0}` is the flag's `mse=1.0`
+        return ",".join(f"{key}={number}" for key, number in value.items())
+    raise UserError(f"{origin}: `{name}` must be {wanted.__name__}, not {value!r}")
+
+
+def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
+    close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(known)}"
+    return UserError(f"{origin}: unknown key `{key}`{hint}")
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--conf {path}: cannot read it ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--conf {path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise UserError(f"--conf {path}: must be `key: value` lines, not a {type(loaded).__name__}")
+    return loaded
+
+
+def _build_parser(args_class: type[Settings], name: str, doc: str, hints: Mapping[str, Any]) -> argparse.ArgumentParser:
+    parser = _Parser(prog=name, description=doc.strip().split("\n\n")[0], allow_abbrev=False)
+    parser.add_argument("--conf", default=None, metavar="FILE", help="YAML file of settings (flags win over it)")
+    if args_class.presets():
+        parser.add_argument("--preset", default=None, choices=sorted(args_class.presets()), help="named settings")
+    for field in dataclasses.fields(args_class):
+        option = "--" + field.name.replace("_", "-")
+        meta = field.metadata
+        default_text = "" if field.default in ("", None) else f" (default: {field.default})"
+        text = (meta["help"] + default_text).replace("%", "%%")
+        if meta["positional"]:
+            parser.add_argument(
+                field.name,
+                type=_value_type(hints[field.name]),
+                choices=meta["choices"],
+                metavar=meta["metavar"] or field.name.upper(),
+                nargs=None if field.default is None else "?",
+                help=text,
+            )
+        elif _value_type(hints[field.name]) is bool:
+            parser.add_argument(option, dest=field.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            parser.add_argument(
+                option,
+                dest=field.name,
+                type=_value_type(hints[field.name]),
+                choices=meta["choices"],
+                metavar=meta["metavar"],
+                default=None,
+                help=text,
+            )
+    return parser
+
+
+def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | None = None) -> A:
+    """Resolve a job's settings from code, preset, YAML and flags, check them, and print them.
+
+    Raises:
+        UserError: unknown flag, key or preset, a value of the wrong type or outside its range.
+    """
+    hints = typing.get_type_hints(args_class)
+    fields = {field.name: field for field in dataclasses.fields(args_class)}
+    parser = _build_parser(args_class, name, doc, hints)
+    given = vars(parser.parse_args(argv))
+    conf, preset = given.pop("conf"), given.pop("preset", None)
+
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def take(layer: Mapping[str, Any], origin: str) -> None:
+        for key, value in layer.items():
+            plain = str(key).replace("-", "_")
+            if plain not in fields:
+                raise _unknown(str(key), list(fields), origin)
+            values[plain] = _coerce(plain, value, _value_type(hints[plain]), origin)
+            origins[plain] = origin
+
+    from_file = _read_yaml(conf) if conf else {}
+    preset = preset or from_file.pop("preset", None)
+    if preset is not None:
+        if preset not in args_class.presets():
+            raise UserError(f"unknown preset `{preset}`; known: {', '.join(args_class.presets()) or 'none'}")
+        take(args_class.presets()[preset], f"preset {preset}")
+    take(from_file, f"file {conf}")
+    take({key: value for key, value in given.items() if value is not None}, "flag")
+
+    for key, value in values.items():
+        if problem := _problem(fields[key], value):
+            raise UserError(f"{origins[key]}: {problem}")
+    args = args_class(**values)
+    print(f"{name}: settings")
+    for key, value in args.shown().items():
+        note = f"   ({origins[key]})" if key in origins else ""
+        print(f"  {key.replace('_', '-')}: {value}{note}")
+    sys.stdout.flush()
+    return args

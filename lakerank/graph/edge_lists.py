@@ -1,0 +1,324 @@
+"""Edge lists as people have them: separators, headers, comments, ids of any kind, and lines that are wrong.
+
+A line is an edge if it has an id in each of its first two columns (and, where weights are wanted, a finite
+number of at least 0 in the third). Blank lines and lines that start with `#` say nothing. Everything else is
+rejected with its file, line number and a reason. Ids become bigint if all of them are whole numbers written
+the usual way (no leading zeros or plus sign), else all stay text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Row
+from pyspark.sql import functions as F
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.inputs import Input
+
+SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": r"\s+"}
+HEADERS = ("auto", "yes", "no")
+REJECTED = ("source", "line", "raw", "reason")
+
+EDGE = ("src", "dst")
+NODE = ("id",)
+# Names a header or a table may give to the columns, besides src, dst, id and weight themselves.
+NAMES = {
+    "src": ("src", "source", "from", "fromnodeid", "from_id", "source_id"),
+    "dst": ("dst", "destination", "target", "to", "tonodeid", "to_id", "target_id", "dest"),
+    "id": ("id", "node", "node_id", "nodeid", "page", "page_id", "vertex"),
+    "weight": ("weight", "w"),
+}
+_SAMPLE_LINES = 100
+_WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
+_NOT_TEXT = "[\\x00\ufffd]"  # U+FFFD stands where bytes were not valid
+_BLANK_OR_COMMENT = r"^\s*(#|$)"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a file or table says.
+
+    Attributes:
+        rows: the id columns (all bigint or all string, never null) and, if asked for, `weight` double.
+        rejected: `source`, `line`, `raw`, `reason`.
+        count: number of rows.
+        rejected_count: number of rejected rows.
+        wider: whether the first lines have more columns than were asked for.
+    """
+
+    rows: DataFrame
+    rejected: DataFrame
+    count: int
+    rejected_count: int
+    wider: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the ids are whole numbers."""
+        return self.rows.dtypes[0][1] == "bigint"
+
+    def as_text(self, ids: Sequence[str]) -> DataFrame:
+        """The rows with their id columns as text."""
+        return self.rows.withColumns({name: F.col(name).cast("string") for name in ids})
+
+    def all_of(self, what: str) -> Parsed:
+        """Itself, where no line may be wrong.
+
+        Raises:
+            UserError: one is; the first is named.
+        """
+        if self.rejected_count:
+            bad = self.rejected.orderBy("source", "line").head(1)[0]
+            raise UserError(f"{what}: line {bad['line']}: {bad['reason']}")
+        return self
+
+
+def column_for(name: str, columns: Iterable[str]) -> str | None:
+    """The first of a table's columns that may be called `name`, upper or lower case."""
+    return next((column for column in columns if column.lower() in NAMES.get(name, (name,))), None)
+
+
+def parse(
+    found: Input,
+    ids: Sequence[str] = EDGE,
+    weight: str = "no",
+    separator: str = "auto",
+    header: str = "auto",
+    *,
+    nofollow: bool = False,
+) -> Parsed:
+    """`from_lines` or `from_rows`, as the input is.
+
+    Args:
+        found: what a flag names, opened.
+        ids, weight, separator, header: see there; the last two say how lines are cut.
+        nofollow: links of a table that its author does not vouch for (column `nofollow`) count, too.
+    """
+    if found.kind == "lines":
+        return from_lines(found.frame, found.where, ids, weight, separator, header)
+    columns = found.frame.select("row.*").columns if found.kind == "rows" else found.frame.columns
+    frame = found.frame
+    if found.kind == "table" and "nofollow" in columns and not nofollow:
+        frame = frame.where("nofollow IS NOT TRUE")
+    return from_rows(frame, found.where, columns, ids, weight)
+
+
+def from_lines(
+    lines: DataFrame,
+    what: str,
+    ids: Sequence[str] = EDGE,
+    weight: str = "no",
+    separator: str = "auto",
+    header: str = "auto",
+) -> Parsed:
+    """Parse lines of text.
+
+    Args:
+        lines: `source` string, `line` bigint, `value` string.
+        what: the file, for messages.
+        ids: names of the id columns, in order.
+        weight: `no` (further columns are ignored), `yes` (the next column is the weight) or `optional` (it is
+            if it is there, else 1).
+        separator: a key of `SEPARATORS`, or `auto`: of the first lines, the one that splits most of them.
+        header: `yes`, `no`, or `auto`: the first line of a file is a header if its words are known column
+            names (`NAMES`), or if its ids are not whole numbers and all others are.
+
+    Raises:
+        UserError: not text, nothing but blank lines and comments, or nothing that can be used.
+    """
+    data = lines.where(~F.col("value").rlike(_BLANK_OR_COMMENT))
+    sample = data.limit(_SAMPLE_LINES).collect()
+    if not sample:
+        raise UserError(f"{what}: no line of data in it")
+    odd = sum(bool(re.search(_NOT_TEXT, row["value"])) for row in sample)
+    if odd * 10 > len(sample):
+        raise UserError(f"{what}: not UTF-8 text: {odd} of its first {len(sample)} lines are not")
+    mark = SEPARATORS.get(separator) or _guess_separator([row["value"] for row in sample], len(ids))
+    cells = _split(mark, ids, weight)
+    parsed = data.select("source", "line", "value", *cells).withColumn("reason", _reason(mark, ids, weight))
+    firsts = _first_lines(data, sample)
+    first = reduce(Column.__or__, (_is(row) for row in firsts))
+
+    whole = reduce(Column.__and__, (_is_whole(F.col(name)) for name in ids))
+    tally = parsed.groupBy(first.alias("first")).agg(
+        F.count_if(F.col("reason").isNull()).alias("good"),
+        F.count_if(F.col("reason").isNotNull()).alias("bad"),
+        F.bool_and(F.when(F.col("reason").isNull(), whole)).alias("whole"),
+    )
+    counts = {bool(row["first"]): row for row in tally.collect()}
+    rest = counts.get(False)
+    heads = parsed.where(first).collect()
+    headers = [row for row in heads if _is_header(row, rest, ids, header)]
+    if headers:
+        parsed = parsed.where(~reduce(Column.__or__, (_is(row) for row in headers)))
+    kept = [row for row in heads if row not in headers]
+    good = (rest["good"] if rest else 0) + sum(row["reason"] is None for row in kept)
+    bad = (rest["bad"] if rest else 0) + sum(row["reason"] is not None for row in kept)
+    numbers = (rest is None or rest["whole"] is not False) and all(
+        re.match(_WHOLE, row[name]) and -(2**63) <= int(row[name]) < 2**63
+        for row in kept
+        if row["reason"] is None
+        for name in ids
+    )
+    wider = any(len(re.split(mark, row["value"].strip())) > len(ids) + (weight != "no") for row in sample)
+    return replace(_finish(parsed, what, ids, weight, good, bad, numbers), wider=wider)
+
+
+def from_rows(
+    frame: DataFrame, what: str, columns: Sequence[str], ids: Sequence[str] = EDGE, weight: str = "no"
+) -> Parsed:
+    """Take the columns wanted from a table or from Parquet rows; rows with a null id or a bad weight are
+    rejected.
+
+    Args:
+        frame: `columns`, or `source`, `line` and `row`, a struct of them.
+        what: the table, for messages.
+        columns: its columns' names; those in `NAMES` are understood, upper or lower case.
+        ids: names of the id columns.
+        weight: as in `from_lines`; the column must be a number.
+
+    Raises:
+        UserError: a column is missing or has a type that is neither a whole number nor text, or no row can be
+            used.
+    """
+    nested = list(frame.columns) == ["source", "line", "row"]
+    chosen = {}
+    for name in [*ids, *(["weight"] if weight != "no" else [])]:
+        found = column_for(name, columns)
+        if found is not None:
+            chosen[name] = F.col(f"row.`{found}`" if nested else f"`{found}`")
+        elif name != "weight" or weight == "yes":
+            known = ", ".join(NAMES[name])
+            raise UserError(f"{what}: no column for `{name}` (one of {known}); it has {', '.join(columns)}")
+    where = [F.col("source"), F.col("line")] if nested else [F.lit(what), F.lit(None).cast("bigint")]
+    rows = frame.select(
+        where[0].alias("source"), where[1].alias("line"), *(column.alias(n) for n, column in chosen.items())
+    )
+    types = dict(rows.dtypes)
+    for name in ids:
+        if types[name] not in ("bigint", "int", "smallint", "tinyint", "string"):
+            raise UserError(f"{what}: ids must be whole numbers or text, but `{name}` is {types[name]}")
+    if "weight" in chosen and types["weight"] == "string":
+        raise UserError(f"{what}: column `weight` is text, not a number")
+    numbers = all(types[name] != "string" for name in ids)
+    raw = F.concat_ws(", ", *(F.coalesce(F.col(name).cast("string"), F.lit("null")) for name in chosen))
+    number = F.col("weight").cast("double") if "weight" in chosen else F.lit(1.0)
+    parsed = rows.withColumn("value", raw)
+    if not numbers:  # numbers are not made into text, only to be made numbers again: that costs more than reading them
+        parsed = parsed.withColumns({name: F.col(name).cast("string") for name in ids})
+    parsed = parsed.withColumn("weight", number).withColumn("weight_text", F.col("weight").cast("string"))
+    odd = (F.col(name).isNull() if numbers else F.col(name).isNull() | (F.col(name) == "") for name in ids)
+    empty = reduce(Column.__or__, odd)
+    parsed = parsed.withColumn("reason", F.when(empty, "an id is empty").otherwise(_bad_weight(weight)))
+    tally = parsed.agg(F.count_if(F.col("reason").isNull()).alias("good"), F.count("*").alias("all")).collect()[0]
+    good, bad = tally["good"], tally["all"] - tally["good"]
+    return _finish(parsed, what, ids, weight, good, bad, numbers)
+
+
+def _finish(
+    parsed: DataFrame,
+    what: str,
+    ids: Sequence[str],
+    weight: str,
+    good: int,
+    bad: int,
+    numbers: bool,
+) -> Parsed:
+    rejected = parsed.where("reason IS NOT NULL").select("source", "line", F.col("value").alias("raw"), "reason")
+    if not good:
+        unit = "edge" if len(ids) == 2 else "node"
+        if not bad:
+            raise UserError(f"{what}: there is no {unit} in it")
+        row = rejected.orderBy("source", "line").head(1)[0]
+        at = f"line {row['line']}" if row["line"] else "a row"
+        raise UserError(f"{what}: none of {bad} lines is an {unit}; {at}: {row['reason']}")
+    columns = [F.col(name).cast("bigint") if numbers else F.col(name) for name in ids]
+    if weight != "no":
+        columns.append(F.col("weight"))
+    return Parsed(parsed.where("reason IS NULL").select(*columns), rejected, good, bad)
+
+
+def _guess_separator(lines: Sequence[str], wanted: int) -> str:
+    """The pattern that splits most lines into enough columns; of equals, the first in `SEPARATORS`."""
+    if wanted == 1:  # a single column has no separator; a second one can only be a weight
+        wanted = 2
+    splits = {mark: sum(len(re.split(mark, line.strip())) >= wanted for line in lines) for mark in SEPARATORS.values()}
+    return max(splits, key=lambda mark: splits[mark])
+
+
+def _split(mark: str, ids: Sequence[str], weight: str) -> list[Column]:
+    """The id columns and, if wanted, `weight_text` and `weight`, from `value`."""
+    names = [*ids, *(["weight_text"] if weight != "no" else [])]
+    value = F.col("value")
+    if mark in (",", ";"):
+        options = {"sep": mark, "ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true"}
+        cells = F.from_csv(value, ", ".join(f"{name} string" for name in names), options)
+        columns = [cells[name] for name in names]
+    else:
+        text = F.btrim(value, F.lit(" \t\r")) if mark == SEPARATORS["space"] else value
+        parts = F.split(text, mark, len(names) + 1)
+        columns = [F.btrim(F.get(parts, F.lit(i)), F.lit(" \t\r")) for i in range(len(names))]
+    cut = [column.alias(name) for name, column in zip(names, columns, strict=True)]
+    if weight != "no":
+        cut.append(columns[-1].try_cast("double").alias("weight"))
+        if weight == "optional":
+            empty = columns[-1].isNull() | (columns[-1] == "")
+            cut[-1] = F.when(empty, 1.0).otherwise(columns[-1].try_cast("double")).alias("weight")
+    return cut
+
+
+def _reason(mark: str, ids: Sequence[str], weight: str) -> Column:
+    """Why a line cannot be used; null if it can."""
+    empty = reduce(Column.__or__, (F.col(name).isNull() | (F.col(name) == "") for name in ids))
+    return (
+        F.when(F.col("value").rlike(_NOT_TEXT), "not UTF-8 text")
+        .when(F.size(F.split("value", mark, len(ids) + 1)) < len(ids), f"fewer than {len(ids)} columns")
+        .when(empty, "an id is empty")
+        .otherwise(_bad_weight(weight))
+    )
+
+
+def _bad_weight(weight: str) -> Column:
+    """Why `weight`, parsed from `weight_text`, cannot be used; null if it can."""
+    if weight == "no":
+        return F.lit(None).cast("string")
+    text, number = F.col("weight_text"), F.col("weight")
+    absent = (text.isNull() | (text == "")) & F.lit(weight == "yes")
+    return (
+        F.when(absent, "the weight is missing")
+        .when(number.isNull(), "the weight is not a number")
+        .when(F.isnan(number) | (F.abs(number) == float("inf")), "the weight is not finite")
+        .when(number < 0, "the weight is negative")
+    )
+
+
+def _is_whole(column: Column) -> Column:
+    whole: Column = column.rlike(_WHOLE) & column.try_cast("bigint").isNotNull()
+    return whole
+
+
+def _is(row: Row) -> Column:
+    """Whether a line is the one in `row`."""
+    same: Column = (F.col("source") == row["source"]) & (F.col("line") == row["line"])
+    return same
+
+
+def _first_lines(data: DataFrame, sample: Sequence[Row]) -> Sequence[Row]:
+    """`source` and `line` of each file's first data line; with one file they are in the sample already."""
+    if len(data.inputFiles()) <= 1:
+        return [min(sample, key=lambda row: row["line"])]
+    return data.groupBy("source").agg(F.min("line").alias("line")).collect()
+
+
+def _is_header(row: Row, rest: Row | None, ids: Sequence[str], header: str) -> bool:
+    if header != "auto":
+        return header == "yes"
+    words = [(row[name] or "").strip().strip('"').lower() for name in ids]
+    if all(word in NAMES[name] for word, name in zip(words, ids, strict=True)):
+        return True
+    others_are_whole = rest is not None and rest["good"] > 0 and bool(rest["whole"])
+    return others_are_whole and not any(re.match(_WHOLE, word) for word in words) and all(words)

@@ -1,0 +1,128 @@
+"""Files of any kind, listed on the driver and opened by workers: no name is skipped, none is read whole.
+
+Spark's own readers leave out names that begin with `_` or `.`. Here the driver lists, Spark ships names and sizes,
+and plain Python reads. Places with a scheme (`s3://…`) go through pyarrow's file systems.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+from pyspark.sql import DataFrame, SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.text_files import has_scheme
+
+_CHUNK = 1 << 20
+_OPENING_COSTS = 20_000  # bytes a file counts for beside its size: opening it takes time too
+_PARTS = pa.schema(
+    [
+        ("part", pa.int32()),
+        ("files", pa.list_(pa.struct([("path", pa.string()), ("relative", pa.string()), ("size", pa.int64())]))),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file: where it is, its path within the folder that was named (its name if it was named itself), its bytes."""
+
+    path: str
+    relative: str
+    size: int
+
+
+def list_files(source: str) -> list[SourceFile]:
+    """The file, or all files below the folder, by path. Symbolic links to folders are not followed.
+
+    Raises:
+        UserError: there is no such file or folder, it cannot be listed, or a name in it is not text.
+    """
+    if has_scheme(source):
+        return _list_remote(source)
+    place = Path(source.removeprefix("file:"))
+    if place.is_file():
+        return [_local(place, place.name)]
+    if not place.is_dir():
+        raise UserError(f"{source}: no such file or folder")
+
+    def failed(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot list it ({error.strerror}); allow it or name other folders")
+
+    found = []
+    for folder, _, names in os.walk(place, onerror=failed):
+        found += [Path(folder) / name for name in names if (Path(folder) / name).is_file()]
+    return [_local(path, path.relative_to(place).as_posix()) for path in sorted(found)]
+
+
+def _local(path: Path, relative: str) -> SourceFile:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{str(path)!r}: its name is not UTF-8; rename it") from error
+    return SourceFile(str(path.absolute()), relative, path.stat().st_size)
+
+
+def _list_remote(source: str) -> list[SourceFile]:
+    try:
+        system, place = fs.FileSystem.from_uri(source)
+        found = system.get_file_info(place)
+        infos = [found] if found.is_file else system.get_file_info(fs.FileSelector(place, recursive=True))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{source}: cannot list it ({' '.join(str(error).split())[:200]}); mount or copy it") from error
+    prefix = source.removesuffix("/").removesuffix(place.strip("/"))
+    return [
+        SourceFile(
+            prefix + info.path.lstrip("/") if not found.is_file else source,
+            info.path[len(place) :].strip("/") or info.base_name,
+            info.size,
+        )
+        for info in sorted(infos, key=lambda info: info.path)
+        if info.is_file
+    ]
+
+
+def as_parts(spark: SparkSession, files: Sequence[SourceFile], parts: int) -> DataFrame:
+    """One row for each of the `balanced` parts, in a partition of its own.
+
+    Returns:
+        `part int, files array<struct<path, relative, size>>`.
+    """
+    shares = balanced(files, parts)
+    rows = [{"part": part, "files": [vars(file) for file in share]} for part, share in enumerate(shares)]
+    return spark.createDataFrame(pa.Table.from_pylist(rows, schema=_PARTS)).repartitionById(len(rows), "part")
+
+
+def balanced(files: Sequence[SourceFile], parts: int) -> list[list[SourceFile]]:
+    """At most `parts` shares of about equal size, none empty: the largest file first, each to the part with least."""
+    parts = max(1, min(parts, len(files)))
+    heap = [(0, part) for part in range(parts)]
+    shares: list[list[SourceFile]] = [[] for _ in range(parts)]
+    for file in sorted(files, key=lambda file: (-file.size, file.path)):
+        load, part = heapq.heappop(heap)
+        shares[part].append(file)
+        heapq.heappush(heap, (load + file.size + _OPENING_COSTS, part))
+    return shares
+
+
+def chunks(path: str, size: int = _CHUNK) -> Iterator[bytes]:
+    """A file's bytes, some at a time; for workers.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if has_scheme(path):
+        system, place = fs.FileSystem.from_uri(path)
+        with system.open_input_stream(place, compression=None) as stream:
+            while piece := stream.read(size):
+                yield piece
+        return
+    with Path(path).open("rb", buffering=0) as file:
+        while piece := file.read(size):
+            yield piece

@@ -1,0 +1,222 @@
+"""Where tables are, and the only two things to do with one: read it checked, or write it whole.
+
+`TableRef` names a table by path or by `catalog.schema.table`. `TableSink` writes a relation in one Delta
+commit, so a reader sees the old table or the new one, never half of it, and writing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.schemas import Relation
+
+_CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
+_STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where MERGE has no option for it
+_FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace("`", "``")
+    return f"`{doubled}`"
+
+
+def is_catalog_name(text: str) -> bool:
+    """Whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
+    return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A Delta table by folder (`./lake/ratings`, `s3://…`) or by catalog name (`main.movies.ratings`)."""
+
+    location: str
+
+    @classmethod
+    def find(cls, given: str, relation: Relation, lake: str) -> TableRef:
+        """The table a flag names, or the relation's own name in the lake if the flag is empty.
+
+        A lake is a folder, or with a dot and no slash `catalog.schema` (a folder `a.b` is written `./a.b`).
+        """
+        if given:
+            return cls(given)
+        separator = "." if is_catalog_name(lake) else "/"
+        return cls(f"{lake.rstrip('/')}{separator}{relation.name}")
+
+    @property
+    def sql(self) -> str:
+        """How SQL statements name the table; nothing in a name ends the quotes it stands in."""
+        if is_catalog_name(self.location):
+            return ".".join(_quoted(part) for part in self.location.split("."))
+        return f"delta.{_quoted(self.path)}"
+
+    @property
+    def needs_spark(self) -> bool:
+        """Whether delta-rs cannot open it: it is in a catalog, or delta-rs would panic over its path."""
+        return is_catalog_name(self.location) or bool(set("[]|^\\") & set(self.location))
+
+    @property
+    def path(self) -> str:
+        """The folder, absolute: Delta takes no other in SQL, and the JVM may have another working directory."""
+        if "://" in self.location or self.location.startswith("dbfs:"):
+            return self.location
+        return str(Path(self.location).absolute())
+
+    def exists(self, spark: SparkSession) -> bool:
+        """Whether a Delta table stands there."""
+        try:
+            _ = spark.sql(f"SELECT * FROM {self.sql} LIMIT 0").schema  # noqa: S608 - quoted
+        except AnalysisException:
+            return False
+        return True
+
+    def read(self, spark: SparkSession, relation: Relation, version: int | None = None) -> DataFrame:
+        """The table, as it is now or as it was, checked against its contract.
+
+        Raises:
+            UserError: there is no such Delta table or version, or a column is missing or of the wrong type.
+        """
+        if not self.exists(spark):
+            raise UserError(f"no Delta table `{relation.name}` at {self.location}: run {relation.made_by} first")
+        frame = self.frame(spark) if version is None else self._as_of(spark, version)
+        return relation.check(frame, self.location)
+
+    def _as_of(self, spark: SparkSession, version: int) -> DataFrame:
+        try:
+            return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")  # noqa: S608 - quoted; a number
+        except AnalysisException as error:
+            raise UserError(
+                f"{self.location} has no version {version} (any more): the newest is {self.version(spark)}"
+            ) from error
+
+    def frame(self, spark: SparkSession) -> DataFrame:
+        """The table as it stands, unchecked."""
+        return spark.table(self.location) if is_catalog_name(self.location) else self._load(spark)
+
+    def _load(self, spark: SparkSession) -> DataFrame:
+        return spark.read.format("delta").load(self.path)
+
+    def stamp(self, spark: SparkSession) -> str:
+        """What the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
+        row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
+        return str(row["userMetadata"] or "") if row else ""
+
+    def identity(self, spark: SparkSession) -> str:
+        """The table's own id, which no table made anew in the same place has."""
+        row = spark.sql(f"DESCRIBE DETAIL {self.sql}").first()
+        return str(row["id"]) if row else ""
+
+    def version(self, spark: SparkSession) -> int:
+        """Number of the newest version; it identifies the table's content."""
+        row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
+        return int(row["version"]) if row else -1
+
+
+@dataclass(frozen=True)
+class TableSink:
+    """A place to write one relation to.
+
+    Attributes:
+        ref: where.
+        relation: what; the frame must have exactly its columns.
+        stamp: a word that identifies this write (e.g. a run id), kept in the table's history.
+    """
+
+    ref: TableRef
+    relation: Relation
+    stamp: str = ""
+
+    def write(self, df: DataFrame, replace_where: str = "") -> None:
+        """Replace the table (or the rows matching `replace_where`) by `df` in one commit.
+
+        Raises:
+            UserError: a column is missing, of the wrong type, or null where the contract forbids it;
+                or the place cannot be written.
+        """
+        writer = self._writer(df, "overwrite")
+        if replace_where and self.ref.exists(df.sparkSession):
+            writer = writer.option("replaceWhere", replace_where)
+        else:
+            writer = writer.option("overwriteSchema", "true")
+        self._save(writer)
+
+    def append(self, df: DataFrame) -> None:
+        """Add rows in one commit; errors as `write`."""
+        self._save(self._writer(df, "append"))
+
+    def merge(self, df: DataFrame, removed: str) -> None:
+        """Fold rows into the table by the relation's keys, in one commit.
+
+        Args:
+            df: the relation's columns and one more; at most one row for each key.
+            removed: that column, boolean: delete the row with these keys instead.
+
+        Raises:
+            UserError: a column is missing or of the wrong type, or the place cannot be written.
+        """
+        columns = [column.name for column in self.relation.columns]
+        checked = self.relation.check(df, self.ref.location).columns
+        spark, source = df.sparkSession, f"lakerank_merge_{self.relation.name}"
+        df.select(*checked, removed).createOrReplaceTempView(source)
+        keys = " AND ".join(f"t.`{key}` = s.`{key}`" for key in self.relation.keys)
+        changes = ", ".join(f"t.`{name}` = s.`{name}`" for name in columns)
+        names, values = ", ".join(f"`{n}`" for n in columns), ", ".join(f"s.`{n}`" for n in columns)
+        spark.conf.set(_STAMP, self.stamp)
+        try:
+            spark.sql(
+                f"MERGE INTO {self.ref.sql} t USING {source} s ON {keys} "  # noqa: S608 - our own columns
+                f"WHEN MATCHED AND s.`{removed}` THEN DELETE WHEN MATCHED THEN UPDATE SET {changes} "
+                f"WHEN NOT MATCHED AND NOT s.`{removed}` THEN INSERT ({names}) VALUES ({values})"
+            ).collect()
+        except Exception as error:
+            raise write_problem(error, self.ref.location) from error
+        finally:
+            spark.conf.unset(_STAMP)
+            spark.catalog.dropTempView(source)
+
+    def _writer(self, df: DataFrame, mode: str) -> DataFrameWriter:
+        extra = [name for name in df.columns if name not in {c.name for c in self.relation.columns}]
+        if extra:
+            raise UserError(f"{self.ref.location}: `{self.relation.name}` has no column `{extra[0]}`")
+        writer = self.relation.guard(df, self.ref.location).write.format("delta").mode(mode)
+        return writer.option("userMetadata", self.stamp) if self.stamp else writer
+
+    def _save(self, writer: DataFrameWriter) -> None:
+        try:
+            if is_catalog_name(self.ref.location):
+                writer.saveAsTable(self.ref.location)
+            else:
+                writer.save(self.ref.path)
+        except Exception as error:  # py4j, Connect and Spark each have their own class for it
+            raise write_problem(error, self.ref.location) from error
+
+
+def write_problem(error: Exception, location: str) -> Exception:
+    """The user's share of write errors as a sentence; anything else unchanged."""
+    text = str(error)
+    if found := re.search(r"`\w+\.\w+` is null", text):
+        return UserError(f"{location}: {found.group(0)}; nothing was written")
+    if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
+        lake = location.rpartition(".")[0]
+        return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
+    in_the_way = next((place for place in (Path(location), *Path(location).parents) if place.is_file()), None)
+    if in_the_way is not None:
+        return UserError(f"{location}: cannot write, since {in_the_way} is a file; choose another --lake or --out")
+    for sign in (
+        "Permission denied",
+        "No space left",
+        "Not a directory",
+        "Read-only file system",
+        "CANNOT_CREATE_LOG_PATH",
+    ):
+        if sign in text:
+            return UserError(f"{location}: cannot write ({sign.lower()}); choose another --lake or --out")
+    # Delta's exceptions by Spark's names and by delta-rs's words.
+    if re.search(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+", text):
+        return UserError(f"{location}: another job changed it meanwhile; nothing was written, run the command again")
+    return error

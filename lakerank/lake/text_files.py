@@ -1,0 +1,190 @@
+"""Text files as rows that know their file and line number.
+
+Spark splits a big file into pieces and forgets where each line stood. `read_lines` counts the lines of
+every piece once (one row per piece comes back to the driver) and adds what came before. What it returns is
+an ordinary DataFrame: no RDD, nothing cached, so it runs on Spark Connect and on serverless too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakerank.cli.errors import UserError
+
+# Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
+# is one byte and never part of a character.
+ENCODINGS = ("utf-8", "latin-1", "auto")
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
+_BOM = "\ufeff"
+_PIECE = pa.schema(
+    [("file", pa.string()), ("block", pa.int64()), ("source", pa.string())]
+    + [(name, pa.int64()) for name in ("first", "size", "before")]
+)
+
+
+def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = "utf-8") -> DataFrame:
+    """The lines of one or several text files: `source string, line long, value string`.
+
+    `source` is the path as given. `line` counts from 1 in each file, as an editor does, however Spark splits
+    the file. Only a line feed ends a line; carriage returns before it, and a byte-order mark at the
+    start of a file, are taken off. Files whose names end in .gz or .bz2 are unpacked on the way.
+
+    Args:
+        spark: the session.
+        paths: files, local or with a scheme (`s3://…`). Not patterns: `*` stands for itself. A local
+            folder stands for the files in it (not in its subfolders), except those whose names start
+            with `_` or `.`, which are bookkeeping by convention.
+        encoding: `utf-8` (what is not valid becomes U+FFFD), `latin-1`, or `auto`: a line that is not valid
+            UTF-8 is taken as latin-1.
+
+    Raises:
+        UserError: a file does not exist, cannot be read, or has a name Spark would skip.
+    """
+    if encoding not in ENCODINGS:
+        raise UserError(f"encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
+    files = expand([paths] if isinstance(paths, str) else paths)
+    raw = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true")
+    try:
+        frame = raw.text([pattern_free(path) for path in files])
+    except Exception as error:
+        raise _reading_problem(error, files) from error
+    rows = frame.select(
+        F.col("_metadata.file_path").alias("file"),
+        F.col("_metadata.file_block_start").alias("block"),
+        F.monotonically_increasing_id().alias("id"),  # consecutive within a piece
+        "value",
+    )
+    pieces = _pieces(rows, files)
+    # As an Arrow table it becomes a local relation: from a list, classic Spark would start Python workers.
+    known = spark.createDataFrame(pa.Table.from_pylist(pieces, schema=_PIECE))
+    index = F.col("id") - F.col("first")
+    # The numbers were counted in an earlier query: if Spark or the file changed since, say so.
+    line = F.when(index.between(0, F.col("size") - 1), F.col("before") + index + 1).otherwise(
+        F.raise_error(F.lit("a text file changed while it was being read; run again")).cast("bigint")
+    )
+    return rows.join(F.broadcast(known), ["file", "block"], "left").select(
+        "source", line.alias("line"), _decoded(F.col("value"), encoding).alias("value")
+    )
+
+
+def first_line(spark: SparkSession, path: str, encoding: str = "utf-8") -> str:
+    """The first line of one file (a header, say), or empty if the file is; cheap for big files.
+
+    Raises:
+        UserError: the file does not exist, cannot be read, or has a name Spark would skip.
+    """
+    file = expand([path])[0]
+    try:
+        row = (
+            spark.read.option("lineSep", "\n")
+            .text(pattern_free(file))
+            .where(F.col("_metadata.file_block_start") == 0)
+            .select(_decoded(F.col("value"), encoding).alias("value"))
+            .first()
+        )
+    except Exception as error:
+        raise _reading_problem(error, [file]) from error
+    return str(row["value"]).lstrip(_BOM) if row else ""
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """The files that `paths` stand for, each once, local folders listed.
+
+    Raises:
+        UserError: there is none, one does not exist, or has a name Spark would skip.
+    """
+    found: list[str] = []
+    for path in paths:
+        if has_scheme(path):
+            found.append(path)
+            continue
+        local = Path(path.removeprefix("file:")) if path.startswith("file:") else Path(path)
+        if local.is_dir():
+            inside = sorted(p for p in local.iterdir() if p.is_file() and not p.name.startswith(("_", ".")))
+            if not inside:
+                raise UserError(f"{path}: there is no file in this folder")
+            found += [str(p) for p in inside]
+        elif not local.exists():
+            raise UserError(f"{path}: no such file (if it is on a cluster, write its scheme too: s3://…, hdfs://…)")
+        elif local.name.startswith(("_", ".")):
+            raise UserError(f"{path}: Spark skips files whose names start with `_` or `.`; rename it")
+        else:
+            found.append(str(local))
+    if not found:
+        raise UserError("no file to read")
+    return list({absolute(path): path for path in found}.values())
+
+
+def has_scheme(path: str) -> bool:
+    """Whether a path is on a file system of its own, as `s3://…`, so that Python cannot look at it."""
+    return bool(_SCHEME.match(path)) and not path.startswith("file:")
+
+
+def plain_path(uri: str) -> str:
+    """What Spark calls a file (`file:/a%20b`), as people write it (`/a b`)."""
+    plain = unquote(uri)
+    return re.sub(r"^file:/+", "/", plain)
+
+
+def pattern_free(path: str) -> str:
+    """A path for Spark's readers, which would take `*?[]{}` in it as a pattern; local ones absolute."""
+    return re.sub(r"([*?\[\]{}\\])", r"\\\1", absolute(path))
+
+
+def absolute(path: str) -> str:
+    """As Spark will name it: from the root, without `..` (symbolic links stay)."""
+    return path if _SCHEME.match(path) else os.path.normpath(Path(path).absolute())
+
+
+def _pieces(rows: DataFrame, files: Sequence[str]) -> list[dict[str, object]]:
+    """One row per piece that Spark reads: where it is, the id of its first line, lines, lines before it."""
+    counts = rows.groupBy("file", "block").agg(F.min("id").alias("first"), F.count("*").alias("size"))
+    try:
+        counted = counts.collect()
+    except Exception as error:
+        raise _reading_problem(error, files) from error
+    given = {absolute(path): path for path in files}
+    before: dict[str, int] = {}
+    pieces: list[dict[str, object]] = []
+    for row in sorted(counted, key=lambda row: (row["file"], row["block"])):
+        path = plain_path(row["file"])
+        done = before.get(path, 0)
+        pieces.append({**row.asDict(), "source": given.get(path, path), "before": done})
+        before[path] = done + row["size"]
+    return pieces
+
+
+def _decoded(value: Column, encoding: str) -> Column:
+    """Text from the raw bytes that Spark's text reader puts into a string column unchecked."""
+    latin = F.decode(value.cast("binary"), "ISO-8859-1")
+    if encoding == "latin-1":
+        text = latin
+    elif encoding == "auto":
+        text = F.when(F.is_valid_utf8(value), value).otherwise(latin)
+    else:
+        text = F.make_valid_utf8(value)
+    return F.rtrim(text, F.lit("\r"))
+
+
+def _reading_problem(error: Exception, files: Sequence[str]) -> Exception:
+    """The user's share of reading errors as a sentence; anything else unchanged."""
+    text = str(error)
+    which = files[0] if len(files) == 1 else next((f for f in files if Path(f).name in text), files[0])
+    if isinstance(error, AnalysisException) and "PATH_NOT_FOUND" in text:
+        return UserError(f"{which}: no such file")
+    if "Permission denied" in text:
+        return UserError(f"{which}: permission denied")
+    if "No FileSystem for scheme" in text or "FileSystem not found" in text:
+        return UserError(f"{which}: this Spark has no file system of that kind (its jar is missing)")
+    if "FAILED_READ_FILE" in text:
+        return UserError(f"{which}: cannot be read; a damaged compressed file? Fetch or pack it again")
+    return error

@@ -1,0 +1,1 @@
+"""Blends of several recommenders: weights learned on what each user rated last."""

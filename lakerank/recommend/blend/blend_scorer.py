@@ -1,0 +1,206 @@
+"""Several scorers as one: each part's scores in its own standard deviations, weighted.
+
+score(u, i) = Σ_m w_m(n_u) · (s_m(u, i) − mean_m(u)) / deviation_m(u), mean and deviation over the part's catalogue. How
+much a part is worth depends on how many ratings n_u the user has. A part that does not have an item says nothing of it.
+Shape suffixes: U users of a block, I items of the blend, M parts, G groups of users.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lakerank.recommend.models.base import Reason, Scorer
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.user_histories import Histories
+
+EDGES = (1, 6, 21)  # numbers of ratings at which the next group of users begins
+START = "starting point"
+_ROUNDING = 1e-9  # of the largest score: scores that differ by less are equal
+
+
+@dataclass(frozen=True)
+class Part:
+    """A scorer in a blend.
+
+    Attributes:
+        name: in `MODELS`.
+        scorer: what it is.
+        at: int32 (its items), their places in the blend.
+    """
+
+    name: str
+    scorer: Scorer
+    at: NDArray[np.int32]
+
+    def own(self, block: Histories, n_items: int) -> Histories:
+        """The block in the part's own places."""
+        to = np.full(n_items, -1, np.int32)
+        to[self.at] = np.arange(len(self.at))
+        return block.moved(to)
+
+    def standard(self, block: Histories, n_items: int) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
+        """(U, I) scores less their mean, over their deviation; 0 for items it does not have; and both (U)."""
+        scores = np.asarray(self.scorer.scores(self.own(block, n_items)), np.float64)
+        mean_U, deviation_U = scores.mean(axis=1), scores.std(axis=1)
+        some = deviation_U > _ROUNDING * np.abs(scores).max(axis=1, initial=0.0)
+        deviation_U = np.where(some, deviation_U, 1.0)
+        spread = np.zeros((len(block), n_items))
+        spread[:, self.at] = (scores - mean_U[:, None]) / deviation_U[:, None]
+        return spread, mean_U, deviation_U
+
+
+@dataclass(frozen=True)
+class BlendScorer:
+    """A `Scorer`.
+
+    Attributes:
+        items: (I) all items of all parts, ascending.
+        parts: at least one.
+        weights: float64 (G, M).
+        biases: for predictions where no part has any.
+        raters: names of the parts that predict ratings, the best first.
+    """
+
+    items: pa.Array
+    parts: tuple[Part, ...]
+    weights: NDArray[np.float64]
+    biases: Biases
+    raters: tuple[str, ...]
+    name: str = "blend"
+
+    @classmethod
+    def make(
+        cls,
+        scorers: dict[str, Scorer],
+        weights: NDArray[np.float64],
+        biases: tuple[pa.Array, Biases],
+        raters: tuple[str, ...],
+    ) -> BlendScorer:
+        """Put parts together.
+
+        Args:
+            scorers: the parts, by name.
+            weights: (G, M), in their order.
+            biases: items (ascending) and their biases.
+            raters: see the attributes.
+        """
+        items = union_of([scorer.items for scorer in scorers.values()])
+        parts = tuple(Part(name, scorer, _places(scorer.items, items)) for name, scorer in scorers.items())
+        of_items = np.zeros(len(items))
+        at = _places(biases[0], items)
+        of_items[at[at >= 0]] = biases[1].of_items[at >= 0]
+        known = Biases(biases[1].mean, of_items, biases[1].low, biases[1].high)
+        return cls(items, parts, weights, known, raters)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(I) what any part knows."""
+        known = np.zeros(len(self.items), np.bool_)
+        for part in self.parts:
+            known[part.at] |= part.scorer.known
+        return known
+
+    def serves(self, block: Histories) -> NDArray[np.bool_]:
+        """(U) who has rated something."""
+        return block.counts > 0
+
+    def weights_of(self, block: Histories) -> NDArray[np.float64]:
+        """(U, M) the weights of each user's parts."""
+        return self.weights[np.searchsorted(EDGES, block.counts, side="right")]
+
+    def scores(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I); see the module."""
+        total = np.zeros((len(block), len(self.items)))
+        for m, part in enumerate(self.parts):
+            total += self.weights_of(block)[:, m, None] * part.standard(block, len(self.items))[0]
+        return total
+
+    def ratings(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) of the best part that knows the item; biases where none does."""
+        guess = self.biases.ratings(block)
+        for part in reversed(self.rating_parts()):
+            own = part.scorer.ratings(part.own(block, len(self.items)))
+            known = part.scorer.known
+            guess[:, part.at[known]] = np.asarray(own)[:, known]
+        return guess
+
+    def rating_parts(self) -> list[Part]:
+        """The parts that predict ratings, the best first."""
+        return [part for name in self.raters for part in self.parts if part.name == name]
+
+    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, I) that of the first part which knows the item."""
+        like = np.full((len(places), len(self.items)), -np.inf)
+        for part in self.parts:
+            own = np.full(len(self.items), -1)
+            own[part.at] = np.arange(len(part.at))
+            left = np.flatnonzero(~np.isfinite(like).any(axis=1) & (own[places] >= 0))
+            if len(left):
+                like[np.ix_(left, part.at)] = part.scorer.likeness(own[places[left]])
+        return like
+
+    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
+        """The summands of the parts, in the blend's units, and the parts' means."""
+        one = block.part(row, row + 1)
+        found, start = [], 0.0
+        for m, part in enumerate(self.parts):
+            weight = float(self.weights_of(one)[0, m])
+            mine = np.flatnonzero(part.at == place)
+            if weight == 0.0 or not len(mine):
+                continue
+            _, mean, deviation = part.standard(one, len(self.items))
+            unit = weight / float(deviation[0])
+            start -= unit * float(mean[0])
+            for reason in part.scorer.explain(part.own(one, len(self.items)), 0, int(mine[0])):
+                because = int(part.at[reason.because]) if reason.because >= 0 else -1
+                found.append(Reason(reason.source, because, unit * reason.value))
+        return [*found, Reason(START, -1, start)]
+
+
+def rated_by(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+    """Where the predictions come from, for users (rows) and items (places; −1: in no catalogue)."""
+    assert isinstance(scorer, BlendScorer)
+    personal = scorer.serves(block)[rows]
+    rated = np.append(scorer.biases.of_items != 0, False)[places]
+    words = np.array(["mean", "item bias", "user bias", "biases"], object)[rated + 2 * personal]
+    for part in reversed(scorer.rating_parts()):
+        known = np.zeros(len(scorer.items) + 1, np.bool_)
+        known[part.at] = part.scorer.known
+        served = part.scorer.serves(part.own(block, len(scorer.items)))[rows]
+        words[known[places] & served] = part.scorer.name
+    found: list[str] = words.tolist()
+    return found
+
+
+def led_by(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+    """The part that adds most to each score, or that nothing is known of the user."""
+    assert isinstance(scorer, BlendScorer)
+    shares = np.stack(
+        [
+            scorer.weights_of(block)[rows, m] * part.standard(block, len(scorer.items))[0][rows, places]
+            for m, part in enumerate(scorer.parts)
+        ]
+    )
+    words = [f"blend: most by {part.scorer.name}" for part in scorer.parts]
+    personal = scorer.serves(block)[rows].tolist()
+    best = shares.argmax(axis=0).tolist() if len(rows) else []
+    return [
+        words[m] if mine else f"fallback: {scorer.parts[m].scorer.name}, nothing known of this user"
+        for m, mine in zip(best, personal, strict=True)
+    ]
+
+
+def union_of(lists: list[pa.Array]) -> pa.Array:
+    """All ids, ascending."""
+    ids = pc.unique(pa.chunked_array(lists))
+    return ids.take(pc.sort_indices(ids))
+
+
+def _places(ids: pa.Array, items: pa.Array) -> NDArray[np.int32]:
+    return np.asarray(pc.index_in(ids, value_set=items).fill_null(-1).to_numpy(zero_copy_only=False), np.int32)

@@ -1,0 +1,209 @@
+"""Content: an item is recommended for its genres, year, tags and title. It can speak of items nobody has rated.
+
+Two methods: `model` learns from all users' ratings what features are worth and who chooses items with them;
+`heuristic` compares profiles by their cosine and learns nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.schemas import ITEM_PROFILES, USER_PROFILES
+from lakerank.recommend.content.content_cosine import ProfileCosine
+from lakerank.recommend.content.content_learned import LearnedContent
+from lakerank.recommend.content.features import Features, from_named, make_features
+from lakerank.recommend.content.learning import Ratings, Taste, directions, shared_factors, shared_quality
+from lakerank.recommend.models.array_model import ArrayModel
+from lakerank.recommend.models.base import Data, Stored
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.recency import recency_weights
+from lakerank.recommend.models.training_matrix import Training
+from lakerank.recommend.models.user_histories import Histories
+from lakerank.spark.array_store import BlockStore
+
+NAME = "content"
+METHODS = ("model", "heuristic")
+SHOWN = 20  # features of a user's profile
+
+
+@dataclass(frozen=True)
+class ContentConfig:
+    """Settings.
+
+    Attributes:
+        method: `model` or `heuristic`.
+        factors: directions of choice, K.
+        reg: L2 weight of the features that choices are explained by, per rated item.
+        reg_quality: L2 weight of the features that ratings are explained by, in items.
+        recency: see `recency_weights`; 0 takes old ratings for as good as new ones.
+    """
+
+    method: str = "model"
+    factors: int = 64
+    reg: float = 0.1
+    reg_quality: float = 100.0
+    recency: float = 0.3
+
+
+@dataclass(frozen=True)
+class ContentModel(ArrayModel):
+    """An `ArrayModel` whose tables are made when they are asked for."""
+
+    def tables(self) -> Mapping[str, DataFrame]:
+        """`item_profiles`, and `user_profiles` of the users at hand."""
+        scorer = self.scorer
+        assert isinstance(scorer, LearnedContent | ProfileCosine)
+        spark = self.history.sparkSession
+        return {
+            ITEM_PROFILES.name: spark.createDataFrame(_item_rows(scorer)),
+            USER_PROFILES.name: spark.createDataFrame(_user_rows(scorer, self.history)),
+        }
+
+
+def fit(data: Data, store: BlockStore, config: ContentConfig | None = None) -> ContentModel:
+    """Read the catalogue's features and, by `method`, learn from the ratings; on the driver.
+
+    Raises:
+        UserError: there is no catalogue, or no rating.
+    """
+    config = config or ContentConfig()
+    if data.items is None:
+        raise UserError("content needs the table `items`: run ingest_ratings with a source that lists its items")
+    training = Training.collect(data.ratings, store)
+    tags = None if data.tags is None else data.tags.select("item_id", "tag").toArrow()
+    items = data.items.select("item_id", "title", "year", "genres").toArrow()
+    features = make_features(items, tags, training.items)
+    block = _moved(training, features.items)
+    learned = learn(block, features, config) if config.method == "model" else {}
+    return _model(block, features, learned, data.ratings, store, config)
+
+
+def learn(block: Histories, features: Features, config: ContentConfig) -> dict[str, Any]:
+    """What `LearnedContent.make` takes, but for `typical`.
+
+    Args:
+        block: all training ratings; places are positions in the catalogue.
+        features: of the catalogue.
+        config: settings.
+    """
+    ratings = Ratings(block.starts, block.places, block.ratings.astype(np.float64))
+    mean, quality_I = shared_quality(ratings, features.x_IF, config.reg_quality)
+    left = Ratings(block.starts, block.places, ratings.values - mean - quality_I[block.places])
+    taste = Taste.learn(left, features.z_ID)
+    rated = np.bincount(block.places, minlength=len(features.items)) > 0
+    v_IK = directions(block.matrix(np.ones(len(block.places)), len(features.items)), config.factors)
+    q_IK = shared_factors(features.x_IF, v_IK, rated, config.reg)
+    return {"mean": mean, "quality": quality_I, "taste": taste, "directions": v_IK, "factors": q_IK}
+
+
+def load(stored: Stored, data: Data, store: BlockStore) -> ContentModel:
+    """The profiles that were kept, with the biases and popularity of the ratings at hand."""
+    facts = dict(stored.facts)
+    rows = stored.tables[ITEM_PROFILES.name].toArrow()
+    columns = {name: rows.column(name).combine_chunks() for name in rows.column_names}
+    named = (columns[name].to_pylist() for name in ("features", "weights"))
+    features = from_named(columns["item_id"], facts.pop("names"), *named)
+    order = pc.sort_indices(columns["item_id"])
+    learned = facts.pop("learned", {})
+    if learned:
+        learned["quality"] = columns["quality"].take(order).to_numpy()
+        learned["taste"] = Taste(np.array(learned.pop("precision")), learned.pop("noise"))
+        for name in ("directions", "factors"):
+            flat = columns[name].take(order).flatten().to_numpy()
+            learned[name] = flat.reshape(len(order), -1)
+    training = Training.collect(data.ratings, store)
+    return _model(_moved(training, features.items), features, learned, data.ratings, store, ContentConfig(**facts))
+
+
+def refit(facts: Mapping[str, Any], data: Data, store: BlockStore) -> ContentModel:
+    """As `fit`, with the settings of a model that was kept."""
+    return fit(data, store, ContentConfig(**{field.name: facts[field.name] for field in fields(ContentConfig)}))
+
+
+def _moved(training: Training, items: pa.Array) -> Histories:
+    """The training ratings by position in the catalogue."""
+    return training.block.moved(pc.index_in(training.items, value_set=items).fill_null(-1).to_numpy())
+
+
+def _model(
+    block: Histories,
+    features: Features,
+    learned: dict[str, Any],
+    history: DataFrame,
+    store: BlockStore,
+    config: ContentConfig,
+) -> ContentModel:
+    biases = Biases.fit(block, len(features.items))
+    scorer = make_scorer(block, features, learned, biases, store, config)
+    notes = asdict(config) | {"names": list(features.names)}
+    if learned:
+        taste = learned["taste"]
+        notes["learned"] = {"mean": learned["mean"], "precision": taste.precision.tolist(), "noise": taste.noise}
+    return ContentModel(scorer, history, biases, {}, notes)
+
+
+def make_scorer(
+    block: Histories,
+    features: Features,
+    learned: dict[str, Any],
+    biases: Biases,
+    store: BlockStore,
+    config: ContentConfig,
+) -> LearnedContent | ProfileCosine:
+    """The scorer of `config.method`, out of the training ratings and what `learn` returned."""
+    n_items = len(features.items)
+    if config.method == "heuristic":
+        counts = np.bincount(block.places, minlength=n_items)
+        return ProfileCosine.make(NAME, features, biases, counts, store, config.recency)
+    chosen = block.matrix(recency_weights(block, config.recency), n_items)
+    typical = np.asarray(chosen.sum(axis=0)).ravel() @ learned["directions"] / max(len(block), 1)
+    return LearnedContent.make(NAME, features, store, config.recency, typical=typical, **learned)
+
+
+def _item_rows(scorer: LearnedContent | ProfileCosine) -> pa.Table:
+    """The `item_profiles` relation."""
+    names, values = scorer.features().named()
+    n = len(scorer.items)
+    quality, parts = np.zeros(n), {"directions": np.empty((n, 0)), "factors": np.empty((n, 0))}
+    if isinstance(scorer, LearnedContent):
+        quality = np.asarray(scorer.kept["quality"])
+        parts = {"directions": scorer.kept["directions"], "factors": scorer.kept["factors_KI"].T}
+    lists = {name: pa.array(list(np.ascontiguousarray(part)), pa.list_(pa.float64())) for name, part in parts.items()}
+    return pa.table(
+        {
+            "item_id": scorer.items,
+            "features": pa.array(names, pa.list_(pa.string())),
+            "weights": pa.array(values, pa.list_(pa.float64())),
+            "quality": pa.array(quality),
+            **lists,
+        }
+    )
+
+
+def _user_rows(scorer: LearnedContent | ProfileCosine, history: DataFrame) -> pa.Table:
+    """The `user_profiles` relation: the features of largest weight for each user."""
+    rows = history.select("user_id", "item_id", "rating").toArrow()
+    ids = rows.column("user_id").combine_chunks().unique()
+    block = Histories.of(ids.take(pc.sort_indices(ids)), scorer.items, rows)
+    names, values = [], []
+    for _, weights, labels in scorer.tastes(block):
+        best = np.lexsort((np.array(labels), -np.abs(weights)))[:SHOWN]
+        kept = [k for k in best.tolist() if weights[k]]
+        names.append([labels[k] for k in kept])
+        values.append([float(weights[k]) for k in kept])
+    return pa.table(
+        {
+            "user_id": block.users,
+            "ratings": pa.array(block.counts),
+            "features": pa.array(names, pa.list_(pa.string())),
+            "weights": pa.array(values, pa.list_(pa.float64())),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Ratings in: readers of MovieLens and delimited files, cleaning, splits, filters and synthetic ratings."""

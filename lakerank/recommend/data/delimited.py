@@ -1,0 +1,170 @@
+"""Lines of delimited text → named fields: which column is what, and which lines have the wrong shape."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from lakerank.cli.errors import UserError
+
+# What a ratings file may call its columns when nobody says; compared without case, `_` and spaces.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "user": ("userid", "user"),
+    "item": ("itemid", "item", "movieid"),
+    "rating": ("rating",),
+    "time": ("timestamp", "time", "ratedat"),
+}
+_SEPARATORS = ("\t", "::", ";", "|", ",")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a line is cut, and where the fields are.
+
+    Attributes:
+        separator: one character or several.
+        width: how many fields every line must have.
+        at: position of each named field, from 0.
+        quoted: whether `"` encloses fields that contain the separator, doubled inside, as in CSV.
+    """
+
+    separator: str
+    width: int
+    at: Mapping[str, int]
+    quoted: bool = False
+
+
+def read_mapping(text: str) -> dict[str, str]:
+    """`user=uid,item=sku,rating=stars,time=ts` as a dictionary; `time` may be left out.
+
+    Raises:
+        UserError: not of this form, a name that is none of the four, or one of the first three is missing.
+    """
+    mapping: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, column = (piece.strip() for piece in part.partition("="))
+        if not equals or not column or name not in ALIASES or name in mapping:
+            raise UserError(f"--columns: {part!r} is not one of user=…, item=…, rating=…, time=…, each once")
+        mapping[name] = column
+    for name in ("user", "item", "rating"):
+        if name not in mapping:
+            raise UserError(f"--columns: `{name}=` is missing; write user=…,item=…,rating=…[,time=…]")
+    return mapping
+
+
+def find_columns(have: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, int]:
+    """Position of each field among the columns a file has, by `mapping` or, if empty, by the usual names.
+
+    Raises:
+        UserError: a column is not there, or its name is there twice.
+    """
+    found: dict[str, int] = {}
+    if mapping:
+        for name, column in mapping.items():
+            if list(have).count(column) != 1:
+                what = "no column" if column not in have else "more than one column"
+                raise UserError(f"{where}: {what} `{column}` for {name}; it has {listed(have)}")
+            found[name] = list(have).index(column)
+        return found
+    plain = [re.sub(r"[\s_]", "", column).lower() for column in have]
+    for name, aliases in ALIASES.items():
+        at = [i for alias in aliases for i, column in enumerate(plain) if column == alias]
+        if at:
+            found[name] = at[0]
+        elif name != "time":
+            raise UserError(
+                f"{where}: no column for {name}; it has {listed(have)}. "
+                "Say which with --columns user=…,item=…,rating=…,time=… (and --header no if it has no header)"
+            )
+    return found
+
+
+def shape_of(first: str, mapping: Mapping[str, str], header: bool, separator: str, where: str) -> Shape:
+    """The shape of a CSV-like file, told from its first line.
+
+    Args:
+        first: the file's first line.
+        mapping: field → column name, or position from 1 without a header; empty: the usual names or order.
+        header: whether the first line holds names.
+        separator: empty takes the one of tab, `::`, `;`, `|`, `,` that cuts the first line into most fields.
+        where: the file, for messages.
+
+    Raises:
+        UserError: a column is not there.
+    """
+    separator = separator or max(reversed(_SEPARATORS), key=lambda one: len(header_names(first, one)))
+    have = header_names(first, separator)
+    if header:
+        return Shape(separator, len(have), find_columns(have, mapping, where), quoted=True)
+    positions = mapping or {name: str(i) for i, name in enumerate(list(ALIASES)[: len(have)], start=1)}
+    at = {}
+    for name, position in positions.items():
+        if not position.isdecimal() or not 1 <= int(position) <= len(have):
+            raise UserError(
+                f"{where}: column {position} for {name}: without a header say positions from 1 to {len(have)}"
+            )
+        at[name] = int(position) - 1
+    if len(have) < 3:
+        raise UserError(f"{where}: its first line has {len(have)} fields (cut at {separator!r}), not 3 or 4")
+    return Shape(separator, len(have), at, quoted=True)
+
+
+def header_names(line: str, separator: str) -> list[str]:
+    """The fields of one line, cut here and not by Spark."""
+    if len(separator) > 1:
+        return [part.strip() for part in line.split(separator)]
+    try:
+        return [part.strip() for part in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:  # no text at all
+        return [line]
+
+
+def cut(lines: DataFrame, shape: Shape) -> DataFrame:
+    """Lines as named fields: `source, line, raw, <a string for each name>, problem`.
+
+    Fields come without surrounding blanks. `problem` says why a line could not be cut, else it is null.
+    """
+    value = F.col("value")
+    parts = F.split(value, re.escape(shape.separator), -1)
+    if shape.quoted:
+        # Most lines have no quote, and splitting them is several times faster than the CSV parser.
+        quoted = value.contains('"')
+        names = [f"c{i}" for i in range(shape.width)]
+        lines = lines.withColumn("row", F.when(quoted, _parsed(value, names, shape.separator)))
+        fields = F.array(*(F.coalesce(F.col(f"row.{name}"), F.lit("")) for name in names))
+        parts = F.when(~quoted, parts).when(F.col("row.bad").isNull(), fields)
+    whole = lines.select("source", "line", value.alias("raw"), parts.alias("parts"))
+    problem = (
+        F.when(F.trim("raw") == "", "empty line")
+        .when(F.col("parts").isNull() | (F.size("parts") != shape.width), wrong_width(shape))
+        .otherwise(F.lit(None).cast("string"))
+    )
+    judged = whole.select("source", "line", "raw", "parts", problem.alias("problem"))
+    named = (F.trim(F.get("parts", F.lit(at))).alias(name) for name, at in shape.at.items())
+    return judged.select("source", "line", "raw", *named, "problem")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Column names for a message: short, and readable even if the file is no text."""
+    return "".join(c if c.isprintable() else "?" for c in ", ".join(names))[:200]
+
+
+def wrong_width(shape: Shape) -> str:
+    """The reason for lines with too few or too many fields."""
+    return f"wrong number of fields ({shape.width} expected)"
+
+
+def _parsed(value: Column, names: Sequence[str], separator: str) -> Column:
+    """A line cut by Spark's CSV parser: a string for each name; `bad` is set if their number is wrong."""
+    options = {
+        "sep": separator,
+        "escape": '"',  # CSV doubles a quote inside quotes; Spark's default is a backslash
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": "bad",
+    }
+    return F.from_csv(value, ", ".join(f"{name} string" for name in (*names, "bad")), options)

@@ -1,0 +1,227 @@
+"""Bayesian matrix factorisation by Gibbs sampling: no learning rate, no regularisation to tune.
+
+Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using Markov chain Monte Carlo", with three
+additions: biases as a further factor, time effects, and prior means from implicit feedback (`centres`). In a sweep all
+users are drawn given the items, then all items given the users; rows of one side are independent of each other, so
+each worker draws its block (the data flow of ALS, whose solution is the mean of these draws). Then the hyperparameters
+are drawn from the moments that the workers left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakerank.recommend.latent_factors import sgd
+from lakerank.recommend.latent_factors.arrays import SIDES
+from lakerank.recommend.latent_factors.gibbs_kernels import draw_rows
+from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
+from lakerank.recommend.latent_factors.map_blocks import Runner, Sums
+from lakerank.recommend.latent_factors.row_layout import gather, make_layout, other, pair
+from lakerank.recommend.latent_factors.run_state import Run, joined
+from lakerank.recommend.latent_factors.scoring import predictions, squared_error
+from lakerank.recommend.latent_factors.time_effects import fit_effects, of_groups, store_effects
+from lakerank.spark.array_store import Block
+
+DESCENT_EPOCHS = 8  # of SGD, whose factors the chain starts from: from random ones it needs hundreds of sweeps
+PRIOR_SCATTER = 1.0  # of the Wishart prior: the sum of squares, in rating units, of D rows seen before
+PRIOR_COUNT = 1.0  # of the Normal prior of the mean: as if one row at 0 had been seen
+FIRST_RIDGE, FIRST_STRENGTH = 10.0, 20.0  # of implicit coefficients and time effects, until they are drawn
+
+
+def start(run: Run, runner: Runner) -> None:
+    """Write `epoch-0`: the factors a short descent leaves, hyperparameters drawn given these, and the row layouts."""
+    short = replace(run.config, model="mf", implicit="none", time=False, average=1, optimizer="adagrad")
+    descent = Run(short, run.data, run.store.below("descent").root)
+    descent.store.drop_where(lambda _: True)  # may be half there
+    sgd.start(descent, runner)
+    for number in range(1, DESCENT_EPOCHS + 1):
+        sgd.epoch(descent, runner, number, short.lr)
+        descent.store.drop(f"epoch-{number - 1}")
+
+    def work(p: int) -> list[tuple[str, float, int]]:
+        for side in SIDES:
+            make_layout(run.data, side, p)
+            rows = descent.store.get(f"epoch-{DESCENT_EPOCHS}/{side}-{p}")
+            _store_rows(run, "epoch-0", side, p, joined(rows), None)
+        return [("start", 0.0, 0)]
+
+    runner(work)
+    descent.store.drop("")
+    deviation = max(run.data.deviation, 1e-6)
+    first: Block = {f"{side}_strength": np.array(FIRST_STRENGTH / deviation**2) for side in SIDES}
+    variance = deviation**2 / 2  # of what is left of a rating, until it is drawn
+    _draw_hyper(run, 0, {"train": (variance * run.data.counts["train"], run.data.counts["train"])}, first)
+    run.store.put("epoch-0/ridge", {side: np.array(FIRST_RIDGE) for side in SIDES})
+
+
+def _store_rows(
+    run: Run, state: str, side: str, p: int, rows: NDArray[np.float32], centres: NDArray[np.float32] | None
+) -> None:
+    """Write a block's rows, and the moments that the hyperparameters are drawn from."""
+    run.store.put(f"{state}/{side}-{p}", {"factors": np.ascontiguousarray(rows[:, :-1]), "bias": rows[:, -1].copy()})
+    own = rows.astype(np.float64) - (0 if centres is None else centres)
+    run.store.put(f"{state}/moments-{side}-{p}", {"sum": own.sum(axis=0), "scatter": own.T @ own})
+
+
+def _draw_side(run: Run, number: int, side: str, p: int) -> list[tuple[str, float, int]]:
+    """Draw the rows of one block given the other side, and its time effects given these."""
+    before, after, across = f"epoch-{number - 1}", f"epoch-{number}", other(side)
+    theirs = run.whole_side(before if side == "user" else after, across)
+    hyper = run.store.get(f"{before}/hyper")
+    alpha = float(hyper["alpha"])
+    layout = run.data.store.get(f"rows/{side}-{p}")
+    order, others = layout["order"], layout["others"]
+    known = (
+        {name: _shifts(run, before if name == side or side == "user" else after, name, side, p) for name in SIDES}
+        if run.timed
+        else {}
+    )
+    targets = gather(run.data, side, p, "ratings")[order] - np.float32(run.mean) - theirs[others, -1]
+    for shift in known.values():
+        targets -= shift[order]
+    theirs[:, -1] = 1
+    prior = np.asarray(hyper[f"{side}_mean"])
+    n_rows, d = run.data.rows(side, p), theirs.shape[1]
+    centres = centre_rows(run, before, side, p)
+    centre = np.broadcast_to(prior, (n_rows, d)) if centres is None else prior + centres
+    rng = run.rng(4, number, SIDES.index(side), p)
+    rows, left = np.empty((n_rows, d), np.float32), np.empty(len(targets), np.float32)
+    draw_rows(
+        np.asarray(layout["indptr"]),
+        np.asarray(others),
+        targets.astype(np.float32),
+        theirs,
+        np.ascontiguousarray(centre, np.float32),
+        np.ascontiguousarray(hyper[f"{side}_precision"]),
+        np.ones(n_rows),
+        alpha,
+        rng.standard_normal((n_rows, d)),
+        rows,
+        left,
+    )
+    _store_rows(run, after, side, p, rows, centres)
+    found = []
+    if run.timed:
+        left += known[side][order]
+        strength = float(hyper[f"{side}_strength"]) / alpha
+        effects = fit_effects(left, layout["groups"], int(layout["sizes"][0]), strength, rng, alpha)
+        store_effects(run, after, side, p, effects)
+        left -= of_groups(effects, layout["groups"])
+        found.append((f"{side} effects", float(np.square(effects, dtype=np.float64).sum()), len(effects)))
+    return [*found, ("train", float(np.square(left, dtype=np.float64).sum()), len(left))]
+
+
+def _shifts(run: Run, state: str, name: str, side: str, p: int) -> NDArray[np.float32]:
+    """One side's time effects on the ratings of row block p, block after block; zeros before there are any."""
+    parts = []
+    for turn in range(run.data.blocks):
+        u, i = pair(side, p, turn)
+        block = run.data.get("train", u, i)
+        if block is not None:
+            key = f"{state}/shift-{name}-{u}-{i}"
+            n = len(block["ratings"])
+            parts.append(run.store.get(key)["shift"] if run.store.has(key) else np.zeros(n, np.float32))
+    return np.concatenate(parts) if parts else np.empty(0, np.float32)
+
+
+def normal_wishart(
+    count: int,
+    total: NDArray[np.float64],
+    scatter: NDArray[np.float64],
+    prior: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw mean (D) and precision Λ (D, D) of rows of which Σx and Σxxᵀ are known (their eq. 14).
+
+    The prior is Λ ~ Wishart(diag(`prior`)⁻¹, D) and mean ~ N(0, (β₀Λ)⁻¹) with β₀ = 1. The draw of Λ is Bartlett's.
+    """
+    d = len(total)
+    mean = total / max(count, 1)
+    weight = PRIOR_COUNT + count
+    spread = np.diag(prior) + scatter - count * np.outer(mean, mean)
+    spread += PRIOR_COUNT * count / weight * np.outer(mean, mean)
+    half = np.linalg.cholesky(np.linalg.inv((spread + spread.T) / 2))
+    lower = np.tril(rng.standard_normal((d, d)), -1)
+    lower[np.diag_indices(d)] = np.sqrt(rng.chisquare(d + count - np.arange(d)))
+    root = half @ lower
+    precision = root @ root.T
+    centre = count * mean / weight
+    draw = np.linalg.solve(np.linalg.cholesky(weight * precision).T, rng.standard_normal(d))
+    return centre + draw, precision
+
+
+def gamma_precision(total: float, n: int, rng: np.random.Generator, scale: float = 1.0) -> float:
+    """Draw a precision from its posterior given n values with sum of squares `total`; prior Gamma(1, `scale`)."""
+    return float(rng.gamma(1 + n / 2, 1 / (scale + total / 2)))
+
+
+def _draw_hyper(run: Run, number: int, sums: Sums, before: Block) -> None:
+    """Draw what `epoch-N/hyper` holds, given the rows of that state and the hyperparameters before."""
+    rng, deviation = run.rng(5, number), max(run.data.deviation, 1e-6)
+    prior = np.full(run.config.factors + 1, PRIOR_SCATTER * deviation)
+    prior[-1] *= deviation
+    hyper: Block = {"alpha": np.array(gamma_precision(*sums["train"], rng, deviation**2))}
+    for side in SIDES:
+        moments = [run.store.get(f"epoch-{number}/moments-{side}-{p}") for p in range(run.data.blocks)]
+        total = np.sum([m["sum"] for m in moments], axis=0)
+        scatter = np.sum([m["scatter"] for m in moments], axis=0)
+        mean, precision = normal_wishart(run.data.size(side), total, scatter, prior, rng)
+        strength = float(before[f"{side}_strength"])
+        if f"{side} effects" in sums:
+            strength = gamma_precision(*sums[f"{side} effects"], rng, deviation**2)
+        hyper |= {f"{side}_mean": mean, f"{side}_precision": precision, f"{side}_strength": np.array(strength)}
+    run.store.put(f"epoch-{number}/hyper", hyper)
+
+
+def epoch(run: Run, runner: Runner, number: int) -> Sums:
+    """One sweep: users, items, hyperparameters, implicit coefficients; then the error of the mean so far."""
+    runner(lambda p: _draw_side(run, number, "user", p))
+    drawn = runner(lambda p: _draw_side(run, number, "item", p)) | {}
+    if run.timed:
+        users = [run.store.get(f"epoch-{number}/effects-user-{p}")["effects"] for p in range(run.data.blocks)]
+        drawn["user effects"] = (
+            float(sum(np.square(e, dtype=np.float64).sum() for e in users)),
+            sum(len(e) for e in users),
+        )
+    _draw_hyper(run, number, drawn, run.store.get(f"epoch-{number - 1}/hyper"))
+    sums = runner(lambda p: _finish(run, number, p))
+    rng, ridge = run.rng(6, number), run.store.get(f"epoch-{number - 1}/ridge")
+    drawn_ridge: Block = dict(ridge)
+    for side in run.config.implicit_sides:
+        total, n = sums[f"{side} coefficients"]
+        drawn_ridge[side] = np.array(gamma_precision(total, n, rng))
+    run.store.put(f"epoch-{number}/ridge", drawn_ridge)
+    return sums | {"train": drawn["train"]}
+
+
+def _finish(run: Run, number: int, p: int) -> list[tuple[str, float, int]]:
+    """Draw worker p's columns of the implicit coefficients; score user block p by the mean of all samples so far."""
+    before, after = f"epoch-{number - 1}", f"epoch-{number}"
+    hyper, ridge = run.store.get(f"{after}/hyper"), run.store.get(f"{before}/ridge")
+    found: list[tuple[str, float, int]] = []
+    for side in run.config.implicit_sides:
+        rng = run.rng(7, number, SIDES.index(side), p)
+        mean = np.asarray(hyper[f"{side}_mean"])
+        total = regress(run, before, after, side, p, mean, float(ridge[side]), rng)
+        width = run.store.get(f"{after}/centre-{side}-{p}")["coef"].size
+        found.append((f"{side} coefficients", total, width))
+    for part in run.data.held:
+        error, n = 0.0, 0
+        for q in range(run.data.blocks):
+            held = run.data.get(part, p, q)
+            if held is None:
+                continue
+            guess = predictions(run, after, part, p, q).astype(np.float64)
+            samples = 1
+            if number > run.config.burn_in:
+                if run.store.has(key := f"{before}/sum-{part}-{p}-{q}"):
+                    guess += run.store.get(key)["sum"]
+                run.store.put(f"{after}/sum-{part}-{p}-{q}", {"sum": guess})
+                samples = number - run.config.burn_in
+            error += squared_error(guess / samples, held["ratings"], run.data)
+            n += len(held["ratings"])
+        found.append((part, error, n))
+    return found or [("nothing", 0.0, 0)]

@@ -1,0 +1,98 @@
+"""Implicit feedback: what a user rated at all says where their factors should be, and who rated an item says so of it.
+
+SVD++ (Koren 2008) predicts with p_u + |N(u)|^-½ Σ_j y_j. Here p_u itself has that sum as its centre: a prior mean for
+the sampler, the point that SGD's L2 term pulls to. It is the same model in other coordinates, with two gains: the
+inner loops stay those of plain factorisation, and y is a regression of P on who rated what, which needs no ratings
+and no learning rate (Simm et al. 2015, "Macau: scalable Bayesian multi-relational factorization", with the rated
+items as features). Both sides may have it; that is "SVD++ flipped" (Rendle, Zhang and Koren 2019).
+
+The columns of the regression are independent, so each worker takes some of them; a sampler first turns them by the
+Cholesky factor C of the prior precision, which makes their noise independent, too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakerank.recommend.latent_factors.gibbs_kernels import regress_rows
+from lakerank.recommend.latent_factors.row_layout import degrees, other
+from lakerank.recommend.latent_factors.run_state import Run
+
+
+def columns(run: Run, w: int) -> NDArray[np.int64]:
+    """The columns of (K factors, bias) that worker w regresses."""
+    return np.array_split(np.arange(run.config.factors + 1), run.data.blocks)[w]
+
+
+def _pieces(run: Run, state: str, side: str, name: str) -> NDArray[np.float32] | None:
+    keys = [f"{state}/centre-{side}-{w}" for w in range(run.data.blocks)]
+    if not run.store.has(keys[0]):
+        return None
+    return np.concatenate([run.store.get(key)[name] for key in keys], axis=1)
+
+
+def rotation(run: Run, state: str, side: str) -> NDArray[np.float64] | None:
+    """C, (K + 1)²: what a state's centres are multiplied by; None is the identity."""
+    key = f"{state}/hyper"
+    return np.linalg.cholesky(run.store.get(key)[f"{side}_precision"]) if run.store.has(key) else None
+
+
+def centre_rows(run: Run, state: str, side: str, p: int) -> NDArray[np.float32] | None:
+    """Where implicit feedback puts the rows of block p, (rows, K + 1); None without it (yet)."""
+    if side not in run.config.implicit_sides:
+        return None
+    fit = _pieces(run, state, side, "fit")
+    if fit is None:
+        return None
+    mine, turn = fit[p :: run.data.blocks], rotation(run, state, side)
+    return mine if turn is None else (mine @ np.linalg.inv(turn)).astype(np.float32)
+
+
+def regress(
+    run: Run,
+    before: str,
+    after: str,
+    side: str,
+    w: int,
+    mean: NDArray[np.float64],
+    ridge: float,
+    rng: np.random.Generator | None,
+) -> float:
+    """Regress one side's rows on who rated what, for worker w's columns; write `after/centre-SIDE-W`.
+
+    Args:
+        before, after: states; the rows are those of `after`, coefficients go on from those of `before`.
+        mean: (K + 1) the rows' common mean.
+        ridge: L2 weight of the coefficients, in units of the rows' noise.
+        rng: draw coefficients instead of descending to them.
+
+    Returns:
+        Σ of the squared coefficients.
+    """
+    data, mine = run.data, columns(run, w)
+    across = other(side)
+    old, new = rotation(run, before, side), rotation(run, after, side)
+    rows = run.whole_side(after, side) - mean.astype(np.float32)
+    turned = rows[:, mine] if new is None else (rows @ new[:, mine].astype(np.float32))
+    fit, coef = (_pieces(run, before, side, name) for name in ("fit", "coef"))
+    if fit is None or coef is None:
+        fit = np.zeros((data.size(side), len(mine)), np.float32)
+        coef = np.zeros((data.size(across), len(mine)), np.float32)
+    elif old is None or new is None:
+        fit, coef = fit[:, mine], coef[:, mine]
+    else:
+        change = np.linalg.solve(old, new[:, mine]).astype(np.float32)
+        fit, coef = fit @ change, coef @ change
+    left = np.ascontiguousarray(turned - fit, np.float32)
+    weight = (1.0 / np.sqrt(np.maximum(degrees(data, side), 1))).astype(np.float32)
+    total = 0.0
+    coef = np.array(coef)
+    for q in range(data.blocks):
+        layout = data.store.get(f"rows/{across}-{q}")
+        part = np.ascontiguousarray(coef[q :: data.blocks])
+        noise = np.zeros(part.shape, np.float32) if rng is None else rng.standard_normal(part.shape, np.float32)
+        total += regress_rows(layout["indptr"], layout["others"], weight, left, part, ridge, noise)
+        coef[q :: data.blocks] = part
+    run.store.put(f"{after}/centre-{side}-{w}", {"fit": (turned - left).astype(np.float32), "coef": coef})
+    return total

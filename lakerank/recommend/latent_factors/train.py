@@ -1,0 +1,278 @@
+"""Latent factors: r̂ = μ + b_u + b_i + p_u·q_i over the observed ratings only, by SGD or Gibbs sampling.
+
+Ratings are divided into B × B blocks, by user and by item, which stay in a `BlockStore`; Spark ships only names, a
+few small jobs per epoch. With one block the whole loop runs inside a task, and no epoch waits for Spark.
+
+Every step is determined by the settings and the data: blocks are ordered by a hash, strata and tiles visited in seeded
+order, and each step writes new files. So a run that was killed goes on from its last finished epoch to bitwise the
+same factors (same block count, same machine type).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
+from lakerank.recommend.latent_factors import gibbs, sgd
+from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
+from lakerank.recommend.latent_factors.map_blocks import Runner, Sums, here, on_workers
+from lakerank.recommend.latent_factors.rating_blocks import RatingBlocks, prepare
+from lakerank.recommend.latent_factors.run_state import Run
+from lakerank.recommend.latent_factors.scoring import factor_frame, scorer
+from lakerank.recommend.latent_factors.warm_start import WarmStart
+from lakerank.spark.array_store import BlockStore
+
+SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
+
+__all__ = ["Epoch", "LfmConfig", "Trained", "learning_rate", "train"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass did. RMSEs are in rating units; None where that part is empty."""
+
+    epoch: int
+    lr: float
+    train_rmse: float
+    valid_rmse: float | None
+    test_rmse: float | None
+    seconds: float
+    updates_per_second: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Factors of the kept epoch, or of several models whose predictions are averaged.
+
+    Attributes:
+        user_factors: frame (user_id, bias float, factors array<float>).
+        item_factors: frame (item_id, bias float, factors array<float>).
+        mean: μ, 0 without biases.
+        epoch: the epoch kept (of the first run, the newest sample).
+        history: the learning curve of the first run; `curves` has those of all.
+        train_rmse, valid_rmse, test_rmse: of the kept factors.
+        ratings: the blocks it was trained on.
+    """
+
+    user_factors: DataFrame
+    item_factors: DataFrame
+    mean: float
+    low: float
+    high: float
+    epoch: int
+    history: list[Epoch]
+    curves: list[list[Epoch]]
+    train_rmse: float
+    valid_rmse: float | None
+    test_rmse: float | None
+    resumed_from: int
+    ratings: RatingBlocks
+
+
+def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
+    """η of the epoch after `history`."""
+    if config.lr_schedule == "exponential":
+        return float(config.lr * config.lr_decay ** (len(history) / config.lr_decay_steps))
+    if config.lr_schedule == "bold-driver" and len(history) >= 2:
+        better = history[-1].train_rmse < history[-2].train_rmse
+        return history[-1].lr * (1.05 if better else 0.5)
+    return history[-1].lr if config.lr_schedule == "bold-driver" and history else config.lr
+
+
+def _diverged(history: Sequence[Epoch], data: RatingBlocks) -> bool:
+    """Whether the error is no number, or is growing far beyond the rating scale."""
+    rmse, earlier = history[-1].train_rmse, [epoch.train_rmse for epoch in history[:-1]]
+    far = rmse > 2 * (data.high - data.low + 1) and bool(earlier) and rmse > 2 * min(earlier)
+    return not np.isfinite(rmse) or far
+
+
+def _rmse(sums: Sums, part: str) -> float | None:
+    total, n = sums.get(part, (0.0, 0))
+    return float(np.sqrt(total / n)) if n else None
+
+
+def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
+    """The epoch to keep: the lowest validation RMSE when stopping early, else the newest."""
+    newest = history[-1]
+    if not config.early_stop or newest.valid_rmse is None:
+        return newest.epoch
+    former = history[best - 1].valid_rmse if best else None
+    return newest.epoch if former is None or newest.valid_rmse < former else best
+
+
+def _kept(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
+    """The epochs whose factors make the model: the best one, or evenly spaced samples."""
+    done = len(history)
+    if not config.bayesian:
+        return [best if config.early_stop else done]
+    apart = max(1, (config.epochs - config.burn_in) // config.average)
+    samples = [n for n in range(config.burn_in + 1, done + 1) if (config.epochs - n) % apart == 0]
+    return samples[-config.average :] or [done]
+
+
+def _finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: RatingBlocks) -> bool:
+    if len(history) >= config.epochs or (history and _diverged(history, data)):
+        return True
+    return bool(config.early_stop and history and history[-1].epoch - best >= config.early_stop)
+
+
+def _saved(run: Run) -> tuple[list[Epoch], int]:
+    """The learning curve so far and the best epoch, from the store."""
+    saved = run.store.noted("progress.json") or {"history": [], "best": 0}
+    return [Epoch(**line) for line in saved["history"]], saved["best"]
+
+
+def _advance(run: Run, runner: Runner, seconds: float) -> None:
+    """Do at least one epoch, and more for as long as `seconds` allow; each is noted when it is done."""
+    config, began = run.config, time.perf_counter()
+    history, best = _saved(run)
+    while not _finished(config, history, best, run.data):
+        number, lr, begun = len(history) + 1, learning_rate(config, history), time.perf_counter()
+        sums = gibbs.epoch(run, runner, number) if config.bayesian else sgd.epoch(run, runner, number, lr)
+        error, count = sums["train"]
+        taken = time.perf_counter() - begun
+        line = Epoch(
+            epoch=number,
+            lr=0.0 if config.bayesian else lr,
+            train_rmse=float(np.sqrt(error / count)),
+            valid_rmse=_rmse(sums, "valid"),
+            test_rmse=_rmse(sums, "test"),
+            seconds=taken,
+            updates_per_second=count / taken,
+        )
+        history.append(line)
+        best = _best_epoch(history, best, config)
+        run.store.note(
+            "progress.json", {"history": [vars(e) for e in history], "best": best, "blocks": run.data.blocks}
+        )
+        _tidy(run, number, _kept(config, history, best))
+        if time.perf_counter() - began > seconds:
+            break
+
+
+def _tidy(run: Run, newest: int, kept: Sequence[int]) -> None:
+    """Drop the states no longer needed: of kept epochs all but rows and effects, of others all."""
+    names = {f"epoch-{n}" for n in kept}
+    run.store.drop_where(lambda name: name.startswith("epoch-") and name not in names and name != f"epoch-{newest}")
+    for name in names - {f"epoch-{newest}"}:
+        for key in run.store.keys(name):
+            if not key.startswith(("user-", "item-", "effects-")):
+                run.store.drop(f"{name}/{key}")
+
+
+def _fit(
+    spark: SparkSession, run: Run, on_epoch: Callable[[Epoch], None], title: str, warm: WarmStart | None
+) -> tuple[list[Epoch], int, list[int]]:
+    """Train one run to its end; returns its curve, the epoch it was resumed from, and the epochs kept."""
+    config, blocks = run.config, run.data.blocks
+    history, best = _saved(run)
+    _tidy(run, len(history), _kept(config, history, best) if history else [])
+    whole = partial(on_workers, spark, blocks)
+
+    def locally(work: Callable[[Runner], None]) -> None:
+        def task(p: int) -> list[tuple[str, float, int]]:
+            work(partial(here, 1))
+            return [("done", 0.0, 0)]
+
+        on_workers(spark, 1, task)
+
+    if not history:
+        for half in ("epoch-0", "warm"):  # may be half there
+            run.store.drop(half)
+        if warm is not None:
+            warm.keep(run.store)
+        if config.bayesian:
+            gibbs.start(run, whole)
+        else:
+            sgd.start(run, whole, warm.known if warm else None)
+    resumed_from = len(history)
+    with progress(config.epochs, title, "epoch") as meter:
+        meter.update(min(resumed_from, config.epochs))
+        while not _finished(config, history, best, run.data):
+            if blocks == 1:
+                locally(lambda runner: _advance(run, runner, SECONDS_PER_TASK))
+            else:
+                _advance(run, whole, 0.0)
+            known = len(history)
+            history, best = _saved(run)
+            for line in history[known:]:
+                on_epoch(line)
+                shown = {"train": line.train_rmse, "valid": line.valid_rmse, "test": line.test_rmse}
+                text = " ".join(f"{part} {rmse:.4f}" for part, rmse in shown.items() if rmse is not None)
+                meter.set_postfix_str(text, refresh=False)
+                meter.update(1)
+        if history and _diverged(history, run.data):
+            raise UserError(
+                f"training diverged in epoch {history[-1].epoch} (train RMSE {history[-1].train_rmse:.3g}): lower --lr "
+                f"(now {history[-1].lr:g}) or raise --reg (now {config.reg:g})"
+            )
+    return history, resumed_from, _kept(config, history, best) if history else [0]
+
+
+def train(
+    ratings: DataFrame,
+    config: LfmConfig,
+    store: BlockStore,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+    data: BlockStore | None = None,
+    warm: WarmStart | None = None,
+) -> Trained:
+    """Fit the model, or go on with a fit that the store has begun.
+
+    Args:
+        ratings: the `ratings` relation with `part`: train, valid (for early stopping) or test.
+        config: settings; a store belongs to one combination of settings (but for `epochs`) and ratings.
+        store: empty for a new fit. After each epoch it holds what is needed to go on from there.
+        on_epoch: called after each epoch of this call; what it raises ends the training.
+        data: where rating blocks are kept (default: `data` in `store`); belongs to one set of ratings and parts, and
+            may be shared by runs.
+        warm: a model to start from instead of random factors; of SGD only, with as many factors.
+
+    Raises:
+        UserError: no training ratings, a bad `init`, times are wanted and missing, or the run diverged.
+    """
+    parse_init(config.init)
+    spark = ratings.sparkSession
+    # A run goes on with the blocks it began with, wherever it goes on: its factors lie in that many pieces.
+    saved = store.noted("progress.json") or {"blocks": 0}
+    blocks = prepare(
+        ratings, data or store.below("data"), config.blocks or saved["blocks"], config.time, config.time_bins
+    )
+    if config.model == "timesvdpp" and not blocks.days:
+        raise UserError("--model timesvdpp: the ratings have no times (`rated_at` is null): use --model svdpp")
+    members = 1 if config.bayesian else config.average
+    curves: list[list[Epoch]] = []
+    models: list[tuple[Run, str]] = []
+    resumed_from, kept = 0, 0
+    for n in range(members):
+        own = store if n == 0 else store.below(f"run-{n}")
+        run = Run(replace(config, seed=config.seed + n), blocks, own.root)
+        title = "training" if members == 1 else f"training {n + 1} of {members}"
+        curve, begun_at, epochs = _fit(spark, run, on_epoch, title, warm)
+        curves.append(curve)
+        models += [(run, f"epoch-{epoch}") for epoch in epochs]
+        if n == 0:
+            resumed_from, kept = begun_at, epochs[-1]
+    sums = on_workers(spark, blocks.blocks, scorer(models, ("train", *blocks.held)))
+    return Trained(
+        user_factors=factor_frame(spark, models, "user"),
+        item_factors=factor_frame(spark, models, "item"),
+        mean=models[0][0].mean,
+        low=blocks.low,
+        high=blocks.high,
+        epoch=kept,
+        history=curves[0],
+        curves=curves,
+        train_rmse=_rmse(sums, "train") or 0.0,
+        valid_rmse=_rmse(sums, "valid"),
+        test_rmse=_rmse(sums, "test"),
+        resumed_from=resumed_from,
+        ratings=blocks,
+    )

@@ -1,0 +1,243 @@
+"""A recommender that answers in frames, out of a scorer that knows arrays: users travel in batches to the workers.
+
+A worker holds the scorer, what one batch of users has rated, and a few (U, I) matrices of their scores
+(`pieces.CELLS_AT_ONCE` bounds one). Shape suffixes: U users of a batch, I items, N best items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lakerank.recommend.models.base import Floats, Scorer
+from lakerank.recommend.models.batch_shuffle import batch_of, block_of, pack, unpack, with_seen
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.explain import explainer
+from lakerank.recommend.models.top_k import best_rows
+from lakerank.recommend.models.user_histories import Histories
+
+Reasons = Callable[[Scorer, Histories, NDArray[Any], NDArray[Any]], list[str]]
+UNKNOWN_ITEM = -1e9  # the score of an item that a model knows nothing of: below all others, and finite
+SIMILAR_AT_ONCE = 64  # items whose likeness with all others is held at once
+
+
+def plain_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+    """Where the scores of these users (rows) and items (places) come from: the scorer, or what it falls back on."""
+    personal = scorer.serves(block)[rows]
+    return [scorer.name if mine else "fallback: popularity, nothing known of this user" for mine in personal.tolist()]
+
+
+def plain_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+    """Where the predictions for these users and items (−1: not in the catalogue) come from."""
+    known = places >= 0
+    known[known] = scorer.known[places[known]]
+    words = np.array(["mean", "item bias", "user bias", scorer.name], object)
+    found: list[str] = words[known + 2 * scorer.serves(block)[rows]].tolist()
+    return found
+
+
+@dataclass(frozen=True)
+class ArrayModel:
+    """A `Recommender` (see `contract.py` for the methods).
+
+    Attributes:
+        scorer: what it knows of items.
+        history: the `ratings` relation: what the users have rated whom it may be asked about.
+        biases: for predictions of items outside the scorer's catalogue, and the rating scale.
+        frames, notes: what `tables` and `facts` return.
+        reasons, sources: the words in `recommendations.reason`, and in `source` of predictions.
+    """
+
+    scorer: Scorer
+    history: DataFrame
+    biases: Biases
+    frames: Mapping[str, DataFrame] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Reasons = plain_reasons
+    sources: Reasons = plain_sources
+
+    def with_ratings(self, ratings: DataFrame) -> ArrayModel:
+        """The same model for the users of these ratings."""
+        return replace(self, history=ratings)
+
+    def tables(self) -> Mapping[str, DataFrame]:
+        """What to keep, by relation."""
+        return self.frames
+
+    def facts(self) -> Mapping[str, Any]:
+        """What else to keep."""
+        return self.notes
+
+    def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
+        """The `recommendations` relation; see `contract.Recommender`."""
+        hidden_I = np.zeros(len(self.scorer.items), np.bool_)
+        if allowed is not None:
+            ids = allowed.select("item_id").distinct().toArrow().column("item_id").combine_chunks()
+            hidden_I = ~pc.is_in(self.scorer.items, value_set=ids.cast(self.scorer.items.type)).to_numpy(False)
+        user_type = dict(users.dtypes)["user_id"]
+        return self._by_batch(
+            users.select("user_id"),
+            seen,
+            _recommender(self.scorer, hidden_I, top, self.reasons),
+            f"user_id {user_type}, rank int, item_id {self._item_type}, score double, reason string",
+        )
+
+    def predict(self, pairs: DataFrame) -> DataFrame:
+        """Add `prediction` and `source`; see `contract.Recommender`."""
+        return self._of_pairs(
+            pairs, _predictor(self.scorer, self.biases, self.sources), "prediction double, source string"
+        )
+
+    def score(self, pairs: DataFrame) -> DataFrame:
+        """Add `score`; see `contract.Recommender`."""
+        return self._of_pairs(pairs, _pair_scorer(self.scorer), "score double")
+
+    def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
+        """The `explanations` relation: for each recommendation the `most` largest summands of its score and the sum of
+        the rest, which add up to it.
+
+        Args:
+            recommendations: (user_id, rank, item_id), as `recommend` returned them.
+            most: summands named; more than these become one, `all else`.
+        """
+        user_type = dict(recommendations.dtypes)["user_id"]
+        return self._by_batch(
+            recommendations.select("user_id", "rank", "item_id"),
+            None,
+            explainer(self.scorer, most),
+            f"user_id {user_type}, rank int, place int, source string, because_id {self._item_type}, "
+            "contribution double",
+        )
+
+    def similar(self, items: DataFrame, top: int) -> DataFrame:
+        """The `similar_items` relation; see `contract.Recommender`."""
+        kind = self._item_type
+        return (
+            items.select(F.col("item_id").cast(kind))
+            .distinct()
+            .mapInArrow(
+                _similar(self.scorer, top),
+                f"item_id {kind}, rank int, other_id {kind}, similarity double, support bigint",
+            )
+        )
+
+    @property
+    def _item_type(self) -> str:
+        return "bigint" if pa.types.is_integer(self.scorer.items.type) else "string"
+
+    def _of_pairs(self, pairs: DataFrame, work: Callable[[pa.Table, pa.Table], pa.Table], columns: str) -> DataFrame:
+        asked = pairs.select("user_id", "item_id").distinct()
+        schema = f"user_id {dict(pairs.dtypes)['user_id']}, item_id {dict(self.history.dtypes)['item_id']}, {columns}"
+        # The pairs travel as pairs to leave out would: what a worker needs to know of them is the same.
+        found = self._by_batch(asked.select("user_id").distinct(), asked, work, schema)
+        return pairs.join(found, ["user_id", "item_id"], "left")
+
+    def _by_batch(
+        self, asked: DataFrame, pairs: DataFrame | None, work: Callable[[pa.Table, pa.Table], pa.Table], schema: str
+    ) -> DataFrame:
+        """`work` on each batch of `asked` (user_id, …) and the pieces of what these users have rated, and `pairs`."""
+        users = asked.select("user_id").distinct()
+        n_users, n_items = users.count(), len(self.scorer.items)
+        rows = with_seen(self.history, self.history.limit(0) if pairs is None else pairs)
+        pieces = pack(rows, users, n_users, n_items)
+        batches = asked.select(batch_of(n_users, n_items), "*").groupBy("batch")
+        return batches.cogroup(pieces.groupBy("batch")).applyInArrow(work, schema)
+
+
+def _recommender(
+    scorer: Scorer, hidden_I: NDArray[np.bool_], top: int, reasons: Reasons
+) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+        ids = users.column("user_id").combine_chunks()
+        block, seen = block_of(ids, scorer.items, unpack(pieces))
+        hidden_UI = np.repeat(hidden_I[None, :], len(block), axis=0)
+        rows, places = _places(ids, scorer.items, seen)
+        hidden_UI[rows[places >= 0], places[places >= 0]] = True
+        places_UN, best_UN = best_rows(scorer.scores(block), hidden_UI, top)
+        rows, ranks = np.nonzero(places_UN >= 0)
+        chosen = places_UN[rows, ranks]
+        return pa.table(
+            {
+                "user_id": ids.take(pa.array(rows)),
+                "rank": pa.array(ranks.astype(np.int32) + 1),
+                "item_id": scorer.items.take(pa.array(chosen)),
+                "score": pa.array(best_UN[rows, ranks]),
+                "reason": pa.array(reasons(scorer, block, rows, chosen), pa.string()),
+            }
+        )
+
+    return work
+
+
+def _predictor(scorer: Scorer, biases: Biases, sources: Reasons) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+        ids = users.column("user_id").combine_chunks()
+        block, pairs = block_of(ids, scorer.items, unpack(pieces))
+        rows, places = _places(ids, scorer.items, pairs)
+        listed = places >= 0
+        guess = np.full(len(rows), biases.mean)
+        if len(biases.of_items) == len(scorer.items):
+            guess += biases.of_users(block)[rows]
+        guess[listed] = scorer.ratings(block)[rows[listed], places[listed]]
+        return pairs.append_column("prediction", pa.array(np.clip(guess, biases.low, biases.high))).append_column(
+            "source", pa.array(sources(scorer, block, rows, places), pa.string())
+        )
+
+    return work
+
+
+def _pair_scorer(scorer: Scorer) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+        ids = users.column("user_id").combine_chunks()
+        block, pairs = block_of(ids, scorer.items, unpack(pieces))
+        rows, places = _places(ids, scorer.items, pairs)
+        found = np.full(len(rows), UNKNOWN_ITEM)
+        listed = places >= 0
+        found[listed] = scorer.scores(block)[rows[listed], places[listed]]
+        return pairs.append_column("score", pa.array(found))
+
+    return work
+
+
+def _places(users: pa.Array, items: pa.Array, pairs: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row of the user and place of the item (−1: not in the list) of each pair."""
+    rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=users)
+    places = pc.index_in(pairs.column("item_id").combine_chunks().cast(items.type), value_set=items)
+    return (
+        rows.to_numpy(zero_copy_only=False).astype(np.int64),
+        places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
+    )
+
+
+def _similar(scorer: Scorer, top: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            found = pc.index_in(batch.column(0), value_set=scorer.items).drop_null()
+            asked = found.to_numpy(zero_copy_only=False).astype(np.int64)
+            for lo in range(0, len(asked), SIMILAR_AT_ONCE):
+                yield _similar_rows(scorer, asked[lo : lo + SIMILAR_AT_ONCE], top)
+
+    return work
+
+
+def _similar_rows(scorer: Scorer, asked: NDArray[np.int64], top: int) -> pa.RecordBatch:
+    like: Floats = scorer.likeness(asked)
+    places, best = best_rows(like, np.zeros(like.shape, np.bool_), top)
+    rows, ranks = np.nonzero(places >= 0)
+    return pa.RecordBatch.from_pydict(
+        {
+            "item_id": scorer.items.take(pa.array(asked[rows])),
+            "rank": pa.array(ranks.astype(np.int32) + 1),
+            "other_id": scorer.items.take(pa.array(places[rows, ranks])),
+            "similarity": pa.array(best[rows, ranks]),
+            "support": pa.nulls(len(rows), pa.int64()),
+        }
+    )

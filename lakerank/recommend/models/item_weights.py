@@ -1,0 +1,117 @@
+"""Score items by what stands beside what a user has rated: a sparse matrix of weights between items.
+
+score(u, i) = Σ_{j rated by u} x_uj · w_ji. Neighbours and linear models differ only in where w comes from.
+Shape suffixes: U users of a block, I items, P ratings, W weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from lakerank.recommend.models.base import Reason
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.memmap_arrays import Kept
+from lakerank.recommend.models.recency import recency_weights
+from lakerank.recommend.models.user_histories import Histories
+from lakerank.spark.array_store import BlockStore
+
+POPULARITY_SHARE = 1e-6  # orders what the weights leave equal, and all for users without ratings
+SIMILARITY_PRIOR = 1.0  # similarity of 0 deviation, added to the neighbours of each prediction
+
+
+@dataclass(frozen=True)
+class ItemWeights:
+    """A `Scorer`.
+
+    Attributes:
+        name: see `Scorer`.
+        items: (I) ids, ascending.
+        known: bool (I), items with ratings.
+        weights: `starts` (I + 1), `places` int32 (W), `values` float32 (W): for each rated item j the items i that it
+            speaks for, and w_ji.
+        biases: of the training ratings.
+        popularity: float64 (I), ratings of each item over the most that one has.
+        recency: see `recency_weights`.
+        rates: whether ratings are predicted from the weights, as similarities; otherwise by biases.
+    """
+
+    name: str
+    items: pa.Array
+    known: NDArray[np.bool_]
+    weights: Kept
+    biases: Biases
+    popularity: NDArray[np.float64]
+    recency: float
+    rates: bool
+
+    @classmethod
+    def make(
+        cls,
+        name: str,
+        items: pa.Array,
+        block: Histories,
+        weights: sparse.csr_matrix,
+        store: BlockStore,
+        recency: float,
+        rates: bool,
+    ) -> ItemWeights:
+        """Out of all training ratings and the matrix w (I, I), row j, column i."""
+        counts = np.bincount(block.places, minlength=len(items))
+        kept = Kept.put(
+            store,
+            f"weights-{name}",
+            starts=weights.indptr.astype(np.int64),
+            places=weights.indices.astype(np.int32),
+            values=weights.data.astype(np.float32),
+        )
+        popularity = counts / max(counts.max(initial=0), 1)
+        return cls(name, items, counts > 0, kept, Biases.fit(block, len(items)), popularity, recency, rates)
+
+    @property
+    def _matrix(self) -> sparse.csr_matrix:
+        w, n = self.weights, len(self.items)
+        return sparse.csr_matrix((w["values"], w["places"], w["starts"]), shape=(n, n))
+
+    def serves(self, block: Histories) -> NDArray[np.bool_]:
+        """(U) who has rated something."""
+        return block.counts > 0
+
+    def scores(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) Σ x_uj w_ji; see `Scorer`."""
+        taste = block.matrix(self._taste(block), len(self.items))
+        return np.asarray((taste @ self._matrix).toarray() + POPULARITY_SHARE * self.popularity)
+
+    def _taste(self, block: Histories) -> NDArray[np.float64]:
+        return recency_weights(block, self.recency)
+
+    def ratings(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) biases, and if `rates` the weighted mean of what they leave of the ratings of similar items
+        (Sarwar et al. 2001, section 3.2.1, around biases instead of means)."""
+        guess = self.biases.ratings(block)
+        if self.rates:
+            n, w = len(self.items), self._matrix
+            left = (block.matrix(self.biases.residuals(block), n) @ w).toarray()
+            total = (block.matrix(np.ones(len(block.places)), n) @ w).toarray()
+            guess += left / (total + SIMILARITY_PRIOR)
+        return guess
+
+    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, I) the weights of others for the items at `places`; see `Scorer`."""
+        columns = self._matrix[:, places].T.tocoo()
+        like = np.full((len(places), len(self.items)), -np.inf)
+        like[columns.row, columns.col] = columns.data
+        return like
+
+    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
+        """One summand for each rated item with a weight; see `Scorer`."""
+        one = block.part(row, row + 1)
+        column: Any = self._matrix[one.places][:, [place]].toarray()[:, 0]
+        values = self._taste(one) * column
+        reasons = [Reason(self.name, int(one.places[p]), float(values[p])) for p in np.flatnonzero(values)]
+        return [*reasons, Reason("popularity", -1, float(POPULARITY_SHARE * self.popularity[place]))]

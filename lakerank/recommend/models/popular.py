@@ -1,0 +1,85 @@
+"""The same list for everybody: what any personal model must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lakerank.recommend.models.array_model import ArrayModel
+from lakerank.recommend.models.base import Data, Reason, Scorer, Stored
+from lakerank.recommend.models.biases import Biases
+from lakerank.recommend.models.training_matrix import Training
+from lakerank.recommend.models.user_histories import Histories
+from lakerank.spark.array_store import BlockStore
+
+NAME = "popularity"
+PRIOR_RATINGS = 25.0  # an item's mean counts as if so many more ratings of the global mean had been given
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """A `Scorer`: items are ranked by their number of ratings, of equal ones by the higher mean.
+
+    Attributes:
+        items: (I) ids, ascending.
+        counts: int64 (I), ratings.
+        means: float64 (I), (Σr + m·μ) / (n + m), the damped mean rating.
+    """
+
+    items: pa.Array
+    counts: NDArray[np.int64]
+    means: NDArray[np.float64]
+    name: str = NAME
+
+    @classmethod
+    def of(cls, items: pa.Array, block: Histories) -> Popularity:
+        """From all training ratings."""
+        counts = np.bincount(block.places, minlength=len(items))
+        mean = float(block.ratings.mean(dtype=np.float64)) if len(block.ratings) else 0.0
+        total = np.bincount(block.places, block.ratings, len(items))
+        return cls(items, counts, (total + PRIOR_RATINGS * mean) / (counts + PRIOR_RATINGS))
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(I) items with ratings."""
+        return self.counts > 0
+
+    def serves(self, block: Histories) -> NDArray[np.bool_]:
+        """(U) who has rated something; it makes no difference to the scores."""
+        return block.counts > 0
+
+    def scores(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) the number of ratings; the mean shows in the decimals."""
+        return np.tile(self.counts + self.means / 1000.0, (len(block), 1))
+
+    def ratings(self, block: Histories) -> NDArray[np.float64]:
+        """(U, I) the damped means."""
+        return np.tile(self.means, (len(block), 1))
+
+    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, I) −∞: popularity knows of no likeness."""
+        return np.full((len(places), len(self.items)), -np.inf)
+
+    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
+        """One summand."""
+        return [Reason(self.name, -1, float(self.counts[place] + self.means[place] / 1000.0))]
+
+
+def fit(data: Data, store: BlockStore) -> ArrayModel:
+    """Count the ratings at hand."""
+    training = Training.collect(data.ratings, store)
+    biases = Biases.fit(training.block, len(training.items))
+    return ArrayModel(Popularity.of(training.items, training.block), data.ratings, biases, reasons=_reasons)
+
+
+def load(stored: Stored, data: Data, store: BlockStore) -> ArrayModel:
+    """Nothing is stored for it."""
+    return fit(data, store)
+
+
+def _reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+    return ["popular with everybody"] * len(rows)

@@ -1,0 +1,339 @@
+"""The report's sections: each takes the tables it is about and says what is to be seen in them.
+
+A section is listed in `SECTIONS` with the tables it cannot do without; where one is missing the page says which
+job makes it. What a section reads beyond those (titles, the kept epoch) it does without if need be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from lakerank.report import figures, summaries
+from lakerank.report.page import Block, Cell, Fact, Section, Slider, Table
+from lakerank.report.sr_results import SrResults
+from lakerank.report.words import decimals, percent, thousands
+
+TOP_NODES = 20
+TOP_ITEMS = 10
+MAPPED_ITEMS = 150
+_SR_METRICS = {"psnr_y": "PSNR Y", "ssim_y": "SSIM Y", "niqe": "NIQE", "gmsd": "GMSD"}
+REJECTED = {
+    "pages_rejected": "rejected pages",
+    "ratings_rejected": "rejected ratings",
+    "edges_rejected": "rejected edges",
+    "patches_rejected": "rejected pictures",
+    "upscaled_rejected": "pictures not enlarged",
+}
+
+
+@dataclass(frozen=True)
+class Lake:
+    """What sections are made from.
+
+    Attributes:
+        tables: those that exist, by name; `pages` too if it has titles.
+        run: the run that wrote `lfm_metrics` last.
+        users: whose recommendations to show; empty: typical ones.
+        evaluation: the run that wrote `recommender_metrics` last.
+        sr: results of super-resolution.
+    """
+
+    tables: Mapping[str, DataFrame]
+    run: str = ""
+    users: Sequence[str] = ()
+    evaluation: str = ""
+    sr: SrResults = field(default_factory=SrResults)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a section says: a sentence, figures and tables, headline numbers."""
+
+    note: str = ""
+    blocks: tuple[Block, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section to be: its tables and the function that makes its content."""
+
+    key: str
+    title: str
+    needs: tuple[str, ...]
+    make: Callable[[Lake], Content]
+
+    def section(self, lake: Lake, made_by: Mapping[str, str]) -> Section:
+        """The section, or one line about the table that is missing.
+
+        Args:
+            lake: the tables.
+            made_by: table → the job that writes it.
+        """
+        missing = [name for name in self.needs if name not in lake.tables]
+        if missing:
+            said = "; ".join(f"the table {name} is missing: run {made_by[name]}" for name in missing)
+            return Section(self.key, self.title, f"Nothing to show yet; {said}.")
+        content = self.make(lake)
+        return Section(self.key, self.title, content.note, content.blocks, content.facts)
+
+
+def ratings(lake: Lake) -> Content:
+    """Histogram and activity."""
+    table = lake.tables["ratings"]
+    bars, mean = summaries.histogram(table)
+    total = sum(n for _, _, n in bars)
+    if not total:
+        return Content("The table ratings is empty.", facts=(Fact("ratings", "0"),))
+    per = summaries.holders(table, ("user_id", "item_id"))
+    users, rated = (sum(k for _, k in pairs) for pairs in per)
+    catalogue = lake.tables["items"].count() if "items" in lake.tables else rated
+    facts = (
+        Fact("ratings", thousands(total), f"{percent(total / (users * rated))} of all pairs of user and item"),
+        Fact("users", thousands(users), f"{decimals(total / users)} ratings each on average"),
+        Fact(
+            "rated items", thousands(rated), f"of {thousands(catalogue)} in the catalogue" if catalogue > rated else ""
+        ),
+    )
+    return Content(blocks=(figures.rating_histogram(bars, mean), figures.activity(*per)), facts=facts)
+
+
+def rejected(lake: Lake) -> Content:
+    """Rows that were not used, by reason."""
+    facts, blocks, clean = [], [], []
+    for name, what in REJECTED.items():
+        if name not in lake.tables:
+            continue
+        reasons, n = summaries.by_reason(lake.tables[name])
+        facts.append(Fact(what, thousands(n)))
+        if not n:
+            clean.append(f"No {what}.")
+            continue
+        unit = "byte" if "offset" in lake.tables[name].columns else "line"
+        rows = tuple((row["reason"], row["n"], _place(row["source"], row["line"], unit), row["raw"]) for row in reasons)
+        blocks.append(
+            Table(
+                what.capitalize(),
+                ("reason", "rows", "first seen in", "as it stood"),
+                rows,
+                numbers=("rows",),
+                wide=True,
+            )
+        )
+    note = " ".join(clean) if facts else "Nothing to show yet; jobs that read files keep what they refuse."
+    return Content(note, tuple(blocks), tuple(facts))
+
+
+def _place(source: str, line: int | None, unit: str) -> str:
+    name = source.rstrip("/").rsplit("/", 1)[-1]
+    return name if line is None else f"{name}, {unit} {line}"
+
+
+def learning(lake: Lake) -> Content:
+    """Learning curve and speed of the last run."""
+    metrics = lake.tables["lfm_metrics"]
+    run = lake.run
+    curve = summaries.few(metrics.where(F.col("run_id") == run).sort("epoch"))
+    if not curve:  # the table was not written by our job: any run, but always the same
+        run = summaries.few(metrics.agg(F.max("run_id").alias("run")))[0]["run"]
+        curve = summaries.few(metrics.where(F.col("run_id") == run).sort("epoch"))
+    if not curve:
+        return Content("The last run did not finish an epoch.")
+    epochs = [row["epoch"] for row in curve]
+    kept = epochs[-1]
+    if "lfm_models" in lake.tables:
+        models = summaries.few(lake.tables["lfm_models"].where(F.col("run_id") == run).select("epoch"))
+        kept = models[0]["epoch"] if models else kept
+    parts = {part: [row[f"{part}_rmse"] for row in curve] for part in ("train", "valid", "test")}
+    at = epochs.index(kept) if kept in epochs else -1
+    part, label = ("test", "test RMSE") if parts["test"][at] is not None else ("train", "train RMSE")
+    facts = (
+        Fact(label, f"{parts[part][at]:.4f}", f"latent factors, epoch {kept}"),
+        Fact("epochs", thousands(len(epochs)), f"{decimals(sum(row['seconds'] for row in curve))} s"),
+    )
+    shown = curve[:: -(-len(curve) // 100)]  # of a run with thousands of epochs, a hundred
+    rows = tuple(
+        tuple(row[name] for name in ("epoch", "train_rmse", "valid_rmse", "test_rmse", "lr", "seconds"))
+        for row in shown
+    )
+    head = ("epoch", "train", "valid", "test", "learning rate", "seconds")
+    blocks = (
+        figures.learning_curve(epochs, parts, kept if kept != epochs[-1] else None),
+        figures.epoch_seconds(epochs, [row["seconds"] for row in curve], [row["updates_per_second"] for row in curve]),
+        Table("The numbers", head, rows, numbers=head, folded=True),
+    )
+    return Content(f"Run {run} of the latent-factor model.", blocks, facts)
+
+
+def recommendations(lake: Lake) -> Content:
+    """For a few users, what they rated highest beside what they are recommended."""
+    table, rated, items = lake.tables["recommendations"], lake.tables.get("ratings"), lake.tables.get("items")
+    users: Sequence[Any] = lake.users
+    if not users and rated is not None:
+        users = summaries.typical_users(table, rated)
+    elif not users:
+        users = [row["user_id"] for row in summaries.few(table.select("user_id").distinct().sort("user_id").limit(3))]
+    if not users:
+        return Content("The table recommendations is empty.")
+    advice = summaries.few(summaries.with_titles(summaries.of_users(table, users), items).sort("rank"))
+    best: summaries.Rows = []
+    totals: dict[str, dict[str, Any]] = {}
+    if rated is not None:
+        best = summaries.few(summaries.with_titles(summaries.liked_most(rated, users, TOP_ITEMS), items).sort("place"))
+        totals = {str(row["user_id"]): row for row in best}
+    named = ("title", "year") if items is not None else ("title",)
+    numbers = ("rank", "year", "rating", "score")
+    blocks: list[Block] = []
+    for user in map(str, users):
+        theirs = [row for row in advice if str(row["user_id"]) == user]
+        if user in totals:
+            told = f"{thousands(totals[user]['n'])} ratings, {totals[user]['mean']:.2f} on average."
+            head: tuple[str, ...] = (*named, "rating")
+            blocks.append(Table(f"Rated highest by user {user}", head, _rows(best, user, head), told, numbers))
+        elif rated is not None:
+            blocks.append(Table(f"Rated highest by user {user}", (), (), "No ratings of this user in the lake."))
+        head = ("rank", *named, "score", "reason")
+        told = f"The best {len(theirs)} of what this user has not rated." if theirs else "Nothing for this user."
+        blocks.append(Table(f"Recommended to user {user}", head, _rows(theirs, user, head), told, numbers))
+    picked = " The users are a light, a typical and a heavy rater." if not lake.users and rated is not None else ""
+    return Content(f"The score is the rating that the model expects.{picked}", tuple(blocks))
+
+
+def _rows(rows: summaries.Rows, user: str, names: tuple[str, ...]) -> tuple[tuple[Cell, ...], ...]:
+    def cell(row: dict[str, Any], name: str) -> Cell:
+        value: Cell = row[name]
+        if name == "year":
+            return None if value is None else str(value)  # a year has no thousands
+        return f"{value:.2f}" if name == "score" else value  # 4.90 stays 4.90
+
+    return tuple(tuple(cell(row, name) for name in names) for row in rows if str(row["user_id"]) == user)
+
+
+def taste(lake: Lake) -> Content:
+    """Items on the map of their factors."""
+    rows = summaries.most_rated_factors(
+        lake.tables["item_factors"], lake.tables["ratings"], lake.tables.get("items"), MAPPED_ITEMS
+    )
+    if len(rows) < 3:
+        return Content("Fewer than three rated items have factors: no map.")
+    points = np.array([row["factors"] for row in rows])
+    return Content(blocks=(figures.factor_map([row["title"] for row in rows], points, [row["n"] for row in rows]),))
+
+
+def ranks(lake: Lake) -> Content:
+    """The highest ranks and how the ranks converged."""
+    total = summaries.rank_totals(lake.tables["ranks"])
+    if not total["nodes"]:
+        return Content("The table ranks is empty.", facts=(Fact("nodes", "0"),))
+    best = summaries.top_ranked(lake.tables["ranks"], lake.tables.get("pages"), TOP_NODES)
+    names = [row["title"] or str(row["id"]) for row in best]
+    facts = [Fact("nodes", thousands(total["nodes"]), f"ranks sum to {total['total']:.6g}")]
+    if "links" in lake.tables:
+        facts.append(Fact("links", thousands(lake.tables["links"].count())))
+    blocks: list[Block] = [figures.top_ranks(names, [row["pagerank"] for row in best], total["nodes"])]
+    note = "How the ranks converged is not known: the table pagerank_metrics is missing, run pagerank."
+    if "links" in lake.tables and facts[-1].value != "0":
+        blocks.append(figures.degrees(*summaries.holders(lake.tables["links"], ("dst", "src"))))
+    if "pagerank_metrics" in lake.tables:
+        note = ""
+        steps = summaries.few(lake.tables["pagerank_metrics"].sort("iteration"))
+        if steps:
+            deltas = [row["l1_delta"] for row in steps]
+            facts.append(Fact("iterations", thousands(len(steps)), f"last change {decimals(deltas[-1])}"))
+            blocks.append(figures.convergence([row["iteration"] for row in steps], deltas))
+    numbers = tuple((i, row["title"] or "", str(row["id"]), row["pagerank"]) for i, row in enumerate(best, start=1))
+    blocks.append(
+        Table("The numbers", ("place", "title", "id", "PageRank"), numbers, numbers=("place", "PageRank"), folded=True)
+    )
+    return Content(note, tuple(blocks), tuple(facts))
+
+
+def evaluation(lake: Lake) -> Content:
+    """The models side by side, as they did in the newest evaluation."""
+    table = lake.tables["recommender_metrics"]
+    newest = table.where((F.col("run_id") == lake.evaluation) & (F.col("user_group") == "all"))
+    rows = summaries.few(newest.sort("metric", F.desc("value"), "model"))
+    if not rows:
+        return Content("The last run left no results.")
+    metrics = list(dict.fromkeys(row["metric"] for row in rows))
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    found = {(row["model"], row["metric"]): row for row in rows}
+    cells = tuple((model, *(_scored(found.get((model, metric))) for metric in metrics)) for model in models)
+    first = rows[0]
+    told = (
+        f"Split {first['split']}, candidates {first['candidates']}, {thousands(first['users'])} users; 95 % intervals."
+    )
+    return Content(told, (Table("Models side by side", ("model", *metrics), cells, "", tuple(metrics), wide=True),))
+
+
+def _scored(row: Mapping[str, Any] | None) -> Cell:
+    if row is None:
+        return None
+    if row["low"] is None:
+        return decimals(row["value"])
+    return f"{decimals(row['value'])} ({decimals(row['low'])} to {decimals(row['high'])})"
+
+
+def super_resolution(lake: Lake) -> Content:
+    """Learning curve, scores beside bicubic, pictures under a slider."""
+    sr = lake.sr
+    scored = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
+    blocks: list[Block] = [figures.sr_curve(*zip(*scored, strict=True))] if scored else []
+    facts, rows = [], []
+    scores = [held[way] for held in sr.sets.values() for way in ("bicubic", "model") if way in held]
+    measured = [metric for metric in _SR_METRICS if any(score.get(metric) is not None for score in scores)]
+    for name, held in sr.sets.items():
+        ways = [way for way in ("bicubic", "model", "model_x8") if way in held]
+        rows += [(name, way, *(held[way].get(m) for m in measured)) for way in ways]
+        if "model" in held and "psnr_y" in held["model"]:
+            bicubic = f"bicubic {held['bicubic']['psnr_y']:.2f} dB"
+            facts.append(Fact(f"PSNR on {name}", f"{held['model']['psnr_y']:.2f} dB", bicubic))
+    if rows:
+        head = ("set", "upscaler", *(_SR_METRICS[metric] for metric in measured))
+        told = "PSNR and SSIM: higher is better; NIQE and GMSD: lower."
+        blocks.append(Table("Beside bicubic interpolation", head, tuple(rows), told, head[2:]))
+    for picture in sr.pictures:
+        told = "Left of the line: bicubic interpolation; right of it: the network. Move the slider."
+        blocks.append(Slider(picture.name, picture.before, picture.after, told))
+    note = (
+        "" if blocks else "Nothing to show yet: run sr_model.train or sr_model.evaluate, and name its folder with --sr."
+    )
+    return Content(note, tuple(blocks), tuple(facts))
+
+
+def timings(lake: Lake) -> Content:
+    """How long things took, as far as the lake knows."""
+    rows: list[tuple[Cell, ...]] = []
+    if "lfm_metrics" in lake.tables:
+        mine = lake.tables["lfm_metrics"].where(F.col("run_id") == lake.run)
+        for row in summaries.few(mine.agg(F.count("*").alias("n"), F.sum("seconds").alias("s"))):
+            rows += [("latent factors, training", row["s"], f"{row['n']} epochs")] if row["n"] else []
+    if "recommender_metrics" in lake.tables:
+        mine = lake.tables["recommender_metrics"].where(F.col("run_id") == lake.evaluation)
+        per = mine.groupBy("model").agg(F.max("seconds").alias("s")).sort("model")
+        rows += [(f"{row['model']}, evaluation", row["s"], "training and answers") for row in summaries.few(per)]
+    if lake.sr.history:
+        last = lake.sr.history[-1]
+        rows.append(("super-resolution, training", last["seconds"], f"{thousands(int(last['step']))} steps"))
+    if not rows:
+        return Content("Nothing to show yet: jobs that train or evaluate note their seconds.")
+    return Content(blocks=(Table("Seconds", ("what", "seconds", "of"), tuple(rows), numbers=("seconds",)),))
+
+
+SECTIONS = (
+    Part("ratings", "Ratings", ("ratings",), ratings),
+    Part("learning", "Learning", ("lfm_metrics",), learning),
+    Part("recommendations", "Recommendations", ("recommendations",), recommendations),
+    Part("taste", "Map of taste", ("item_factors", "ratings"), taste),
+    Part("evaluation", "Recommenders side by side", ("recommender_metrics",), evaluation),
+    Part("ranks", "PageRank", ("ranks",), ranks),
+    Part("super-resolution", "Super-resolution", (), super_resolution),
+    Part("rejected", "Rejected rows", (), rejected),
+    Part("timings", "Timings", (), timings),
+)

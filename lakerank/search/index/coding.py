@@ -1,0 +1,184 @@
+"""Postings as bytes: what a term's list looks like in the lake.
+
+A page in a list is a number coded in groups of seven bits (least first, the eighth bit says that more follow):
+the step from the page before it, doubled, plus one where the term stands just once and in the body alone. Otherwise a
+byte follows that has a bit for each field, and the frequency in each of these fields. Positions are a list of their
+own: for each page and field the steps between them. So a query without phrases never reads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lakerank.search.index.fields import BODY, FIELDS
+from lakerank.spark.jit import compiled
+
+FIELD_SHIFT = 28  # a place is the field above these bits, the position below
+POSITION_MASK = (1 << FIELD_SHIFT) - 1
+_FIELDS = len(FIELDS)
+_BODY = BODY
+
+
+@compiled(nogil=True)
+def _put(out: NDArray[np.uint8], at: int, value: int) -> int:
+    while value >= 128:
+        out[at] = (value & 127) | 128
+        value >>= 7
+        at += 1
+    out[at] = value
+    return at + 1
+
+
+@compiled(nogil=True)
+def group_by_term(
+    terms: NDArray[np.int32],
+    docs: NDArray[np.int32],
+    places: NDArray[np.uint32],
+    begins: NDArray[np.int64],
+    docs_out: NDArray[np.int32],
+    places_out: NDArray[np.uint32],
+) -> None:
+    """Counting sort of occurrences by term; the order within a term stays.
+
+    Args:
+        terms: int32, term of each occurrence. docs: int32. places: uint32.
+        begins: int64, where each term's occurrences begin; changed to where they end.
+        docs_out, places_out: out, of the same lengths.
+    """
+    for i in range(len(terms)):
+        at = begins[terms[i]]
+        docs_out[at], places_out[at] = docs[i], places[i]
+        begins[terms[i]] = at + 1
+
+
+@compiled(nogil=True)
+def encode(
+    order: NDArray[Any],
+    begins: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    places: NDArray[np.uint32],
+    postings: NDArray[np.uint8],
+    positions: NDArray[np.uint8],
+    posting_ends: NDArray[np.int64],
+    position_ends: NDArray[np.int64],
+    counts: NDArray[np.int32],
+) -> None:
+    """Code the lists of all terms.
+
+    Args:
+        order: int, terms in the order in which their lists are wanted.
+        begins: int64, terms + 1; occurrences of term t are `begins[t]:begins[t + 1]`.
+        docs: int32, of each occurrence, ascending within a term. places: uint32, ascending within a page.
+        postings, positions: out, large enough. posting_ends, position_ends: out, where each list ends.
+        counts: out, pages in each list.
+    """
+    at, where = 0, 0
+    tf = np.zeros(_FIELDS, np.int64)
+    for rank in range(len(order)):
+        i, end = begins[order[rank]], begins[order[rank] + 1]
+        before, pages = -1, 0
+        while i < end:
+            doc, mask, total = docs[i], 0, 0
+            tf[:] = 0
+            last_field, last = -1, 0
+            while i < end and docs[i] == doc:
+                field, position = places[i] >> FIELD_SHIFT, places[i] & POSITION_MASK
+                where = _put(positions, where, position - (last if field == last_field else 0))
+                last_field, last = field, position
+                mask |= 1 << field
+                tf[field] += 1
+                total += 1
+                i += 1
+            single = total == 1 and mask == 1 << _BODY
+            at = _put(postings, at, ((doc - before - 1) << 1) | single)
+            if not single:
+                postings[at] = mask
+                at += 1
+                for field in range(_FIELDS):
+                    if tf[field]:
+                        at = _put(postings, at, tf[field])
+            before = doc
+            pages += 1
+        posting_ends[rank], position_ends[rank], counts[rank] = at, where, pages
+
+
+def room(occurrences: int) -> tuple[int, int]:
+    """Bytes that `encode` may need for postings and positions."""
+    return 7 * occurrences + 64, 4 * occurrences + 64  # step, fields and one frequency; 28 bits of a position
+
+
+@compiled(nogil=True)
+def _get(data: NDArray[np.uint8], at: Any) -> tuple[Any, Any]:
+    value, shift = np.int64(0), 0
+    while data[at] >= 128:
+        value |= (np.int64(data[at]) & 127) << shift
+        shift += 7
+        at += 1
+    return value | (np.int64(data[at]) << shift), at + 1
+
+
+@compiled(nogil=True)
+def decode(
+    postings: NDArray[np.uint8],
+    begins: NDArray[Any],
+    counts: NDArray[np.int32],
+    bases: NDArray[np.int64],
+    lists: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    tfs: NDArray[np.uint16],
+    positions: NDArray[np.uint8],
+    position_begins: NDArray[Any],
+    ends: NDArray[np.int64],
+    places: NDArray[np.uint32],
+) -> tuple[int, int]:
+    """Decode lists into arrays, leaving out pages that are no longer there.
+
+    Args:
+        postings: uint8, all lists. begins: int, where each begins. counts: int32, pages in each.
+        bases: int64, what to add to a list's page numbers before they are looked up in `numbers`.
+        lists: int64, term that each list belongs to, ascending. Of the terms, `sizes` counts the pages (out).
+        numbers: int32, page's number in the open index, or -1.
+        docs: out, int32. tfs: out, uint16 (n, fields); higher frequencies count as 65,535.
+        positions, position_begins: as `postings` and `begins`.
+        ends: out, int64 of n, where each page's places end. places: out, uint32.
+
+    Returns:
+        Numbers of postings and of places.
+    """
+    n, m = 0, 0
+    tf = np.zeros(_FIELDS, np.int64)
+    for row in range(len(counts)):
+        at, where, doc = begins[row], position_begins[row], -1
+        for _ in range(counts[row]):
+            value, at = _get(postings, at)
+            doc += (value >> 1) + 1
+            tf[:] = 0
+            if value & 1:
+                tf[_BODY] = 1
+            else:
+                mask = postings[at]
+                at += 1
+                for field in range(_FIELDS):
+                    if mask & (1 << field):
+                        tf[field], at = _get(postings, at)
+            number = numbers[bases[row] + doc]
+            for field in range(_FIELDS):
+                position = 0
+                for _ in range(tf[field]):
+                    step, where = _get(positions, where)
+                    position += step
+                    if number >= 0:
+                        places[m] = (field << FIELD_SHIFT) | position
+                        m += 1
+                if number >= 0:
+                    tfs[n, field] = min(tf[field], 65535)
+            if number >= 0:
+                docs[n], ends[n] = number, m
+                sizes[lists[row]] += 1
+                n += 1
+    return n, m

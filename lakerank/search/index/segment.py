@@ -1,0 +1,257 @@
+"""A segment: the postings of some pages, complete in itself and never changed afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK, encode, group_by_term, room
+from lakerank.search.index.fields import BODY, FIELDS
+from lakerank.search.index.vocabulary import Terms, Tokens
+from lakerank.search.text.analyzer import Analyzer
+from lakerank.search.text.tokens import CLASSES, FIELD_END, GAP, LOWER, PAIR, count_tokens, tokenize
+from lakerank.spark.jit import compiled
+
+# The row of a segment that lists its pages instead of a term's postings (`packed_pages`).
+PAGES_TERM = ""
+SCHEMA = pa.schema(
+    [
+        pa.field("segment", pa.int64()),
+        pa.field("term", pa.string()),
+        pa.field("word", pa.string()),
+        pa.field("pages", pa.int32()),
+        pa.field("occurrences", pa.int64()),
+        pa.field("postings", pa.binary()),
+        pa.field("positions", pa.binary()),
+    ]
+)
+_GAP, _PAIR, _SHIFT, _MASK = GAP, PAIR, FIELD_SHIFT, POSITION_MASK
+_PIECE = 4 << 20  # bytes of text tokenized at a time
+_ROWS = 50_000  # terms in one Arrow batch
+
+
+@compiled(nogil=True)
+def expand(
+    ids: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    fields: NDArray[np.uint8],
+    flags: NDArray[np.uint8],
+    begins: NDArray[np.int64],
+    flat: NDArray[np.int32],
+    stops: NDArray[np.bool_],
+    first_doc: int,
+    terms: NDArray[np.int32],
+    docs: NDArray[np.int32],
+    places: NDArray[np.uint32],
+    lengths: NDArray[np.int32],
+) -> int:
+    """Tokens to occurrences of terms: which, in which page, field and position.
+
+    Args:
+        ids, rows, fields, flags: of the tokens. begins, flat, stops: of the vocabulary.
+        first_doc: page number of row 0.
+        terms, docs, places: out. lengths: out, int32 (pages, fields): terms that are neither pairs nor stop words.
+
+    Returns:
+        How many occurrences there are.
+    """
+    n, position, here, before, row, field = 0, 0, 0, 0, -1, -1
+    for i in range(len(ids)):
+        if rows[i] != row or fields[i] != field:
+            row, field, position = rows[i], fields[i], 0
+        pair = flags[i] == _PAIR
+        if flags[i] & _GAP:
+            position += 1
+        if not pair:
+            before, here = here, position
+        token = ids[i]
+        for at in range(begins[token], begins[token + 1]):
+            terms[n], docs[n] = flat[at], first_doc + row
+            places[n] = (field << _SHIFT) | min(before if pair else position, _MASK)
+            n += 1
+            if not pair:
+                position += 1
+                if not stops[token]:
+                    lengths[first_doc + row, field] += 1
+    return n
+
+
+def joined(batch: pa.RecordBatch) -> pa.Array:
+    """The fields of each page as one text, with separators between them.
+
+    Args:
+        batch: `title`, `headings` (list), `anchors` (list), `text`; a null counts as empty.
+    """
+    sign = chr(FIELD_END)
+    lists = [pc.binary_join(batch[name].cast(pa.list_(pa.string())), "\n") for name in ("headings", "anchors")]
+    short = [batch["title"], *lists]
+    clean = [pc.replace_substring(pc.fill_null(column, ""), sign, " ") for column in short]
+    parts = [part.cast(pa.large_string()) for part in (*clean, pc.fill_null(batch["text"], ""))]
+    return pc.binary_join_element_wise(*parts, pa.scalar(sign, pa.large_string()))
+
+
+def packed_pages(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """What a segment says of its pages: int64 (4, pages): id, key, rank (bits of a float64, NaN: none), original.
+
+    Args:
+        batch: `page_id`, `key`, `pagerank`, `duplicate_of`; a page that copies none is its own original.
+    """
+    ids = batch["page_id"].to_numpy(zero_copy_only=False)
+    ranks = pc.fill_null(batch["pagerank"], float("nan")).to_numpy(zero_copy_only=False).astype(np.float64)
+    originals = pc.coalesce(batch["duplicate_of"], batch["page_id"]).to_numpy(zero_copy_only=False)
+    return np.stack([ids, batch["key"].to_numpy(zero_copy_only=False), ranks.view(np.int64), originals])
+
+
+def unpacked_pages(packed: bytes, lengths: bytes) -> pa.RecordBatch:
+    """The columns of `packed_pages` again, with `ordinal` and `lengths`."""
+    ids, keys, ranks, originals = np.frombuffer(packed, np.int64).reshape(4, -1)
+    flat = pa.array(np.frombuffer(lengths, np.int32))
+    ends = pa.array(np.arange(len(ids) + 1, dtype=np.int32) * len(FIELDS))
+    return pa.record_batch(
+        {
+            "page_id": ids,
+            "ordinal": np.arange(len(ids), dtype=np.int32),
+            "lengths": pa.ListArray.from_arrays(ends, flat),
+            "key": keys,
+            "pagerank": pa.array(ranks.view(np.float64), from_pandas=True),
+            "duplicate_of": pa.array(originals, mask=originals == ids),
+        }
+    )
+
+
+@dataclass
+class SegmentBuilder:
+    """Takes pages, gives the rows of a segment.
+
+    Attributes:
+        segment: its number.
+        language: the language all pages are analysed in, or empty: each in its own.
+    """
+
+    segment: int
+    language: str = ""
+    pages: list[NDArray[np.int64]] = field(default_factory=list)
+    count: int = 0
+    occurrences: int = 0
+    _lengths: list[NDArray[np.int32]] = field(default_factory=list)
+    _found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint32]]] = field(default_factory=list)
+    _terms: Terms = field(default_factory=Terms)
+    _tokens: dict[str, Tokens] = field(default_factory=dict)
+    _words: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add pages: `language`, what `packed_pages` and what `joined` needs."""
+        if self.language:
+            self._add(batch, self.language)
+            return
+        languages = pc.fill_null(batch["language"], "")
+        for language in sorted(pc.unique(languages).to_pylist()):
+            self._add(batch.filter(pc.equal(languages, language)), language)
+
+    def _add(self, batch: pa.RecordBatch, language: str) -> None:
+        tokens = self._tokens.setdefault(language, Tokens(Analyzer(language), self._terms))
+        texts = joined(batch)
+        offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        held = texts.buffers()[2]
+        data = np.frombuffer(held, np.uint8) if held else np.empty(0, np.uint8)
+        first = 0
+        while first < len(texts):
+            last = int(np.searchsorted(offsets, offsets[first] + _PIECE, "right")) - 1
+            last = min(max(last, first + 1), len(texts))
+            self._add_piece(tokens, data, offsets[first : last + 1])
+            first = last
+        self.pages.append(packed_pages(batch))
+
+    def _add_piece(self, tokens: Tokens, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
+        most = count_tokens(data, offsets[0], offsets[-1], CLASSES)
+        hashes, starts = np.empty(most, np.uint64), np.empty(most, np.int64)
+        sizes, rows = np.empty(most, np.int32), np.empty(most, np.int32)
+        fields, flags = np.empty(most, np.uint8), np.empty(most, np.uint8)
+        n = tokenize(data, offsets, BODY, CLASSES, LOWER, hashes, starts, sizes, rows, fields, flags)
+        ids = tokens.number(data, hashes[:n], starts, sizes, flags)
+        begins, flat, stops = tokens.tables()
+        widest = int(np.diff(begins).max(initial=0))
+        terms, docs = np.empty(n * widest, np.int32), np.empty(n * widest, np.int32)
+        places = np.empty(n * widest, np.uint32)
+        lengths = np.zeros((len(offsets) - 1, len(FIELDS)), np.int32)
+        m = expand(ids, rows, fields, flags, begins, flat, stops, 0, terms, docs, places, lengths)
+        self._found.append((terms[:m].copy(), docs[:m] + np.int32(self.count), places[:m].copy()))
+        self._lengths.append(lengths)
+        self.count += len(offsets) - 1
+        self.occurrences += m
+        self._count_words(tokens, ids)
+
+    def _count_words(self, tokens: Tokens, ids: NDArray[np.int32]) -> None:
+        """How often each token occurs, for the most frequent written form of a term."""
+        language = tokens.analyzer.language
+        counts = np.bincount(ids, minlength=tokens.count).astype(np.int64)
+        before = self._words.get(language, np.zeros(0, np.int64))
+        counts[: len(before)] += before
+        self._words[language] = counts
+
+    def finish(self) -> Iterator[pa.RecordBatch]:
+        """The rows of `index_postings`: the list of pages, then one row for each term, in order."""
+        lengths = np.concatenate(self._lengths) if self._lengths else np.empty((0, len(FIELDS)), np.int32)
+        pages = np.concatenate(self.pages, axis=1) if self.pages else np.empty((4, 0), np.int64)
+        listed = [[self.segment], [PAGES_TERM], [""], [self.count], [0]]
+        yield pa.record_batch([*listed, [pages.tobytes()], [lengths.tobytes()]], schema=SCHEMA)
+
+        names = list(self._terms.numbers)
+        terms = np.concatenate([found[0] for found in self._found]) if self._found else np.empty(0, np.int32)
+        sizes = np.bincount(terms, minlength=len(names))
+        begins = np.zeros(len(names) + 1, np.int64)
+        np.cumsum(sizes, out=begins[1:])
+        docs, places = np.empty(len(terms), np.int32), np.empty(len(terms), np.uint32)
+        ends = begins[:-1].copy()
+        for found in self._found:
+            group_by_term(*found, ends, docs, places)
+        self._found.clear()
+
+        order = pc.sort_indices(pa.array(names, pa.string())).to_numpy() if names else np.empty(0, np.int64)
+        most, most_positions = room(len(docs))
+        postings, positions = np.empty(most, np.uint8), np.empty(most_positions, np.uint8)
+        posting_ends, position_ends = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
+        counts = np.empty(len(names), np.int32)
+        encode(order, begins, docs, places, postings, positions, posting_ends, position_ends, counts)
+        sorted_names, words = [names[i] for i in order], self._written(names)
+        for first in range(0, len(names), _ROWS):
+            last = min(first + _ROWS, len(names))
+            yield pa.record_batch(
+                [
+                    pa.array(np.full(last - first, self.segment), pa.int64()),
+                    pa.array(sorted_names[first:last], pa.string()),
+                    pa.array([words[i] for i in order[first:last]], pa.string()),
+                    pa.array(counts[first:last]),
+                    pa.array(sizes[order[first:last]].astype(np.int64)),
+                    _binary(postings, posting_ends, first, last),
+                    _binary(positions, position_ends, first, last),
+                ],
+                schema=SCHEMA,
+            )
+
+    def _written(self, names: list[str]) -> list[str]:
+        """The most frequent token of each term, by number; of equals the first seen."""
+        best = [""] * len(names)
+        most = np.zeros(len(names), np.int64)
+        for language, tokens in sorted(self._tokens.items()):
+            begins, counts = 0, self._words.get(language, np.zeros(0, np.int64)).tolist()
+            for token, end in enumerate(tokens.ends):
+                if end == begins + 1 and counts[token] > most[tokens.flat[begins]]:
+                    most[tokens.flat[begins]] = counts[token]
+                    best[tokens.flat[begins]] = tokens.written[token]
+                begins = end
+        return [word or name for word, name in zip(best, names, strict=True)]
+
+
+def _binary(data: NDArray[np.uint8], ends: NDArray[np.int64], first: int, last: int) -> pa.Array:
+    """Rows first … last of a column of bytes that lie one after another."""
+    begin = int(ends[first - 1]) if first else 0
+    offsets = np.zeros(last - first + 1, np.int32)
+    offsets[1:] = ends[first:last] - begin
+    part = data[begin : int(ends[last - 1])]
+    return pa.Array.from_buffers(pa.binary(), last - first, [None, pa.py_buffer(offsets), pa.py_buffer(part)])

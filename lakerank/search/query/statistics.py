@@ -1,0 +1,174 @@
+"""What scores depend on besides a page's own words: sums over the collection, and everything made of them.
+
+A collection that is too large for one machine is searched in parts. Each part is scored with the statistics of all, so
+that its scores are those of one whole index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from lakerank.search.index.fields import FIELDS, Weighting
+from lakerank.search.query.impact_kernels import block_maxima, impacts, transpose
+from lakerank.search.query.ranking import link_prior
+from lakerank.search.text.analyzer import PAIR_SIGN
+from lakerank.search.text.languages import stemmer, stop_words
+from lakerank.spark.array_store import Block
+
+PACKED = (
+    "pages bigint, lengths array<bigint>, ranked bigint, rank double, terms array<string>, frequencies array<bigint>"
+)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What scores depend on besides the pages themselves.
+
+    Attributes:
+        pages: N.
+        lengths: int64 (fields), words of all pages by field.
+        ranked: pages with a rank. rank: the sum of their ranks.
+        terms: sorted by their bytes.
+        frequencies: pages that have each term, int64.
+    """
+
+    pages: int
+    lengths: NDArray[np.int64]
+    ranked: int
+    rank: float
+    terms: pa.Array
+    frequencies: NDArray[np.int64]
+
+    def packed(self) -> pa.RecordBatch:
+        """As one row of `PACKED`."""
+        row = [[self.pages], [self.lengths], [self.ranked], [self.rank], [self.terms], [self.frequencies]]
+        names = ["pages", "lengths", "ranked", "rank", "terms", "frequencies"]
+        types = [
+            pa.int64(),
+            pa.list_(pa.int64()),
+            pa.int64(),
+            pa.float64(),
+            pa.list_(pa.string()),
+            pa.list_(pa.int64()),
+        ]
+        return pa.record_batch([pa.array(*one) for one in zip(row, types, strict=True)], names=names)
+
+    @classmethod
+    def unpacked(cls, row: Mapping[str, Any]) -> Statistics:
+        """From a row of `PACKED`."""
+        lengths, frequencies = np.array(row["lengths"], np.int64), np.array(row["frequencies"], np.int64)
+        return cls(row["pages"], lengths, row["ranked"], row["rank"], pa.array(row["terms"], pa.string()), frequencies)
+
+    def of(self, terms: pa.Array) -> NDArray[np.int64]:
+        """Frequencies of some terms, all of which must be known."""
+        found: NDArray[np.int64] = self.frequencies[pc.index_in(terms, self.terms).to_numpy(zero_copy_only=False)]
+        return found
+
+
+def merged_statistics(parts: Sequence[Statistics]) -> Statistics:
+    """The statistics of several parts of a collection together."""
+    rows = pa.table(
+        {
+            "term": pa.chunked_array([part.terms for part in parts], pa.string()),
+            "n": pa.chunked_array([pa.array(part.frequencies) for part in parts], pa.int64()),
+        }
+    )
+    summed = rows.group_by("term").aggregate([("n", "sum")]).sort_by("term").combine_chunks()
+    lengths = np.asarray(np.sum([part.lengths for part in parts], axis=0, dtype=np.int64))
+    terms = summed["term"].combine_chunks()
+    terms = pa.concat_arrays(terms.chunks) if isinstance(terms, pa.ChunkedArray) else terms
+    ranked, rank = sum(part.ranked for part in parts), sum(part.rank for part in parts)
+    return Statistics(sum(part.pages for part in parts), lengths, ranked, rank, terms, summed["n_sum"].to_numpy())
+
+
+def statistics_of(block: Block, weighting: Weighting) -> Statistics:
+    """The statistics of the pages of `decoded`."""
+    lengths, ranks = block["lengths"], block["pageranks"]
+    sums = np.asarray(lengths.sum(axis=0, dtype=np.int64)) if len(lengths) else np.zeros(len(FIELDS), np.int64)
+    frequencies = _frequencies(block, weighting)
+    return Statistics(
+        len(lengths), sums, int(np.count_nonzero(ranks)), float(ranks.sum()), term_list(block), frequencies
+    )
+
+
+def field_norms(lengths: NDArray[np.int32], means: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float64]:
+    """w_f / (1 − b_f + b_f · len_f / mean len_f) of each page and field, float64 (pages, fields)."""
+    relative = lengths / np.where(means > 0, means, 1.0)
+    b = np.array(weighting.bs)
+    return np.ascontiguousarray(np.array(weighting.weights) / np.maximum(1 - b + b * relative, 1e-9))
+
+
+def inverse_frequencies(pages: int, frequencies: NDArray[Any]) -> NDArray[np.float64]:
+    """Lucene's idf, ln(1 + (N − df + ½) / (df + ½)); 0 where no page has the term."""
+    idf = np.log1p((pages - frequencies + 0.5) / (frequencies + 0.5))
+    return np.where(frequencies > 0, idf, 0.0)
+
+
+def _frequencies(block: Block, weighting: Weighting) -> NDArray[np.int64]:
+    """How many pages have each term in a field that counts."""
+    counting = np.array(weighting.weights) > 0
+    ends: NDArray[np.int64] = block["ends"]
+    if counting.all():
+        return np.asarray(np.diff(ends, prepend=0))
+    total = np.zeros(len(block["docs"]) + 1, np.int64)
+    np.cumsum((block["tfs"][:, counting] > 0).any(axis=1), out=total[1:])
+    return np.asarray(np.diff(total[ends], prepend=0))
+
+
+def term_list(block: Block) -> pa.Array:
+    """The terms of `decoded`, in order."""
+    ends = np.r_[np.int64(0), block["term_ends"]]
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(block["term_data"]))]
+    return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers).cast(pa.string())
+
+
+def scored(block: Block, statistics: Statistics, weighting: Weighting, language: str) -> Block:
+    """Everything that depends on the whole collection: idf, norms, impacts, their maxima, terms by page.
+
+    Args:
+        block: `decoded`; of the whole collection or of a part of it.
+        statistics: of the whole collection.
+        weighting: BM25F's settings; the impacts of all postings are computed for them.
+        language: that queries are analysed in.
+    """
+    ends, pages = block["ends"], len(block["lengths"])
+    prior = link_prior(block["pageranks"], statistics.ranked, statistics.rank)
+    idfs = inverse_frequencies(statistics.pages, statistics.of(term_list(block)))
+    means = statistics.lengths / max(statistics.pages, 1)
+    norms = field_norms(block["lengths"], means, weighting)
+    values = np.empty(len(block["docs"]), np.float32)
+    impacts(ends, block["docs"], block["tfs"], norms, idfs, weighting.k1, values)
+    firsts = np.zeros(len(ends) + 1, np.int64)
+    maxima = block_maxima(ends, values, firsts)
+    wanted = expandable(block, language)
+    size = int(np.diff(ends, prepend=0)[wanted].sum())
+    begins = np.zeros(pages + 1, np.int64)
+    page_terms, page_values = np.empty(size, np.int32), np.empty(size, np.float32)
+    transpose(ends, block["docs"], values, wanted, begins, page_terms, page_values)
+    return {
+        "prior": prior, "means": means, "idfs": idfs, "norms": norms, "values": values,
+        "block_firsts": firsts, "maxima": maxima, "page_begins": begins,
+        "page_terms": page_terms, "page_values": page_values,
+    }  # fmt: skip
+
+
+def expandable(block: Block, language: str) -> NDArray[np.bool_]:
+    """Which terms may expand a query: no pairs, no stop words, no bare numbers."""
+    stem = stemmer(language)
+    stops = stop_words(language)
+    stems = set(stem.stemWords(list(stops))) | stops if stem else stops
+    data, ends = block["term_data"].tobytes(), block["term_ends"].tolist()
+    wanted = np.empty(len(ends), np.bool_)
+    begin = 0
+    for number, end in enumerate(ends):
+        term = data[begin:end].decode("utf-8")
+        wanted[number] = PAIR_SIGN not in term and not term.isdecimal() and term not in stems
+        begin = end
+    return wanted & (np.diff(block["ends"], prepend=0) > 0)

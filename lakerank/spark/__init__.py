@@ -1,0 +1,1 @@
+"""Sessions, checkpoints, dense ids and arrays shared between tasks: what the rooms need of Spark."""

@@ -1,0 +1,127 @@
+"""What `pyspark.ml` classes written in Python need of storage: a folder for their work, and save and load.
+
+pyspark's own writer for Python classes keeps parameters only, and to overwrite it goes through the JVM, which a Spark
+Connect client has not got. Here tables go beside the parameters, and every write is a DataFrame's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import pyarrow as pa
+from pyspark.ml.param import Params
+from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable, MLReader, MLWriter
+from pyspark.sql import DataFrame, SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.checkpoint import cut
+
+T = TypeVar("T", bound=MLReadable[Any])
+Tables = Mapping[str, DataFrame]
+Facts = Mapping[str, Any]
+
+
+@contextmanager
+def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockStore]:
+    """A store in a folder of its own, which is removed in the end.
+
+    Args:
+        spark: the session whose workers will use it.
+        folder: where to make it; empty takes this machine's folder for temporary files.
+        setting: the parameter to name in errors.
+
+    Raises:
+        UserError: the folder cannot be made, or workers do not see what stands in it.
+    """
+    above = BlockStore.open(folder or tempfile.gettempdir(), setting)
+    name = f"lakerank-{uuid.uuid4().hex}"
+    store = above.below(name)
+    try:
+        store.note("here.json", {})
+        if not _workers_see(spark, store.path("here.json")):
+            raise UserError(
+                f"{setting} {folder or above.root}: workers do not see this folder: set {setting} to one that this "
+                f"program and all workers mount (NFS, /Volumes, /dbfs)"
+            )
+        yield store
+    finally:
+        above.drop(name)
+
+
+def _workers_see(spark: SparkSession, file: Path) -> bool:
+    def look(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"found": [file.is_file()]})
+
+    return all(row["found"] for row in spark.range(1 << 10).mapInArrow(look, "found boolean").collect())
+
+
+class TablesWriter(MLWriter):
+    """Saves a `Params` object: `metadata` as pyspark.ml writes it, and a Parquet folder for each table."""
+
+    def __init__(self, instance: Params, tables: Tables | None = None, facts: Facts | None = None) -> None:
+        super().__init__()
+        self._instance, self._tables, self._facts = instance, tables or {}, facts or {}
+
+    def save(self, path: str) -> None:
+        """Write to a folder, local or on any storage that Spark writes to.
+
+        With `overwrite()`, what stands there is replaced; if that is where the object was loaded from, load it again
+        afterwards. Without it, pyspark raises its own error.
+
+        Raises:
+            UserError: to overwrite, and this Spark refuses local checkpoints.
+        """
+        mode = "overwrite" if self.shouldOverwrite else "error"
+        tables = {name: self._apart(table) for name, table in self._tables.items()}
+        for name, table in tables.items():
+            table.write.mode(mode).parquet(f"{path}/{name}")
+        spark = self.sparkSession
+        told = DefaultParamsWriter._get_metadata_to_save(self._instance, spark, dict(self._facts))
+        # The last, so that a folder with metadata is complete.
+        spark.createDataFrame([(told,)], "value string").coalesce(1).write.mode(mode).text(f"{path}/metadata")
+
+    def _apart(self, table: DataFrame) -> DataFrame:
+        """The same rows without the files they come from: Spark deletes the old ones before it reads them."""
+        if not self.shouldOverwrite:
+            return table
+        try:
+            return cut(table)
+        except UserError as error:
+            raise UserError(
+                "this Spark refuses local checkpoints: save to a new folder, without overwrite()"
+            ) from error
+
+
+class TablesReader(MLReader[T]):
+    """Loads what `TablesWriter` saved.
+
+    Args:
+        kind: the class that was saved.
+        make: builds it from its tables and the metadata, which has the saved facts beside pyspark's own.
+        tables: their names.
+    """
+
+    def __init__(self, kind: type[T], make: Callable[[Tables, Facts], T], tables: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._kind, self._make, self._tables = kind, make, tables
+
+    def load(self, path: str) -> T:
+        """Read from a folder.
+
+        Raises:
+            AssertionError: another class was saved there (pyspark's manners).
+        """
+        spark = self.sparkSession
+        name = f"{self._kind.__module__}.{self._kind.__name__}"
+        metadata = DefaultParamsReader.loadMetadata(path, spark, name)
+        instance = self._make({table: spark.read.parquet(f"{path}/{table}") for table in self._tables}, metadata)
+        cast(Params, instance)._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(instance, metadata)
+        return instance

@@ -1,0 +1,132 @@
+"""The application: a search box, results, a view of each page, and the same answers as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from lakerank.webapp.limits import Guard
+from lakerank.webapp.render import Renderer
+from lakerank.webapp.site import Site
+from lakerank.webapp.view_model import as_json
+
+LONGEST_QUERY = 500  # characters
+LAST_PAGE = 100  # of results
+MOST_RESULTS = 100  # on one page of the JSON answer
+TOP = 10
+_ID = re.compile(r"-?[0-9]{1,19}")
+_PLAIN = {
+    404: ("Not found", "There is no such page here."),
+    405: ("Not allowed", "This address can only be read."),
+}
+
+
+def create_app(current: Callable[[], Site], names: Collection[str] = ()) -> ASGIApp:
+    """The search page as an ASGI application.
+
+    Args:
+        current: the version of the index to answer from; asked once for each request, so that a new version can take
+            the place of an old one between two of them.
+        names: host names it answers to besides those of the own machine.
+    """
+    pages = _Pages(current, Renderer())
+    app = Starlette(
+        routes=[
+            Route("/", pages.search),
+            Route("/page/{page_id}", pages.page),
+            Route("/api/search", pages.api_search),
+            Route("/healthz", pages.health),
+            Route("/{name}", pages.file),
+        ],
+        exception_handlers={HTTPException: pages.problem, Exception: pages.failure},
+    )
+    return Guard(app, names)
+
+
+class _Pages:
+    """The views. They are plain functions, so Starlette runs each request in a thread of its own."""
+
+    def __init__(self, current: Callable[[], Site], render: Renderer) -> None:
+        self.current = current
+        self.render = render
+
+    def search(self, request: Request) -> Response:
+        site, query = self.current(), _query(request)
+        if not query:
+            return HTMLResponse(self.render("home", query="", size=len(site)))
+        page = _whole(request, "page", 1, LAST_PAGE)
+        answer = site.engine.search(query, TOP, page, reasons=True)
+        return HTMLResponse(
+            self.render("results", query=query, size=len(site), page=page, answer=answer, site=site, last=LAST_PAGE)
+        )
+
+    def page(self, request: Request) -> Response:
+        site, asked, query = self.current(), request.path_params["page_id"], _query(request)
+        view = site.view(int(asked)) if _ID.fullmatch(asked) else None
+        if view is None:
+            raise HTTPException(404, "The index has no page with this number. It may have been removed since.")
+        return HTMLResponse(self.render("page", query=query, size=len(site), seen=view))
+
+    def api_search(self, request: Request) -> Response:
+        site = self.current()
+        try:
+            query, page = _query(request), _whole(request, "page", 1, LAST_PAGE)
+            top = _whole(request, "top", TOP, MOST_RESULTS)
+            if not query:
+                raise HTTPException(400, "Say what to look for: q=WORDS.")
+        except HTTPException as error:
+            return JSONResponse({"error": error.detail}, error.status_code)
+        explain = request.query_params.get("explain", "0") not in ("", "0", "false")
+        answer = site.engine.search(query, top, page, reasons=explain)
+        return JSONResponse(as_json(query, page, answer, site.engine.index))
+
+    def health(self, request: Request) -> Response:
+        site = self.current()
+        return JSONResponse({"status": "ok", "pages": len(site), "version": site.version})
+
+    def file(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in self.render.files:
+            raise HTTPException(404)
+        content, media_type = self.render.files[name]
+        # The pages ask with the content's hash in the address, so it never changes.
+        return Response(content, media_type=media_type, headers={"Cache-Control": "public, max-age=31536000"})
+
+    def problem(self, request: Request, error: Exception) -> Response:
+        """What is wrong with a request."""
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        title, sentence = _PLAIN.get(status, ("That did not work", "The request cannot be answered."))
+        given = str(getattr(error, "detail", ""))
+        detail = given if given.endswith(".") else sentence
+        return self._said(status, title, detail, getattr(error, "headers", None))
+
+    def failure(self, request: Request, error: Exception) -> Response:
+        """Our mistake; the server's log has the trace, the reader gets none of it."""
+        return self._said(500, "Something went wrong", "The search page made a mistake; its log says which.")
+
+    def _said(self, status: int, title: str, detail: str, headers: Any = None) -> Response:
+        return HTMLResponse(self.render("problem", query="", title=title, detail=detail), status, headers)
+
+
+def _query(request: Request) -> str:
+    query = request.query_params.get("q", "").strip()
+    if len(query) > LONGEST_QUERY:
+        raise HTTPException(400, f"A query may have {LONGEST_QUERY} characters; this one has {len(query):,}.")
+    return query
+
+
+def _whole(request: Request, name: str, otherwise: int, most: int) -> int:
+    given = request.query_params.get(name, "")
+    if not given:
+        return otherwise
+    if not re.fullmatch(r"[0-9]{1,6}", given) or not 1 <= int(given) <= most:
+        raise HTTPException(400, f"`{name}` must be a whole number from 1 to {most}.")
+    return int(given)

@@ -1,0 +1,124 @@
+"""From answers to what templates and JSON say: scores in rows, numbers in words, addresses that may be linked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from lakerank.webapp.engine import Answer, Explanation, Hit, Index, Pieces
+
+TEXT_SHOWN = 900  # characters of a page's text
+ADDRESS_SHOWN = 110  # characters of an address; what is longer loses its middle
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One part of a score.
+
+    Attributes:
+        name: a word, a phrase, or what else it is.
+        how: what it comes from.
+        share: of the score.
+        part: 0 to 1, of the largest share: what a bar shows.
+    """
+
+    name: str
+    how: str
+    share: float
+    part: float
+
+
+def reasons(explanation: Explanation, index: Index) -> list[Reason]:
+    """Every part of a score, in its order: words, phrases, links. The shares add up to the score."""
+    rows: list[tuple[str, str, float]] = []
+    for one in explanation.terms:
+        number = index.term_number(one.term)
+        word = index.string("word", number) if number >= 0 else one.term
+        where = ", ".join(f"{n:,}× {field}" for field, n in one.frequencies.items() if n)
+        added = "" if one.weight == 1 else f"counts {one.weight:.2f}; "
+        rows.append((word or one.term, f"{added}{where}; on {one.pages:,} pages (idf\u00a0{one.idf:.2f})", one.share))
+    rows += [(f"“{text}”", "words beside one another", share) for text, share in explanation.phrases]
+    rank = f"PageRank {number_of(explanation.pagerank)}" if explanation.pagerank > 0 else "no rank"
+    rows.append(("links", rank, explanation.prior))
+    most = max((abs(share) for _, _, share in rows), default=0.0) or 1.0
+    return [Reason(name, how, share, max(share, 0.0) / most) for name, how, share in rows]
+
+
+def number_of(x: float) -> str:
+    """Three significant digits; a small number with an exponent as people write it: 0.00227, 3.1·10⁻⁷."""
+    if x == 0 or abs(x) >= 1e-4:
+        return f"{x:.3g}"
+    head, _, tail = f"{x:.2g}".partition("e")
+    return f"{head}·10{str(int(tail)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def milliseconds(seconds: float) -> str:
+    """0.0042 → 4.2 ms."""
+    ms = 1000 * seconds
+    return f"{ms:.1f} ms" if ms < 10 else f"{ms:,.0f} ms"
+
+
+def linkable(url: str) -> bool:
+    """Whether an address may be a link: only http and https, never `javascript:` or a local file."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def address(url: str) -> str:
+    """An address to be read: without scheme, its middle left out if it is long."""
+    shown = url.removeprefix("https://").removeprefix("http://")
+    if len(shown) <= ADDRESS_SHOWN:
+        return shown
+    tail = ADDRESS_SHOWN // 3
+    return f"{shown[: ADDRESS_SHOWN - tail - 1]}…{shown[-tail:]}"
+
+
+def beginning(text: str) -> str:
+    """The first lines of a text, without empty ones, ending with a whole word."""
+    lines = (" ".join(line.split()) for line in text[: 4 * TEXT_SHOWN].splitlines())
+    plain = "\n".join(line for line in lines if line)
+    if len(plain) <= TEXT_SHOWN and len(text) <= 4 * TEXT_SHOWN:
+        return plain
+    return f"{plain[: TEXT_SHOWN + 1].rsplit(None, 1)[0]} …" if plain else ""
+
+
+def as_json(query: str, page: int, answer: Answer, index: Index) -> dict[str, Any]:
+    """An answer for programs; ids are text, since they have more digits than JavaScript's numbers."""
+    return {
+        "query": query,
+        "page": page,
+        "pages_indexed": len(index),
+        "milliseconds": round(1000 * answer.seconds, 3),
+        "more": answer.more,
+        "suggestion": answer.suggestion,
+        "expanded": answer.expanded,
+        "results": [_hit(hit, index) for hit in answer.hits],
+    }
+
+
+def _hit(hit: Hit, index: Index) -> Mapping[str, Any]:
+    row: dict[str, Any] = {
+        "place": hit.place,
+        "page_id": str(hit.page.page_id),
+        "url": hit.page.url,
+        "title": hit.page.title,
+        "score": hit.score,
+        "pagerank": hit.pagerank,
+        "prominence": hit.prominence,
+        "snippet": _pieces(hit.snippet),
+        "copies": list(hit.copies),
+    }
+    if hit.explanation is not None:
+        row["reasons"] = [
+            {"name": one.name, "how": one.how, "share": one.share} for one in reasons(hit.explanation, index)
+        ]
+    return row
+
+
+def _pieces(pieces: Pieces) -> list[dict[str, Any]]:
+    return [{"text": text, "match": match} for text, match in pieces]

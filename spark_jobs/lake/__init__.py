@@ -1,1 +1,0 @@
-"""The only room with input and output: session, tables, contracts, arguments, lineage, progress."""

@@ -1,6 +1,0 @@
-"""Near-duplicate texts: pairs whose word shingles overlap, and for each copy the page it copies."""
-
-from spark_jobs.retrieval.near_duplicates.mark import copies_among, mark_duplicates
-from spark_jobs.retrieval.near_duplicates.pairs import near_pairs
-
-__all__ = ["copies_among", "mark_duplicates", "near_pairs"]

@@ -1,0 +1,93 @@
+"""Settings: who wins, what is refused, what is printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs, flag, parse_args
+
+
+@dataclass(frozen=True)
+class Args(JobArgs):
+    factors: int = flag(64, "how many", check=lambda n: n > 0, must="be above 0")
+    lr: float = flag(0.1, "rate")
+    kind: str = flag("a", "which", choices=["a", "b"])
+    bias: bool = flag(True, "learn it")
+    learning_note: str = flag("", "free text")
+
+    @classmethod
+    def presets(cls):
+        return {"big": {"factors": 1000, "lr": 2e-4}}
+
+
+def parse(*argv: str) -> Args:
+    return parse_args(Args, "job", "A job.", argv)
+
+
+def test_code_then_preset_then_file_then_flag(tmp_path: Path) -> None:
+    conf = tmp_path / "job.yaml"
+    conf.write_text("preset: big\nlr: 1e-3\nlearning-note: from file\n")
+    assert parse().factors == 64
+    assert parse("--preset", "big").factors == 1000
+    args = parse("--conf", str(conf), "--learning-note", "from flag", "--no-bias")
+    assert (args.factors, args.lr, args.learning_note, args.bias) == (1000, 1e-3, "from flag", False)
+
+
+def test_a_token_is_neither_printed_nor_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    args = parse("--remote", "sc://host:443/;token=secret;use_ssl=true")
+    assert args.remote.count("secret") == 1
+    assert args.shown()["remote"] == "sc://host:443/;token=***;use_ssl=true"
+    assert "secret" not in capsys.readouterr().out
+
+
+def test_resolved_settings_are_printed_with_their_origin(capsys: pytest.CaptureFixture[str]) -> None:
+    parse("--preset", "big", "--lr", "0.5")
+    printed = capsys.readouterr().out
+    assert "factors: 1000   (preset big)" in printed
+    assert "lr: 0.5   (flag)" in printed
+    assert "kind: a\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("argv", "yaml", "message"),
+    [
+        (["--factor", "3"], "", "unrecognized arguments: --factor"),
+        (["--factors", "x"], "", "invalid int value: 'x'"),
+        (["--factors", "0"], "", r"`factors` must be above 0, not 0"),
+        (["--kind", "c"], "", "invalid choice: 'c'"),
+        ([], "factros: 3", "unknown key `factros`; did you mean `factors`"),
+        ([], "kind: c", "`kind` must be one of a, b"),
+        ([], "kind: null", "`kind` must be one of a, b, not None"),
+        ([], "factors: 3.5", "`factors` must be int, not 3.5"),
+        ([], "bias: 1", "`bias` must be bool"),
+        ([], "- a\n- b", "must be `key: value` lines"),
+        ([], "a: [", "not valid YAML"),
+        (["--preset", "nope"], "", "invalid choice: 'nope'"),
+        ([], "preset: nope", "unknown preset `nope`; known: big"),
+    ],
+)
+def test_mistakes_are_named(argv: list[str], yaml: str, message: str, tmp_path: Path) -> None:
+    if yaml:
+        (tmp_path / "c.yaml").write_text(yaml)
+        argv = [*argv, "--conf", str(tmp_path / "c.yaml")]
+    with pytest.raises(UserError, match=message):
+        parse(*argv)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"factors": 0}, "^`factors` must be above 0, not 0"), ({"kind": "c"}, "^`kind` must be one of a, b, not 'c'")],
+)
+def test_settings_made_in_code_are_checked_too(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Args(**given)
+
+
+def test_missing_file_is_named() -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml: cannot read it"):
+        parse("--conf", "nowhere.yaml")

@@ -1,0 +1,89 @@
+"""Arrow tables into Delta and out again, by either reader, with what stood there before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_arrow_read import ArrowTable
+from lakerank.lake.delta_arrow_write import ArrowSink, arrow_schema
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import INDEX_DOCUMENTS, PAGES, RANKS, RELATIONS
+
+
+def no_spark() -> SparkSession:
+    raise AssertionError("a folder needs no session")
+
+
+def documents(*rows: tuple[int, float | None]) -> pa.Table:
+    made = [
+        {"page_id": page, "segment": 1, "ordinal": 0, "lengths": [1, 2], "key": page, "pagerank": rank}
+        for page, rank in rows
+    ]
+    return pa.Table.from_pylist(made, arrow_schema(INDEX_DOCUMENTS))
+
+
+def content(ref: TableRef) -> dict[int, float | None]:
+    rows = ArrowTable(ref, INDEX_DOCUMENTS, no_spark).read(["page_id", "pagerank"]).to_pylist()
+    return {row["page_id"]: row["pagerank"] for row in rows}
+
+
+def test_every_table_has_arrow_types() -> None:
+    assert all(len(arrow_schema(relation)) == len(relation.columns) for relation in RELATIONS.values())
+    assert arrow_schema(PAGES).field("headings").type == pa.list_(pa.string())
+
+
+def test_write_append_merge_without_a_session(tmp_path: Path) -> None:
+    ref = TableRef(str(tmp_path / "index_documents"))
+    ArrowSink(ref, INDEX_DOCUMENTS, no_spark, "one").write(documents((1, 0.1), (2, None)))
+    ArrowSink(ref, INDEX_DOCUMENTS, no_spark).append(documents((3, 0.3)))
+    assert content(ref) == {1: 0.1, 2: None, 3: 0.3}
+    ArrowSink(ref, INDEX_DOCUMENTS, no_spark, "three").merge(documents((2, 0.2), (4, 0.4)), [1, 77])
+    assert content(ref) == {2: 0.2, 3: 0.3, 4: 0.4}
+    now = ArrowTable(ref, INDEX_DOCUMENTS, no_spark)
+    assert (now.version, now.stamp, now.rows) == (2, "three", 3)
+    assert ArrowTable(ref, INDEX_DOCUMENTS, no_spark, 0).stamp == "one"
+    ArrowSink(ref, INDEX_DOCUMENTS, no_spark).merge(documents(), [3])
+    assert content(ref) == {2: 0.2, 4: 0.4}
+    ArrowSink(ref, INDEX_DOCUMENTS, no_spark).write(documents((9, None)))
+    assert content(ref) == {9: None}
+
+
+@pytest.mark.connect
+def test_spark_and_arrow_write_the_same_table(spark: SparkSession, tmp_path: Path) -> None:
+    page: dict[str, Any] = {
+        "page_id": 1, "url": "u", "title": "t", "headings": ["a", "b"], "text": "x", "content_hash": "h",
+        "noindex": False, "source": "s", "fetched_at": datetime(2026, 1, 2, tzinfo=UTC),
+    }  # fmt: skip
+    ref = TableRef(str(tmp_path / "pages"))
+    ArrowSink(ref, PAGES, no_spark).write(pa.Table.from_pylist([page], arrow_schema(PAGES)))
+    first = ref.read(spark, PAGES).collect()
+    TableSink(ref, PAGES, "by Spark").write(ref.read(spark, PAGES).localCheckpoint())
+    assert ref.read(spark, PAGES).collect() == first
+    assert ArrowTable(ref, PAGES, no_spark).stamp == "by Spark"
+    ArrowSink(ref, PAGES, no_spark).append(pa.Table.from_pylist([page | {"page_id": 2}], arrow_schema(PAGES)))
+    assert sorted(row["page_id"] for row in ref.read(spark, PAGES).collect()) == [1, 2]
+
+
+def test_wrong_tables_are_refused_by_column(tmp_path: Path) -> None:
+    sink = ArrowSink(TableRef(str(tmp_path / "ranks")), RANKS, no_spark)
+    with pytest.raises(UserError, match="column `pagerank` is missing"):
+        sink.write(pa.table({"id": [1]}))
+    with pytest.raises(UserError, match=r"`ranks.pagerank` is null; nothing was written"):
+        sink.write(pa.table({"id": [1], "pagerank": pa.nulls(1, pa.float64())}))
+    with pytest.raises(UserError, match="not as `ranks` needs it"):
+        sink.write(pa.table({"id": [1], "pagerank": ["much"]}))
+    assert not (tmp_path / "ranks").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write"):
+        ArrowSink(TableRef(str(tmp_path / "file" / "ranks")), RANKS, no_spark).write(
+            pa.table({"id": [1], "pagerank": [1.0]})
+        )
+    ArrowSink(TableRef(str(tmp_path / "ranks")), RANKS, no_spark).write(pa.table({"id": ["a"], "pagerank": [1.0]}))
+    assert ArrowTable(TableRef(str(tmp_path / "ranks")), RANKS, no_spark).read(["id"]).to_pylist() == [{"id": "a"}]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import gzip
+import random
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.text_files import first_line, read_lines
+
+Rows = list[tuple[str, int, str]]
+
+
+def rows_of(spark: SparkSession, *args: object) -> Rows:
+    return sorted(tuple(row) for row in read_lines(spark, *args).collect())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def small_pieces(spark: SparkSession) -> object:
+    """Files are read in pieces of 400 bytes, several pieces to a task."""
+    settings = {"spark.sql.files.maxPartitionBytes": "400", "spark.sql.files.openCostInBytes": "5"}
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    yield
+    for key in settings:
+        spark.conf.unset(key)
+
+
+@pytest.mark.connect
+def test_numbers_lines_of_files_that_are_read_in_pieces(
+    spark: SparkSession, small_pieces: object, tmp_path: Path
+) -> None:
+    random_ = random.Random(7)
+    expected: Rows = []
+    paths = []
+    for k, (n, end, mark) in enumerate([(1, "\n", ""), (40, "\r\n", "\ufeff"), (60, "\n", ""), (90, "\n", "")]):
+        width = [0, 1, 7, 30, 230]
+        lines = ["".join(random_.choices("aé,\t ", k=random_.choice(width))) + "." for _ in range(n)]
+        path = tmp_path / f"file{k}.txt"
+        path.write_bytes((mark + end.join(lines) + ("" if k % 2 else end)).encode())
+        paths.append(str(path))
+        expected += [(str(path), i, line) for i, line in enumerate(lines, start=1)]
+    packed = tmp_path / "packed.gz"
+    packed.write_bytes(gzip.compress(b"one\n\nthree"))
+    expected += [(str(packed), 1, "one"), (str(packed), 2, ""), (str(packed), 3, "three")]
+
+    frame = read_lines(spark, [*paths, str(packed)])
+
+    assert [(f.name, f.dataType.simpleString()) for f in frame.schema] == [
+        ("source", "string"),
+        ("line", "bigint"),
+        ("value", "string"),
+    ]
+    assert sorted(tuple(row) for row in frame.collect()) == sorted(expected)
+
+
+@pytest.mark.connect
+def test_decodes_latin_1_bytes_and_tells_it_from_utf_8_by_line(spark: SparkSession, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.txt"
+    path.write_bytes("Café Ñandú ÿ\n".encode("latin-1") + "Café ★\n".encode() + b"plain\n")
+    one = str(path)
+    assert [row[2] for row in rows_of(spark, one, "auto")] == ["Café Ñandú ÿ", "Café ★", "plain"]
+    assert rows_of(spark, one, "latin-1")[0] == (one, 1, "Café Ñandú ÿ")
+    assert rows_of(spark, one)[0] == (one, 1, "Caf� �and� �")  # bad UTF-8 is visible, not lost
+    with pytest.raises(UserError, match="utf-16"):
+        read_lines(spark, one, "utf-16")
+
+
+def test_takes_off_marks_and_line_ends_only(spark: SparkSession, tmp_path: Path) -> None:
+    path = tmp_path / "windows.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\r\n\r\n b \r\nc\rd")
+    assert [row[1:] for row in rows_of(spark, str(path))] == [(1, "a"), (2, ""), (3, " b "), (4, "c\rd")]
+    assert first_line(spark, str(path)) == "a"
+    packed = tmp_path / "windows.txt.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert rows_of(spark, str(packed))[0] == (str(packed), 1, "a")
+    assert rows_of(spark, str(packed), "auto")[0] == (str(packed), 1, "a")
+
+
+def test_paths_stay_as_given(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "_downloads" / "a b%20c+[x]{y}*é"
+    folder.mkdir(parents=True)
+    path = folder / "f 1?[0-9]#.txt"
+    path.write_text("x\n", encoding="utf-8")
+    (folder / "_SUCCESS").touch()
+    indirect = str(folder / ".." / folder.name / path.name)
+    assert rows_of(spark, str(path)) == [(str(path), 1, "x")]
+    assert rows_of(spark, indirect) == [(indirect, 1, "x")]
+    assert rows_of(spark, [str(path), indirect]) == [(indirect, 1, "x")]  # one file, read once
+    assert rows_of(spark, str(folder)) == [(str(path), 1, "x")]
+    assert first_line(spark, str(path)) == "x"
+
+
+def test_an_empty_file_has_no_lines(spark: SparkSession, tmp_path: Path) -> None:
+    path = tmp_path / "empty.txt"
+    path.touch()
+    assert rows_of(spark, str(path)) == []
+    assert first_line(spark, str(path)) == ""
+
+
+@pytest.mark.parametrize("name", ["_hidden.txt", ".hidden.txt"])
+def test_files_that_spark_would_skip_are_refused(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"{name}.*rename"):
+        read_lines(spark, str(tmp_path / name))
+
+
+def test_what_cannot_be_read_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.txt: no such file"):
+        read_lines(spark, str(tmp_path / "none.txt"))
+    with pytest.raises(UserError, match="no file in this folder"):
+        read_lines(spark, str(tmp_path))
+    clipped = tmp_path / "clipped.gz"
+    clipped.write_bytes(gzip.compress(random.Random(1).randbytes(9999))[:-4000])
+    with pytest.raises(UserError, match=r"clipped\.gz: cannot be read"):
+        read_lines(spark, str(clipped))
+    with pytest.raises(UserError, match=r"s3x://bucket/a\.txt"):
+        read_lines(spark, "s3x://bucket/a.txt")

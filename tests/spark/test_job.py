@@ -1,0 +1,62 @@
+"""Exit codes and the summary line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pyspark.sql import SparkSession
+
+from lakerank.cli.command import run_command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import JobArgs
+from lakerank.spark.job import run_job
+
+
+def _job(spark: SparkSession, run, *argv: str) -> int:
+    return run_job(run, JobArgs, "probe", "Doc.", argv)
+
+
+def test_done_is_0_and_json_is_the_last_line(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(spark, args):
+        print("chatter")
+        return {"rows": 3}
+
+    assert _job(spark, run, "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"job": "probe", "rows": 3}
+    assert _job(spark, run) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "chatter"
+
+
+def test_the_users_mistake_is_2_in_one_line(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(spark, args):
+        raise UserError("file x.csv, row 3: no rating")
+
+    assert _job(spark, run) == 2
+    assert capsys.readouterr().err == "probe: error: file x.csv, row 3: no rating\n"
+    assert _job(spark, run, "--nope") == 2
+
+
+def test_ours_is_1_with_a_trace(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(spark, args):
+        raise ZeroDivisionError("oops")
+
+    assert _job(spark, run) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_session_that_was_there_stays(spark: SparkSession) -> None:
+    assert _job(spark, lambda *_: {}) == 0
+    assert spark.range(3).count() == 3
+
+
+def test_a_wheel_task_fails_by_leaving(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args):
+        raise UserError("no such volume")
+
+    monkeypatch.setattr("sys.argv", ["probe"])
+    assert run_command(run, JobArgs, "probe", "Doc.") == 2
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.4.1")
+    with pytest.raises(SystemExit, match="2"):
+        run_command(run, JobArgs, "probe", "Doc.")
+    assert run_command(lambda args: {}, JobArgs, "probe", "Doc.") == 0
