@@ -36,7 +36,7 @@ def run(spark: SparkSession, args: HostGraphArgs) -> Mapping[str, Any]:
     links = TableRef.find(args.links, LINKS, args.lake)
     if not links.exists(spark):
         raise UserError(
-            f"no Delta table `{LINKS.name}` at {links.location}: run {LINKS.made_by} first, or give --links"
+            f"no Delta table `{LINKS.name}` at {links.location}: run {LINKS.producer} first, or give --links"
         )
     out = TableRef.find(args.out, HOST_LINKS, args.lake)
     TableSink(out, HOST_LINKS).write(host_links(links.frame(spark), args.keep_own))

@@ -193,7 +193,7 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     data, store = used(scratch.below(what.data_id)), used(scratch.below(what.run_id))
     if not args.resume:
         store.drop_where(lambda _: True)
-    elif store.noted("progress.json") is None:
+    elif store.read_json("progress.json") is None:
         print(f"lfm: nothing to resume for these settings and ratings (run {what.run_id}): starting anew")
 
     ratings = ratings_ref.read(spark, RATINGS, what.version)

@@ -68,7 +68,7 @@ def stored(spark: SparkSession, lake: str, name: str) -> tuple[str, Stored] | No
     run = find_run(spark, lake, name)
     if run is None:
         return None
-    return run, Stored(*load_model(spark, lake, name, PARTS[name].relations, PARTS[name].made_by))
+    return run, Stored(*load_model(spark, lake, name, PARTS[name].relations, PARTS[name].producer))
 
 
 def load(spark: SparkSession, args: RecommendArgs, data: Data, source: TableRef, store: BlockStore) -> Recommender:
@@ -81,7 +81,7 @@ def load(spark: SparkSession, args: RecommendArgs, data: Data, source: TableRef,
         return load_blend(spark, args, data, source, store)
     found = stored(spark, args.lake, args.model)
     if found is None:
-        raise UserError(f"{args.lake} has no model `{args.model}`: run {PARTS[args.model].made_by} first")
+        raise UserError(f"{args.lake} has no model `{args.model}`: run {PARTS[args.model].producer} first")
     return PARTS[args.model].load(found[1], data, store)
 
 

@@ -158,11 +158,11 @@ def page_of(
         stamps.get(RECOMMENDER_METRICS.name, ""),
         read_sr_results(Path(sr or f"{lake.removeprefix('file:')}/super-resolution")),
     )
-    made_by = {name: relation.made_by for name, relation in RELATIONS.items()}
+    producer = {name: relation.producer for name, relation in RELATIONS.items()}
     page = Page(
         "lakerank report",
         lake,
-        tuple(part.section(seen, made_by) for part in SECTIONS if not keys or part.key in keys),
+        tuple(part.section(seen, producer) for part in SECTIONS if not keys or part.key in keys),
         datetime.now(UTC),
         {"lakerank": installed("lakerank"), "Spark": spark.version, "Delta": installed("delta-spark")},
         Table("Tables this page was made from", ("table", "version", "written", "run"), listed, numbers=("version",)),

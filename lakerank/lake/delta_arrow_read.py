@@ -79,7 +79,7 @@ class ArrowTable:
             self._delta = DeltaTable(ref.path, version=version)
         except TableNotFoundError as error:
             raise NoTableError(
-                f"no Delta table `{relation.name}` at {ref.location}: run {relation.made_by} first"
+                f"no Delta table `{relation.name}` at {ref.location}: run {relation.producer} first"
             ) from error
         except DeltaError as error:
             raise UserError(f"{ref.location}: cannot read version {version}: {error}") from error
@@ -124,5 +124,5 @@ class ArrowTable:
             return cast(pa.Table, frame.select(*columns).toArrow())
         have = {field.name for field in self._delta.schema().fields}
         if missing := [name for name in columns if name not in have]:
-            raise UserError(f"{self.ref.location}: column `{missing[0]}` is missing; run {self.relation.made_by} anew")
+            raise UserError(f"{self.ref.location}: column `{missing[0]}` is missing; run {self.relation.producer} anew")
         return self._delta.to_pyarrow_table(columns=list(columns), filters=list(where) if where else None)

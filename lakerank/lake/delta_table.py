@@ -82,7 +82,7 @@ class TableRef:
             UserError: there is no such Delta table or version, or a column is missing or of the wrong type.
         """
         if not self.exists(spark):
-            raise UserError(f"no Delta table `{relation.name}` at {self.location}: run {relation.made_by} first")
+            raise UserError(f"no Delta table `{relation.name}` at {self.location}: run {relation.producer} first")
         frame = self.frame(spark) if version is None else self._as_of(spark, version)
         return relation.check(frame, self.location)
 
@@ -183,7 +183,7 @@ class TableSink:
         extra = [name for name in df.columns if name not in {c.name for c in self.relation.columns}]
         if extra:
             raise UserError(f"{self.ref.location}: `{self.relation.name}` has no column `{extra[0]}`")
-        writer = self.relation.guard(df, self.ref.location).write.format("delta").mode(mode)
+        writer = self.relation.enforce(df, self.ref.location).write.format("delta").mode(mode)
         return writer.option("userMetadata", self.stamp) if self.stamp else writer
 
     def _save(self, writer: DataFrameWriter) -> None:

@@ -62,6 +62,6 @@ def links_place(spark: SparkSession, given: str, lake: str) -> str:
     table = TableRef.find("", LINKS, lake)
     if not given and not table.exists(spark):
         raise UserError(
-            f"no Delta table `{LINKS.name}` at {table.location}: give --links, or run {LINKS.made_by} first"
+            f"no Delta table `{LINKS.name}` at {table.location}: give --links, or run {LINKS.producer} first"
         )
     return given or table.location

@@ -30,12 +30,16 @@ _WIDENS = {
 
 @dataclass(frozen=True)
 class Column:
-    """One column: Spark SQL type (or `id`), what it means, and whether it may be null."""
+    """One column: Spark SQL type (or `id`), what it means, whether it may be null, and the label search shows it under.
+
+    `shown` is empty for columns that are not shown with a search result.
+    """
 
     name: str
     type: str
     meaning: str
     nullable: bool = False
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Relation:
         meaning: one sentence.
         columns: in the order they are written.
         keys: columns that identify a row; empty if rows may repeat.
-        made_by: the job that writes it.
+        producer: the job that writes it.
         grows_with: what the number of rows follows.
     """
 
@@ -55,7 +59,7 @@ class Relation:
     meaning: str
     columns: tuple[Column, ...]
     keys: tuple[str, ...]
-    made_by: str
+    producer: str
     grows_with: str
 
     def check(self, df: DataFrame, where: str) -> DataFrame:
@@ -88,7 +92,7 @@ class Relation:
                 return F.col(column.name).cast(target).alias(column.name)
         raise UserError(f"{where}: column `{column.name}` is {actual}, but `{self.name}` needs {' or '.join(wanted)}")
 
-    def guard(self, df: DataFrame, where: str) -> DataFrame:
+    def enforce(self, df: DataFrame, where: str) -> DataFrame:
         """`check`, and make writing fail, naming the column, if a null stands where none may."""
         checked = self.check(df, where)
         nullable = {column.name: column.nullable for column in self.columns}
@@ -109,7 +113,7 @@ class Relation:
         return cast(StructType, StructType.fromDDL(ddl))
 
 
-def _rejected(name: str, made_by: str, what: str) -> Relation:
+def _rejected(name: str, producer: str, what: str) -> Relation:
     return Relation(
         name,
         f"{what} that were not used, each with its reason.",
@@ -120,7 +124,7 @@ def _rejected(name: str, made_by: str, what: str) -> Relation:
             Column("reason", "string", "why it was rejected"),
         ),
         (),
-        made_by,
+        producer,
         "bad input rows",
     )
 
@@ -672,7 +676,7 @@ def as_markdown() -> str:
     ]
     for relation in RELATIONS.values():
         lines += ["", f"## {relation.name}", "", relation.meaning, ""]
-        lines += [f"Written by `{relation.made_by}`. Grows with: {relation.grows_with}."]
+        lines += [f"Written by `{relation.producer}`. Grows with: {relation.grows_with}."]
         lines += [f"Key: {', '.join(f'`{key}`' for key in relation.keys) or 'none, rows may repeat'}.", ""]
         lines += ["| column | type | null | meaning |", "|---|---|---|---|"]
         lines += [

@@ -69,16 +69,16 @@ class Part:
     needs: tuple[str, ...]
     make: Callable[[Lake], Content]
 
-    def section(self, lake: Lake, made_by: Mapping[str, str]) -> Section:
+    def section(self, lake: Lake, producer: Mapping[str, str]) -> Section:
         """The section, or one line about the table that is missing.
 
         Args:
             lake: the tables.
-            made_by: table → the job that writes it.
+            producer: table → the job that writes it.
         """
         missing = [name for name in self.needs if name not in lake.tables]
         if missing:
-            said = "; ".join(f"the table {name} is missing: run {made_by[name]}" for name in missing)
+            said = "; ".join(f"the table {name} is missing: run {producer[name]}" for name in missing)
             return Section(self.key, self.title, f"Nothing to show yet; {said}.")
         content = self.make(lake)
         return Section(self.key, self.title, content.note, content.blocks, content.facts)

@@ -109,7 +109,7 @@ class BlockStore:
         for name in filter(doomed, self.keys()):
             self.drop(name)
 
-    def note(self, key: str, facts: dict[str, Any]) -> None:
+    def write_json(self, key: str, facts: dict[str, Any]) -> None:
         """Write a small JSON file in one step; it marks what came before it as complete."""
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class BlockStore:
             os.fsync(file.fileno())
         fresh.replace(target)
 
-    def noted(self, key: str) -> dict[str, Any] | None:
+    def read_json(self, key: str) -> dict[str, Any] | None:
         """Read a note, or None if it is not there."""
         try:
             loaded: dict[str, Any] = json.loads(self.path(key).read_text(encoding="utf-8"))

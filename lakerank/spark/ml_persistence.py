@@ -43,7 +43,7 @@ def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockS
     name = f"lakerank-{uuid.uuid4().hex}"
     store = above.below(name)
     try:
-        store.note("here.json", {})
+        store.write_json("here.json", {})
         if not _workers_see(spark, store.path("here.json")):
             raise UserError(
                 f"{setting} {folder or above.root}: workers do not see this folder: set {setting} to one that this "

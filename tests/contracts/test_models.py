@@ -67,7 +67,7 @@ def recommended(model: Recommender, data: Data, spark: SparkSession) -> list[Row
     """Up to 50 for everybody and a stranger, by user and rank."""
     users = data.ratings.select("user_id").union(spark.createDataFrame([(STRANGER,)], "user_id bigint")).distinct()
     got = model.recommend(users, data.ratings.select("user_id", "item_id"), 50)
-    return RECOMMENDATIONS.guard(got, "here").sort("user_id", "rank").collect()
+    return RECOMMENDATIONS.enforce(got, "here").sort("user_id", "rank").collect()
 
 
 def lists(rows: list[Row]) -> dict[int, list[Row]]:
@@ -128,7 +128,7 @@ def test_one_user_gets_what_all_together_get(model: Recommender, data: Data, rec
 def test_explanations_add_up(model: Recommender, data: Data, recommended: list[Row], spark: SparkSession) -> None:
     chosen = [row for row in recommended if row["user_id"] in (4, 100, STRANGER)]
     frame = spark.createDataFrame(chosen, RECOMMENDATIONS.schema())
-    rows = EXPLANATIONS.guard(model.explain(frame, 3), "here").collect()
+    rows = EXPLANATIONS.enforce(model.explain(frame, 3), "here").collect()
     rated = {(user, item) for user, item, *_ in _rows()}
     assert all(r["because_id"] is None or (r["user_id"], r["because_id"]) in rated for r in rows)
     sums: dict[tuple[int, int], float] = {}
@@ -142,7 +142,7 @@ def test_explanations_add_up(model: Recommender, data: Data, recommended: list[R
 def test_similar_items_keep_the_contract(name: str, model: Recommender, data: Data, spark: SparkSession) -> None:
     items = spark.createDataFrame([(0,), (3,), (NOTHING,)], "item_id bigint")
     by_item: dict[int, list[Row]] = {}
-    for row in SIMILAR_ITEMS.guard(model.similar(items, 2), "here").sort("item_id", "rank").collect():
+    for row in SIMILAR_ITEMS.enforce(model.similar(items, 2), "here").sort("item_id", "rank").collect():
         by_item.setdefault(row["item_id"], []).append(row)
     assert set(by_item) == (set() if name == "popular" else {0, 3})
     for item, others in by_item.items():
@@ -158,7 +158,7 @@ def test_kept_and_found_again(
 ) -> None:
     kind = MODELS[name]
     assert set(model.tables()) == {relation.name for relation in kind.relations}
-    tables = {r.name: r.guard(model.tables()[r.name], "here") for r in kind.relations}
+    tables = {r.name: r.enforce(model.tables()[r.name], "here") for r in kind.relations}
     facts = json.loads(json.dumps(dict(model.facts())))
     again = kind.load(Stored(tables, facts), data, store.below("loaded"))
     users = data.ratings.select("user_id").distinct()

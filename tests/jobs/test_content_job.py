@@ -54,7 +54,7 @@ def test_the_model_that_was_written_knows_films_nobody_rated(
     assert {key: facts[key] for key in ("method", "items", "users")} == {"method": "model", "items": 40, "users": 30}
 
     kind = MODELS["content"]
-    tables, kept = load_model(spark, out, "content", kind.relations, kind.made_by)
+    tables, kept = load_model(spark, out, "content", kind.relations, kind.producer)
     assert "tag:dark" in kept["names"]
     assert facts["features"] == len(kept["names"])
     profiles = {row["item_id"]: row for row in tables["item_profiles"].collect()}

@@ -46,10 +46,10 @@ def test_a_repeated_task_changes_nothing(store: BlockStore) -> None:
 
 
 def test_notes_and_dropping(store: BlockStore) -> None:
-    assert store.noted("done.json") is None
-    store.note("done.json", {"epoch": 3})
-    store.note("done.json", {"epoch": 4})
-    assert store.noted("done.json") == {"epoch": 4}
+    assert store.read_json("done.json") is None
+    store.write_json("done.json", {"epoch": 3})
+    store.write_json("done.json", {"epoch": 4})
+    assert store.read_json("done.json") == {"epoch": 4}
     store.put("k", {"x": np.zeros(3)})
     store.drop("done.json")
     store.drop("k")

@@ -94,21 +94,21 @@ def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool =
         UserError: there are no training ratings.
     """
     spark, days, build = ratings.sparkSession, days and "rated_at" in ratings.columns, None
-    known = store.noted("facts.json")
+    known = store.read_json("facts.json")
     if known is None:
         build = Building(store.below("raw").root, days)
         known = {"n": build.take(ratings)}
-        store.note("facts.json", known)
+        store.write_json("facts.json", known)
     aim = wanted or _block_count(spark, known["n"])
     part = store.below(f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks")
-    noted = part.noted("blocks.json")
+    noted = part.read_json("blocks.json")
     if noted is None:
         part.drop_where(lambda _: True)  # may be half there
         if build is None:
             build = Building(store.below("raw").root, days)
             build.take(ratings)
         noted = build.cut(spark, part, aim, bins)
-        part.note("blocks.json", noted)
+        part.write_json("blocks.json", noted)
     if build is not None:
         store.drop("raw")
     return RatingBlocks(root=part.root, **(noted | {"edges": tuple(noted["edges"])}))

@@ -125,7 +125,7 @@ def _finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: Rati
 
 def _saved(run: Run) -> tuple[list[Epoch], int]:
     """The learning curve so far and the best epoch, from the store."""
-    saved = run.store.noted("progress.json") or {"history": [], "best": 0}
+    saved = run.store.read_json("progress.json") or {"history": [], "best": 0}
     return [Epoch(**line) for line in saved["history"]], saved["best"]
 
 
@@ -149,7 +149,7 @@ def _advance(run: Run, runner: Runner, seconds: float) -> None:
         )
         history.append(line)
         best = _best_epoch(history, best, config)
-        run.store.note(
+        run.store.write_json(
             "progress.json", {"history": [vars(e) for e in history], "best": best, "blocks": run.data.blocks}
         )
         _tidy(run, number, _kept(config, history, best))
@@ -241,7 +241,7 @@ def train(
     parse_init(config.init)
     spark = ratings.sparkSession
     # A run goes on with the blocks it began with, wherever it goes on: its factors lie in that many pieces.
-    saved = store.noted("progress.json") or {"blocks": 0}
+    saved = store.read_json("progress.json") or {"blocks": 0}
     blocks = prepare(
         ratings, data or store.below("data"), config.blocks or saved["blocks"], config.time, config.time_bins
     )

@@ -170,11 +170,11 @@ class Kind:
         refit: the same with the settings in `facts`, of a model that was kept.
         load: the model that was kept, asked about the users in `data.ratings`.
         relations: the tables it is kept in.
-        made_by: the job that keeps it.
+        producer: the job that keeps it.
     """
 
     fit: Callable[[Data, BlockStore], Recommender]
     load: Callable[[Stored, Data, BlockStore], Recommender]
     refit: Callable[[Mapping[str, Any], Data, BlockStore], Recommender] | None = None
     relations: tuple[Relation, ...] = ()
-    made_by: str = "recommend"
+    producer: str = "recommend"

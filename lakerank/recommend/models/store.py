@@ -44,7 +44,7 @@ def save_model(
 
 
 def load_model(
-    spark: SparkSession, lake: str, name: str, relations: Sequence[Relation], made_by: str
+    spark: SparkSession, lake: str, name: str, relations: Sequence[Relation], producer: str
 ) -> tuple[dict[str, DataFrame], dict[str, Any]]:
     """A model's tables, by relation, and its facts.
 
@@ -53,13 +53,13 @@ def load_model(
     """
     row = _row(spark, lake, name)
     if row is None:
-        raise UserError(f"{lake} has no model `{name}`: run {made_by} first")
+        raise UserError(f"{lake} has no model `{name}`: run {producer} first")
     tables = {}
     for relation in relations:
         ref = TableRef.find("", relation, lake)
         tables[relation.name] = ref.read(spark, relation)
         if ref.stamp(spark) != row["run_id"]:
-            raise UserError(f"{ref.location} is not from the run that `recommenders` names: repeat {made_by}")
+            raise UserError(f"{ref.location} is not from the run that `recommenders` names: repeat {producer}")
     facts: dict[str, Any] = json.loads(row["facts"])
     return tables, facts
 

@@ -20,7 +20,7 @@ LIMIT = 256  # comparisons of a page with pages of other groups, for each bucket
 _COLUMNS = tuple(column for column in PAGES.columns if column.name in ("page_id", "url", "text"))
 _TEXTS = 1000  # encoded at a time
 _COPIES = pa.schema([("page_id", pa.int64()), ("duplicate_of", pa.int64()), ("similarity", pa.float64())])
-TEXTS = Relation("pages", PAGES.meaning, _COLUMNS, PAGES.keys, PAGES.made_by, PAGES.grows_with)
+TEXTS = Relation("pages", PAGES.meaning, _COLUMNS, PAGES.keys, PAGES.producer, PAGES.grows_with)
 
 
 def mark_duplicates(
@@ -62,7 +62,7 @@ def mark_duplicates(
     if shingle_words < 1:
         raise UserError(f"near-duplicates: {shingle_words} words in a shingle; it must be at least 1")
     work = partial(encode, banding=Banding.for_threshold(threshold), width=shingle_words)
-    encoded = cut(TEXTS.guard(pages, "pages").mapInArrow(work, ENCODED), scratch)
+    encoded = cut(TEXTS.enforce(pages, "pages").mapInArrow(work, ENCODED), scratch)
     held = encoded.agg(F.sum(F.length("shingles").cast("bigint"))).collect()[0][0] or 0
     if held > one_task_bytes:
         return distributed.run(encoded, threshold, limit, scratch)
