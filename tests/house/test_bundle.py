@@ -15,6 +15,7 @@ import yaml
 from databricks.bundles.jobs import Job
 from tests_root import ROOT
 
+from lakerank.__main__ import module_of
 from lakerank.cli.settings import parse_args
 
 BUNDLE = yaml.safe_load((ROOT / "databricks.yml").read_text(encoding="utf-8"))
@@ -55,7 +56,9 @@ def test_tasks_call_entry_points_with_flags_they_take(
 
     wheel = task["python_wheel_task"]
     assert wheel["package_name"] == PROJECT["name"]
-    module = PROJECT["scripts"][wheel["entry_point"]].partition(":")[0]
+    place, _, command = PROJECT["scripts"][wheel["entry_point"]].partition(":")
+    assert place == "lakerank.__main__"
+    module = module_of(command.replace("_", "-"))
     importlib.import_module(module)
     args = parse_args(make_docs.jobs()[module], module, "", [resolved(word) for word in wheel["parameters"]])
     assert args.lake == "main.lakerank"

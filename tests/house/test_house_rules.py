@@ -58,6 +58,17 @@ def test_the_library_has_no_other_rooms() -> None:
     assert {p.name for p in LIBRARY.iterdir() if (p / "__init__.py").exists()} == set(MAY_IMPORT)
 
 
+def test_every_command_is_a_subcommand() -> None:
+    from lakerank.__main__ import COMMANDS, module_of
+
+    folders = ((folder, ROOT / folder) for folder in ("spark_jobs", "sr_model"))
+    files = ((f"{name}.{file.stem}", file) for name, folder in folders for file in folder.glob("[a-z]*.py"))
+    runnable = {name for name, file in files if "__main__" in file.read_text(encoding="utf-8")}
+    assert {module_of(command) for command in COMMANDS} == runnable
+    extras = {extra for needed in COMMANDS.values() for extra in needed.split(",")}
+    assert extras <= set(PROJECT["optional-dependencies"])
+
+
 def test_no_two_test_files_share_a_name() -> None:
     """Test folders are no packages, so pytest would refuse the second."""
     names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
@@ -122,7 +133,7 @@ def test_no_api_that_connect_and_serverless_lack() -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_job_is_registered_and_documented(job: str) -> None:
-    assert PROJECT["scripts"][f"lakerank-{job.replace('_', '-')}"] == f"spark_jobs.{job}:main"
+    assert PROJECT["scripts"][f"lakerank-{job.replace('_', '-')}"] == f"lakerank.__main__:{job}"
     assert f"spark_jobs/{job}.py" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
