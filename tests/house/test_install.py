@@ -1,4 +1,4 @@
-"""What `pip install 'lakerank[EXTRA]'` brings is enough: each extra alone in a fresh environment, outside the checkout."""
+"""What `pip install 'lakerank[EXTRA]'` brings is enough: each extra in a fresh environment, outside the checkout."""
 
 from __future__ import annotations
 
