@@ -19,8 +19,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.binary_files import SourceFile, as_parts, list_files
-from lakerank.lake.delta_arrow_read import ArrowTable
-from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS, Relation
 from lakerank.search.near_duplicates import copies_among, mark_duplicates
