@@ -58,6 +58,26 @@ def _delta_is_placed() -> bool:
     return any((home / "jars").glob("delta-spark*.jar"))
 
 
+def _quiet_java() -> dict[str, str]:
+    """Settings that keep a JVM of ours silent unless something fails, where no `conf/spark/` does.
+
+    What a task dies of reaches the job as an exception. One line stays: Java itself warns of the incubator module
+    that Spark's launcher asks for, before it reads any configuration.
+    """
+    import pyspark
+
+    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    conf = Path(os.environ.get("SPARK_CONF_DIR") or home / "conf")
+    ours = Path(__file__).with_name("log4j2.properties")
+    if any(conf.glob("log4j2.*")) or not ours.is_file():  # somebody's own, or we were imported from a zip
+        return {}
+    # The default options, which the user's own `spark.driver.extraJavaOptions` are added to.
+    return {
+        "spark.driver.defaultJavaOptions": f"-Dlog4j2.configurationFile={ours.as_uri()}",
+        "spark.ui.showConsoleProgress": "false",  # jobs print their own
+    }
+
+
 def _running() -> SparkSession | None:
     """The session that is there, whichever thread began it; none if there is none."""
     try:
@@ -96,7 +116,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM before us
     if not submitted and (problem := _java_problem()):
         raise UserError(problem)
-    for key, value in DELTA_CONF.items():
+    for key, value in (DELTA_CONF | ({} if submitted else _quiet_java())).items():
         builder = builder.config(key, value)
     if not submitted and not _delta_is_placed():
         builder = builder.config("spark.jars.packages", DELTA_PACKAGE)
