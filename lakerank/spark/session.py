@@ -51,7 +51,7 @@ def _java_problem() -> str | None:
 
 
 def _delta_is_placed() -> bool:
-    """Whether the Delta jar stands beside Spark's own (`make setup` puts it there)."""
+    """Tell whether the Delta jar stands beside Spark's own (`make setup` puts it there)."""
     import pyspark
 
     home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
@@ -59,7 +59,7 @@ def _delta_is_placed() -> bool:
 
 
 def _quiet_java() -> dict[str, str]:
-    """Settings that keep a JVM of ours silent unless something fails, where no `conf/spark/` does.
+    """Return settings that keep a JVM of ours silent unless something fails, where no `conf/spark/` does.
 
     What a task dies of reaches the job as an exception. One line stays: Java itself warns of the incubator module
     that Spark's launcher asks for, before it reads any configuration.
@@ -79,7 +79,7 @@ def _quiet_java() -> dict[str, str]:
 
 
 def _running() -> SparkSession | None:
-    """The session that is there, whichever thread began it; none if there is none."""
+    """Return the session that is there, whichever thread began it; None if there is none."""
     try:
         return SparkSession.active()
     except PySparkException:
@@ -127,7 +127,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
 
 @contextmanager
 def session(app: str, master: str = "", remote: str = "") -> Iterator[SparkSession]:
-    """`get_spark`, and stop at the end what was started here: Connect's local server outlives us otherwise."""
+    """Yield `get_spark`'s session, and stop at the end what was started here, or Connect's local server outlives us."""
     ours = _running() is None
     spark = get_spark(app, master, remote)
     try:
@@ -148,7 +148,7 @@ def _reach(builder: SparkSession.Builder, what: str) -> SparkSession:
 
 
 def _cause(error: Exception) -> str:
-    """The one line of a Java error that says what happened: the last that is no stack frame."""
+    """Return the one line of a Java error that says what happened: the last that is no stack frame."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(("at ", "... "))]
     return told[-1].removeprefix("Caused by: ").lstrip(": ") if told else type(error).__name__
@@ -167,5 +167,5 @@ def _require_delta(spark: SparkSession) -> None:
 
 
 def cores(spark: SparkSession) -> int:
-    """How many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
+    """Count how many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
     return spark.range(1 << 20).select(F.spark_partition_id()).distinct().count()
