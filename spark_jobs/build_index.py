@@ -19,8 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_arrow_read import ArrowTable
-from lakerank.lake.delta_arrow_write import ArrowSink, arrow_schema
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
 from lakerank.search.index import index_input_arrow
@@ -263,7 +262,7 @@ def _merge(plan: Plan, segments: ArrowTable, sink: ArrowSink) -> None:
         for name in ("pagerank", "duplicate_of"):
             old = old.set_column(names.index(name), name, touched[name].combine_chunks().take(place))
         rows += old.to_batches()
-    table = pa.Table.from_batches(rows) if rows else arrow_schema(INDEX_DOCUMENTS).empty_table()
+    table = pa.Table.from_batches(rows) if rows else INDEX_DOCUMENTS.arrow_schema().empty_table()
     sink.merge(table, plan.rows(REMOVED)["page_id"].to_pylist())
 
 

@@ -19,15 +19,14 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.binary_files import SourceFile, as_parts, list_files
-from lakerank.lake.delta_arrow_read import ArrowTable
-from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, RELATIONS, Relation
 from lakerank.search.near_duplicates import copies_among, mark_duplicates
 from lakerank.search.pages import tables_arrow, tables_spark, urls
 from lakerank.search.pages.read_file import HTML_NAMES, Reading
 from lakerank.search.pages.rows import gather_parts, read_parts
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.job import run_job
 from lakerank.spark.session import cores
 
@@ -155,7 +154,7 @@ def _on_driver(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, 
 
 def _over_workers(spark: SparkSession, args: Args, parts: DataFrame, how: Reading, started: float) -> Outcome:
     """Everything as DataFrame operations; nothing but counts comes here."""
-    rows = cut(read_parts(parts, how), args.scratch)
+    rows = checkpoint(read_parts(parts, how), args.scratch)
     found = tables_spark.survey(rows)
     _say(found, time.monotonic() - started)
     read = tables_spark.newest_pages(rows, unique=found.pages == found.addresses)
@@ -167,14 +166,14 @@ def _over_workers(spark: SparkSession, args: Args, parts: DataFrame, how: Readin
     }
     if args.mode == "merge":
         names = parts.select(F.explode("files.path").alias("source"))
-        new = {name: cut(frame, args.scratch) for name, frame in with_earlier(spark, args, new, names).items()}
+        new = {name: checkpoint(frame, args.scratch) for name, frame in with_earlier(spark, args, new, names).items()}
     pages = new["pages"]
     ends, redirects = spark.createDataFrame([], REDIRECTS.schema()), 0
     if found.redirects or found.canonical or args.mode == "merge":
-        ends = cut(tables_spark.redirects(new["redirects"], pages), args.scratch)
+        ends = checkpoint(tables_spark.redirects(new["redirects"], pages), args.scratch)
         redirects = ends.count()
     if redirects:
-        ends = cut(tables_spark.follow(ends), args.scratch)
+        ends = checkpoint(tables_spark.follow(ends), args.scratch)
 
     def write(relation: Relation, frame: DataFrame) -> None:
         TableSink(TableRef.find("", relation, args.lake), relation).write(frame)

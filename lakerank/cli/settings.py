@@ -18,11 +18,43 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from lakerank.cli.errors import UserError
 
 A = TypeVar("A", bound="Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers a setting may have: from `low` to `high`, both included unless they are open; None is unbounded."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Tell whether a number lies in it; NaN lies in none."""
+        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
+        return above and (self.high is None or (value < self.high if self.open_high else value <= self.high))
+
+    @property
+    def must(self) -> str:
+        """What a number in it must do, in words, e.g. `be above 0`."""
+        if self.high is None:
+            return f"be above {self.low}" if self.open_low else f"be at least {self.low}"
+        if self.low is None:
+            return f"be below {self.high}" if self.open_high else f"be at most {self.high}"
+        if self.open_low and self.open_high:
+            return f"be between {self.low} and {self.high}"
+        return f"be {'above ' if self.open_low else ''}{self.low} to {'below ' if self.open_high else ''}{self.high}"
+
+
+POSITIVE = Range(0, open_low=True)
+NOT_NEGATIVE = Range(0)
+AT_LEAST_ONE = Range(1)
+PROBABILITY = Range(0, 1)
+FRACTION_BELOW_ONE = Range(0, 1, open_high=True)
+PROPER_FRACTION = Range(0, 1, open_low=True, open_high=True)
 
 
 def flag(
@@ -31,28 +63,32 @@ def flag(
     *,
     choices: Sequence[str] | None = None,
     metavar: str | None = None,
+    within: Range | None = None,
     check: Callable[[Any], bool] | None = None,
     must: str = "",
     positional: bool = False,
 ) -> Any:
-    """A dataclass field that is also a command-line flag and a YAML key.
+    """Define a dataclass field that is also a command-line flag and a YAML key.
 
     Args:
         default: value when nobody sets it.
         help: one line for `--help`; say the unit.
         choices: the only values allowed.
         metavar: placeholder in the help text.
-        check: returns whether a value is allowed.
-        must: what `check` wants, in words, e.g. "be between 0 and 1".
+        within: the numbers allowed, e.g. `POSITIVE`.
+        check: returns whether a value is allowed, where that is no range of numbers.
+        must: what `check` wants, in words, e.g. "be 0 or at least 32".
         positional: given by its place on the command line; must be there unless the default is not None.
     """
+    if within is not None:
+        check, must = within.__contains__, within.must
     metadata: dict[str, Any] = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
     metadata["positional"] = positional
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
-    """What is wrong with a setting's value, or None."""
+    """Say what is wrong with a setting's value, or None."""
     meta = field.metadata
     unset = value is None and field.default is None  # to be filled by the settings themselves
     if meta.get("choices") is not None and not unset and value not in meta["choices"]:
@@ -67,9 +103,10 @@ class Settings:
     """Settings every command has."""
 
     json: bool = flag(False, "print one JSON summary as the last line of standard output")
+    verbose: bool = flag(False, "print all settings, not only those that differ from their defaults")
 
     def __post_init__(self) -> None:
-        """Settings made in code, as notebooks do, are checked like those of a command line.
+        """Check the values, so that settings made in code, as notebooks do, are checked like those of a command line.
 
         Raises:
             UserError: a value is none of the choices, or out of its range.
@@ -80,11 +117,11 @@ class Settings:
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """Named settings for `--preset`, if the command has any."""
+        """Return named settings for `--preset`, if the command has any."""
         return {}
 
     def shown(self) -> dict[str, Any]:
-        """The settings as they may be printed and stored."""
+        """Return the settings as they may be printed and stored."""
         return dataclasses.asdict(self)
 
 
@@ -97,20 +134,20 @@ class JobArgs(Settings):
     remote: str = flag("", "Spark Connect address, e.g. sc://host:15002, or local[2]")
 
     def shown(self) -> dict[str, Any]:
-        """Without the token that an address may hold."""
+        """Leave out the token that an address may hold."""
         shown = super().shown()
         return shown | {"remote": re.sub(r"token=[^;]*", "token=***", self.remote, flags=re.IGNORECASE)}
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but its complaints are our one-sentence errors."""
+    """Parse as argparse does, but complain in our one-sentence errors."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise UserError(f"{message} (see --help)")
 
 
 def _value_type(annotation: Any) -> type:
-    """`int | None` → int; anything else unchanged."""
+    """Return int for `int | None`; anything else unchanged."""
     if isinstance(annotation, types.UnionType):
         return typing.cast(type, next(part for part in typing.get_args(annotation) if part is not type(None)))
     return typing.cast(type, annotation)
@@ -143,6 +180,8 @@ def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
+    import yaml  # here: few commands are given a file, and all of them wait for the import
+
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -191,7 +230,7 @@ def _build_parser(args_class: type[Settings], name: str, doc: str, hints: Mappin
 
 
 def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | None = None) -> A:
-    """Resolve a job's settings from code, preset, YAML and flags, check them, and print them.
+    """Resolve a command's settings from code, preset, YAML and flags, check them, and print what is no default.
 
     Raises:
         UserError: unknown flag, key or preset, a value of the wrong type or outside its range.
@@ -226,9 +265,19 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
         if problem := _problem(fields[key], value):
             raise UserError(f"{origins[key]}: {problem}")
     args = args_class(**values)
-    print(f"{name}: settings")
-    for key, value in args.shown().items():
+    _print_settings(name, args, fields, origins)
+    return args
+
+
+def _print_settings(
+    name: str, args: Settings, fields: Mapping[str, dataclasses.Field[Any]], origins: Mapping[str, str]
+) -> None:
+    """Print what differs from the defaults, and where it comes from; with `--verbose`, everything."""
+    shown = args.shown()
+    if not args.verbose:
+        shown = {key: value for key, value in shown.items() if getattr(args, key) != fields[key].default}
+    print(f"{name}: settings" if shown else f"{name}: default settings (--verbose lists them)")
+    for key, value in shown.items():
         note = f"   ({origins[key]})" if key in origins else ""
         print(f"  {key.replace('_', '-')}: {value}{note}")
     sys.stdout.flush()
-    return args

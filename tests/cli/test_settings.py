@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import JobArgs, flag, parse_args
+from lakerank.cli.settings import (
+    AT_LEAST_ONE,
+    FRACTION_BELOW_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    PROPER_FRACTION,
+    JobArgs,
+    Range,
+    flag,
+    parse_args,
+)
 
 
 @dataclass(frozen=True)
 class Args(JobArgs):
-    factors: int = flag(64, "how many", check=lambda n: n > 0, must="be above 0")
+    factors: int = flag(64, "how many", within=POSITIVE)
     lr: float = flag(0.1, "rate")
     kind: str = flag("a", "which", choices=["a", "b"])
     bias: bool = flag(True, "learn it")
@@ -46,11 +60,30 @@ def test_a_token_is_neither_printed_nor_stored(capsys: pytest.CaptureFixture[str
 
 
 def test_resolved_settings_are_printed_with_their_origin(capsys: pytest.CaptureFixture[str]) -> None:
-    parse("--preset", "big", "--lr", "0.5")
+    parse("--preset", "big", "--lr", "0.5", "--verbose")
     printed = capsys.readouterr().out
     assert "factors: 1000   (preset big)" in printed
     assert "lr: 0.5   (flag)" in printed
     assert "kind: a\n" in printed
+
+
+def test_without_verbose_only_what_is_no_default_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    parse("--preset", "big", "--lr", "0.1", "--kind", "b")
+    assert capsys.readouterr().out == ("job: settings\n  factors: 1000   (preset big)\n  kind: b   (flag)\n")
+    parse()
+    assert capsys.readouterr().out == "job: default settings (--verbose lists them)\n"
+
+
+def test_importing_the_settings_takes_no_time() -> None:
+    """A command's help waits for it: under a tenth of a second of processor time on any machine, yaml comes later."""
+    script = (
+        "import time, sys; begun = time.process_time(); import lakerank.cli.command;"
+        "print(time.process_time() - begun, 'yaml' in sys.modules, 'numpy' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    seconds, *loaded = said.split()
+    assert float(seconds) < 0.1
+    assert loaded == ["False", "False"]
 
 
 @pytest.mark.parametrize(
@@ -91,3 +124,23 @@ def test_settings_made_in_code_are_checked_too(given: dict[str, Any], message: s
 def test_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: cannot read it"):
         parse("--conf", "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "must", "inside", "outside"),
+    [
+        (POSITIVE, "be above 0", [1e-9, 5], [0, -1, float("nan")]),
+        (NOT_NEGATIVE, "be at least 0", [0, 7], [-0.1, float("nan")]),
+        (AT_LEAST_ONE, "be at least 1", [1], [0]),
+        (PROBABILITY, "be 0 to 1", [0, 0.5, 1], [-0.1, 1.1, float("nan")]),
+        (FRACTION_BELOW_ONE, "be 0 to below 1", [0, 0.9], [1, -0.1]),
+        (PROPER_FRACTION, "be between 0 and 1", [0.5], [0, 1]),
+        (Range(high=3), "be at most 3", [-9, 3], [4]),
+        (Range(high=3, open_high=True), "be below 3", [2], [3]),
+        (Range(0, 1, open_low=True), "be above 0 to 1", [1], [0]),
+    ],
+)
+def test_ranges_say_what_they_hold(allowed: Range, must: str, inside: list[float], outside: list[float]) -> None:
+    assert allowed.must == must
+    assert [value in allowed for value in inside] == [True] * len(inside)
+    assert [value in allowed for value in outside] == [False] * len(outside)

@@ -8,14 +8,13 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from lakerank.lake.delta_arrow_write import arrow_schema
 from lakerank.lake.schemas import INDEX_DOCUMENTS, LINKS, PAGES, RANKS, Relation
 from lakerank.search.index import index_input_arrow
 from lakerank.search.index.index_input_spark import CONTENT, MOST_ANCHORS, changes, contents
 
 
 def table(relation: Relation, rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=arrow_schema(relation))
+    return pa.Table.from_pylist(rows, schema=relation.arrow_schema())
 
 
 def pages(seed: int, n: int = 60) -> list[dict[str, Any]]:
@@ -72,7 +71,7 @@ def test_memory_and_spark_agree(spark: SparkSession) -> None:
     other = index_input_arrow.anchor_lists(table(LINKS, link_rows[:-1]))
     old = index_input_arrow.current(before.select(index_input_arrow.PAGE_COLUMNS), other, table(RANKS, ranks), "")
     for name in ("segment", "ordinal"):
-        old = old.append_column(name, pa.array([0] * len(old), arrow_schema(INDEX_DOCUMENTS).field(name).type))
+        old = old.append_column(name, pa.array([0] * len(old), INDEX_DOCUMENTS.arrow_schema().field(name).type))
     mine = index_input_arrow.compare(now, old.select(names))
     assert {row["status"] for row in by_page(mine)} == {"new", "changed", "removed", "touched"}
     theirs = changes(there, spark.createDataFrame(old.select(names))).select(mine.column_names)

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from lakerank.search.near_duplicates.pair_kernels import bucket_ends, crossing_pairs, roots, similarities, unite
 from lakerank.search.near_duplicates.texts import shingles_of
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 _PAIRS = "a bigint, b bigint"
 _OUT_ROWS = 1 << 17
@@ -31,19 +31,21 @@ def run(encoded: DataFrame, threshold: float, limit: int, scratch: str) -> DataF
         encoded: every page with words, its lineage cut.
         threshold: Jaccard similarity from which on two pages are joined.
         limit: see `pair_kernels.join_across`.
-        scratch: see `lineage.cut`.
+        scratch: see `checkpoint`.
     """
     sets = encoded.groupBy("low", "high").agg(F.min("page_id").alias("set_id"))
-    members = cut(encoded.join(sets, ["low", "high"]).select("page_id", "url", "set_id"), scratch)
+    members = checkpoint(encoded.join(sets, ["low", "high"]).select("page_id", "url", "set_id"), scratch)
     kept = encoded.join(members.where("page_id = set_id").select("page_id"), "page_id", "left_semi")
     shingles = kept.select(F.col("page_id").alias("set_id"), "shingles")
 
     bucket = Window.partitionBy("bucket")
     buckets = kept.select(F.explode("bands").alias("bucket"), F.col("page_id").alias("set_id"))
     marked = buckets.select("*", F.min("set_id").over(bucket).alias("hub"), F.count("*").over(bucket).alias("size"))
-    shared = cut(marked.where("size > 1").drop("size"), scratch)
+    shared = checkpoint(marked.where("size > 1").drop("size"), scratch)
     with_hub = shared.where("set_id <> hub").select(F.col("hub").alias("a"), F.col("set_id").alias("b"))
-    edges = cut(measured(with_hub.distinct(), shingles, threshold).where(F.col("similarity") >= threshold), scratch)
+    edges = checkpoint(
+        measured(with_hub.distinct(), shingles, threshold).where(F.col("similarity") >= threshold), scratch
+    )
 
     grouped = shared.join(joined(edges), "set_id", "left").select(
         "bucket", "set_id", F.coalesce("label", "set_id").alias("label")
@@ -51,7 +53,7 @@ def run(encoded: DataFrame, threshold: float, limit: int, scratch: str) -> DataF
     in_order = grouped.repartition("bucket").sortWithinPartitions("bucket", "label", "set_id")
     crossing = in_order.mapInArrow(partial(across, limit=limit), _PAIRS).distinct()
     more = measured(crossing, shingles, threshold).where(F.col("similarity") >= threshold)
-    labels = joined(cut(edges.union(more), scratch))
+    labels = joined(checkpoint(edges.union(more), scratch))
     return _copies(members, labels, shingles, scratch)
 
 
@@ -60,7 +62,7 @@ def _copies(members: DataFrame, labels: DataFrame, shingles: DataFrame, scratch:
     pages = members.join(labels, "set_id", "left").withColumn("label", F.coalesce("label", "set_id"))
     place = F.struct(F.length("url").alias("length"), "url", "page_id", F.col("set_id").alias("original_set"))
     best = pages.groupBy("label").agg(F.min(place).alias("original"), F.count("*").alias("size")).where("size > 1")
-    copies = cut(
+    copies = checkpoint(
         pages.join(best, "label")
         .where("page_id <> original.page_id")
         .select(

@@ -13,7 +13,7 @@ from lakerank.lake.schemas import PAGES, Relation
 from lakerank.search.near_duplicates import distributed, one_task
 from lakerank.search.near_duplicates.banding import Banding
 from lakerank.search.near_duplicates.texts import ENCODED, encode
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 ONE_TASK_BYTES = 1 << 30  # of shingle sets: some 250,000 pages of 500 words
 LIMIT = 256  # comparisons of a page with pages of other groups, for each bucket
@@ -50,7 +50,7 @@ def mark_duplicates(
         one_task_bytes: up to so many bytes of shingle sets (8 for each distinct shingle of a page) one task does it
             all, without shuffles.
         limit: comparisons of a page in each bucket with pages that nothing connects with it so far.
-        scratch: see `lineage.cut`.
+        scratch: see `checkpoint`.
 
     Returns:
         page_id bigint, duplicate_of bigint (always an original), similarity double: exact Jaccard similarity with
@@ -62,12 +62,12 @@ def mark_duplicates(
     if shingle_words < 1:
         raise UserError(f"near-duplicates: {shingle_words} words in a shingle; it must be at least 1")
     work = partial(encode, banding=Banding.for_threshold(threshold), width=shingle_words)
-    encoded = cut(TEXTS.enforce(pages, "pages").mapInArrow(work, ENCODED), scratch)
+    encoded = checkpoint(TEXTS.enforce(pages, "pages").mapInArrow(work, ENCODED), scratch)
     held = encoded.agg(F.sum(F.length("shingles").cast("bigint"))).collect()[0][0] or 0
     if held > one_task_bytes:
         return distributed.run(encoded, threshold, limit, scratch)
     solve = partial(one_task.solve, threshold=threshold, limit=limit)
-    return cut(encoded.repartition(1).mapInArrow(solve, one_task.COPIES), scratch)
+    return checkpoint(encoded.repartition(1).mapInArrow(solve, one_task.COPIES), scratch)
 
 
 def copies_among(pages: pa.Table, threshold: float = 0.8, *, shingle_words: int = 5, limit: int = LIMIT) -> pa.Table:
