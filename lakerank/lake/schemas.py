@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import pyarrow as pa
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -26,6 +27,17 @@ _WIDENS = {
     "double": ("float", "int", "smallint", "tinyint"),
     "float": ("smallint", "tinyint"),
 }
+
+
+_TYPES = {
+    "bigint": pa.int64(), "int": pa.int32(), "smallint": pa.int16(), "tinyint": pa.int8(),
+    "double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(), "string": pa.string(),
+    "binary": pa.binary(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"),
+}  # fmt: skip
+
+
+def _arrow_type(name: str) -> pa.DataType:
+    return pa.list_(_arrow_type(name[len("array<") : -1])) if name.startswith("array<") else _TYPES[name]
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,21 @@ class Relation:
     keys: tuple[str, ...]
     producer: str
     grows_with: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns, in the order they are written."""
+        return tuple(column.name for column in self.columns)
+
+    def ddl(self, *columns: str, id_type: str = "bigint") -> str:
+        """Return the columns as Spark's DDL has them, e.g. for `mapInArrow`: `id bigint, pagerank double`."""
+        chosen = [column for column in self.columns if not columns or column.name in columns]
+        return ", ".join(f"`{c.name}` {id_type if c.type == ID else c.type}" for c in chosen)
+
+    def arrow_schema(self, *columns: str, id_type: str = "bigint") -> pa.Schema:
+        """Return the Arrow schema, which needs no session as parsing Spark's DDL would."""
+        chosen = [column for column in self.columns if not columns or column.name in columns]
+        return pa.schema([(c.name, _arrow_type(id_type if c.type == ID else c.type)) for c in chosen])
 
     def check(self, df: DataFrame, where: str) -> DataFrame:
         """Return `df` with exactly this relation's columns, or raise.

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK, encode, group_by_term, room
 from lakerank.search.index.fields import BODY, FIELDS
 from lakerank.search.index.vocabulary import Terms, Tokens
-from lakerank.search.text.analyzer import Analyzer
-from lakerank.search.text.tokens import CLASSES, FIELD_END, GAP, LOWER, PAIR, count_tokens, tokenize
+from lakerank.search.text.analyzer import CLASSES, FIELD_END, GAP, LOWER, PAIR, Analyzer, count_tokens, tokenize
 from lakerank.spark.jit import compiled
 
 # The row of a segment that lists its pages instead of a term's postings (`packed_pages`).

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.search.text.analyzer import Analyzer
-from lakerank.search.text.tokens import PAIR, number_tokens
+from lakerank.search.text.analyzer import PAIR, Analyzer, number_tokens
 
 
 @dataclass
