@@ -31,7 +31,7 @@ from lakerank.recommend.evaluation.user_groups import EVERYONE
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import MODELS
 from lakerank.report.comparison import comparison_png
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 
@@ -133,7 +133,7 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
     run_id = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
     with workspace(spark, args.scratch, "--scratch") as store:
         catalogue = ratings.select("item_id").distinct() if items is None else items
-        divided = cut(split_ratings(ratings, catalogue, split, args.seed, scratch=store.root), store.root)
+        divided = checkpoint(split_ratings(ratings, catalogue, split, args.seed, scratch=store.root), store.root)
         parts = Parts.of(divided, args.relevant, args.candidates == COLD)
         setting = parts.setting(catalogue)
         contest = Contest(parts, setting, measures, args.candidates, args.sampled, args.seed, split.kind == "users")

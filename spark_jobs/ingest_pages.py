@@ -13,7 +13,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lakerank.cli.settings import JobArgs, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, JobArgs, flag
 from lakerank.search.pages.ingest import DRIVER_BYTES, folder_address, read_pages, source_files
 from lakerank.search.pages.read_file import ReadOptions
 from lakerank.search.pages.store import PageStore
@@ -36,12 +36,11 @@ class Args(JobArgs):
         check=lambda v: v == 0 or 0.1 <= v <= 1,
         must="be 0.1 to 1, or 0",
     )
-    max_page_bytes: int = flag(10 << 20, "larger pages are rejected", check=lambda v: v > 0, must="be above 0")
+    max_page_bytes: int = flag(10 << 20, "larger pages are rejected", within=POSITIVE)
     driver_bytes: int = flag(
         DRIVER_BYTES,
         "read by workers but put together on the driver, if the input is not larger (packed files count fivefold)",
-        check=lambda v: v >= 0,
-        must="be at least 0",
+        within=NOT_NEGATIVE,
     )
     scratch: str = flag("", "folder for intermediate results where Spark's local checkpoints are refused")
 

@@ -30,7 +30,7 @@ from lakerank.lake.text_files import first_line, has_scheme, read_lines
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE
 from lakerank.recommend.data.deduplicate import Judged, Survey, survey, with_ids, without_duplicates
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.job import run_job
 
 
@@ -176,7 +176,7 @@ def read_source(spark: SparkSession, args: Args, source: Source) -> Judged:
     ratings = cleaning.judge(cleaning.from_lines(lines["ratings"], shapes["ratings"]), scale)
     items = None
     if "items" in lines:  # looked at for every rating, and few
-        items = cut(movielens.items(lines["items"], shapes["items"], genres), str(_scratch(args)))
+        items = checkpoint(movielens.items(lines["items"], shapes["items"], genres), str(_scratch(args)))
     tags = movielens.tags(lines["tags"], shapes["tags"]) if "tags" in lines else None
     if items is not None:
         ratings = cleaning.only_known(ratings, items, layout.files["items"])

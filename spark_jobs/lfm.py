@@ -29,7 +29,7 @@ from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
 from lakerank.recommend.models.lfm_store import StoredModel, read_model
 from lakerank.spark.array_cache import trim, used
 from lakerank.spark.array_store import BlockStore
-from lakerank.spark.checkpoint import CUT
+from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
 from lakerank.spark.job import run_job
 
 _POSITIVE: dict[str, Any] = {"check": lambda x: x > 0, "must": "be above 0"}
@@ -203,7 +203,7 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     trained = train(parts, what.config, store, data=data, warm=_warm(what.base))
     _write(spark, args, what, ratings_ref, trained)
 
-    store.drop_where(lambda name: name.startswith(CUT) or name == "warm")
+    store.drop_where(lambda name: name.startswith(CHECKPOINT_PREFIX) or name == "warm")
     for name in trim(scratch, args.scratch_limit * 1e9, {what.data_id, what.run_id}):
         print(f"lfm: removed {name} from {scratch.root}: --scratch-limit {args.scratch_limit:g} GB")
     print(

@@ -24,7 +24,7 @@ from lakerank.lake.binary_files import SourceFile
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.pictures import contents, in_parts, open_pictures, write_rejected
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.job import run_job
 from lakerank.spark.session import cores
 from sr_model.cutting.sources import is_bookkeeping, is_picture
@@ -128,10 +128,10 @@ def enlarged(parts: DataFrame, recipe: Recipe, scratch: str) -> Outcome:
     """Enlarge all pictures, here and once: nothing is written before their outcome is known to the last.
 
     Raises:
-        UserError: workers lack PyTorch or another package; see `cut`.
+        UserError: workers lack PyTorch or another package; see `checkpoint`.
     """
     try:
-        outcome = cut(parts.mapInArrow(enlarging(recipe), _OUTCOME), scratch)
+        outcome = checkpoint(parts.mapInArrow(enlarging(recipe), _OUTCOME), scratch)
     except Exception as error:
         if missing := re.search(r"No module named '[\w.]+'", str(error)):
             raise UserError(f"workers lack a package ({missing[0]}): pip install 'lakerank[sr]' on each") from error

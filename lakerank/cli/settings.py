@@ -25,12 +25,47 @@ from lakerank.cli.errors import UserError
 A = TypeVar("A", bound="Settings")
 
 
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers a setting may have: from `low` to `high`, both included unless they are open; None is unbounded."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Whether a number lies in it; NaN lies in none."""
+        above = self.low is None or (value > self.low if self.open_low else value >= self.low)
+        return above and (self.high is None or (value < self.high if self.open_high else value <= self.high))
+
+    @property
+    def must(self) -> str:
+        """What a number in it must do, in words, e.g. `be above 0`."""
+        if self.high is None:
+            return f"be above {self.low}" if self.open_low else f"be at least {self.low}"
+        if self.low is None:
+            return f"be below {self.high}" if self.open_high else f"be at most {self.high}"
+        if self.open_low and self.open_high:
+            return f"be between {self.low} and {self.high}"
+        return f"be {'above ' if self.open_low else ''}{self.low} to {'below ' if self.open_high else ''}{self.high}"
+
+
+POSITIVE = Range(0, open_low=True)
+NOT_NEGATIVE = Range(0)
+AT_LEAST_ONE = Range(1)
+PROBABILITY = Range(0, 1)
+FRACTION_BELOW_ONE = Range(0, 1, open_high=True)
+PROPER_FRACTION = Range(0, 1, open_low=True, open_high=True)
+
+
 def flag(
     default: Any,
     help: str,
     *,
     choices: Sequence[str] | None = None,
     metavar: str | None = None,
+    within: Range | None = None,
     check: Callable[[Any], bool] | None = None,
     must: str = "",
     positional: bool = False,
@@ -42,10 +77,13 @@ def flag(
         help: one line for `--help`; say the unit.
         choices: the only values allowed.
         metavar: placeholder in the help text.
-        check: returns whether a value is allowed.
-        must: what `check` wants, in words, e.g. "be between 0 and 1".
+        within: the numbers allowed, e.g. `POSITIVE`.
+        check: returns whether a value is allowed, where that is no range of numbers.
+        must: what `check` wants, in words, e.g. "be 0 or at least 32".
         positional: given by its place on the command line; must be there unless the default is not None.
     """
+    if within is not None:
+        check, must = within.__contains__, within.must
     metadata: dict[str, Any] = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
     metadata["positional"] = positional
     return dataclasses.field(default=default, metadata=metadata)

@@ -36,7 +36,7 @@ class PageRankConfig:
         max_iter: stop after this many iterations at the latest, ≥ 1.
         one_task_edges: up to this many edge rows the native engine works in one task.
         block_edges: edge rows per block of the native engine's distributed plan, ≥ 1.
-        scratch: folder for intermediate results where local checkpoints are refused (`lineage.cut`).
+        scratch: folder for intermediate results where local checkpoints are refused (`checkpoint`).
     """
 
     damping: float = 0.85

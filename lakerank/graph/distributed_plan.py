@@ -26,7 +26,7 @@ from lakerank.graph.csr_block import Block, advance, block_size, pack, rounding
 from lakerank.graph.messages import MAIL, STATE, as_mail, first_mail
 from lakerank.graph.resources import peak_mib
 from lakerank.spark.array_store import BlockStore, common_folder
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.dense_ids import dense_index
 
 _PARTS = ("scale", "tile", "dst", "ptr", "src", "weight", "kind")
@@ -131,7 +131,7 @@ def pack_blocks(
         numbered: `id`, `number`.
         nodes: n.
         blocks: B.
-        scratch: see `lineage.cut`.
+        scratch: see `checkpoint`.
         least: the least id, if numbers are distances from there.
         folder: keep the arrays in files here, and only their place in the row, so that no iteration hands them to
             Python; empty: keep them in the row.
@@ -169,12 +169,12 @@ def pack_blocks(
 
 
 def _cut_in_place(df: DataFrame, scratch: str) -> DataFrame:
-    """`cut`, and Spark remembers how the rows are partitioned: under adaptive execution it forgets."""
+    """`checkpoint`, and Spark remembers how the rows are partitioned: under adaptive execution it forgets."""
     conf = df.sparkSession.conf
     adaptive = conf.get("spark.sql.adaptive.enabled") or "true"
     conf.set("spark.sql.adaptive.enabled", "false")
     try:
-        return cut(df, scratch)
+        return checkpoint(df, scratch)
     finally:
         conf.set("spark.sql.adaptive.enabled", adaptive)
 
@@ -221,7 +221,7 @@ def _deliver(mail: DataFrame, scratch: str) -> tuple[DataFrame, _State]:
     seen = Observation()  # rides along with the one job; a second one to read a few numbers costs 0.2 s
     names = ("delta", "dangling", "rounding", "worker_mib")
     state = F.when(F.col("origin") == STATE, F.struct(*names))
-    sent = cut(mail.observe(seen, F.collect_list(state).alias("states")), scratch)
+    sent = checkpoint(mail.observe(seen, F.collect_list(state).alias("states")), scratch)
     states = seen.get.get("states")
     if states is None:  # Connect does not pass on what a checkpoint observed
         states = sent.where(F.col("origin") == STATE).select(*names).collect()

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig, RankResult, no_nodes
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 PACKAGE = "io.graphframes:graphframes-spark4_2.13:0.12.3"
 _JAVA_CLASS = "org.graphframes.GraphFramePythonAPI"  # what graphframes-py itself loads
@@ -76,8 +76,8 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
         raise UserError(f"--engine graphframes: {reason}; use --engine native")
     from graphframes import GraphFrame
 
-    edges = cut(graph.edges.select("src", "dst").distinct(), config.scratch)
-    vertices = cut(graph.ids, config.scratch)
+    edges = checkpoint(graph.edges.select("src", "dst").distinct(), config.scratch)
+    vertices = checkpoint(graph.ids, config.scratch)
     nodes, links = vertices.count(), edges.count()
     if not nodes:
         raise no_nodes()
@@ -87,7 +87,7 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
         ranked = GraphFrame(vertices, edges).pageRank(resetProbability=1 - config.damping, maxIter=steps)
     raw = ranked.vertices.select("id", "pagerank")
     total = raw.agg(F.sum("pagerank")).collect()[0][0]
-    ranks = cut(raw.select("id", (F.col("pagerank") / total).alias("pagerank")), config.scratch)
+    ranks = checkpoint(raw.select("id", (F.col("pagerank") / total).alias("pagerank")), config.scratch)
     delta, dangling = change_of_one_step(ranks, edges, nodes, config.damping)
     history = [(steps, delta, dangling)]
     return RankResult(ranks, steps, history, nodes, links, "graphframes", delta < config.tol)

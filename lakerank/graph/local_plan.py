@@ -19,7 +19,7 @@ from lakerank.graph.csr_block import iterate, rounding
 from lakerank.graph.encode_ids import CHUNK, gather, to_chunks
 from lakerank.graph.local_graph import NoTeleport, Places, UnknownId, incidence, load
 from lakerank.graph.resources import peak_mib
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 __all__ = ["gather", "run", "solve", "to_chunks"]
 OUT_ROWS = 1 << 17
@@ -35,7 +35,7 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     chunks = incidence(graph).mapInArrow(to_chunks, CHUNK)
     out = f"note string, id {id_type}, pagerank double, number bigint, l1_delta double, dangling double"
     work = partial(solve, config=config, weighted=graph.weighted, teleported=graph.teleport is not None)
-    found = cut(chunks.repartition(1).mapInArrow(work, out), config.scratch)
+    found = checkpoint(chunks.repartition(1).mapInArrow(work, out), config.scratch)
     notes = [row.asDict() for row in found.where("note IS NOT NULL").collect()]
     return outcome(notes, found.where("note IS NULL").select("id", "pagerank"), config, "native, one task")
 

@@ -23,7 +23,7 @@ from lakerank.graph.encode_ids import CHUNK, to_chunks
 from lakerank.graph.hits import hits
 from lakerank.graph.local_graph import Loaded, load
 from lakerank.graph.personal import COLUMNS, best_of, personal_ranks
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 OUT_ROWS = 1 << 17
 MOST_SEED_ROWS = 1_000_000  # they travel with the task
@@ -57,7 +57,7 @@ def harmonic_centrality(graph: Graph, scratch: str = "", most_work: float = harm
 
     Args:
         graph: links.
-        scratch: see `lineage.cut`.
+        scratch: see `checkpoint`.
         most_work: exact searches look at so many links at most; beyond, HyperBall estimates.
 
     Raises:
@@ -105,7 +105,7 @@ def _run(graph: Graph, work: Any, columns: str, names: Sequence[str], scratch: s
         nothing = F.lit(None).cast(graph.id_type)
         chunks = chunks.union(graph.nodes.select("id", nothing, F.lit(None).cast("double")))
     packed = chunks.mapInArrow(to_chunks, CHUNK).repartition(1)
-    found = cut(packed.mapInArrow(work, f"note string, fact double, {columns}"), scratch)
+    found = checkpoint(packed.mapInArrow(work, f"note string, fact double, {columns}"), scratch)
     notes = found.where("note IS NOT NULL").collect()
     for row in notes:
         if row["note"] == "unknown":

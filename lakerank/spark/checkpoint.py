@@ -1,4 +1,4 @@
-"""Cut the lineage of a frame that an iterative job builds upon.
+"""Store the rows of a frame that an iterative job builds upon, and forget how they were computed.
 
 Without it every iteration's plan contains all earlier ones: planning time grows quadratically and the
 driver ends in a StackOverflowError. `localCheckpoint` stores the rows on the executors and forgets the
@@ -14,10 +14,11 @@ from pyspark.sql import DataFrame
 
 from lakerank.cli.errors import UserError
 
-CUT = "cut-"  # what the folders made in `scratch` begin with; they may be removed when the job has ended
+# What the folders made in `scratch` begin with; they may be removed when the job has ended.
+CHECKPOINT_PREFIX = "checkpoint-"
 
 
-def cut(df: DataFrame, scratch: str = "") -> DataFrame:
+def checkpoint(df: DataFrame, scratch: str = "") -> DataFrame:
     """Compute `df` once and return a frame with the same rows and no history.
 
     Args:
@@ -36,6 +37,6 @@ def cut(df: DataFrame, scratch: str = "") -> DataFrame:
             raise UserError(
                 "this Spark refuses local checkpoints, as serverless does: give --scratch, a folder all workers reach"
             ) from error
-    path = f"{scratch.rstrip('/')}/{CUT}{uuid.uuid4().hex}"
+    path = f"{scratch.rstrip('/')}/{CHECKPOINT_PREFIX}{uuid.uuid4().hex}"
     df.write.parquet(path)
     return df.sparkSession.read.parquet(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 _ROW_BITS = 33  # monotonically_increasing_id keeps the partition in the bits above, the row's place below
 
@@ -18,14 +18,14 @@ def dense_index(ids: DataFrame, scratch: str = "") -> tuple[DataFrame, int]:
 
     Args:
         ids: one column of any orderable type; nulls and repetitions are dropped.
-        scratch: see `lineage.cut`.
+        scratch: see `checkpoint`.
 
     Returns:
-        A frame (the same column, `ix` long), its lineage cut, and n.
+        A checkpointed frame (the same column, `ix` long), and n.
     """
     (name,) = ids.columns
     place = F.monotonically_increasing_id()
-    ordered = cut(
+    ordered = checkpoint(
         ids.dropna()
         .distinct()
         .sort(name)

@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.spark.array_store import BlockStore
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 T = TypeVar("T", bound=MLReadable[Any])
 Tables = Mapping[str, DataFrame]
@@ -92,7 +92,7 @@ class TablesWriter(MLWriter):
         if not self.shouldOverwrite:
             return table
         try:
-            return cut(table)
+            return checkpoint(table)
         except UserError as error:
             raise UserError(
                 "this Spark refuses local checkpoints: save to a new folder, without overwrite()"

@@ -9,12 +9,23 @@ from typing import Any
 import pytest
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import JobArgs, flag, parse_args
+from lakerank.cli.settings import (
+    AT_LEAST_ONE,
+    FRACTION_BELOW_ONE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    PROBABILITY,
+    PROPER_FRACTION,
+    JobArgs,
+    Range,
+    flag,
+    parse_args,
+)
 
 
 @dataclass(frozen=True)
 class Args(JobArgs):
-    factors: int = flag(64, "how many", check=lambda n: n > 0, must="be above 0")
+    factors: int = flag(64, "how many", within=POSITIVE)
     lr: float = flag(0.1, "rate")
     kind: str = flag("a", "which", choices=["a", "b"])
     bias: bool = flag(True, "learn it")
@@ -91,3 +102,23 @@ def test_settings_made_in_code_are_checked_too(given: dict[str, Any], message: s
 def test_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: cannot read it"):
         parse("--conf", "nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "must", "inside", "outside"),
+    [
+        (POSITIVE, "be above 0", [1e-9, 5], [0, -1, float("nan")]),
+        (NOT_NEGATIVE, "be at least 0", [0, 7], [-0.1, float("nan")]),
+        (AT_LEAST_ONE, "be at least 1", [1], [0]),
+        (PROBABILITY, "be 0 to 1", [0, 0.5, 1], [-0.1, 1.1, float("nan")]),
+        (FRACTION_BELOW_ONE, "be 0 to below 1", [0, 0.9], [1, -0.1]),
+        (PROPER_FRACTION, "be between 0 and 1", [0.5], [0, 1]),
+        (Range(high=3), "be at most 3", [-9, 3], [4]),
+        (Range(high=3, open_high=True), "be below 3", [2], [3]),
+        (Range(0, 1, open_low=True), "be above 0 to 1", [1], [0]),
+    ],
+)
+def test_ranges_say_what_they_hold(allowed: Range, must: str, inside: list[float], outside: list[float]) -> None:
+    assert allowed.must == must
+    assert [value in allowed for value in inside] == [True] * len(inside)
+    assert [value in allowed for value in outside] == [False] * len(outside)

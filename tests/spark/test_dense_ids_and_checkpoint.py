@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.spark.checkpoint import CUT, cut
+from lakerank.spark.checkpoint import CHECKPOINT_PREFIX, checkpoint
 from lakerank.spark.dense_ids import dense_index
 
 
@@ -39,17 +39,17 @@ def test_where_checkpoints_are_refused_a_folder_serves(
 ) -> None:
     frame = spark.range(7)
     with pytest.raises(UserError, match="give --scratch"):
-        cut(frame)
-    assert sorted(row["id"] for row in cut(frame, str(tmp_path)).collect()) == list(range(7))
+        checkpoint(frame)
+    assert sorted(row["id"] for row in checkpoint(frame, str(tmp_path)).collect()) == list(range(7))
     (made,) = tmp_path.iterdir()
-    assert made.name.startswith(CUT)
+    assert made.name.startswith(CHECKPOINT_PREFIX)
 
 
 def test_a_cut_frame_has_no_history_and_keeps_its_rows(spark: SparkSession) -> None:
     frame = spark.range(100).withColumn("x", F.rand())
     for _ in range(5):
         frame = frame.withColumn("x", F.col("x") + 1)
-    short = cut(frame)
+    short = checkpoint(frame)
     assert short.collect() == short.collect()  # computed once: rand() would differ
     plan = spark._jvm.PythonSQLUtils.explainString(short._jdf.queryExecution(), "simple")  # type: ignore[union-attr]
     assert "rand" not in plan

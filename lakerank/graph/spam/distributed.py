@@ -16,7 +16,7 @@ from lakerank.graph.base import Graph, PageRankConfig, no_nodes
 from lakerank.graph.native import run as rank
 from lakerank.graph.spam.farms import MIN_STARTS, START_SHARE
 from lakerank.graph.spam.one_task import Defended, SpamConfig, unknown_seed
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 ELSEWHERE = 1e-3  # fresh starts outside of the seeds, so that no rank is 0
 SUSPECT = 0.75  # reported: pages whose rank is to so great a part not from trusted pages,
@@ -35,7 +35,7 @@ def run(graph: Graph, config: SpamConfig, engine: PageRankConfig) -> Defended:
         UserError: no nodes, a seed that is no page, or no page has supporters of several kinds.
     """
     plain = replace(graph, teleport=None)
-    ids = cut(plain.ids, config.scratch)
+    ids = checkpoint(plain.ids, config.scratch)
     nodes = ids.count()
     if not nodes:
         raise no_nodes()
@@ -45,7 +45,7 @@ def run(graph: Graph, config: SpamConfig, engine: PageRankConfig) -> Defended:
         seeds = graph.teleport.select("id").distinct()
         for row in seeds.join(ids, "id", "left_anti").orderBy("id").head(1):
             raise unknown_seed(row["id"])
-    seeds = cut(seeds, config.scratch)
+    seeds = checkpoint(seeds, config.scratch)
     count = seeds.count()
     if not count:
         raise UserError("no page is linked to: give --seeds, a file of pages known to be good")
@@ -65,7 +65,7 @@ def run(graph: Graph, config: SpamConfig, engine: PageRankConfig) -> Defended:
         (1 - ratio).alias("spam_score"),
         F.lit(None).cast("int").alias("farm"),
     )
-    pages = cut(pages, config.scratch)
+    pages = checkpoint(pages, config.scratch)
     report = pages.where((F.col("spam_mass") >= SUSPECT) & (F.col("pagerank") * nodes >= HIGH)).select(
         "farm",
         "id",

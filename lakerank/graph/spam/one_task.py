@@ -23,7 +23,7 @@ from lakerank.graph.local_plan import gather, to_chunks
 from lakerank.graph.spam.defend import Verdict, defend
 from lakerank.graph.spam.farms import TOWERS, share_from
 from lakerank.graph.spam.web import Mask, Web
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 OUT_ROWS = 1 << 17
 PER_FARM = 100  # targets of one farm that are reported
@@ -41,7 +41,7 @@ class SpamConfig:
         tol: stop ranking when ranks change by less in one iteration, L1 norm.
         max_iter: stop ranking after this many iterations at the latest, ≥ 1.
         smallest: clusters of fewer pages are never called farms, ≥ 2.
-        scratch: folder for intermediate results where local checkpoints are refused (`lineage.cut`).
+        scratch: folder for intermediate results where local checkpoints are refused (`checkpoint`).
     """
 
     damping: float = 0.85
@@ -80,7 +80,7 @@ def run(graph: Graph, config: SpamConfig) -> Defended:
     """
     work = partial(solve, config=config, weighted=graph.weighted, seeded=graph.teleport is not None)
     chunks = _incidence(graph).mapInArrow(to_chunks, _CHUNK)
-    found = cut(chunks.repartition(1).mapInArrow(work, _out(graph.id_type)), config.scratch)
+    found = checkpoint(chunks.repartition(1).mapInArrow(work, _out(graph.id_type)), config.scratch)
     notes = found.where("part NOT IN ('page', 'target')").select("part", "id", "pages").collect()
     counts = {row["part"]: int(row["pages"]) for row in notes}
     for row in notes:

@@ -22,7 +22,7 @@ from lakerank.recommend.models.biases import Biases
 from lakerank.recommend.models.training_matrix import Training
 from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 VALIDATION_USERS = 2_000  # whose last rating is held out; more change the weights little
 SEED = 0
@@ -69,7 +69,7 @@ def learned(parts: Mapping[str, Fit], data: Data, store: BlockStore) -> NDArray[
     )
     split = split_ratings(data.ratings, data.ratings, Split("leave-one-out"), SEED)
     held = (F.col("part") == "test") & share
-    parted = cut(split.withColumn("part", F.when(held, "valid").otherwise("train")), store.root)
+    parted = checkpoint(split.withColumn("part", F.when(held, "valid").otherwise("train")), store.root)
     train = parted.where("part = 'train'").drop("part")
     known = Data(train, data.items, data.tags)
     scorers = {

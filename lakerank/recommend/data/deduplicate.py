@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.recommend.data.cleaning import DUPLICATE, repeated, settle, whole
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 # Up to here the pairs that are rated more than once are sent to every worker.
 _BROADCAST_PAIRS = 1_000_000
@@ -90,15 +90,15 @@ def without_duplicates(good: DataFrame, scratch: str) -> tuple[DataFrame, DataFr
 
     Args:
         good: ratings without a reason, with `user_id` and `item_id`.
-        scratch: folder for `lineage.cut`.
+        scratch: folder for `checkpoint`.
     """
-    pairs = cut(repeated(good), scratch)
+    pairs = checkpoint(repeated(good), scratch)
     n = pairs.count()
     if n == 0:  # as in every MovieLens edition: no second look at the rows
         return good, good.limit(0), 0
     if n <= _BROADCAST_PAIRS:
         pairs = F.broadcast(pairs)
-    contested = cut(settle(good.join(pairs, ["user_id", "item_id"], "left_semi")), scratch)
+    contested = checkpoint(settle(good.join(pairs, ["user_id", "item_id"], "left_semi")), scratch)
     single = good.join(pairs, ["user_id", "item_id"], "left_anti")
     losers = contested.where(F.col("reason") == DUPLICATE)
     return single.unionByName(contested.where("reason IS NULL")), losers, losers.count()

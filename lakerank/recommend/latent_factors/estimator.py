@@ -34,7 +34,7 @@ from lakerank.recommend.latent_factors.latent import LatentFactors
 from lakerank.recommend.latent_factors.rating_blocks import prepare
 from lakerank.recommend.latent_factors.train import train
 from lakerank.spark.array_store import BlockStore
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.ml_persistence import Facts, Tables, TablesReader, TablesWriter, workspace
 
 P = TypeVar("P", bound="LFM")
@@ -121,7 +121,8 @@ class _Fits:
                 trained = train(ratings, config, store.below(name), data=store.below("data"))
                 # The blocks go, the model stays.
                 users, items = (
-                    cut(frame, estimator.getScratchDir()) for frame in (trained.user_factors, trained.item_factors)
+                    checkpoint(frame, estimator.getScratchDir())
+                    for frame in (trained.user_factors, trained.item_factors)
                 )
             finally:
                 store.drop(name)

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.recommend.data.splits import bucket
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 WHOLE = ("tinyint", "smallint", "int", "bigint")
 _TIMES = ("timestamp", "timestamp_ntz", "date")
@@ -64,7 +64,7 @@ def ratings_from(frame: DataFrame, names: Mapping[str, str], share: float, seed:
         names: its columns by parameter: `userCol`, `itemCol`, `ratingCol`, and `timestampCol`, which may be empty.
         share: of the ratings for validation.
         seed: which these are.
-        scratch: see `lineage.cut`.
+        scratch: see `checkpoint`.
 
     Raises:
         UserError: a column is missing or of the wrong kind, a user, item or rating is null, a rating is NaN or
@@ -82,7 +82,7 @@ def ratings_from(frame: DataFrame, names: Mapping[str, str], share: float, seed:
         kind = _checked(frame, "timestampCol", time, (*_TIMES, *WHOLE), "a timestamp, a date or Unix seconds")
         moment = F.timestamp_seconds(_quoted(time)) if kind in WHOLE else _quoted(time).cast("timestamp")
         columns.append(moment.alias("rated_at"))
-    ratings = cut(frame.select(*columns), scratch)
+    ratings = checkpoint(frame.select(*columns), scratch)
     bad = {
         f"userCol {user!r} is null": F.col("user_id").isNull(),
         f"itemCol {item!r} is null": F.col("item_id").isNull(),

@@ -34,7 +34,7 @@ from lakerank.search.near_duplicates.pairs import (
     unite,
 )
 from lakerank.search.near_duplicates.shingles import ENCODED, Banding, encode, shingles_of
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 
 ONE_TASK_BYTES = 1 << 30  # of shingle sets: some 250,000 pages of 500 words
 LIMIT = 256  # comparisons of a page with pages of other groups, for each bucket
@@ -114,11 +114,11 @@ def mark_duplicates(
     if isinstance(pages, pa.Table):
         texts = iter(pages.select(list(TEXTS.names)).to_batches(max_chunksize=_TEXTS_AT_ONCE))
         return pa.Table.from_batches(solving(encoding(texts)), COPIES.arrow_schema())
-    encoded = cut(TEXTS.enforce(pages, "pages").mapInArrow(encoding, ENCODED.ddl()), scratch)
+    encoded = checkpoint(TEXTS.enforce(pages, "pages").mapInArrow(encoding, ENCODED.ddl()), scratch)
     size = encoded.agg(F.sum(F.length("shingles").cast("bigint"))).collect()[0][0] or 0
     if size > one_task_bytes:
         return solve_distributed(encoded, threshold, limit, scratch)
-    return cut(encoded.repartition(1).mapInArrow(solving, COPIES.ddl()), scratch)
+    return checkpoint(encoded.repartition(1).mapInArrow(solving, COPIES.ddl()), scratch)
 
 
 def solve(batches: Iterator[pa.RecordBatch], *, threshold: float, limit: int) -> Iterator[pa.RecordBatch]:
@@ -221,16 +221,18 @@ def solve_distributed(encoded: DataFrame, threshold: float, limit: int, scratch:
         scratch: see `lakerank.spark.checkpoint`.
     """
     sets = encoded.groupBy("low", "high").agg(F.min("page_id").alias("set_id"))
-    members = cut(encoded.join(sets, ["low", "high"]).select("page_id", "url", "set_id"), scratch)
+    members = checkpoint(encoded.join(sets, ["low", "high"]).select("page_id", "url", "set_id"), scratch)
     kept = encoded.join(members.where("page_id = set_id").select("page_id"), "page_id", "left_semi")
     shingles = kept.select(F.col("page_id").alias("set_id"), "shingles")
 
     bucket = Window.partitionBy("bucket")
     buckets = kept.select(F.explode("bands").alias("bucket"), F.col("page_id").alias("set_id"))
     marked = buckets.select("*", F.min("set_id").over(bucket).alias("hub"), F.count("*").over(bucket).alias("size"))
-    shared = cut(marked.where("size > 1").drop("size"), scratch)
+    shared = checkpoint(marked.where("size > 1").drop("size"), scratch)
     with_hub = shared.where("set_id <> hub").select(F.col("hub").alias("a"), F.col("set_id").alias("b"))
-    edges = cut(measure(with_hub.distinct(), shingles, threshold).where(F.col("similarity") >= threshold), scratch)
+    edges = checkpoint(
+        measure(with_hub.distinct(), shingles, threshold).where(F.col("similarity") >= threshold), scratch
+    )
 
     grouped = shared.join(components(edges), "set_id", "left").select(
         "bucket", "set_id", F.coalesce("label", "set_id").alias("label")
@@ -238,7 +240,7 @@ def solve_distributed(encoded: DataFrame, threshold: float, limit: int, scratch:
     in_order = grouped.repartition("bucket").sortWithinPartitions("bucket", "label", "set_id")
     crossing = in_order.mapInArrow(partial(across, limit=limit), _PAIRS).distinct()
     more = measure(crossing, shingles, threshold).where(F.col("similarity") >= threshold)
-    labels = components(cut(edges.union(more), scratch))
+    labels = components(checkpoint(edges.union(more), scratch))
     return _copies(members, labels, shingles, scratch)
 
 
@@ -247,7 +249,7 @@ def _copies(members: DataFrame, labels: DataFrame, shingles: DataFrame, scratch:
     pages = members.join(labels, "set_id", "left").withColumn("label", F.coalesce("label", "set_id"))
     rank = F.struct(F.length("url").alias("length"), "url", "page_id", F.col("set_id").alias("original_set"))
     best = pages.groupBy("label").agg(F.min(rank).alias("original"), F.count("*").alias("size")).where("size > 1")
-    copies = cut(
+    copies = checkpoint(
         pages.join(best, "label")
         .where("page_id <> original.page_id")
         .select(
@@ -285,7 +287,8 @@ def _measure_batches(batches: Iterator[pa.RecordBatch], *, least: float) -> Iter
 def across(batches: Iterator[pa.RecordBatch], *, limit: int) -> Iterator[pa.RecordBatch]:
     """Find the pairs to compare in round 2.
 
-    Rows are (bucket, set_id, label), sorted by bucket, label, id. A bucket may go on in the next batch: its rows wait until it has ended.
+    Rows are (bucket, set_id, label), sorted by bucket, label, id. A bucket may go on in the next batch: its
+    rows wait until it has ended.
     """
     waiting: list[NDArray[np.int64]] = []
     for batch in batches:

@@ -220,8 +220,8 @@ def set_hashes(ptr_N1: Any, sets_S: Any) -> Any:
 def signatures(ptr_N1: Any, sets_S: Any, factor_P: Any, summand_P: Any) -> Any:
     """Compute the MinHash of each set, uint32 (N, P); all ones for empty sets.
 
-    It is the least of a·x + b modulo 2³² over the set; x is the upper half of a shingle's hash. Two sets share a value with probability about their Jaccard similarity
-    (Broder 1997).
+    It is the least of a·x + b modulo 2³² over the set; x is the upper half of a shingle's hash. Two sets share a
+    value with probability about their Jaccard similarity (Broder 1997).
     """
     texts, size = len(ptr_N1) - 1, len(factor_P)
     least_NP = np.full((texts, size), np.uint32(0xFFFFFFFF))

@@ -1,6 +1,7 @@
 """Read the pages of a source: list its files, let workers read them, and make the tables of what they found.
 
-Workers always read; what they found is put together on the driver if it fits there, else by Spark: `read_pages` decides.
+Workers always read; what they found is put together on the driver if it fits there, else by Spark, which `read_pages`
+decides.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lakerank.search.pages.read_file import HTML_NAMES, ReadOptions, read_file
 from lakerank.search.pages.records import DDL, PAGE, SCHEMA, Record, batches_of
 from lakerank.search.pages.tables import RecordCounts
 from lakerank.spark.arrow_ipc import map_packed
-from lakerank.spark.checkpoint import cut
+from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.session import cores
 
 DRIVER_BYTES = 512 << 20
@@ -137,7 +138,7 @@ def read_pages(
     if earlier is None and unpacked <= driver_bytes:
         return _tables_on_driver(map_packed(parts, work, SCHEMA))
     names = parts.select(F.explode("files.path").alias("source"))
-    return _tables_by_spark(cut(parts.mapInArrow(work, DDL), scratch), earlier, names, scratch)
+    return _tables_by_spark(checkpoint(parts.mapInArrow(work, DDL), scratch), earlier, names, scratch)
 
 
 def _tables_on_driver(records: pa.Table) -> PageTables:
@@ -175,14 +176,14 @@ def _tables_by_spark(
         PAGES_REJECTED.name: tables.rejected_rows_spark(records),
     }
     if earlier is not None:
-        new = {name: cut(frame, scratch) for name, frame in _with_earlier(new, earlier, sources).items()}
+        new = {name: checkpoint(frame, scratch) for name, frame in _with_earlier(new, earlier, sources).items()}
     pages, links = new[PAGES.name], new[LINKS.name]
     redirects, n_redirects = records.sparkSession.createDataFrame([], REDIRECTS.schema()), 0
     if counts.redirects or counts.canonical or earlier is not None:
-        redirects = cut(tables.gather_redirects_spark(new[REDIRECTS.name], pages), scratch)
+        redirects = checkpoint(tables.gather_redirects_spark(new[REDIRECTS.name], pages), scratch)
         n_redirects = redirects.count()
     if n_redirects:
-        redirects = cut(tables.follow_redirects_spark(redirects), scratch)
+        redirects = checkpoint(tables.follow_redirects_spark(redirects), scratch)
         links = tables.resolve_links_spark(links, redirects)
     return PageTables(counts, pages, links, redirects, new[PAGES_REJECTED.name], n_redirects)
 

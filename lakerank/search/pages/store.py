@@ -24,12 +24,11 @@ class PageStore:
 
     def tables(self) -> dict[str, DataFrame]:
         """Return the tables that are there, by name."""
-        refs = {
-            relation: TableRef.find("", relation, self.lake) for relation in (PAGES, LINKS, REDIRECTS, PAGES_REJECTED)
-        }
-        return {
-            relation.name: ref.read(self.spark, relation) for relation, ref in refs.items() if ref.exists(self.spark)
-        }
+        found = {}
+        for relation in (PAGES, LINKS, REDIRECTS, PAGES_REJECTED):
+            if (ref := TableRef.find("", relation, self.lake)).exists(self.spark):
+                found[relation.name] = ref.read(self.spark, relation)
+        return found
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of rows of `pages`, `links` and `pages_rejected`, by name."""
