@@ -124,7 +124,7 @@ def bucket_ends(keys_N: Any, order: Any) -> Any:
 
 @compiled(nogil=True)
 def join_with_first(order: Any, ends: Any, span_N2: Any, sets_S: Any, least: float, parent_N: Any) -> None:
-    """Round 1: compare each text with the first of its bucket; `parent_N` joins those at least `least` alike."""
+    """Compare each text with the first of its bucket (round 1); `parent_N` joins those at least `least` alike."""
     for bucket in range(len(ends) - 1):
         hub = order[ends[bucket]]
         for at in range(ends[bucket] + 1, ends[bucket + 1]):
@@ -148,7 +148,7 @@ def crossing_start(group_N: Any, order: Any, first: int, at: int, start: int) ->
 def join_across(
     order: Any, ends: Any, group_N: Any, span_N2: Any, sets_S: Any, least: float, limit: int, parent_N: Any
 ) -> None:
-    """Round 2: compare texts of different groups in the same bucket, each with at most `limit` before its group.
+    """Compare texts of different groups in the same bucket (round 2), each with at most `limit` before its group.
 
     Args:
         order: int64, by bucket, group, text.

@@ -82,7 +82,7 @@ def _size(node: LexborNode) -> int:
 
 
 def _is_head_of_text(node: LexborNode) -> bool:
-    """An article's own header, which holds its title: content, not navigation."""
+    """Tell whether a node is an article's own header, which holds its title: content, not navigation."""
     if node.tag != "header":
         return False
     parent = node.parent

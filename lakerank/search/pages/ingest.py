@@ -84,10 +84,10 @@ def source_files(source: str, base_url: str) -> list[SourceFile]:
     Raises:
         UserError: no source, no file in it, or HTML files without an address.
     """
-    places = [place.strip() for place in source.split(",") if place.strip()]
-    if not places:
+    paths = [path.strip() for path in source.split(",") if path.strip()]
+    if not paths:
         raise UserError("say what to read: --source PATH (a folder, HTML or WARC files)")
-    files = list({file.path: file for place in places for file in list_files(place)}.values())
+    files = list({file.path: file for path in paths for file in list_files(path)}.values())
     if not files:
         raise UserError(f"{source}: there is no file in it")
     page = next((file for file in files if file.relative.lower().endswith(HTML_NAMES)), None)

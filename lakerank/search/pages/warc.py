@@ -87,7 +87,7 @@ def read_records(reader: ByteReader, max_bytes: int, wanted: frozenset[str]) -> 
 def _seek(reader: ByteReader) -> None:
     try:
         reader.seek(_VERSIONS)
-    except DamageError:  # the place is lost anyway
+    except DamageError:  # the position is lost anyway
         reader.clear()
 
 

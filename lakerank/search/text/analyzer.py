@@ -193,7 +193,7 @@ class Term:
 
     @property
     def is_pair(self) -> bool:
-        """Whether it stands for two tokens joined by a sign."""
+        """Tell whether it stands for two tokens joined by a sign."""
         return PAIR_SIGN in self.text
 
 
