@@ -136,12 +136,12 @@ def read_pages(
     parts, work = as_parts(spark, list(files), number), _reading(options)
     unpacked = sum(file.size * (_UNPACKED if file.path.endswith(".gz") else 1) for file in files)
     if earlier is None and unpacked <= driver_bytes:
-        return _tables_on_driver(map_packed(parts, work, SCHEMA))
+        return tables_on_driver(map_packed(parts, work, SCHEMA))
     names = parts.select(F.explode("files.path").alias("source"))
-    return _tables_by_spark(checkpoint(parts.mapInArrow(work, DDL), scratch), earlier, names, scratch)
+    return tables_by_spark(checkpoint(parts.mapInArrow(work, DDL), scratch), earlier, names, scratch)
 
 
-def _tables_on_driver(records: pa.Table) -> PageTables:
+def tables_on_driver(records: pa.Table) -> PageTables:
     """Make the tables with Arrow."""
     pages = tables.newest_pages_arrow(records)
     step = tables.gather_redirects_arrow(tables.read_redirects_arrow(records), pages)
@@ -156,7 +156,7 @@ def _tables_on_driver(records: pa.Table) -> PageTables:
     )
 
 
-def _tables_by_spark(
+def tables_by_spark(
     records: DataFrame, earlier: Mapping[str, DataFrame] | None, sources: DataFrame, scratch: str
 ) -> PageTables:
     """Make the tables as DataFrame operations; nothing but counts comes to the driver.

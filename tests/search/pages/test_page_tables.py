@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.search.near_duplicates import mark_duplicates
 from lakerank.search.pages import tables
-from lakerank.search.pages.ingest import _tables_by_spark, _tables_on_driver
+from lakerank.search.pages.ingest import tables_by_spark, tables_on_driver
 from lakerank.search.pages.records import to_batch
 
 DAY = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 4)]
@@ -62,7 +62,7 @@ def test_driver_and_workers_make_the_same_tables(spark: SparkSession) -> None:
     records = pa.Table.from_batches([batch.slice(0, 5), batch.slice(5)])
     frame = spark.createDataFrame(records).localCheckpoint()
     sources = spark.createDataFrame([], "source string")
-    mine, theirs = _tables_on_driver(records), _tables_by_spark(frame, None, sources, "")
+    mine, theirs = tables_on_driver(records), tables_by_spark(frame, None, sources, "")
     assert (mine.counts, mine.n_redirects) == (theirs.counts, theirs.n_redirects)
     assert rows_of(mine.redirects) == rows_of(theirs.redirects.toArrow())
     assert rows_of(mine.links) == rows_of(theirs.links.toArrow())
@@ -81,6 +81,6 @@ def test_driver_and_workers_make_the_same_tables(spark: SparkSession) -> None:
 
 
 def test_no_rows_make_empty_tables() -> None:
-    none = _tables_on_driver(pa.Table.from_batches([to_batch(RECORDS_OF_ALL_KINDS)]).slice(0, 0))
+    none = tables_on_driver(pa.Table.from_batches([to_batch(RECORDS_OF_ALL_KINDS)]).slice(0, 0))
     assert [len(table) for table in (none.pages, none.links, none.redirects, none.rejected)] == [0] * 4
     assert len(mark_duplicates(none.pages)) == 0

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.lake.schemas import LINKS, PAGES
 from lakerank.search.pages.document import Document, Link
-from lakerank.search.pages.ingest import _tables_on_driver
+from lakerank.search.pages.ingest import tables_on_driver
 from lakerank.search.pages.records import COPY_COLUMNS, DDL, SCHEMA, page_record, to_batch
 
 
@@ -32,7 +32,7 @@ def test_what_a_document_says_stands_in_its_row() -> None:
         "title", "text", "en", "hash", ["heading"], "description", "https://x.org/c", True, None,
         [Link("https://y.org/", "anchor", False, "main", 1.0)],
     )  # fmt: skip
-    made = _tables_on_driver(
+    made = tables_on_driver(
         pa.Table.from_batches([to_batch([page_record("f", 7, "https://x.org/", page, doc_id="d")])])
     )
     row = made.pages.to_pylist()[0]
