@@ -26,8 +26,10 @@ sys.modules["pyspark"] = None
 import pyarrow as pa
 from lakerank.search.index.index_input import current_documents, index_input_arrow
 from lakerank.search.index.segment import SegmentBuilder
-pages = pa.table({"page_id": pa.array([1]), "content_hash": ["h"], "language": ["en"], "noindex": [False],
-    "duplicate_of": pa.array([None], pa.int64()), "title": ["Otters"], "headings": [["Otters"]], "text": ["They swim."]})
+pages = pa.table(
+    {"page_id": pa.array([1]), "content_hash": ["h"], "language": ["en"], "noindex": [False], "title": ["Otters"],
+     "duplicate_of": pa.array([None], pa.int64()), "headings": [["Otters"]], "text": ["They swim."]}
+)
 now = current_documents(pages, {1: ["otters"]}, None, "")
 builder = SegmentBuilder(1)
 names = ["page_id", "title", "headings", "text", "language"]
