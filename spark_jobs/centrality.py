@@ -21,7 +21,7 @@ from lakerank.graph.base import Graph, PageRankConfig
 from lakerank.graph.build_graph import assemble, names_of
 from lakerank.graph.harmonic import EXACT_WORK
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.inputs import links_place, open_input
+from lakerank.lake.input_files import links_place, open_input
 from lakerank.lake.schemas import HARMONIC, HITS, PERSONAL_RANKS
 from lakerank.spark.job import run_job
 

@@ -23,10 +23,9 @@ from lakerank.cli.download import EDITIONS, MIRROR, fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.archive import listing, opened
-from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
-from lakerank.lake.parquet_files import read_rows
+from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.input_files import first_line, read_lines, read_rows
 from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED, RELATIONS
-from lakerank.lake.text_files import first_line, has_scheme, read_lines
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE
 from lakerank.recommend.data.deduplicate import Judged, Survey, survey, with_ids, without_duplicates

@@ -22,7 +22,7 @@ from lakerank.graph.build_graph import assemble, names_of
 from lakerank.graph.spam import distributed, one_task
 from lakerank.graph.spam.report import as_text, worst
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.inputs import links_place, open_input
+from lakerank.lake.input_files import links_place, open_input
 from lakerank.lake.schemas import SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
 from lakerank.spark.job import run_job
 

@@ -31,10 +31,9 @@ from lakerank.graph.build_graph import (
 )
 from lakerank.graph.engines import CHOICES, ENGINES, Graph, PageRankConfig, RankResult, choose_engine, is_native
 from lakerank.graph.examples import SEED, as_frame
-from lakerank.lake.delta_arrow_read import in_folder
-from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_arrow import ArrowSink, in_folder
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.inputs import open_input
+from lakerank.lake.input_files import open_input
 from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
 from lakerank.spark.job import run_job
 

@@ -19,7 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.id_lists import read_ids
+from lakerank.lake.input_files import read_ids
 from lakerank.lake.schemas import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, TAGS, USER_FACTORS
 from lakerank.recommend.blend import blend
 from lakerank.recommend.data.format_recommendations import told

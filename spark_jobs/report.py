@@ -6,10 +6,8 @@ network and no server: open the file.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,8 +18,9 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_atomically
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef, is_catalog_name
+from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
 from lakerank.lake.schemas import (
     ID,
     LFM_METRICS,
@@ -32,7 +31,6 @@ from lakerank.lake.schemas import (
     Column,
     Relation,
 )
-from lakerank.lake.text_files import has_scheme
 from lakerank.report import summaries
 from lakerank.report.page import Page, Table, render
 from lakerank.report.sections import SECTIONS, Lake
@@ -72,24 +70,6 @@ def out_file(args: ReportArgs) -> Path:
         raise UserError(f"the report is a local file and {args.out or args.lake} is not local: give --out FILE")
     path = Path(args.out) if args.out else Path(args.lake.removeprefix("file:")) / "report" / "index.html"
     return (path / "index.html" if path.is_dir() else path).resolve()
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file in one step: a reader sees the old one or the new one.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fresh.write_text(text, encoding="utf-8")
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another --out") from error
 
 
 def existing(spark: SparkSession, lake: str) -> tuple[dict[str, DataFrame], dict[str, TableRef]]:
@@ -176,7 +156,7 @@ def run(spark: SparkSession, args: ReportArgs) -> dict[str, Any]:
     path = out_file(args)
     users = list(dict.fromkeys(user.strip() for user in args.show_users.split(",") if user.strip()))
     html, page = page_of(spark, args.lake, (), users, args.sr)
-    write_file(path, html)
+    write_atomically(path, html, "--out")
     seconds = round(time.perf_counter() - begun, 3)
     shown = [section.key for section in page.sections if section.blocks]
     names = [str(row[0]) for row in page.tables.rows] if page.tables else []

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_atomically
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.search.index.fields import Weighting
 from lakerank.search.index.store import OpenIndex, cache_folder, index_parts, open_index
@@ -133,7 +134,7 @@ def _answer_file(args: Args, get_spark: Callable[[], SparkSession]) -> Mapping[s
     parsed = {name: reader(text) for name, text in queries.items()}
     rows = _from_parts(spark, args, parsed) if args.parts else _from_whole(spark, args, parsed)
     lines = run_lines(rows, list(queries), "lakerank")
-    _write(Path(args.run_file), lines)
+    write_atomically(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
     seconds = time.monotonic() - started
     print(f"search: {len(queries):,} queries, {len(lines):,} answers in {args.run_file}, {seconds:.1f} s")
     return {"queries": len(queries), "answers": len(lines), "seconds": round(seconds, 3)}
@@ -151,17 +152,6 @@ def _from_whole(spark: SparkSession, args: Args, queries: Mapping[str, Query]) -
     opened = _open(args.lake, args.cache_dir, lambda: spark)
     asked = Asked(queries, args.top or 1000, args.rank_weight, args.feedback, opened.language)
     return answer_in_shares(spark, opened.folder, asked, Weighting(), cores(spark))
-
-
-def _write(path: Path, lines: Sequence[str]) -> None:
-    """In one step: a reader sees the old file or the new one."""
-    fresh = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        fresh.replace(path)
-    except OSError as error:
-        raise UserError(f"--run-file {path}: cannot write it ({error.strerror})") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_arrow_read import ArrowTable, GetSpark
+from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import INDEX_DOCUMENTS, LINKS
 from lakerank.search.query.engine import SearchEngine

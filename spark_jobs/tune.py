@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import sys
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +22,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_atomically
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
+from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.schemas import ITEMS, LFM_TRIALS, RATINGS
-from lakerank.lake.text_files import has_scheme
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.latent_factors.search_space import (
     SPACES,
@@ -334,7 +332,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     settings = as_yaml(
         final_config(best), args.split, f"Best of {len(trials)} trials, study {name}, valid RMSE {best.valid_rmse:.4f}"
     )
-    _write_file(out / "lfm.yaml", settings.encode())
+    write_atomically(out / "lfm.yaml", settings, "--out")
     points = {key: [trial.params[key] for trial in trials] for key, r in space.items() if r.low < r.high}
     picture = trials_png(
         [trial.state for trial in trials],
@@ -342,7 +340,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
         points,
         [key for key, allowed in space.items() if allowed.log],
     )
-    _write_file(out / "trials.png", picture)
+    write_atomically(out / "trials.png", picture, "--out")
     counts = {state: sum(trial.state == state for trial in trials) for state in ("pruned", "failed")}
     print(settings, end="")
     print(
@@ -389,24 +387,6 @@ def _out_folder(args: TuneArgs) -> Path:
     if has_scheme(args.out) or (not args.out and (is_catalog_name(args.lake) or has_scheme(args.lake))):
         raise UserError(f"lfm.yaml and trials.png are local files and {args.out or args.lake} is not: give --out DIR")
     return Path(args.out) if args.out else Path(args.lake.removeprefix("file:")) / "tuning"
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    """Write a file in one step.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fresh.write_bytes(content)
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another --out") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

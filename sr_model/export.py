@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from torch import nn
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import atomic_path
 from lakerank.cli.settings import Settings, flag
 from sr_model.weights import read_generator
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
@@ -170,9 +170,7 @@ def run(args: ExportArgs) -> dict[str, Any]:
         _need_onnx()
     net, generator = read_generator(args.checkpoint)
     facts = facts_of(generator, net, args.checkpoint)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
+    with atomic_path(out) as part:
         if kind == "onnx":
             export_onnx(generator, part, facts, args.opset)
             exported = open_onnx(part)
@@ -183,9 +181,6 @@ def run(args: ExportArgs) -> dict[str, Any]:
         print(f"export: largest difference from PyTorch {difference:.2e} on [-1, 1] (allowed {_ALLOWED:.2e})")
         if not difference <= _ALLOWED:
             raise UserError(f"--out {out}: not written, since it differs from PyTorch by {difference:.2e}")
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
     size = out.stat().st_size
     print(f"export: {kind} of {facts['net']} ×{facts['scale']}, {size / 1e6:.2f} MB → {out}")
     return {"out": str(out), "format": kind, "max_abs_difference": difference, "bytes": size, "net": facts["net"]}

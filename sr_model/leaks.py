@@ -19,6 +19,7 @@ from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_atomically
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Settings, flag
 from sr_model.scoring.leak import Leak
@@ -54,10 +55,7 @@ def _kept(data: Path, valid: Path) -> list[Leak]:
         return [Leak(**leak) for leak in json.loads(path.read_text(encoding="utf-8"))]
     leaks = _search(data, valid)
     with suppress(OSError):  # a machine without a writable home searches each time
-        folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.tmp")
-        part.write_text(json.dumps([asdict(leak) for leak in leaks]), encoding="utf-8")
-        part.replace(path)
+        write_atomically(path, json.dumps([asdict(leak) for leak in leaks]))
     return leaks
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_atomically
 from sr_model import zoo
 from sr_model.nets import GENERATORS, make_generator
 from sr_model.zoo import MODELS
@@ -44,11 +45,8 @@ def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[st
         generator, net, facts: see `as_bytes`.
         path: ends in `.safetensors`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
     # Not safetensors' `save_file`: it makes a file that its owner alone can read.
-    part.write_bytes(as_bytes(generator, net, facts))
-    part.replace(path)
+    write_atomically(path, as_bytes(generator, net, facts))
 
 
 def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", net: str = "") -> nn.Module:

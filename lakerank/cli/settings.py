@@ -18,8 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from lakerank.cli.errors import UserError
 
 A = TypeVar("A", bound="Settings")
@@ -105,6 +103,7 @@ class Settings:
     """Settings every command has."""
 
     json: bool = flag(False, "print one JSON summary as the last line of standard output")
+    verbose: bool = flag(False, "print all settings, not only those that differ from their defaults")
 
     def __post_init__(self) -> None:
         """Settings made in code, as notebooks do, are checked like those of a command line.
@@ -181,6 +180,8 @@ def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
+    import yaml  # here: few commands are given a file, and all of them wait for the import
+
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -229,7 +230,7 @@ def _build_parser(args_class: type[Settings], name: str, doc: str, hints: Mappin
 
 
 def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | None = None) -> A:
-    """Resolve a job's settings from code, preset, YAML and flags, check them, and print them.
+    """Resolve a command's settings from code, preset, YAML and flags, check them, and print what is no default.
 
     Raises:
         UserError: unknown flag, key or preset, a value of the wrong type or outside its range.
@@ -264,9 +265,19 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
         if problem := _problem(fields[key], value):
             raise UserError(f"{origins[key]}: {problem}")
     args = args_class(**values)
-    print(f"{name}: settings")
-    for key, value in args.shown().items():
+    _print_settings(name, args, fields, origins)
+    return args
+
+
+def _print_settings(
+    name: str, args: Settings, fields: Mapping[str, dataclasses.Field[Any]], origins: Mapping[str, str]
+) -> None:
+    """What differs from the defaults, and where it comes from; with `--verbose`, everything."""
+    shown = args.shown()
+    if not args.verbose:
+        shown = {key: value for key, value in shown.items() if getattr(args, key) != fields[key].default}
+    print(f"{name}: settings" if shown else f"{name}: default settings (--verbose lists them)")
+    for key, value in shown.items():
         note = f"   ({origins[key]})" if key in origins else ""
         print(f"  {key.replace('_', '-')}: {value}{note}")
     sys.stdout.flush()
-    return args

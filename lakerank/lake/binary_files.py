@@ -17,7 +17,7 @@ from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.text_files import has_scheme
+from lakerank.lake.delta_table import has_scheme
 
 _CHUNK = 1 << 20
 _OPENING_COSTS = 20_000  # bytes a file counts for beside its size: opening it takes time too

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from typing import TYPE_CHECKING
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.schemas import Relation
 
+if TYPE_CHECKING:  # names and places of tables are needed where pyspark is not installed
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+
 _CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
-_STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where MERGE has no option for it
+_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
+_STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where a statement has no option for it
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
 
@@ -29,6 +31,11 @@ def _quoted(name: str) -> str:
 def is_catalog_name(text: str) -> bool:
     """Whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
     return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
+
+
+def has_scheme(path: str) -> bool:
+    """Tell whether a path is on a file system of its own, as `s3://…`, so that Python cannot look at it."""
+    return bool(_SCHEME.match(path)) and not path.startswith("file:")
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class TableRef:
 
     def exists(self, spark: SparkSession) -> bool:
         """Whether a Delta table stands there."""
+        from pyspark.errors import AnalysisException
+
         try:
             _ = spark.sql(f"SELECT * FROM {self.sql} LIMIT 0").schema  # noqa: S608 - quoted
         except AnalysisException:
@@ -87,6 +96,8 @@ class TableRef:
         return relation.check(frame, self.location)
 
     def _as_of(self, spark: SparkSession, version: int) -> DataFrame:
+        from pyspark.errors import AnalysisException
+
         try:
             return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")  # noqa: S608 - quoted; a number
         except AnalysisException as error:
@@ -138,16 +149,19 @@ class TableSink:
             UserError: a column is missing, of the wrong type, or null where the contract forbids it;
                 or the place cannot be written.
         """
-        writer = self._writer(df, "overwrite")
-        if replace_where and self.ref.exists(df.sparkSession):
-            writer = writer.option("replaceWhere", replace_where)
+        if not self.ref.exists(df.sparkSession):
+            self._create(df)
+        elif replace_where:
+            self._save(self._writer(df, "overwrite").option("replaceWhere", replace_where))
         else:
-            writer = writer.option("overwriteSchema", "true")
-        self._save(writer)
+            self._save(self._writer(df, "overwrite").option("overwriteSchema", "true"))
 
     def append(self, df: DataFrame) -> None:
         """Add rows in one commit; errors as `write`."""
-        self._save(self._writer(df, "append"))
+        if self.ref.exists(df.sparkSession):
+            self._save(self._writer(df, "append"))
+        else:
+            self._create(df)
 
     def merge(self, df: DataFrame, removed: str) -> None:
         """Fold rows into the table by the relation's keys, in one commit.
@@ -159,7 +173,7 @@ class TableSink:
         Raises:
             UserError: a column is missing or of the wrong type, or the place cannot be written.
         """
-        columns = [column.name for column in self.relation.columns]
+        columns = self.relation.names
         checked = self.relation.check(df, self.ref.location).columns
         spark, source = df.sparkSession, f"lakerank_merge_{self.relation.name}"
         df.select(*checked, removed).createOrReplaceTempView(source)
@@ -179,11 +193,32 @@ class TableSink:
             spark.conf.unset(_STAMP)
             spark.catalog.dropTempView(source)
 
-    def _writer(self, df: DataFrame, mode: str) -> DataFrameWriter:
-        extra = [name for name in df.columns if name not in {c.name for c in self.relation.columns}]
+    def _create(self, df: DataFrame) -> None:
+        """Make the table in one commit, with what it means as its comment, which later writes leave as it is."""
+        rows = self._enforced(df)
+        if is_catalog_name(self.ref.location):
+            self._save(
+                self._stamped(rows.write.format("delta").mode("overwrite")).option("comment", self.relation.meaning)
+            )
+            return
+        # A folder's table takes a comment only from this writer. "Replace": remains of a failed write may lie there.
+        writer = rows.writeTo(self.ref.sql).using("delta").tableProperty("comment", self.relation.meaning)
+        writer = writer.option("userMetadata", self.stamp) if self.stamp else writer
+        try:
+            writer.createOrReplace()
+        except Exception as error:  # as in `_save`
+            raise write_problem(error, self.ref.location) from error
+
+    def _enforced(self, df: DataFrame) -> DataFrame:
+        extra = [name for name in df.columns if name not in self.relation.names]
         if extra:
             raise UserError(f"{self.ref.location}: `{self.relation.name}` has no column `{extra[0]}`")
-        writer = self.relation.enforce(df, self.ref.location).write.format("delta").mode(mode)
+        return self.relation.enforce(df, self.ref.location)
+
+    def _writer(self, df: DataFrame, mode: str) -> DataFrameWriter:
+        return self._stamped(self._enforced(df).write.format("delta").mode(mode))
+
+    def _stamped(self, writer: DataFrameWriter) -> DataFrameWriter:
         return writer.option("userMetadata", self.stamp) if self.stamp else writer
 
     def _save(self, writer: DataFrameWriter) -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.lake.binary_files import SourceFile, as_parts, balanced, chunks, list_files
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.parquet_files import read_rows
+from lakerank.lake.input_files import read_rows
 from lakerank.lake.schemas import Relation
 
 _PLACES = pa.schema([("path", pa.string()), ("part", pa.int32())])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_atomically
 from sr_model.cutting.cut import PatchPlan, TooSmall, cut
 from sr_model.cutting.sources import Item, read_items
 from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest
@@ -150,7 +150,7 @@ def make_part_of(
         )
         if part:
             made.parts[split] = part
-    _write(_note(out, number), made.as_json())
+    write_atomically(_note(out, number), made.as_json())
     return made
 
 
@@ -218,7 +218,7 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
             return True
         for leftover in (path for name in (*SPLITS, _NOTES) for path in (out / name).glob(".*.tmp")):
             leftover.unlink()
-        _write(stamp, fingerprint)
+        write_atomically(stamp, fingerprint)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error}); choose another folder") from error
     return False
@@ -288,10 +288,3 @@ def _done(out: Path, number: int) -> Made | None:
     made = Made.from_json(note.read_text(encoding="utf-8"))
     files = [(out / split / part.name, part.size) for split, part in made.parts.items()]
     return made if all(file.is_file() and file.stat().st_size == size for file, size in files) else None
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    hidden.write_text(text, encoding="utf-8")
-    hidden.replace(path)

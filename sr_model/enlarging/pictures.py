@@ -6,7 +6,6 @@ What a format cannot hold is said in a sentence instead of dropped in silence.
 from __future__ import annotations
 
 import io
-import os
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from lakerank.cli.files import atomic_path
 from sr_model.images import MAX_PIXELS, SUFFIXES, BrokenImage
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -290,14 +290,8 @@ def write_picture(picture: Picture, path: Path, kind: str, quality: int = 95) ->
         OSError: the disk's complaint.
     """
     picture = fit(picture, kind)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            _save(picture, kind, quality, file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(path) as fresh, fresh.open("wb") as file:
+        _save(picture, kind, quality, file)
     return picture
 
 

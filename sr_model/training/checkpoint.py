@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import atomic_path
 from sr_model.weights import read_pt
 
 FORMAT = "lakerank-training-1"
@@ -45,13 +46,11 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any], best: bool) -> Path:
         """Write one, note it as the best if it is, drop those that are too old."""
         path = self.folder / f"step-{step:09}.pt"
-        part = path.with_suffix(".part")
-        torch.save({"format": FORMAT, **state}, part)
-        part.replace(path)
+        with atomic_path(path) as fresh:
+            torch.save({"format": FORMAT, **state}, fresh)
         if best:
-            copy = self.folder / "best.part"
-            shutil.copyfile(path, copy)
-            copy.replace(self.folder / BEST)
+            with atomic_path(self.folder / BEST) as fresh:
+                shutil.copyfile(path, fresh)
         for old in self.all()[: -self.keep]:
             old.unlink()
         return path

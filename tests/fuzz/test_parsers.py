@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.graph import edge_lists
 from lakerank.lake.delta_table import TableRef
-from lakerank.lake.inputs import open_input
+from lakerank.lake.input_files import open_input
 from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED
 from lakerank.search.pages import warc
 from lakerank.search.pages.byte_reader import ByteReader, unpack

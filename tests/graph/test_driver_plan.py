@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.graph import driver_plan
 from lakerank.graph.base import PageRankConfig
-from lakerank.lake.delta_arrow_read import in_folder
+from lakerank.lake.delta_arrow import in_folder
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import EDGES_REJECTED, RANKS
 from spark_jobs import pagerank

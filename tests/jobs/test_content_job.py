@@ -25,7 +25,7 @@ GIVEN = [(u, f"f{n}", 4.5 if n % 4 < 2 else 3.5, None) for u in range(30) for n 
 
 def put(spark: SparkSession, lake: str, name: str, rows: list[Any]) -> None:
     relation = {"ratings": RATINGS, "items": ITEMS, "tags": TAGS}[name]
-    schema = relation.schema("string")
+    schema = relation.schema(id_type="string")
     ddl = ", ".join(f"{f.name} {'bigint' if f.name == 'user_id' else f.dataType.simpleString()}" for f in schema.fields)
     TableSink(TableRef.find("", relation, lake), relation).write(spark.createDataFrame(rows, ddl))
 

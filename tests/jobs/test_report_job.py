@@ -16,6 +16,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from pyspark.sql import SparkSession
 
+from lakerank.cli.files import write_atomically
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import RELATIONS
 from lakerank.report import sections, summaries
@@ -27,7 +28,7 @@ RUN, EVALUATION = "run-of-today", "evaluation-of-today"
 
 def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
     relation = RELATIONS[name]
-    frame = spark.createDataFrame(rows, relation.schema(ids)).coalesce(1)
+    frame = spark.createDataFrame(rows, relation.schema(id_type=ids)).coalesce(1)
     TableSink(TableRef.find("", relation, str(lake)), relation, stamp).write(frame)
 
 
@@ -263,32 +264,6 @@ def test_results_that_are_none_are_named(
     assert "super-resolution/scores.json: cannot be read" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("failing", [False, True])
-def test_the_page_is_replaced_whole_or_not_at_all(
-    failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "index.html"
-    file.write_text("old")
-    seen = []
-    replace = Path.replace
-
-    def look(fresh: Path, target: Path) -> Path:
-        seen.append((file.read_text(), fresh.read_text(), fresh.parent == target.parent))
-        if failing:
-            raise OSError(28, "No space left on device")
-        return replace(fresh, target)
-
-    monkeypatch.setattr(Path, "replace", look)
-    if failing:
-        with pytest.raises(report.UserError, match=r"index\.html: cannot write it \(No space left"):
-            report.write_file(file, "new")
-    else:
-        report.write_file(file, "new")
-    assert seen == [("old", "new", True)]
-    assert file.read_text() == ("old" if failing else "new")
-    assert list(tmp_path.iterdir()) == [file]
-
-
 def test_where_the_page_goes(tmp_path: Path) -> None:
     assert report.out_file(report.ReportArgs(lake=str(tmp_path))) == tmp_path / "report" / "index.html"
     assert report.out_file(report.ReportArgs(lake="s3://x", out=str(tmp_path))) == tmp_path / "index.html"
@@ -297,7 +272,7 @@ def test_where_the_page_goes(tmp_path: Path) -> None:
             report.out_file(report.ReportArgs(lake=lake, out=out))
     (tmp_path / "file").write_text("")
     with pytest.raises(report.UserError, match="cannot write it"):
-        report.write_file(tmp_path / "file" / "index.html", "x")
+        write_atomically(tmp_path / "file" / "index.html", "x", "--out")
 
 
 def test_many_distinct_ratings_are_binned(spark: SparkSession) -> None:

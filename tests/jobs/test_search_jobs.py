@@ -14,7 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakerank.lake.delta_arrow_write import ArrowSink, arrow_schema
+from lakerank.lake.delta_arrow import ArrowSink
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
 from lakerank.search.pages.urls import page_id
@@ -64,7 +64,7 @@ def put(lake: str, docs: Sequence[Doc], ranks: dict[str, float] | None = None, *
     ranked = [{"id": page_id(url), "pagerank": rank} for url, rank in (ranks or {}).items()]
     for relation, rows in ((PAGES, pages), (LINKS, links), (RANKS, ranked)):
         if relation is PAGES or (not pages_only and (rows or relation is not RANKS)):
-            table = pa.Table.from_pylist(rows, arrow_schema(relation))
+            table = pa.Table.from_pylist(rows, relation.arrow_schema())
             ArrowSink(TableRef.find("", relation, lake), relation, _no_spark).write(table)
 
 

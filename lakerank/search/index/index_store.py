@@ -11,10 +11,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_arrow_read import ArrowTable
-from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
+from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
 from lakerank.search.index.index_input import DOCUMENT_COLUMNS, LINK_COLUMNS, PAGE_COLUMNS, TEXT_COLUMNS
 from lakerank.search.index.segment import PAGES_TERM
 
@@ -39,13 +38,19 @@ class IndexTables:
         Raises:
             UserError: there are no pages, or a table that is named is not there.
         """
-        found: list[ArrowTable | None] = []
-        for given, relation in ((links, LINKS), (ranks, RANKS)):
-            ref, choose = TableRef.find(given, relation, lake), ArrowTable if given else ArrowTable.find
-            found.append(choose(ref, relation, lambda: spark))
-        opened = ArrowTable(TableRef.find(pages, PAGES, lake), PAGES, lambda: spark)
-        written = (TableRef.find("", relation, lake) for relation in (INDEX_POSTINGS, INDEX_DOCUMENTS))
-        return cls(spark, opened, *found, *written)
+
+        def optional(given: str, relation: Relation) -> ArrowTable | None:
+            choose = ArrowTable if given else ArrowTable.find
+            return choose(TableRef.find(given, relation, lake), relation, lambda: spark)
+
+        return cls(
+            spark,
+            ArrowTable(TableRef.find(pages, PAGES, lake), PAGES, lambda: spark),
+            optional(links, LINKS),
+            optional(ranks, RANKS),
+            TableRef.find("", INDEX_POSTINGS, lake),
+            TableRef.find("", INDEX_DOCUMENTS, lake),
+        )
 
     @property
     def versions(self) -> dict[str, Sequence[Any]]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_arrow_read import ArrowTable, GetSpark
+from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
 from lakerank.spark.array_cache import trim, used

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,30 +43,6 @@ COPIES = replace(PAGES, columns=tuple(c for c in PAGES.columns if c.name in ("pa
 _TEXTS_AT_ONCE = 1000  # encoded
 _PAIRS = "a bigint, b bigint"
 _OUT_ROWS = 1 << 17
-
-
-@overload
-def mark_duplicates(
-    pages: pa.Table,
-    threshold: float = ...,
-    *,
-    shingle_words: int = ...,
-    one_task_bytes: int = ...,
-    limit: int = ...,
-    scratch: str = ...,
-) -> pa.Table: ...
-
-
-@overload
-def mark_duplicates(
-    pages: DataFrame,
-    threshold: float = ...,
-    *,
-    shingle_words: int = ...,
-    one_task_bytes: int = ...,
-    limit: int = ...,
-    scratch: str = ...,
-) -> DataFrame: ...
 
 
 def mark_duplicates(

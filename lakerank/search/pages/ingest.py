@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -33,7 +33,7 @@ _PART_BYTES = 64 << 20  # of input: a part is read by one task, and begun again 
 _PARTS_PER_CORE = 3  # so that a slow part does not leave the other cores idle for long
 _UNPACKED = 5  # times as large is what a gzip file holds
 _SAY_EVERY = 10.0  # seconds
-Rows = pa.Table | DataFrame
+Rows: TypeAlias = "pa.Table | DataFrame"
 _Work = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 

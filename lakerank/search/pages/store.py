@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from lakerank.lake.delta_arrow_read import ArrowTable
-from lakerank.lake.delta_arrow_write import ArrowSink
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, Relation
 from lakerank.search.pages.ingest import PageTables, Rows

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.text_files import first_line, read_lines
+from lakerank.lake.input_files import first_line, read_lines
 
 Rows = list[tuple[str, int, str]]
 

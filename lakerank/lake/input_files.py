@@ -1,6 +1,6 @@
-"""Text files as rows that know their file and line number.
+"""Files that a flag names, as rows: text with its line numbers, Parquet with its row numbers, lists of ids.
 
-Spark splits a big file into pieces and forgets where each line stood. `read_lines` counts the lines of
+Spark splits a big text file into pieces and forgets where each line stood. `read_lines` counts the lines of
 every piece once (one row per piece comes back to the driver) and adds what came before. What it returns is
 an ordinary DataFrame: no RDD, nothing cached, so it runs on Spark Connect and on serverless too.
 """
@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -19,16 +21,71 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
+from lakerank.lake.schemas import LINKS
 
 # Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
 # is one byte and never part of a character.
 ENCODINGS = ("utf-8", "latin-1", "auto")
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 _BOM = "\ufeff"
 _PIECE = pa.schema(
     [("file", pa.string()), ("block", pa.int64()), ("source", pa.string())]
     + [(name, pa.int64()) for name in ("first", "size", "before")]
 )
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something opened.
+
+    Attributes:
+        where: as the user wrote it, for messages.
+        kind: `lines` (`source`, `line`, `value`), `rows` (`source`, `line`, `row` struct) or `table` (its own
+            columns).
+        frame: the rows.
+    """
+
+    where: str
+    kind: str
+    frame: DataFrame
+
+
+def open_input(spark: SparkSession, where: str) -> Input:
+    """Find out what `where` is and read it.
+
+    Args:
+        spark: the session.
+        where: a Delta folder or catalog name, a Parquet file or folder, a text file (.gz, .bz2 are unpacked)
+            or a folder of text files.
+
+    Raises:
+        UserError: there is nothing, or it cannot be read; the message names it.
+    """
+    ref = TableRef(where)
+    if ref.exists(spark):
+        return Input(where, "table", ref.frame(spark))
+    if is_catalog_name(where):
+        try:
+            expand([where])
+        except UserError as error:
+            raise UserError(f"{where}: no such table and no such file") from error
+    if where.rstrip("/").endswith(".parquet") or any(f.endswith(".parquet") for f in expand([where])):
+        return Input(where, "rows", read_rows(spark, where))
+    return Input(where, "lines", read_lines(spark, where))
+
+
+def links_place(spark: SparkSession, given: str, lake: str) -> str:
+    """Where links are read from: what `--links` names, or the lake's table.
+
+    Raises:
+        UserError: it names nothing, and the lake has no such table.
+    """
+    table = TableRef.find("", LINKS, lake)
+    if not given and not table.exists(spark):
+        raise UserError(
+            f"no Delta table `{LINKS.name}` at {table.location}: give --links, or run {LINKS.producer} first"
+        )
+    return given or table.location
 
 
 def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = "utf-8") -> DataFrame:
@@ -96,6 +153,66 @@ def first_line(spark: SparkSession, path: str, encoding: str = "utf-8") -> str:
     return str(row["value"]).lstrip(_BOM) if row else ""
 
 
+def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
+    """The rows of Parquet files: `source string, line long, row struct<…>`.
+
+    `source` is the path as given, `line` counts rows from 1 in each file.
+
+    Args:
+        spark: the session.
+        paths: files, or folders of files; all with the same columns.
+
+    Raises:
+        UserError: a file does not exist, is not Parquet, or has a name Spark would skip.
+    """
+    files = expand([paths] if isinstance(paths, str) else paths)
+    try:
+        frame = spark.read.parquet(*(pattern_free(path) for path in files))
+        columns = frame.columns
+    except Exception as error:
+        raise UserError(f"{files[0]}: not a readable Parquet file") from error
+    # url_decode is for forms: it would turn a plus into a space.
+    uri = F.regexp_replace(F.col("_metadata.file_path"), r"\+", "%2B")
+    path = F.regexp_replace(F.url_decode(uri), r"^file:/+", "/")
+    given = F.create_map(*(F.lit(text) for name in files for text in (absolute(name), name)))
+    return frame.select(
+        F.coalesce(given[path], path).alias("source"),
+        (F.col("_metadata.row_index") + 1).alias("line"),
+        F.struct(*(F.col(f"`{name}`") for name in columns)).alias("row"),
+    )
+
+
+def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) -> DataFrame:
+    """The distinct ids in a file.
+
+    Args:
+        spark: the session.
+        flag: that names the file, for messages, e.g. `--users`.
+        file: text, one id a line; empty lines do not count.
+        column: what the frame's one column is called, e.g. `user_id`.
+        kind: its type in the lake, `bigint` or `string`.
+
+    Raises:
+        UserError: the file cannot be read, is empty, or an id is not of that kind.
+    """
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{flag} {file}: cannot read it as text ({error})") from error
+    what = column.removesuffix("_id")
+    ids: list[Any] = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise UserError(f"{flag} {file}: no {what} ids in it; write one per line")
+    if kind == "bigint":
+        for number, line in enumerate(lines, start=1):
+            if line.strip() and not line.strip().lstrip("-").isdigit():
+                raise UserError(
+                    f"{flag} {file}, line {number}: {line.strip()!r} is not a whole number as {what} ids are"
+                )
+        ids = [int(text) for text in ids]
+    return spark.createDataFrame([(one,) for one in ids], f"{column} {kind}").distinct()
+
+
 def expand(paths: Sequence[str]) -> list[str]:
     """The files that `paths` stand for, each once, local folders listed.
 
@@ -124,11 +241,6 @@ def expand(paths: Sequence[str]) -> list[str]:
     return list({absolute(path): path for path in found}.values())
 
 
-def has_scheme(path: str) -> bool:
-    """Whether a path is on a file system of its own, as `s3://…`, so that Python cannot look at it."""
-    return bool(_SCHEME.match(path)) and not path.startswith("file:")
-
-
 def plain_path(uri: str) -> str:
     """What Spark calls a file (`file:/a%20b`), as people write it (`/a b`)."""
     plain = unquote(uri)
@@ -142,7 +254,7 @@ def pattern_free(path: str) -> str:
 
 def absolute(path: str) -> str:
     """As Spark will name it: from the root, without `..` (symbolic links stay)."""
-    return path if _SCHEME.match(path) else os.path.normpath(Path(path).absolute())
+    return path if has_scheme(path) or path.startswith("file:/") else os.path.normpath(Path(path).absolute())
 
 
 def _pieces(rows: DataFrame, files: Sequence[str]) -> list[dict[str, object]]:

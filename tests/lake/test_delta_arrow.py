@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
+from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_arrow_read import ArrowTable
-from lakerank.lake.delta_arrow_write import ArrowSink, arrow_schema
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import INDEX_DOCUMENTS, PAGES, RANKS, RELATIONS
 
@@ -26,7 +28,7 @@ def documents(*rows: tuple[int, float | None]) -> pa.Table:
         {"page_id": page, "segment": 1, "ordinal": 0, "lengths": [1, 2], "key": page, "pagerank": rank}
         for page, rank in rows
     ]
-    return pa.Table.from_pylist(made, arrow_schema(INDEX_DOCUMENTS))
+    return pa.Table.from_pylist(made, INDEX_DOCUMENTS.arrow_schema())
 
 
 def content(ref: TableRef) -> dict[int, float | None]:
@@ -35,8 +37,8 @@ def content(ref: TableRef) -> dict[int, float | None]:
 
 
 def test_every_table_has_arrow_types() -> None:
-    assert all(len(arrow_schema(relation)) == len(relation.columns) for relation in RELATIONS.values())
-    assert arrow_schema(PAGES).field("headings").type == pa.list_(pa.string())
+    assert all(len(relation.arrow_schema()) == len(relation.columns) for relation in RELATIONS.values())
+    assert PAGES.arrow_schema().field("headings").type == pa.list_(pa.string())
 
 
 def test_write_append_merge_without_a_session(tmp_path: Path) -> None:
@@ -62,12 +64,12 @@ def test_spark_and_arrow_write_the_same_table(spark: SparkSession, tmp_path: Pat
         "noindex": False, "source": "s", "fetched_at": datetime(2026, 1, 2, tzinfo=UTC),
     }  # fmt: skip
     ref = TableRef(str(tmp_path / "pages"))
-    ArrowSink(ref, PAGES, no_spark).write(pa.Table.from_pylist([page], arrow_schema(PAGES)))
+    ArrowSink(ref, PAGES, no_spark).write(pa.Table.from_pylist([page], PAGES.arrow_schema()))
     first = ref.read(spark, PAGES).collect()
     TableSink(ref, PAGES, "by Spark").write(ref.read(spark, PAGES).localCheckpoint())
     assert ref.read(spark, PAGES).collect() == first
     assert ArrowTable(ref, PAGES, no_spark).stamp == "by Spark"
-    ArrowSink(ref, PAGES, no_spark).append(pa.Table.from_pylist([page | {"page_id": 2}], arrow_schema(PAGES)))
+    ArrowSink(ref, PAGES, no_spark).append(pa.Table.from_pylist([page | {"page_id": 2}], PAGES.arrow_schema()))
     assert sorted(row["page_id"] for row in ref.read(spark, PAGES).collect()) == [1, 2]
 
 
@@ -77,7 +79,7 @@ def test_wrong_tables_are_refused_by_column(tmp_path: Path) -> None:
         sink.write(pa.table({"id": [1]}))
     with pytest.raises(UserError, match=r"`ranks.pagerank` is null; nothing was written"):
         sink.write(pa.table({"id": [1], "pagerank": pa.nulls(1, pa.float64())}))
-    with pytest.raises(UserError, match="not as `ranks` needs it"):
+    with pytest.raises(UserError, match="column `pagerank` is not as `ranks` needs it"):
         sink.write(pa.table({"id": [1], "pagerank": ["much"]}))
     assert not (tmp_path / "ranks").exists()
     (tmp_path / "file").write_text("")
@@ -87,3 +89,35 @@ def test_wrong_tables_are_refused_by_column(tmp_path: Path) -> None:
         )
     ArrowSink(TableRef(str(tmp_path / "ranks")), RANKS, no_spark).write(pa.table({"id": ["a"], "pagerank": [1.0]}))
     assert ArrowTable(TableRef(str(tmp_path / "ranks")), RANKS, no_spark).read(["id"]).to_pylist() == [{"id": "a"}]
+
+
+def test_a_missing_deltalake_is_one_sentence_that_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    with pytest.raises(UserError, match=r"^`deltalake` is not installed: pip install 'lakerank\[search\]'$"):
+        ArrowTable(TableRef(str(tmp_path)), RANKS, no_spark)
+
+
+WITHOUT_PYSPARK = """
+import sys
+sys.modules["pyspark"] = None
+import pyarrow as pa
+import lakerank.cli.command, lakerank.cli.download, lakerank.spark.array_cache, lakerank.spark.jit
+import lakerank.spark.arrow_ipc, lakerank.spark.array_store
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable, in_folder
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import RANKS
+
+def no_spark():
+    raise AssertionError
+
+ref = TableRef(sys.argv[1])
+ArrowSink(ref, RANKS, no_spark, "stamp").write(pa.table({"id": [1, 2], "pagerank": [0.25, 0.75]}))
+assert ArrowTable(ref, RANKS, no_spark).read(["pagerank"], [("id", "=", 2)]).to_pylist() == [{"pagerank": 0.75}]
+assert in_folder(sys.argv[1], lambda types: {"n": "id"}, 10).to_pylist() == [{"n": 1}, {"n": 2}]
+"""
+
+
+def test_tables_are_read_and_written_where_pyspark_is_not_installed(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_PYSPARK, str(tmp_path / "ranks")], check=True, cwd=ROOT)

@@ -1,0 +1,26 @@
+"""Packages that not every installation has: a missing one is one sentence that names the extra which brings it."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from lakerank.cli.errors import UserError
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a package of an extra.
+
+    Args:
+        module: what is imported, e.g. `deltalake`.
+        extra: the extra of this project that brings it, e.g. `search`.
+
+    Raises:
+        UserError: it is not installed, or cannot be loaded.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.split(".")[0]
+        reason = f"`{package}` is not installed" if error.name == package else f"`{module}` cannot be loaded ({error})"
+        raise UserError(f"{reason}: pip install 'lakerank[{extra}]'") from error

@@ -1,0 +1,48 @@
+"""Write files in one step: a reader sees the old file or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lakerank.cli.errors import UserError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a hidden path beside `path`, which takes its name when the block ends well and else is removed.
+
+    Raises:
+        OSError: the disk's complaint.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part")
+    try:
+        yield fresh
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes, flag: str = "") -> None:
+    """Write a file in one step; its folder is made if it is not there.
+
+    Args:
+        path: the file.
+        content: text is written as UTF-8.
+        flag: the flag that names the file or its folder, e.g. `--out`: what goes wrong is then the user's to mend.
+
+    Raises:
+        UserError: with a flag, it cannot be written.
+        OSError: without one, the disk's complaint.
+    """
+    try:
+        with atomic_path(path) as fresh:
+            fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    except OSError as error:
+        if not flag:
+            raise
+        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error

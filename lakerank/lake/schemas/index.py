@@ -1,0 +1,39 @@
+"""The inverted index of the search engine."""
+
+from __future__ import annotations
+
+from lakerank.lake.schemas.relation import Column, Relation
+
+INDEX_POSTINGS = Relation(
+    "index_postings",
+    "The inverted index: for each segment and term, the pages that have it, where and how often. Segments never "
+    "change; the row without a term lists a segment's pages (ids and lengths of the fields as bytes).",
+    (
+        Column("segment", "bigint", "segment: pages that were indexed together"),
+        Column("term", "string", "stem, or two words and the sign between them; empty: the list of pages"),
+        Column("word", "string", "the written form of the term that is most frequent"),
+        Column("pages", "int", "pages of the segment with the term, those replaced since included"),
+        Column("occurrences", "bigint", "how often it occurs in them"),
+        Column("postings", "binary", "steps between pages and frequencies by field; see docs/search.md"),
+        Column("positions", "binary", "steps between positions, by page and field"),
+    ),
+    ("segment", "term"),
+    "build_index",
+    "distinct terms × segments; bytes with words on pages",
+)
+INDEX_DOCUMENTS = Relation(
+    "index_documents",
+    "The pages of the index and where they stand in it. One commit here is one version of the index.",
+    (
+        Column("page_id", "bigint", "page"),
+        Column("segment", "bigint", "segment that has its postings"),
+        Column("ordinal", "int", "its number there, from 0"),
+        Column("lengths", "array<int>", "words in title, headings, anchors, body, stop words not counted"),
+        Column("key", "bigint", "hash of all that is indexed of the page; another one means index it anew"),
+        Column("pagerank", "double", "from `ranks`", nullable=True),
+        Column("duplicate_of", "bigint", "page it copies", nullable=True),
+    ),
+    ("page_id",),
+    "build_index",
+    "pages",
+)

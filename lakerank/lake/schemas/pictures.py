@@ -1,0 +1,27 @@
+"""Pictures that were cut into patches or enlarged."""
+
+from __future__ import annotations
+
+from lakerank.lake.schemas.relation import Column, Relation, rejected_rows
+
+PATCHES_REJECTED = rejected_rows("patches_rejected", "make_patches", "Pictures")
+UPSCALED = Relation(
+    "upscaled",
+    "Pictures made four times as wide and as high.",
+    (
+        Column("path", "string", "the picture: its path below the folder, or the table's `path`"),
+        Column("width", "int", "of the result, in pixels"),
+        Column("height", "int", "of the result, in pixels"),
+        Column("format", "string", "png, jpeg, webp or tiff"),
+        Column("content", "binary", "the result, a file of that format"),
+        Column("model", "string", "name of the model, or of the checkpoint's file"),
+        Column("notes", "array<string>", "sentences about what of the picture could not be kept"),
+        Column("seconds", "double", "processor time that decoding, enlarging and encoding it took"),
+        Column("content_hash", "string", "SHA-256 of the picture's file, in hexadecimal"),
+        Column("recipe", "string", "SHA-256 of weights, tile, format and quality: with another it is made again"),
+    ),
+    ("path",),
+    "upscale_images",
+    "pictures; a row has sixteen times the pixels of its picture",
+)
+UPSCALED_REJECTED = rejected_rows("upscaled_rejected", "upscale_images", "Pictures")
