@@ -34,7 +34,7 @@ from scipy import sparse
 from selectolax.lexbor import LexborHTMLParser
 
 from lakerank.search.near_duplicates import mark_duplicates, near_pairs
-from lakerank.search.near_duplicates.banding import Banding
+from lakerank.search.near_duplicates.shingles import Banding
 from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parent.parent

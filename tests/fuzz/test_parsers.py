@@ -17,10 +17,8 @@ from lakerank.lake.delta_table import TableRef
 from lakerank.lake.input_files import open_input
 from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED
 from lakerank.search.pages import warc
-from lakerank.search.pages.byte_reader import Feed
-from lakerank.search.pages.document import parse as parse_html
-from lakerank.search.pages.gzip_members import unpack
-from lakerank.search.pages.http_response import BodyError, body_of, read_answer
+from lakerank.search.pages.byte_reader import ByteReader, unpack
+from lakerank.search.pages.document import parse_html
 from lakerank.search.query.query import parse, plain
 from spark_jobs import ingest_ratings
 
@@ -71,15 +69,15 @@ def test_warc_records() -> None:
     traps += [b"Content-Encoding: br\r\n", b"ffffffff\r\n", b"HTTP/1.1 301 \r\nLocation: //\r\n\r\n", b":" * 50]
     kept = 0
     for made in mutants(good, traps, N):
-        feed = Feed(unpack(iter([made])), made.startswith(b"\x1f\x8b"))
-        for found in warc.records(feed, 1 << 16, frozenset(("response", "resource"))):
+        reader = ByteReader(unpack(iter([made])), made.startswith(b"\x1f\x8b"))
+        for found in warc.read_records(reader, 1 << 16, frozenset(("response", "resource"))):
             assert 0 <= found.offset <= len(made)
-            if isinstance(found, warc.Bad):
+            if isinstance(found, warc.BadRecord):
                 assert found.reason
-            elif (answer := read_answer(found.block)) is not None:
+            elif (response := warc.parse_response(found.block)) is not None:
                 kept += 1
-                with suppress(BodyError):
-                    assert len(body_of(answer, 1 << 16)) <= 1 << 16
+                with suppress(warc.BodyError):
+                    assert len(warc.decode_body(response, 1 << 16)) <= 1 << 16
     assert kept > N / 10  # many are nearly right
 
 

@@ -18,9 +18,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from lakerank.cli.errors import UserError
-from lakerank.search.near_duplicates import distributed, mark_duplicates, near_pairs, one_task, texts
-from lakerank.search.near_duplicates.banding import Banding
-from lakerank.search.near_duplicates.set_kernels import signatures
+from lakerank.search.near_duplicates import duplicates, mark_duplicates, near_pairs, shingles
+from lakerank.search.near_duplicates.shingles import Banding, signatures
 
 WORD = re.compile(r"[^\W_]+")
 Pairs = dict[tuple[int, int], float]
@@ -121,12 +120,12 @@ def marked(pages: DataFrame, threshold: float = 0.8, **settings: Any) -> Copies:
 def encoded(documents: list[str], urls: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """What workers hand to the one task."""
     batch = page_table(documents, urls).to_batches()[0]
-    return texts.encode(iter([batch.slice(0, 3), batch.slice(3)]), banding=Banding.for_threshold(0.8), width=5)
+    return shingles.encode(iter([batch.slice(0, 3), batch.slice(3)]), banding=Banding.for_threshold(0.8), width=5)
 
 
 def solved(documents: list[str], urls: list[str] | None = None) -> Copies:
     """`mark_duplicates` without Spark."""
-    found = one_task.solve(encoded(documents, urls), threshold=0.8, limit=256)
+    found = duplicates.solve(encoded(documents, urls), threshold=0.8, limit=256)
     rows = [row for batch in found for row in batch.to_pylist()]
     return {row["page_id"]: (row["duplicate_of"], row["similarity"]) for row in rows}
 
@@ -194,11 +193,11 @@ def test_scripts_without_spaces_are_compared_by_character() -> None:
 def test_broken_utf8_is_read_to_its_end_and_no_further() -> None:
     raw = [b"one two three four five \xe2\x82", b"\xff\xfe\xf0\x9f six seven", b"\x80" * 7, b"one two three four five"]
     array = pa.array(raw, pa.binary()).view(pa.string())
-    found = texts.shingled(array, Banding.for_threshold(0.8), 5)
+    found = shingles.shingle(array, Banding.for_threshold(0.8), 5)
     assert np.diff(found.ptr).tolist()[0] == 1
     # The neighbour's bytes must not leak into a text: each alone gives what it gives among others.
     for number, one in enumerate(raw):
-        alone = texts.shingled(pa.array([one], pa.binary()).view(pa.string()), Banding.for_threshold(0.8), 5)
+        alone = shingles.shingle(pa.array([one], pa.binary()).view(pa.string()), Banding.for_threshold(0.8), 5)
         assert alone.sets.tolist() == found.sets[found.ptr[number] : found.ptr[number + 1]].tolist()
 
 
@@ -261,8 +260,8 @@ def test_exact_copies_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None
     text = " ".join(f"w{n}" for n in range(50))
     documents = [text] * 3000 + [text.replace("w49", "v")] + ["".join(f"u{k}{n} " for n in range(9)) for k in range(20)]
     seen: list[int] = []
-    real = one_task.join_with_first
-    monkeypatch.setattr(one_task, "join_with_first", lambda order, *a: (seen.append(len(order)), real(order, *a)))
+    real = duplicates.join_with_first
+    monkeypatch.setattr(duplicates, "join_with_first", lambda order, *a: (seen.append(len(order)), real(order, *a)))
     assert solved(documents) == dict.fromkeys(range(1, 3000), (0, 1.0)) | {3000: (0, 45 / 47)}
     assert set(seen) == {22}
 
@@ -272,7 +271,7 @@ def test_the_order_of_pages_does_not_matter() -> None:
     outcome = []
     for seed in range(4):
         shuffled = batch.take(np.random.default_rng(seed).permutation(batch.num_rows))
-        found = one_task.solve(iter(shuffled.to_batches(max_chunksize=7)), threshold=0.8, limit=1)
+        found = duplicates.solve(iter(shuffled.to_batches(max_chunksize=7)), threshold=0.8, limit=1)
         outcome.append(sorted(tuple(row.values()) for some in found for row in some.to_pylist()))
     assert all(outcome)
     assert outcome[1:] == outcome[:1] * 3
@@ -288,7 +287,7 @@ def test_pages_that_only_share_buckets_are_compared_too() -> None:
 def test_large_texts_are_encoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = edited_texts(seed=2, sources=10)
     whole = pa.Table.from_batches(encoded(documents))
-    monkeypatch.setattr(texts, "_TEXT_BYTES", 900)
+    monkeypatch.setattr(shingles, "_TEXT_BYTES", 900)
     pieces = list(encoded(documents))
     assert len(pieces) > 10
     assert pa.Table.from_batches(pieces).equals(whole)
@@ -299,7 +298,7 @@ def across_limits(limit: int, size: int) -> list[tuple[int, int]]:
     rows = [(1, page, group) for page, group in ((10, 10), (11, 10), (20, 20), (30, 30), (31, 30))]
     rows += [(2, page, 5) for page in (5, 6, 7)] + [(3, 40, 40), (3, 41, 41)]
     table = pa.table(dict(zip(("bucket", "set_id", "label"), map(list, zip(*rows, strict=True)), strict=True)))
-    found = distributed.across(iter(table.to_batches(max_chunksize=size)), limit=limit)
+    found = duplicates.across(iter(table.to_batches(max_chunksize=size)), limit=limit)
     return [tuple(row.values()) for batch in found for row in batch.to_pylist()]
 
 

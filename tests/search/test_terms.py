@@ -7,9 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from lakerank.search.text.analyzer import Analyzer, words_of
+from lakerank.search.text.analyzer import CLASSES, GAP, LONGEST, LOWER, PAIR, Analyzer, count_tokens, tokenize, words_of
 from lakerank.search.text.languages import SNOWBALL, known, stemmer, stop_words
-from lakerank.search.text.tokens import CLASSES, GAP, LONGEST, LOWER, PAIR, count_tokens, tokenize
 
 ALPHABET = list("abZ09_ .-/:,;()\n\té—漢’\x1e")
 

@@ -1,4 +1,4 @@
-"""Postings as bytes: what a term's list looks like in the lake.
+"""Postings as bytes: how a term's list is coded in the lake.
 
 A page in a list is a number coded in groups of seven bits (least first, the eighth bit says that more follow):
 the step from the page before it, doubled, plus one where the term stands just once and in the body alone. Otherwise a
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lakerank.search.index.fields import BODY, FIELDS
 from lakerank.spark.jit import compiled
 
-FIELD_SHIFT = 28  # a place is the field above these bits, the position below
+FIELD_SHIFT = 28  # positions have the field above these bits, the position in the field below
 POSITION_MASK = (1 << FIELD_SHIFT) - 1
 _FIELDS = len(FIELDS)
 _BODY = BODY
@@ -36,21 +36,21 @@ def _put(out: NDArray[np.uint8], at: int, value: int) -> int:
 def group_by_term(
     terms: NDArray[np.int32],
     docs: NDArray[np.int32],
-    places: NDArray[np.uint32],
+    positions: NDArray[np.uint32],
     begins: NDArray[np.int64],
     docs_out: NDArray[np.int32],
-    places_out: NDArray[np.uint32],
+    positions_out: NDArray[np.uint32],
 ) -> None:
-    """Counting sort of occurrences by term; the order within a term stays.
+    """Sort occurrences by term (counting sort); the order within a term stays.
 
     Args:
-        terms: int32, term of each occurrence. docs: int32. places: uint32.
+        terms: int32, term of each occurrence. docs: int32. positions: uint32.
         begins: int64, where each term's occurrences begin; changed to where they end.
-        docs_out, places_out: out, of the same lengths.
+        docs_out, positions_out: out, of the same lengths.
     """
     for i in range(len(terms)):
         at = begins[terms[i]]
-        docs_out[at], places_out[at] = docs[i], places[i]
+        docs_out[at], positions_out[at] = docs[i], positions[i]
         begins[terms[i]] = at + 1
 
 
@@ -59,20 +59,20 @@ def encode(
     order: NDArray[Any],
     begins: NDArray[np.int64],
     docs: NDArray[np.int32],
-    places: NDArray[np.uint32],
+    positions: NDArray[np.uint32],
     postings: NDArray[np.uint8],
-    positions: NDArray[np.uint8],
-    posting_ends: NDArray[np.int64],
-    position_ends: NDArray[np.int64],
+    position_bytes: NDArray[np.uint8],
+    posting_byte_ends: NDArray[np.int64],
+    position_byte_ends: NDArray[np.int64],
     counts: NDArray[np.int32],
 ) -> None:
-    """Code the lists of all terms.
+    """Encode the lists of all terms.
 
     Args:
         order: int, terms in the order in which their lists are wanted.
         begins: int64, terms + 1; occurrences of term t are `begins[t]:begins[t + 1]`.
-        docs: int32, of each occurrence, ascending within a term. places: uint32, ascending within a page.
-        postings, positions: out, large enough. posting_ends, position_ends: out, where each list ends.
+        docs: int32, of each occurrence, ascending within a term. positions: uint32, ascending within a page.
+        postings, position_bytes: out, large enough. posting_byte_ends, position_byte_ends: out, where each list ends.
         counts: out, pages in each list.
     """
     at, where = 0, 0
@@ -85,8 +85,8 @@ def encode(
             tf[:] = 0
             last_field, last = -1, 0
             while i < end and docs[i] == doc:
-                field, position = places[i] >> FIELD_SHIFT, places[i] & POSITION_MASK
-                where = _put(positions, where, position - (last if field == last_field else 0))
+                field, position = positions[i] >> FIELD_SHIFT, positions[i] & POSITION_MASK
+                where = _put(position_bytes, where, position - (last if field == last_field else 0))
                 last_field, last = field, position
                 mask |= 1 << field
                 tf[field] += 1
@@ -102,11 +102,11 @@ def encode(
                         at = _put(postings, at, tf[field])
             before = doc
             pages += 1
-        posting_ends[rank], position_ends[rank], counts[rank] = at, where, pages
+        posting_byte_ends[rank], position_byte_ends[rank], counts[rank] = at, where, pages
 
 
 def room(occurrences: int) -> tuple[int, int]:
-    """Bytes that `encode` may need for postings and positions."""
+    """Return how many bytes `encode` may need for postings and positions."""
     return 7 * occurrences + 64, 4 * occurrences + 64  # step, fields and one frequency; 28 bits of a position
 
 
@@ -131,10 +131,10 @@ def decode(
     sizes: NDArray[np.int64],
     docs: NDArray[np.int32],
     tfs: NDArray[np.uint16],
-    positions: NDArray[np.uint8],
-    position_begins: NDArray[Any],
+    position_bytes: NDArray[np.uint8],
+    position_byte_begins: NDArray[Any],
     ends: NDArray[np.int64],
-    places: NDArray[np.uint32],
+    positions: NDArray[np.uint32],
 ) -> tuple[int, int]:
     """Decode lists into arrays, leaving out pages that are no longer there.
 
@@ -144,16 +144,16 @@ def decode(
         lists: int64, term that each list belongs to, ascending. Of the terms, `sizes` counts the pages (out).
         numbers: int32, page's number in the open index, or -1.
         docs: out, int32. tfs: out, uint16 (n, fields); higher frequencies count as 65,535.
-        positions, position_begins: as `postings` and `begins`.
-        ends: out, int64 of n, where each page's places end. places: out, uint32.
+        position_bytes, position_byte_begins: as `postings` and `begins`.
+        ends: out, int64 of n, where each page's positions end. positions: out, uint32.
 
     Returns:
-        Numbers of postings and of places.
+        Numbers of postings and of positions.
     """
     n, m = 0, 0
     tf = np.zeros(_FIELDS, np.int64)
     for row in range(len(counts)):
-        at, where, doc = begins[row], position_begins[row], -1
+        at, where, doc = begins[row], position_byte_begins[row], -1
         for _ in range(counts[row]):
             value, at = _get(postings, at)
             doc += (value >> 1) + 1
@@ -170,10 +170,10 @@ def decode(
             for field in range(_FIELDS):
                 position = 0
                 for _ in range(tf[field]):
-                    step, where = _get(positions, where)
+                    step, where = _get(position_bytes, where)
                     position += step
                     if number >= 0:
-                        places[m] = (field << FIELD_SHIFT) | position
+                        positions[m] = (field << FIELD_SHIFT) | position
                         m += 1
                 if number >= 0:
                     tfs[n, field] = min(tf[field], 65535)

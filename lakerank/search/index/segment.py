@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lakerank.lake.schemas import INDEX_POSTINGS
 from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK, encode, group_by_term, room
 from lakerank.search.index.fields import BODY, FIELDS
-from lakerank.search.index.vocabulary import Terms, Tokens
-from lakerank.search.text.analyzer import Analyzer
-from lakerank.search.text.tokens import CLASSES, FIELD_END, GAP, LOWER, PAIR, count_tokens, tokenize
+from lakerank.search.text.analyzer import (
+    CLASSES,
+    FIELD_END,
+    GAP,
+    LOWER,
+    PAIR,
+    Analyzer,
+    count_tokens,
+    number_tokens,
+    tokenize,
+)
 from lakerank.spark.jit import compiled
 
 # The row of a segment that lists its pages instead of a term's postings (`packed_pages`).
 PAGES_TERM = ""
-SCHEMA = pa.schema(
-    [
-        pa.field("segment", pa.int64()),
-        pa.field("term", pa.string()),
-        pa.field("word", pa.string()),
-        pa.field("pages", pa.int32()),
-        pa.field("occurrences", pa.int64()),
-        pa.field("postings", pa.binary()),
-        pa.field("positions", pa.binary()),
-    ]
-)
+SCHEMA = INDEX_POSTINGS.arrow_schema()
 _GAP, _PAIR, _SHIFT, _MASK = GAP, PAIR, FIELD_SHIFT, POSITION_MASK
 _PIECE = 4 << 20  # bytes of text tokenized at a time
 _ROWS = 50_000  # terms in one Arrow batch
@@ -47,15 +47,15 @@ def expand(
     first_doc: int,
     terms: NDArray[np.int32],
     docs: NDArray[np.int32],
-    places: NDArray[np.uint32],
+    positions: NDArray[np.uint32],
     lengths: NDArray[np.int32],
 ) -> int:
-    """Tokens to occurrences of terms: which, in which page, field and position.
+    """Turn tokens into occurrences of terms: which, in which page, field and position.
 
     Args:
         ids, rows, fields, flags: of the tokens. begins, flat, stops: of the vocabulary.
         first_doc: page number of row 0.
-        terms, docs, places: out. lengths: out, int32 (pages, fields): terms that are neither pairs nor stop words.
+        terms, docs, positions: out. lengths: out, int32 (pages, fields): terms that are neither pairs nor stop words.
 
     Returns:
         How many occurrences there are.
@@ -72,7 +72,7 @@ def expand(
         token = ids[i]
         for at in range(begins[token], begins[token + 1]):
             terms[n], docs[n] = flat[at], first_doc + row
-            places[n] = (field << _SHIFT) | min(before if pair else position, _MASK)
+            positions[n] = (field << _SHIFT) | min(before if pair else position, _MASK)
             n += 1
             if not pair:
                 position += 1
@@ -81,8 +81,8 @@ def expand(
     return n
 
 
-def joined(batch: pa.RecordBatch) -> pa.Array:
-    """The fields of each page as one text, with separators between them.
+def join_fields(batch: pa.RecordBatch) -> pa.Array:
+    """Join the fields of each page to one text, with separators between them.
 
     Args:
         batch: `title`, `headings` (list), `anchors` (list), `text`; a null counts as empty.
@@ -96,7 +96,7 @@ def joined(batch: pa.RecordBatch) -> pa.Array:
 
 
 def packed_pages(batch: pa.RecordBatch) -> NDArray[np.int64]:
-    """What a segment says of its pages: int64 (4, pages): id, key, rank (bits of a float64, NaN: none), original.
+    """Pack what a segment says of its pages: int64 (4, pages): id, key, rank (bits of a float64, NaN: none), original.
 
     Args:
         batch: `page_id`, `key`, `pagerank`, `duplicate_of`; a page that copies none is its own original.
@@ -108,7 +108,7 @@ def packed_pages(batch: pa.RecordBatch) -> NDArray[np.int64]:
 
 
 def unpacked_pages(packed: bytes, lengths: bytes) -> pa.RecordBatch:
-    """The columns of `packed_pages` again, with `ordinal` and `lengths`."""
+    """Unpack the columns of `packed_pages`, with `ordinal` and `lengths`."""
     ids, keys, ranks, originals = np.frombuffer(packed, np.int64).reshape(4, -1)
     flat = pa.array(np.frombuffer(lengths, np.int32))
     ends = pa.array(np.arange(len(ids) + 1, dtype=np.int32) * len(FIELDS))
@@ -125,8 +125,79 @@ def unpacked_pages(packed: bytes, lengths: bytes) -> pa.RecordBatch:
 
 
 @dataclass
+class Terms:
+    """The distinct terms of a segment, numbered as they appear."""
+
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, term: str) -> int:
+        """Return a term's number, a new one if need be."""
+        return self.numbers.setdefault(term, len(self.numbers))
+
+
+@dataclass
+class Tokens:
+    """The distinct tokens of one language, each with the terms it stands for.
+
+    Attributes:
+        analyzer: how the language's tokens become terms.
+        terms: the segment's terms, shared by its languages.
+    """
+
+    analyzer: Analyzer
+    terms: Terms
+    count: int = 0
+    _keys: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(1 << 16, np.uint64))
+    _values: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 16, -1, np.int32))
+    ends: list[int] = field(default_factory=list)  # of each token's terms in `flat`
+    flat: list[int] = field(default_factory=list)
+    stops: list[bool] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
+
+    def number(
+        self,
+        data: NDArray[np.uint8],
+        hashes: NDArray[np.uint64],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int32],
+        flags: NDArray[np.uint8],
+    ) -> NDArray[np.int32]:
+        """Number tokens, analysing those that were never seen; shapes as in `tokens.tokenize`."""
+        self._grow(self.count + len(hashes))
+        ids, firsts = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int64)
+        known = self.count
+        self.count = number_tokens(hashes, self._keys, self._values, known, ids, firsts)
+        raw: Any = memoryview(data)  # type: ignore[arg-type]
+        for i in firsts[: self.count - known].tolist():
+            token = bytes(raw[starts[i] : starts[i] + sizes[i]])
+            self.flat += [self.terms.number(term) for term in self.analyzer.terms_of(token, bool(flags[i] == PAIR))]
+            self.ends.append(len(self.flat))
+            self.stops.append(self.analyzer.is_stop(token))
+            self.written.append(token.decode("utf-8", "replace").lower())
+        return ids
+
+    def tables(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+        """Return begins of each token's terms (tokens + 1), the terms, whether the token is a stop word."""
+        begins = np.zeros(len(self.ends) + 1, np.int64)
+        begins[1:] = self.ends
+        return begins, np.array(self.flat, np.int32), np.array(self.stops, np.bool_)
+
+    def _grow(self, most: int) -> None:
+        """Make room for so many distinct tokens; slots depend on the table's size, so all move."""
+        if 2 * most <= len(self._keys):
+            return
+        size = 1 << int(2 * most).bit_length()
+        used = self._values >= 0
+        hashes, numbers = self._keys[used], self._values[used]
+        self._keys, self._values = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+        order = np.argsort(numbers)  # numbers are given anew in order of appearance, so they stay the same
+        scratch: Any = np.empty(len(hashes), np.int32)
+        number_tokens(hashes[order], self._keys, self._values, 0, scratch, np.empty(len(hashes), np.int64))
+
+
+@dataclass
 class SegmentBuilder:
-    """Takes pages, gives the rows of a segment.
+    """Builds a segment: takes pages, gives rows of `index_postings`.
 
     Attributes:
         segment: its number.
@@ -145,7 +216,7 @@ class SegmentBuilder:
     _words: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add pages: `language`, what `packed_pages` and what `joined` needs."""
+        """Add pages: `language`, what `packed_pages` and what `join_fields` needs."""
         if self.language:
             self._add(batch, self.language)
             return
@@ -155,7 +226,7 @@ class SegmentBuilder:
 
     def _add(self, batch: pa.RecordBatch, language: str) -> None:
         tokens = self._tokens.setdefault(language, Tokens(Analyzer(language), self._terms))
-        texts = joined(batch)
+        texts = join_fields(batch)
         offsets = np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1]
         held = texts.buffers()[2]
         data = np.frombuffer(held, np.uint8) if held else np.empty(0, np.uint8)
@@ -177,17 +248,17 @@ class SegmentBuilder:
         begins, flat, stops = tokens.tables()
         widest = int(np.diff(begins).max(initial=0))
         terms, docs = np.empty(n * widest, np.int32), np.empty(n * widest, np.int32)
-        places = np.empty(n * widest, np.uint32)
+        positions = np.empty(n * widest, np.uint32)
         lengths = np.zeros((len(offsets) - 1, len(FIELDS)), np.int32)
-        m = expand(ids, rows, fields, flags, begins, flat, stops, 0, terms, docs, places, lengths)
-        self._found.append((terms[:m].copy(), docs[:m] + np.int32(self.count), places[:m].copy()))
+        m = expand(ids, rows, fields, flags, begins, flat, stops, 0, terms, docs, positions, lengths)
+        self._found.append((terms[:m].copy(), docs[:m] + np.int32(self.count), positions[:m].copy()))
         self._lengths.append(lengths)
         self.count += len(offsets) - 1
         self.occurrences += m
         self._count_words(tokens, ids)
 
     def _count_words(self, tokens: Tokens, ids: NDArray[np.int32]) -> None:
-        """How often each token occurs, for the most frequent written form of a term."""
+        """Count how often each token occurs, for the most frequent written form of a term."""
         language = tokens.analyzer.language
         counts = np.bincount(ids, minlength=tokens.count).astype(np.int64)
         before = self._words.get(language, np.zeros(0, np.int64))
@@ -195,7 +266,7 @@ class SegmentBuilder:
         self._words[language] = counts
 
     def finish(self) -> Iterator[pa.RecordBatch]:
-        """The rows of `index_postings`: the list of pages, then one row for each term, in order."""
+        """Return the rows of `index_postings`: the list of pages, then one row for each term, in order."""
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty((0, len(FIELDS)), np.int32)
         pages = np.concatenate(self.pages, axis=1) if self.pages else np.empty((4, 0), np.int64)
         listed = [[self.segment], [PAGES_TERM], [""], [self.count], [0]]
@@ -206,18 +277,18 @@ class SegmentBuilder:
         sizes = np.bincount(terms, minlength=len(names))
         begins = np.zeros(len(names) + 1, np.int64)
         np.cumsum(sizes, out=begins[1:])
-        docs, places = np.empty(len(terms), np.int32), np.empty(len(terms), np.uint32)
+        docs, positions = np.empty(len(terms), np.int32), np.empty(len(terms), np.uint32)
         ends = begins[:-1].copy()
         for found in self._found:
-            group_by_term(*found, ends, docs, places)
+            group_by_term(*found, ends, docs, positions)
         self._found.clear()
 
         order = pc.sort_indices(pa.array(names, pa.string())).to_numpy() if names else np.empty(0, np.int64)
         most, most_positions = room(len(docs))
-        postings, positions = np.empty(most, np.uint8), np.empty(most_positions, np.uint8)
+        postings, position_bytes = np.empty(most, np.uint8), np.empty(most_positions, np.uint8)
         posting_ends, position_ends = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
         counts = np.empty(len(names), np.int32)
-        encode(order, begins, docs, places, postings, positions, posting_ends, position_ends, counts)
+        encode(order, begins, docs, positions, postings, position_bytes, posting_ends, position_ends, counts)
         sorted_names, words = [names[i] for i in order], self._written(names)
         for first in range(0, len(names), _ROWS):
             last = min(first + _ROWS, len(names))
@@ -229,13 +300,13 @@ class SegmentBuilder:
                     pa.array(counts[first:last]),
                     pa.array(sizes[order[first:last]].astype(np.int64)),
                     _binary(postings, posting_ends, first, last),
-                    _binary(positions, position_ends, first, last),
+                    _binary(position_bytes, position_ends, first, last),
                 ],
                 schema=SCHEMA,
             )
 
     def _written(self, names: list[str]) -> list[str]:
-        """The most frequent token of each term, by number; of equals the first seen."""
+        """Return the most frequent token of each term, by number; of equals the first seen."""
         best = [""] * len(names)
         most = np.zeros(len(names), np.int64)
         for language, tokens in sorted(self._tokens.items()):
@@ -249,7 +320,7 @@ class SegmentBuilder:
 
 
 def _binary(data: NDArray[np.uint8], ends: NDArray[np.int64], first: int, last: int) -> pa.Array:
-    """Rows first … last of a column of bytes that lie one after another."""
+    """Return rows first … last of a column of bytes that lie one after another."""
     begin = int(ends[first - 1]) if first else 0
     offsets = np.zeros(last - first + 1, np.int32)
     offsets[1:] = ends[first:last] - begin

@@ -1,4 +1,4 @@
-"""Which part of a page is its main content, and which is navigation, boilerplate or no text at all."""
+"""Main content and boilerplate: which part of a page is which, and the text of a part as a reader sees it."""
 
 from __future__ import annotations
 
@@ -30,10 +30,17 @@ _LIKELY = (
 _WITHIN = frozenset(("article", "main", "section"))
 _LINK_SHARE, _LINKS = 0.6, 4  # a block of at least so many links that is mostly links is a menu
 _HEIGHT = 5  # how far above a link such a block is looked for
+# Unit separators: no page has them as text, white space that HTML collapses is everything else.
+_BREAK, _CELL = "\x1e", "\x1f"
+_AROUND = (
+    "p,div,h1,h2,h3,h4,h5,h6,ul,ol,dl,table,blockquote,section,article,figure,figcaption,form,fieldset,address,"
+    "details,summary,caption,center,header,main,hr"
+)
+_BEFORE = "li,dt,dd,tr,br,option"
 
 
-def main_part(tree: LexborHTMLParser) -> LexborNode | None:
-    """The element with the main content; the body where the page does not say; None for a page without body."""
+def main_content(tree: LexborHTMLParser) -> LexborNode | None:
+    """Return the element with the main content; the body where the page does not say; None for a page without body."""
     body = tree.body
     if body is None:
         return None
@@ -48,8 +55,8 @@ def main_part(tree: LexborHTMLParser) -> LexborNode | None:
     return likely if likely is not None and _size(likely) > 0.25 * _size(body) else body
 
 
-def menus(main: LexborNode) -> list[LexborNode]:
-    """The parts of the main element that are navigation or boilerplate, none within another."""
+def find_boilerplate(main: LexborNode) -> list[LexborNode]:
+    """Return the parts of the main element that are navigation or boilerplate, none within another."""
     found = [node for node in main.css(_MENUS) if not _is_head_of_text(node)]
     found += [node for node in main.css(_NAMED) if _named_as_menu(node)]
     if main.tag == "body":
@@ -58,9 +65,9 @@ def menus(main: LexborNode) -> list[LexborNode]:
 
 
 def topmost(nodes: Iterable[LexborNode]) -> list[LexborNode]:
-    """Those that stand in none of the others; only such can be taken out of the tree one by one."""
-    by_place = {node.mem_id: node for node in nodes}
-    return [node for node in by_place.values() if not any(place in by_place for place in _above(node))]
+    """Return the nodes that stand in none of the others; only such can be taken out of the tree one by one."""
+    by_id = {node.mem_id: node for node in nodes}
+    return [node for node in by_id.values() if not any(parent in by_id for parent in _above(node))]
 
 
 def _above(node: LexborNode) -> Iterable[int]:
@@ -75,7 +82,7 @@ def _size(node: LexborNode) -> int:
 
 
 def _is_head_of_text(node: LexborNode) -> bool:
-    """An article's own header, which holds its title: content, not navigation."""
+    """Tell whether a node is an article's own header, which holds its title: content, not navigation."""
     if node.tag != "header":
         return False
     parent = node.parent
@@ -122,3 +129,32 @@ def _mostly_links(body: LexborNode) -> list[LexborNode]:
             if sum(lengths) > _LINK_SHARE * size:
                 found.append(node)
     return found
+
+
+def block_text(node: LexborNode) -> str:
+    """Return the text of an element whose boilerplate has been taken out: a line for each block, code line by line.
+
+    Changes the element.
+    """
+    for code in topmost(node.css("pre,textarea,listing")):
+        code.insert_before(_BREAK + code.text().replace("\n", _BREAK) + _BREAK)
+        code.decompose()
+    for block in node.css(_AROUND):
+        block.insert_before(_BREAK)
+        block.insert_after(_BREAK)
+    for item in node.css(_BEFORE):
+        item.insert_before(_BREAK)
+    for cell in node.css("td,th"):
+        cell.insert_before(_CELL)
+    return clean_lines(node.text())
+
+
+def clean_lines(raw: str) -> str:
+    """Turn text with marks for breaks into lines, none empty."""
+    lines = (collapse_spaces(line) for line in raw.replace(_CELL, " ").split(_BREAK))
+    return "\n".join(filter(None, lines))
+
+
+def collapse_spaces(text: str | None) -> str:
+    """Return a text with white space made one blank, none at the ends."""
+    return " ".join(text.split()) if text else ""

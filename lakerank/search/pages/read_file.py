@@ -1,90 +1,81 @@
-"""What a file holds: pages, redirects, and what cannot be used, as rows."""
+"""Read a file of HTML, WARC or JSON Lines: its pages, its redirects, and what cannot be used, as records."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
+from urllib.parse import quote
 
 from lakerank.lake.binary_files import chunks
-from lakerank.search.pages import jsonl, urls, warc
-from lakerank.search.pages.byte_reader import DamageError, Feed
-from lakerank.search.pages.document import Document, parse
-from lakerank.search.pages.encodings import decode
-from lakerank.search.pages.gzip_members import MAGIC, unpack
-from lakerank.search.pages.http_response import BodyError, body_of, read_answer
+from lakerank.search.pages import urls, warc
+from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError, unpack
+from lakerank.search.pages.document import Document, content_hash, decode_html, parse_html
+from lakerank.search.pages.records import Record, page_record, redirect_record, rejected_record, skipped_record
+from lakerank.search.text.languages import language_of
 
-PAGE, REDIRECT, REJECTED, SKIPPED = "page", "redirect", "rejected", "skipped"
 HTML_NAMES = (".html", ".htm", ".xhtml", ".shtml")
 WARC_NAMES = (".warc", ".warc.gz")
+JSON_NAMES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _HTML_TYPES = frozenset(("text/html", "application/xhtml+xml"))
 _WANTED = frozenset(("response", "resource"))
 _SNIFFED = 1024  # bytes in which a file without a known name must show that it is HTML
 _SIGNS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<h1", b"<table", b"<div", b"<p>", b"<a ")
-_HTTP_HEAD = 1 << 18  # headers of an answer, beside the page
-Row = dict[str, Any]
+_JSON_OPTIONAL = ("title", "url", "language")
+_URN = "urn:document:"  # address of a document that has none
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How to read: the base address of files, and the most bytes of a page."""
+class ReadOptions:
+    """How to read: the base address of files (empty: none), and the most bytes of a page."""
 
     base_url: str
     max_page_bytes: int
 
 
-def read_file(path: str, relative: str, how: Reading) -> Iterator[Row]:
-    """The rows of one file (columns as in `rows.ROWS`); what cannot be read is a row too.
+def read_file(path: str, relative: str, options: ReadOptions) -> Iterator[Record]:
+    """Read the records of one file; what cannot be read is a record too.
 
     Args:
         path: the file.
         relative: its path below the folder that was named.
-        how: see there.
+        options: base address and limits.
     """
     try:
         pieces = chunks(path)
         first = next(pieces, b"")
         rest = chain((first,), pieces)
-        if relative.lower().endswith(jsonl.NAMES):
-            yield from _collection_rows(path, rest, how)
+        if relative.lower().endswith(JSON_NAMES):
+            yield from _json_records(path, rest, options)
         elif relative.lower().endswith(WARC_NAMES) or first.startswith((b"WARC/", MAGIC)):
-            yield from _warc_rows(path, rest, how)
+            yield from _warc_records(path, rest, options)
         else:
-            yield from _file_rows(path, relative, rest, how)
+            yield from _html_records(path, relative, rest, options)
     except OSError as error:
-        yield rejected(path, 0, None, f"cannot be read: {error.strerror or error}")
+        yield rejected_record(path, 0, None, f"cannot be read: {error.strerror or error}")
 
 
-def rejected(source: str, offset: int, url: str | None, reason: str) -> Row:
-    """Something that cannot be used."""
-    return {"kind": REJECTED, "source": source, "source_offset": offset, "url": url, "reason": reason}
-
-
-def _skipped(source: str, offset: int, why: str) -> Row:
-    return {"kind": SKIPPED, "source": source, "source_offset": offset, "reason": why}
-
-
-def _file_rows(path: str, relative: str, pieces: Iterator[bytes], how: Reading) -> Iterator[Row]:
-    """A file of HTML."""
-    url = urls.of_file(relative, how.base_url) if how.base_url else None
+def _html_records(path: str, relative: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
+    """Read a file of HTML."""
+    url = urls.of_file(relative, options.base_url) if options.base_url else None
     data = b""
     named = relative.lower().endswith(HTML_NAMES)
     for piece in pieces:
         if not data and not named and not _looks_like_html(piece):
-            yield _skipped(path, 0, "not HTML")
+            yield skipped_record(path, 0, "not HTML")
             return
         data += piece
-        if len(data) > how.max_page_bytes:
-            yield rejected(path, 0, url, f"more than {how.max_page_bytes} bytes (--max-page-bytes)")
+        if len(data) > options.max_page_bytes:
+            yield rejected_record(path, 0, url, f"more than {options.max_page_bytes} bytes (--max-page-bytes)")
             return
-    if not how.base_url:
-        yield rejected(path, 0, None, "HTML without an address (--base-url)")
+    if not options.base_url:
+        yield rejected_record(path, 0, None, "HTML without an address (--base-url)")
     elif url is None:
-        yield rejected(path, 0, None, "its name makes no address")
+        yield rejected_record(path, 0, None, "its name makes no address")
     else:
-        yield from _page_rows(path, None, url, data, "", "", None)
+        yield from _page_records(path, None, url, data, "", "", None)
 
 
 def _looks_like_html(data: bytes) -> bool:
@@ -92,24 +83,80 @@ def _looks_like_html(data: bytes) -> bool:
     return any(sign in head for sign in _SIGNS)
 
 
-def _collection_rows(path: str, pieces: Iterator[bytes], how: Reading) -> Iterator[Row]:
-    """JSON Lines, packed or not; of packed ones offsets count unpacked bytes."""
+def _json_records(path: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
+    """Read JSON Lines, packed or not; of packed ones offsets count unpacked bytes."""
     first = next(pieces, b"")
     rest = chain((first,), pieces)
     try:
         plain = _unpacked(rest) if first.startswith(MAGIC) else rest
-        for offset, line in jsonl.lines(plain, how.max_page_bytes):
+        for offset, line in json_lines(plain, options.max_page_bytes):
             if line is None:
-                yield rejected(path, offset, None, f"more than {how.max_page_bytes} bytes (--max-page-bytes)")
+                yield rejected_record(
+                    path, offset, None, f"more than {options.max_page_bytes} bytes (--max-page-bytes)"
+                )
             elif line.strip():
                 try:
-                    page = jsonl.document(line, how.base_url)
+                    url, doc_id, page = parse_json(line, options.base_url)
                 except ValueError as error:
-                    yield rejected(path, offset, None, str(error))
+                    yield rejected_record(path, offset, None, str(error))
                 else:
-                    yield {"kind": PAGE, "source": path, "source_offset": offset, **page}
+                    yield page_record(path, offset, url, page, doc_id=doc_id)
     except DamageError as error:
-        yield rejected(path, error.offset, None, str(error))
+        yield rejected_record(path, error.offset, None, str(error))
+
+
+def json_lines(pieces: Iterable[bytes], most: int) -> Iterator[tuple[int, bytes | None]]:
+    """Split into lines, each with the byte it begins at; None for one of more than `most` bytes, which is not kept."""
+    held, begin, size = bytearray(), 0, 0
+    for piece in pieces:
+        start = 0
+        while (end := piece.find(b"\n", start)) >= 0:
+            size += end - start
+            yield begin, None if size > most else bytes(held + piece[start:end])
+            begin, size, start = begin + size + 1, 0, end + 1
+            held.clear()
+        size += len(piece) - start
+        if size <= most:
+            held += piece[start:]
+        else:
+            held.clear()
+    if size:
+        yield begin, None if size > most else bytes(held)
+
+
+def parse_json(line: bytes, base_url: str) -> tuple[str, str, Document]:
+    """Parse a line of a collection: an object with `id`, `text`, perhaps `title`, `url` and `language`.
+
+    Args:
+        line: UTF-8 JSON.
+        base_url: that documents without an address are below, or empty: they get a URN.
+
+    Returns:
+        Address, id, and what it says.
+
+    Raises:
+        ValueError: it is no JSON object, or has no id or text; the message says so.
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("not JSON") from error
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    name, text = found.get("id", found.get("_id")), found.get("text")
+    if name is None or isinstance(name, list | dict | bool) or not str(name).strip():
+        raise ValueError("no `id`")
+    if not isinstance(text, str):
+        raise ValueError("no `text`")
+    title, given, declared = (str(found[key]) if isinstance(found.get(key), str) else "" for key in _JSON_OPTIONAL)
+    url = urls.page_address(given) if given else None
+    if url is None:
+        quoted = quote(str(name), safe="")
+        url = (urls.page_address(quoted, base_url) if base_url else None) or _URN + quoted
+    page = Document(
+        title=title, text=text, language=language_of(text, declared), content_hash=content_hash(title, [], None, text)
+    )
+    return url, str(name), page
 
 
 def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -119,109 +166,78 @@ def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece.data
 
 
-def _warc_rows(path: str, pieces: Iterator[bytes], how: Reading) -> Iterator[Row]:
-    """A WARC file, packed or not."""
+def _warc_records(path: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
+    """Read a WARC file, packed or not."""
     first = next(pieces, b"")
     if not first:
-        yield rejected(path, 0, None, "the file is empty")
+        yield rejected_record(path, 0, None, "the file is empty")
         return
-    feed = Feed(unpack(chain((first,), pieces)), first.startswith(MAGIC[:2]))
-    for record in warc.records(feed, how.max_page_bytes + _HTTP_HEAD, _WANTED):
-        if isinstance(record, warc.Bad):
-            yield rejected(path, record.offset, record.url, record.reason)
+    reader = ByteReader(unpack(chain((first,), pieces)), first.startswith(MAGIC[:2]))
+    for record in warc.read_records(reader, options.max_page_bytes + warc.HTTP_HEADERS, _WANTED):
+        if isinstance(record, warc.BadRecord):
+            yield rejected_record(path, record.offset, record.url, record.reason)
         else:
-            yield from _record_rows(path, record, how)
+            yield from _response_records(path, record, options)
 
 
-def _record_rows(path: str, record: warc.Record, how: Reading) -> Iterator[Row]:
-    """A response (or a stored resource)."""
+def _response_records(path: str, record: warc.Record, options: ReadOptions) -> Iterator[Record]:
+    """Read a response (or a stored resource)."""
     headers, offset = record.headers, record.offset
     written = headers.get("url", "")
     url = urls.page_address(written)
     if url is None:
         if written.lower().startswith(("http:", "https:")) or not urls.parse(written):
-            yield rejected(path, offset, written or None, "WARC-Target-URI is missing or no address")
+            yield rejected_record(path, offset, written or None, "WARC-Target-URI is missing or no address")
         else:  # dns:, ftp:, metadata of crawlers
-            yield _skipped(path, offset, "not http")
+            yield skipped_record(path, offset, "not http")
         return
     when = _time(headers.get("warc-date", ""))
-    answer = read_answer(record.block) if headers["warc-type"].lower() == "response" else None
-    if answer is None:
+    response = warc.parse_response(record.block) if headers["warc-type"].lower() == "response" else None
+    if response is None:
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if headers["warc-type"].lower() == "response":
-            yield rejected(path, offset, url, "no HTTP answer in it")
+            yield rejected_record(path, offset, url, "no HTTP answer in it")
         elif kind in _HTML_TYPES:
-            yield from _page_rows(path, offset, url, record.block, "", "", when)
+            yield from _page_records(path, offset, url, record.block, "", "", when)
         else:
-            yield _skipped(path, offset, "not HTML")
+            yield skipped_record(path, offset, "not HTML")
         return
-    if 300 <= answer.status < 400 and (to := urls.page_address(answer.headers.get("location", ""), url)):
-        yield _redirect(path, offset, url, to, "http", when)
+    if 300 <= response.status < 400 and (to := urls.page_address(response.headers.get("location", ""), url)):
+        yield redirect_record(path, offset, url, to, "http", when)
         return
-    if not 200 <= answer.status < 300:
-        yield _skipped(path, offset, "HTTP status other than 2xx")
+    if not 200 <= response.status < 300:
+        yield skipped_record(path, offset, "HTTP status other than 2xx")
         return
-    if answer.media_type not in _HTML_TYPES and (answer.media_type or not _looks_like_html(answer.body)):
-        yield _skipped(path, offset, "not HTML")
+    if response.media_type not in _HTML_TYPES and (response.media_type or not _looks_like_html(response.body)):
+        yield skipped_record(path, offset, "not HTML")
         return
     try:
-        body = body_of(answer, how.max_page_bytes)
-    except BodyError as error:
-        yield rejected(path, offset, url, str(error))
+        body = warc.decode_body(response, options.max_page_bytes)
+    except warc.BodyError as error:
+        yield rejected_record(path, offset, url, str(error))
         return
-    yield from _page_rows(path, offset, url, body, answer.charset, answer.headers.get("x-robots-tag", ""), when)
+    yield from _page_records(path, offset, url, body, response.charset, response.headers.get("x-robots-tag", ""), when)
 
 
-def _page_rows(
+def _page_records(
     path: str, offset: int | None, url: str, data: bytes, charset: str, robots: str, when: datetime | None
-) -> Iterator[Row]:
-    """A page, and where it leads if it refreshes at once; or why it is none."""
+) -> Iterator[Record]:
+    """Read a page, and where it leads if it refreshes at once; or say why it is none."""
     if not data.strip():
-        yield rejected(path, offset or 0, url, "the page is empty")
+        yield rejected_record(path, offset or 0, url, "the page is empty")
         return
-    html = decode(data, charset)
+    html = decode_html(data, charset)
     if "<" not in html:
-        yield rejected(path, offset or 0, url, "not HTML: there is no tag in it")
+        yield rejected_record(path, offset or 0, url, "not HTML: there is no tag in it")
         return
-    page = parse(html, url, robots)
-    yield _page(path, offset, url, page, when)
+    page = parse_html(html, url, robots)
+    yield page_record(path, offset, url, page, fetched_at=when)
     if page.refresh and page.refresh != url:
-        yield _redirect(path, offset, url, page.refresh, "refresh", when)
-
-
-def _page(path: str, offset: int | None, url: str, page: Document, when: datetime | None) -> Row:
-    return {
-        "kind": PAGE,
-        "source": path,
-        "source_offset": offset,
-        "url": url,
-        "title": page.title,
-        "headings": page.headings,
-        "description": page.description,
-        "text": page.text,
-        "language": page.language,
-        "fetched_at": when,
-        "content_hash": page.content_hash,
-        "canonical_url": page.canonical_url,
-        "noindex": page.noindex,
-        "links": page.links,
-    }
-
-
-def _redirect(path: str, offset: int | None, url: str, target: str, kind: str, when: datetime | None) -> Row:
-    return {
-        "kind": REDIRECT,
-        "source": path,
-        "source_offset": offset,
-        "url": url,
-        "target_url": target,
-        "reason": kind,
-        "fetched_at": when,
-    }
+        yield redirect_record(path, offset, url, page.refresh, "refresh", when)
 
 
 def _time(text: str) -> datetime | None:
-    """WARC-Date (UTC, ISO 8601), or None if it is none."""
+    """Parse a WARC-Date (UTC, ISO 8601); None if it is none."""
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:

@@ -15,7 +15,7 @@ _SEED = 42  # of Spark's xxhash64: either side may make an id
 
 
 def parse(url: str, base: str | None = None) -> str | None:
-    """The address in its one standard form, fragment and all, or None if it is none.
+    """Bring an address into its one standard form, fragment and all; None if it is none.
 
     Args:
         url: as written, relative if there is a base.
@@ -28,7 +28,7 @@ def parse(url: str, base: str | None = None) -> str | None:
 
 
 def page_address(url: str, base: str | None = None) -> str | None:
-    """An http(s) address without its fragment, which is what identifies a page; None for any other address."""
+    """Return an http(s) address without its fragment, which is what identifies a page; None for any other address."""
     found = parse(url, base)
     return found.partition("#")[0] if found is not None and found.startswith(_WEB) else None
 
@@ -39,13 +39,13 @@ def _in_folder(url: str, folder: str) -> str | None:
 
 
 def folder_of(base: str) -> str:
-    """The address up to the last slash of its path, below which most relative links are."""
+    """Return an address up to the last slash of its path, below which most relative links are."""
     path = base.partition("?")[0]
     return path[: path.rfind("/") + 1]
 
 
 def link_address(url: str, base: str, folder: str) -> str | None:
-    """`page_address`, remembered: the menus of a site link alike from all pages of a folder.
+    """Return the `page_address` of a link, remembered: menus link alike from all pages of a folder.
 
     Args:
         url: a link's `href` as it stands.
@@ -58,11 +58,11 @@ def link_address(url: str, base: str, folder: str) -> str | None:
 
 
 def of_file(relative: str, base: str) -> str | None:
-    """The address of a file in a folder: its percent-encoded path, joined to the base address."""
+    """Return the address of a file in a folder: its percent-encoded path, joined to the base address."""
     return page_address("./" + quote(relative, safe=_IN_PATH), base)
 
 
 def page_id(url: str) -> int:
-    """The id of an address: its xxHash64, as Spark's `xxhash64` gives it, int64."""
+    """Hash an address to its id: xxHash64, as Spark's `xxhash64` gives it, int64."""
     number = xxhash.xxh64_intdigest(url.encode(errors="replace"), _SEED)
     return number - (1 << 64) if number >> 63 else number

@@ -1,16 +1,28 @@
-"""WARC records, one after the other, whatever stands between them (ISO 28500; written for files found in the wild)."""
+"""WARC files: records one after the other, whatever stands between them, and the HTTP responses stored in them.
+
+ISO 28500, written for files found in the wild.
+"""
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from lakerank.search.pages.byte_reader import DamageError, Feed
+import pyarrow as pa
+
+from lakerank.search.pages.byte_reader import ByteReader, DamageError
 
 _BEGINS = b"WARC/"
 _VERSIONS = b"WARC/1."
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 200
 _BETWEEN = 4  # bytes: two line ends close a record
+_STATUS = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"\s*([0-9A-Fa-f]{1,12})\s*(?:;[^\r\n]*)?\r?\n")
+HTTP_HEADERS = 1 << 18  # bytes in which the headers of a response must end
 
 
 class Record(NamedTuple):
@@ -21,7 +33,7 @@ class Record(NamedTuple):
     block: bytes
 
 
-class Bad(NamedTuple):
+class BadRecord(NamedTuple):
     """A record or stretch that cannot be used."""
 
     offset: int
@@ -29,61 +41,61 @@ class Bad(NamedTuple):
     reason: str
 
 
-def records(feed: Feed, max_bytes: int, wanted: frozenset[str]) -> Iterator[Record | Bad]:
-    """The records of the wanted kinds (`WARC-Type`), and what is wrong with the others.
+def read_records(reader: ByteReader, max_bytes: int, wanted: frozenset[str]) -> Iterator[Record | BadRecord]:
+    """Read the records of the wanted kinds (`WARC-Type`), and say what is wrong with the others.
 
     After damage the next line that begins with `WARC/1.` counts, or the next gzip member.
 
     Args:
-        feed: an unpacked file.
+        reader: of an unpacked file.
         max_bytes: larger records are bad.
         wanted: kinds of records whose content is kept.
     """
     lost = False
     while True:
-        offset, headers = feed.offset, dict[str, str]()
+        offset, headers = reader.offset, dict[str, str]()
         try:
-            if not feed.go_on():
+            if not reader.next_record():
                 return
-            offset = feed.offset
-            line = feed.line(_LONGEST_LINE)
+            offset = reader.offset
+            line = reader.line(_LONGEST_LINE)
             if not line.strip():
                 continue
             if not line.startswith(_BEGINS):
                 if not lost:
-                    yield Bad(offset, None, "no WARC record where one should begin")
-                feed.put_back(line)
+                    yield BadRecord(offset, None, "no WARC record where one should begin")
+                reader.put_back(line)
                 lost = True
-                feed.seek(_VERSIONS)
+                reader.seek(_VERSIONS)
                 continue
             lost = False
-            problem = _headers(feed, headers)
-            found = problem or _block(feed, headers, max_bytes, wanted)
+            problem = _headers(reader, headers)
+            found = problem or _block(reader, headers, max_bytes, wanted)
         except DamageError as damage:
-            feed.clear()
-            yield Bad(max(offset, damage.offset) if not headers else offset, headers.get("url"), damage.reason)
+            reader.clear()
+            yield BadRecord(max(offset, damage.offset) if not headers else offset, headers.get("url"), damage.reason)
             lost = True
             continue
         if isinstance(found, str):
-            yield Bad(offset, headers.get("url"), found)
+            yield BadRecord(offset, headers.get("url"), found)
             lost = True
-            _seek(feed)
+            _seek(reader)
         elif found is not None:
             yield Record(offset, headers, found)
 
 
-def _seek(feed: Feed) -> None:
+def _seek(reader: ByteReader) -> None:
     try:
-        feed.seek(_VERSIONS)
-    except DamageError:  # the place is lost anyway
-        feed.clear()
+        reader.seek(_VERSIONS)
+    except DamageError:  # the position is lost anyway
+        reader.clear()
 
 
-def _headers(feed: Feed, headers: dict[str, str]) -> str:
-    """Fill `headers`; what is wrong with them, or empty."""
+def _headers(reader: ByteReader, headers: dict[str, str]) -> str:
+    """Fill `headers`; return what is wrong with them, or an empty text."""
     name = ""
     for _ in range(_MOST_LINES):
-        line = feed.line(_LONGEST_LINE)
+        line = reader.line(_LONGEST_LINE)
         if not line.endswith(b"\n"):
             return "WARC headers are cut off or have a line that is too long"
         if not line.strip():
@@ -107,22 +119,123 @@ def _headers(feed: Feed, headers: dict[str, str]) -> str:
     return ""
 
 
-def _block(feed: Feed, headers: dict[str, str], max_bytes: int, wanted: frozenset[str]) -> bytes | str | None:
-    """The record's content; what is wrong with it; or None for a record of another kind."""
+def _block(reader: ByteReader, headers: dict[str, str], max_bytes: int, wanted: frozenset[str]) -> bytes | str | None:
+    """Return the record's content; what is wrong with it, as text; or None for a record of another kind."""
     length = int(headers["content-length"])
     keep = headers.get("warc-type", "").lower() in wanted
     if length > max_bytes:
-        passed = feed.skip(length)
+        passed = reader.skip(length)
         if passed < length:
             return "the record ends before its Content-Length"
         return f"more than {max_bytes} bytes (--max-page-bytes)" if keep else None
-    block = feed.take(length)
+    block = reader.take(length)
     if len(block) < length:
-        feed.put_back(block)
+        reader.put_back(block)
         return "the record ends before its Content-Length"
-    end = feed.take(_BETWEEN)
-    feed.put_back(end)
+    end = reader.take(_BETWEEN)
+    reader.put_back(end)
     if end.strip(b"\r\n") and not end.lstrip(b"\r\n").startswith(_BEGINS[: len(end.lstrip(b"\r\n"))]):
-        feed.put_back(block)  # so that a record within it is found
+        reader.put_back(block)  # so that a record within it is found
         return "Content-Length is wrong: no record ends there"
     return block if keep else None
+
+
+class BodyError(Exception):
+    """Why a body cannot be had."""
+
+
+@dataclass(frozen=True)
+class HttpResponse:
+    """An HTTP response as it was stored: `headers` have small letters, the last of equal names counts (robots: all)."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def media_type(self) -> str:
+        """Return the media type of the Content-Type, e.g. `text/html`; empty if there is none."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def charset(self) -> str:
+        """Return the charset of the Content-Type; empty if there is none."""
+        found = _CHARSET.search(self.headers.get("content-type", ""))
+        return found[1] if found else ""
+
+
+def parse_response(block: bytes) -> HttpResponse | None:
+    """Parse a stored response, its body still as it was sent; None if it is none."""
+    status = _STATUS.match(block)
+    if status is None:
+        return None
+    ends = [(at, len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (at := block.find(mark, 0, HTTP_HEADERS)) >= 0]
+    end, width = min(ends, default=(len(block), 0))
+    headers: dict[str, str] = {}
+    for line in block[:end].decode("utf-8", "replace").splitlines()[1:]:
+        name, colon, value = line.partition(":")
+        name = name.strip().lower()
+        if colon and name == "x-robots-tag" and name in headers:
+            headers[name] += "," + value.strip()
+        elif colon:
+            headers[name] = value.strip()
+    return HttpResponse(int(status[1]), headers, block[end + width :])
+
+
+def decode_body(response: HttpResponse, max_bytes: int) -> bytes:
+    """Decode a response's body: join its chunks and unpack it.
+
+    Crawlers often store a body unpacked and leave the header as it was: what does not look packed or cut into chunks
+    is taken as it stands.
+
+    Raises:
+        BodyError: it is damaged, packed in a way nobody knows, or larger than `max_bytes`.
+    """
+    body = response.body
+    if "chunked" in response.headers.get("transfer-encoding", "").lower() and _CHUNK_SIZE.match(body):
+        body = _join_chunks(body)
+    for kind in reversed(response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")):
+        body = _unpack(body, kind, max_bytes)
+    if len(body) > max_bytes:
+        raise BodyError(f"more than {max_bytes} bytes (--max-page-bytes)")
+    return body
+
+
+def _join_chunks(body: bytes) -> bytes:
+    parts: list[bytes] = []
+    at = 0
+    while found := _CHUNK_SIZE.match(body, at):
+        size, at = int(found[1], 16), found.end()
+        if size == 0:
+            return b"".join(parts)
+        if at + size > len(body):
+            break
+        parts.append(body[at : at + size])
+        at += size
+        at += 2 if body.startswith(b"\r\n", at) else body.startswith(b"\n", at)
+    raise BodyError("the body's chunks are cut off or have a wrong size")
+
+
+def _unpack(body: bytes, kind: str, max_bytes: int) -> bytes:
+    if kind in ("", "identity", "none", "utf-8") or body[:64].lstrip()[:1] == b"<":
+        return body
+    try:
+        if kind in ("gzip", "x-gzip"):
+            return _inflate(body, 31, max_bytes) if body.startswith(b"\x1f\x8b") else body
+        if kind == "deflate":  # zlib's form by the standard, but many servers send it bare
+            zlib_form = len(body) > 1 and body[0] & 15 == 8 and (body[0] << 8 | body[1]) % 31 == 0
+            return _inflate(body, 15 if zlib_form else -15, max_bytes)
+        if kind in ("br", "zstd"):
+            with pa.CompressedInputStream(pa.BufferReader(body), "brotli" if kind == "br" else kind) as stream:
+                return bytes(stream.read_buffer(max_bytes + 1))
+    except (zlib.error, OSError, pa.ArrowException) as error:
+        raise BodyError(f"Content-Encoding {kind}: the body is damaged") from error
+    raise BodyError(f"Content-Encoding {kind[:40]}: unknown")
+
+
+def _inflate(body: bytes, form: int, max_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=form)
+    out = unpacker.decompress(body, max_bytes + 1)
+    if not unpacker.eof and len(out) <= max_bytes:
+        raise zlib.error("cut off")
+    return out

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.search.text.analyzer import Analyzer
-from lakerank.search.text.tokens import CLASSES, LOWER
+from lakerank.search.text.analyzer import CLASSES, LOWER, Analyzer
 from lakerank.spark.jit import compiled
 
 Pieces = list[tuple[str, bool]]  # text, and whether it is a match to be marked

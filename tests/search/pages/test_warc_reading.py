@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 from conftest import SHARED
 
-from lakerank.search.pages.read_file import Reading, Row, read_file
+from lakerank.search.pages.read_file import ReadOptions, read_file
+from lakerank.search.pages.records import Record
 
 WARCS = SHARED / "web" / "warc"
-HOW = Reading("https://o.org/", 1 << 20)
+HOW = ReadOptions("https://o.org/", 1 << 20)
 PAGE = b"<title>t</title><p>Otters swim in rivers."
 
 
@@ -25,12 +26,12 @@ def record(url: str, body: bytes = PAGE, headers: str = "", status: str = "200 O
     return head.encode() + f"Content-Length: {size}\r\n\r\n".encode() + block + b"\r\n\r\n"
 
 
-def read(tmp_path: Path, data: bytes, name: str = "x.warc", how: Reading = HOW) -> list[Row]:
+def read(tmp_path: Path, data: bytes, name: str = "x.warc", how: ReadOptions = HOW) -> list[Record]:
     (tmp_path / name).write_bytes(data)
     return list(read_file(str(tmp_path / name), name, how))
 
 
-def said(rows: list[Row]) -> list[tuple[str, int, str | None]]:
+def said(rows: list[Record]) -> list[tuple[str, int, str | None]]:
     """(address or reason, place, kind) of each row."""
     return [(row["kind"], row["source_offset"], row["reason"] if row["kind"] != "page" else row["url"]) for row in rows]
 
@@ -90,7 +91,7 @@ def test_other_bad_records(tmp_path: Path) -> None:
 
 
 def test_bodies_as_they_were_sent(tmp_path: Path) -> None:
-    def one(body: bytes, headers: str) -> Row:
+    def one(body: bytes, headers: str) -> Record:
         return read(tmp_path, record(URLS[0], body, headers))[0]
 
     chunked = b"5\r\n" + PAGE[:5] + b"\r\n" + f"{len(PAGE) - 5:x}\r\n".encode() + PAGE[5:] + b"\r\n0\r\n\r\n"

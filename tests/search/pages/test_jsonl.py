@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from lakerank.search.pages.jsonl import document, lines
-from lakerank.search.pages.read_file import PAGE, REJECTED, Reading, read_file
+from lakerank.search.pages.read_file import ReadOptions, json_lines, parse_json, read_file
+from lakerank.search.pages.records import PAGE, REJECTED
 
 
 def rows(path: Path, base: str = "", most: int = 1000) -> list[dict[str, Any]]:
-    return list(read_file(str(path), path.name, Reading(base, most)))
+    return list(read_file(str(path), path.name, ReadOptions(base, most)))
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -51,7 +51,7 @@ def test_lines_become_pages_or_are_rejected(tmp_path: Path, packed: bool) -> Non
 
 def test_addresses_of_documents() -> None:
     def url(base: str, **more: str) -> str:
-        return str(document(json.dumps({"id": "a b/ü", "text": "t", **more}).encode(), base)["url"])
+        return parse_json(json.dumps({"id": "a b/ü", "text": "t", **more}).encode(), base)[0]
 
     assert url("") == "urn:document:a%20b%2F%C3%BC"
     assert url("https://x.org/c/") == "https://x.org/c/a%20b%2F%C3%BC"
@@ -63,8 +63,8 @@ def test_lines_in_any_pieces() -> None:
     data = b"one\n\nthree\n" + b"y" * 30 + b"\nlast"
     for size in (1, 2, 7, 100):
         pieces = (data[i : i + size] for i in range(0, len(data), size))
-        assert list(lines(pieces, 10)) == [(0, b"one"), (4, b""), (5, b"three"), (11, None), (42, b"last")]
-    assert list(lines([b"z" * 50], 10)) == [(0, None)]
+        assert list(json_lines(pieces, 10)) == [(0, b"one"), (4, b""), (5, b"three"), (11, None), (42, b"last")]
+    assert list(json_lines([b"z" * 50], 10)) == [(0, None)]
 
 
 def test_a_damaged_archive_is_said_and_what_came_before_is_kept(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables put together on the driver: every odd case of `assemble`'s, side by side with it."""
+"""Tables made with Arrow on the driver are those Spark makes, in every odd case."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import SparkSession
 
-from lakerank.search.near_duplicates import copies_among, mark_duplicates
-from lakerank.search.pages import tables_arrow, tables_spark
-from lakerank.search.pages.rows import _batch
+from lakerank.search.near_duplicates import mark_duplicates
+from lakerank.search.pages import tables
+from lakerank.search.pages.ingest import tables_by_spark, tables_on_driver
+from lakerank.search.pages.records import to_batch
 
 DAY = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 4)]
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
@@ -26,7 +27,7 @@ def moved(url: str, target: str, kind: str = "http") -> dict[str, Any]:
     return {"kind": "redirect", "source": "a", "source_offset": 1, "url": url, "target_url": target, "reason": kind}
 
 
-ROWS_OF_ALL_KINDS = [
+RECORDS_OF_ALL_KINDS = [
     page("p", "r0", "x", "q", "gone", fetched_at=DAY[0], text="older " + WORDS),
     page("p", "r0", "x", "q", "gone", fetched_at=DAY[2]),
     page("p", fetched_at=DAY[1], source="b"),
@@ -57,31 +58,29 @@ def rows_of(table: pa.Table) -> list[str]:
 
 
 def test_driver_and_workers_make_the_same_tables(spark: SparkSession) -> None:
-    batch = _batch(ROWS_OF_ALL_KINDS)
-    rows = pa.Table.from_batches([batch.slice(0, 5), batch.slice(5)])
-    frame = spark.createDataFrame(rows).localCheckpoint()
-    assert tables_arrow.survey(rows) == tables_spark.survey(frame)
-    mine = tables_arrow.settle(rows)
-    pages = tables_spark.newest_pages(frame, unique=False)
-    ends = tables_spark.follow(tables_spark.redirects(tables_spark.told_redirects(frame), pages)).localCheckpoint()
-    links = tables_spark.resolved(tables_spark.raw_links(pages), ends)
-    assert rows_of(mine.redirects) == rows_of(ends.toArrow())
-    assert rows_of(mine.links) == rows_of(links.toArrow())
-    assert rows_of(mine.rejected) == rows_of(tables_spark.rejected_rows(frame).toArrow())
-    marked = tables_spark.as_pages(pages)
+    batch = to_batch(RECORDS_OF_ALL_KINDS)
+    records = pa.Table.from_batches([batch.slice(0, 5), batch.slice(5)])
+    frame = spark.createDataFrame(records).localCheckpoint()
+    sources = spark.createDataFrame([], "source string")
+    mine, theirs = tables_on_driver(records), tables_by_spark(frame, None, sources, "")
+    assert (mine.counts, mine.n_redirects) == (theirs.counts, theirs.n_redirects)
+    assert rows_of(mine.redirects) == rows_of(theirs.redirects.toArrow())
+    assert rows_of(mine.links) == rows_of(theirs.links.toArrow())
+    assert rows_of(mine.rejected) == rows_of(theirs.rejected.toArrow())
+    pages = theirs.pages
     names = ["page_id", "url", "title", "source", "text", "canonical_url", "duplicate_of"]
-    assert rows_of(mine.pages.select(names)) == rows_of(marked.select(names).toArrow())
-    copies = copies_among(mine.pages, 0.5)
+    assert rows_of(mine.pages.select(names)) == rows_of(pages.select(names).toArrow())
+    copies = mark_duplicates(mine.pages, 0.5)
     assert len(copies) > 2
     assert rows_of(copies) == rows_of(mark_duplicates(pages, 0.5).toArrow())
-    marked = tables_spark.with_duplicates(marked, spark.createDataFrame(copies))
+    marked = tables.with_copies_spark(pages, spark.createDataFrame(copies))
     names = ["page_id", "duplicate_of", "similarity"]
-    assert rows_of(tables_arrow.with_duplicates(mine.pages, copies).select(names)) == rows_of(
+    assert rows_of(tables.with_copies_arrow(mine.pages, copies).select(names)) == rows_of(
         marked.select(names).toArrow()
     )
 
 
 def test_no_rows_make_empty_tables() -> None:
-    none = tables_arrow.settle(pa.Table.from_batches([_batch(ROWS_OF_ALL_KINDS)]).slice(0, 0))
+    none = tables_on_driver(pa.Table.from_batches([to_batch(RECORDS_OF_ALL_KINDS)]).slice(0, 0))
     assert [len(table) for table in (none.pages, none.links, none.redirects, none.rejected)] == [0] * 4
-    assert len(copies_among(none.pages)) == 0
+    assert len(mark_duplicates(none.pages)) == 0
