@@ -18,8 +18,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.graph import native
 from lakerank.graph.base import Graph, PageRankConfig, RankResult
+from lakerank.graph.engines import run_native
 
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
 _UNTIL_DONE = 1000  # iterations at most when `tol` decides
@@ -80,10 +80,10 @@ def pagerank(
     )
     id_type = _id_type(vertices, edges)
     graph = _graph(vertices, edges, id_type, sourceId, weightCol)
-    result = native.run(graph, config)
+    result = run_native(graph, config)
     if weightCol is None and result.edges < graph.edges.count():  # parallel edges count as often as they are listed
         each = graph.edges.withColumn("weight", F.lit(1.0))
-        result = native.run(replace(graph, edges=each, weighted=True), config)
+        result = run_native(replace(graph, edges=each, weighted=True), config)
     scale = F.lit(float(result.nodes)) if sumToN else F.lit(1.0)
     ranks = result.ranks.select(F.col("id").alias("_id"), (F.col("pagerank") * scale).alias("pagerank"))
     kept = vertices.drop("pagerank")

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig, RankResult, no_nodes
+from lakerank.graph.iterate import StoppingRule
 from lakerank.spark.checkpoint import cut
 
 PACKAGE = "io.graphframes:graphframes-spark4_2.13:0.12.3"
@@ -28,7 +29,7 @@ _JAVA_CLASS = "org.graphframes.GraphFramePythonAPI"  # what graphframes-py itsel
 
 
 def missing(spark: SparkSession) -> str:
-    """Why GraphFrames cannot be used in this session; empty if it can."""
+    """Say why GraphFrames cannot be used in this session; empty if it can."""
     try:
         import graphframes  # noqa: F401
     except ImportError:
@@ -44,12 +45,12 @@ def missing(spark: SparkSession) -> str:
 
 
 def lacks(graph: Graph, config: PageRankConfig) -> str:
-    """What is asked that GraphX cannot do; empty if nothing."""
+    """Say what is asked that GraphX cannot do; empty if nothing."""
     if graph.weighted:
         return "it ignores edge weights"
     if graph.teleport is not None:
         return "it knows no teleport vector"
-    if graph.start is not None:
+    if graph.warm_start is not None:
         return "it cannot start from earlier ranks"
     if config.damping >= 1:
         return "it loses the dangling mass for good when damping is 1"
@@ -57,7 +58,7 @@ def lacks(graph: Graph, config: PageRankConfig) -> str:
 
 
 def steps_needed(damping: float, tol: float, max_iter: int) -> int:
-    """Iterations after which GraphX's ranks are within `tol` by the bound above, at most `max_iter`."""
+    """Return the iterations after which GraphX's ranks are within `tol` by the bound above, at most `max_iter`."""
     if damping == 0:
         return 1
     if tol == 0:
@@ -67,7 +68,7 @@ def steps_needed(damping: float, tol: float, max_iter: int) -> int:
 
 
 def run(graph: Graph, config: PageRankConfig) -> RankResult:
-    """PageRank by GraphFrames.
+    """Compute PageRank by GraphFrames.
 
     Raises:
         UserError: weights, a teleport vector, earlier ranks or damping 1 are asked for, or the graph has no nodes.
@@ -90,11 +91,11 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     ranks = cut(raw.select("id", (F.col("pagerank") / total).alias("pagerank")), config.scratch)
     delta, dangling = change_of_one_step(ranks, edges, nodes, config.damping)
     history = [(steps, delta, dangling)]
-    return RankResult(ranks, steps, history, nodes, links, "graphframes", delta < config.tol)
+    return RankResult(ranks, steps, history, nodes, links, "graphframes", StoppingRule(config.tol).is_met(delta))
 
 
 def change_of_one_step(ranks: DataFrame, edges: DataFrame, nodes: int, damping: float) -> tuple[float, float]:
-    """How far one iteration of ours moves `ranks` in L1, and the mass of its dangling nodes.
+    """Measure how far one iteration of ours moves `ranks` in L1, and the mass of its dangling nodes.
 
     Args:
         ranks: `id`, `pagerank`, sum 1.
