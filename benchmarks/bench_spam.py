@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lakerank.graph.csr_block import pack  # noqa: E402 (after the path)
-from lakerank.graph.spam.defend import defend, settle  # noqa: E402
+from lakerank.graph.iterate import StoppingRule, power_iteration  # noqa: E402
+from lakerank.graph.spam.defend import defend  # noqa: E402
 from lakerank.graph.spam.web import Web  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -52,7 +53,8 @@ def web(edges: Edges, nodes: int) -> Web:
 def pagerank(edges: Edges, nodes: int, start: Floats | None = None) -> Floats:
     """Converged ranks, sum 1."""
     block = pack(edges[:, 0], edges[:, 1], None, nodes=nodes)
-    return settle(block, np.full(nodes, 1 / nodes) if start is None else start, 0.85, 1e-9, 500)
+    even = np.full(nodes, 1 / nodes)
+    return power_iteration(block, even if start is None else start, 0.85, StoppingRule(1e-9), 500)[0]
 
 
 def simple_trustrank(edges: Edges, nodes: int, ranks: Floats) -> tuple[Floats, Floats]:

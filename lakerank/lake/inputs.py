@@ -9,7 +9,6 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.parquet_files import read_rows
-from lakerank.lake.schemas import LINKS
 from lakerank.lake.text_files import expand, read_lines
 
 
@@ -51,17 +50,3 @@ def open_input(spark: SparkSession, where: str) -> Input:
     if where.rstrip("/").endswith(".parquet") or any(f.endswith(".parquet") for f in expand([where])):
         return Input(where, "rows", read_rows(spark, where))
     return Input(where, "lines", read_lines(spark, where))
-
-
-def links_place(spark: SparkSession, given: str, lake: str) -> str:
-    """Where links are read from: what `--links` names, or the lake's table.
-
-    Raises:
-        UserError: it names nothing, and the lake has no such table.
-    """
-    table = TableRef.find("", LINKS, lake)
-    if not given and not table.exists(spark):
-        raise UserError(
-            f"no Delta table `{LINKS.name}` at {table.location}: give --links, or run {LINKS.producer} first"
-        )
-    return given or table.location
