@@ -68,18 +68,18 @@ def simple_trustrank(edges: Edges, nodes: int, ranks: Floats) -> tuple[Floats, F
 
 def judge(graph: Attacked, clean: Floats, ranks: Floats, score: Floats | None) -> dict[str, float | None]:
     """The three figures of one method."""
-    place = float((ranks >= ranks[graph.target]).mean())
+    position = float((ranks >= ranks[graph.target]).mean())
     spearman = float(spearmanr(ranks[: graph.good], clean).statistic)
     if score is None:
-        return {"place": place, "auc": None, "spearman": spearman}
+        return {"position": position, "auc": None, "spearman": spearman}
     bad = graph.nodes - graph.good
     above = rankdata(score)[graph.good :].sum() - bad * (bad + 1) / 2
-    return {"place": place, "auc": float(above / (bad * graph.good)), "spearman": spearman}
+    return {"position": position, "auc": float(above / (bad * graph.good)), "spearman": spearman}
 
 
 def meets(found: dict[str, Any]) -> bool:
     """Whether the target of the benchmark is met."""
-    return found["place"] > OUTSIDE and found["auc"] >= ENOUGH and found["spearman"] >= ENOUGH
+    return found["position"] > OUTSIDE and found["auc"] >= ENOUGH and found["spearman"] >= ENOUGH
 
 
 def measure(graph: Attacked, clean: Floats) -> dict[str, Any]:
@@ -129,9 +129,9 @@ def line(row: dict[str, Any]) -> str:
     hijacked = f"{row['hijacked']}{' best' if row['best'] else ''}"
     return (
         f"{row['graph']:<20} {row['size']:>5} {row['shape']:<19} {hijacked:>7} | "
-        f"{ours['place']:>6.1%} {ours['auc']:.3f} {ours['spearman']:.3f} | "
-        f"{plain['place']:>6.2%} {plain['spearman']:.3f} | "
-        f"{trust['place']:>6.1%} {trust['auc']:.3f} {trust['spearman']:.3f} | {row['met']}/{row['draws']}"
+        f"{ours['position']:>6.1%} {ours['auc']:.3f} {ours['spearman']:.3f} | "
+        f"{plain['position']:>6.2%} {plain['spearman']:.3f} | "
+        f"{trust['position']:>6.1%} {trust['auc']:.3f} {trust['spearman']:.3f} | {row['met']}/{row['draws']}"
     )
 
 
@@ -168,7 +168,7 @@ def main() -> None:
     first = [row for row in rows if row["shape"] == "star" and not row["best"]]
     facts: dict[str, Any] = {
         "benchmark": "spam",
-        "target": f"place > {OUTSIDE}, auc and spearman ≥ {ENOUGH}",
+        "target": f"position > {OUTSIDE}, auc and spearman ≥ {ENOUGH}",
         "met": f"{sum(row['met'] == row['draws'] for row in first)} of {len(first)} settings",
         "met_all_shapes": f"{sum(row['met'] for row in rows)} of {sum(row['draws'] for row in rows)} farms",
         "no_farm": unharmed,

@@ -52,6 +52,8 @@ def lacks(graph: Graph, config: PageRankConfig) -> str:
         return "it knows no teleport vector"
     if graph.warm_start is not None:
         return "it cannot start from earlier ranks"
+    if type(config.rule) is not StoppingRule:
+        return "it has a stopping rule of its own"
     if config.damping >= 1:
         return "it loses the dangling mass for good when damping is 1"
     return ""
@@ -105,12 +107,12 @@ def change_of_one_step(ranks: DataFrame, edges: DataFrame, nodes: int, damping: 
     """
     links = edges.groupBy(F.col("src").alias("id")).count()
     giving = ranks.join(links, "id", "left")
-    held = giving.where("count IS NULL").agg(F.coalesce(F.sum("pagerank"), F.lit(0.0))).collect()[0][0]
+    dangling_mass = giving.where("count IS NULL").agg(F.coalesce(F.sum("pagerank"), F.lit(0.0))).collect()[0][0]
     shares = giving.where("count IS NOT NULL").select(
         F.col("id").alias("src"), (F.col("pagerank") / F.col("count")).alias("share")
     )
     received = edges.join(shares, "src").groupBy(F.col("dst").alias("id")).agg(F.sum("share").alias("got"))
-    everywhere = (damping * held + 1 - damping) / nodes
+    everywhere = (damping * dangling_mass + 1 - damping) / nodes
     after = F.coalesce(F.col("got"), F.lit(0.0)) * damping + everywhere
     moved = ranks.join(received, "id", "left").agg(F.sum(F.abs(after - F.col("pagerank")))).collect()[0][0]
-    return float(moved), float(held)
+    return float(moved), float(dangling_mass)
