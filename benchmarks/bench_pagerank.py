@@ -10,7 +10,8 @@ on who else uses the machine; `cpu_seconds`, of all processes, do so less. Ours 
 peers once.
 
 A ratio is the peer's seconds over ours, on the largest graph both did; above 1 ours is faster. `warm_start`: 1 % of the
-links lead elsewhere, and the job starts from the ranks before (--start); its iterations against those from nothing.
+links lead elsewhere, and the job starts from the ranks before (--warm-start); its iterations against those from
+nothing.
 
     python benchmarks/bench_pagerank.py [--scales 16 18 20] [--engines …] [--quick] [--json]
 """
@@ -171,7 +172,7 @@ def warm_start(folder: Path, seed: int) -> dict[str, int | float]:
             runs = {
                 "before": ["--links", str(folder / "links"), "--tol", tol],
                 "cold": [*new, "--tol", tol],
-                "warm": [*new, "--tol", tol, "--start", start],
+                "warm": [*new, "--tol", tol, "--warm-start", start],
             }
             for name, flags in runs.items():
                 said = io.StringIO()

@@ -42,23 +42,23 @@ damping, engine = float(dbutils.widgets.get("damping")), dbutils.widgets.get("en
 import pandas as pd
 
 from spark_jobs import centrality, ingest_pages, pagerank, report
-from lakerank.graph.graphframes_api import pagerank as rank_vertices
-from lakerank.graph.examples import EXACT, as_frame
+from lakerank.graph.api import pagerank as rank
+from lakerank.graph.build_graph import EXACT, example_frame
 from lakerank.spark.notebook import table
 
-pages = spark.createDataFrame([("Yahoo",), ("Amazon",), ("Microsoft",)], "id string")
 told = []
 for web, (edges, _) in EXACT.items():
     for d in (0.85, 1.0):
-        ranked = rank_vertices(pages, as_frame(spark, edges), resetProbability=1 - d, tol=1e-12)
-        ranks = {row["id"]: row["pagerank"] for row in ranked.vertices.collect()}
-        told.append({"web": web, "damping": d, **ranks, "iterations": ranked.result.iterations})
+        ranked = rank(example_frame(spark, edges), damping=d, tol=1e-12, max_iter=1000)
+        ranks = {row["id"]: row["pagerank"] for row in ranked.ranks.collect()}
+        told.append({"web": web, "damping": d, **ranks, "iterations": ranked.iterations})
 display(pd.DataFrame(told))
 
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC `rank_vertices` takes GraphFrames' parameters and returns its columns, also where GraphFrames cannot run.
+# MAGIC `rank` takes frames of Spark, pandas or Arrow, or a GraphFrame; `graphframes_pagerank` beside it has GraphFrames'
+# MAGIC parameters and columns, also where GraphFrames cannot run.
 # MAGIC
 # MAGIC ## Your links
 # MAGIC

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.graph.hosts import host_links
+from lakerank.graph.build_graph import host_links
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import HOST_LINKS, LINKS
 from lakerank.spark.job import run_job

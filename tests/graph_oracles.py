@@ -58,13 +58,13 @@ def by_networkx(case: Case) -> dict[Any, float]:
 def by_igraph(case: Case) -> dict[Any, float]:
     import igraph
 
-    place = {node: i for i, node in enumerate(case.ids)}
+    position = {node: i for i, node in enumerate(case.ids)}
     merged: dict[tuple[int, int], float] = {}
     for (s, d), w in zip(case.edges, case.weights or [1.0] * len(case.edges), strict=True):
-        edge = (place[s], place[d])
+        edge = (position[s], position[d])
         merged[edge] = merged.get(edge, 0.0) + w if case.weights else 1.0
     merged = {edge: w for edge, w in merged.items() if w > 0}
-    graph = igraph.Graph(n=len(place), edges=list(merged), directed=True)
+    graph = igraph.Graph(n=len(position), edges=list(merged), directed=True)
     ranks = graph.pagerank(damping=case.damping, weights=list(merged.values()))
     return dict(zip(case.ids, ranks, strict=True))
 
@@ -72,10 +72,10 @@ def by_igraph(case: Case) -> dict[Any, float]:
 def by_steps(case: Case, steps: int) -> dict[Any, float]:
     """A dense power method, written without looking at ours: exactly `steps` iterations from the teleport vector."""
     ids = case.ids
-    place = {node: i for i, node in enumerate(ids)}
+    position = {node: i for i, node in enumerate(ids)}
     links = np.zeros((len(ids), len(ids)))
     for (s, d), w in zip(case.edges, case.weights or [1.0] * len(case.edges), strict=True):
-        links[place[s], place[d]] = links[place[s], place[d]] + w if case.weights else 1.0
+        links[position[s], position[d]] = links[position[s], position[d]] + w if case.weights else 1.0
     jump = np.ones(len(ids)) if case.teleport is None else np.array([case.teleport.get(i, 0.0) for i in ids])
     jump = jump / jump.sum()
     out = links.sum(axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""PageRank and its engines: pure functions from DataFrames to DataFrames, no storage touched."""
+"""PageRank and its engines, centralities and the link-spam defence; only `store` touches storage."""

@@ -1,12 +1,12 @@
-"""What every PageRank engine is given and what it gives back.
+"""Define what every PageRank engine is given and what it gives back.
 
 With A the links, t the teleport vector (uniform unless given) and d the damping, one iteration is
 
     x' = d · (Σ_j x_j · w_ji / w_j  +  m · t)  +  (1 − d) · t          m = Σ of x over dangling nodes
 
-started from t and stopped when ‖x' − x‖₁ < tol. x sums to 1. A node is dangling when its outgoing weights
-are all 0 or it has no links; its mass goes where the surfer teleports (Page, Brin, Motwani and Winograd 1999,
-"The PageRank Citation Ranking"; the convention of networkx).
+started from t and stopped when ‖x' − x‖₁ < tol (or by another `StoppingRule`). x sums to 1. A node is dangling
+when its outgoing weights are all 0 or it has no links; its mass goes where the surfer teleports (Page, Brin, Motwani
+and Winograd 1999, "The PageRank Citation Ranking"; the convention of networkx).
 
 Without weights a link counts once however often it is listed (`nx.DiGraph`); with weights the weights of
 parallel links add up (`nx.MultiDiGraph`). A link from a node to itself is a link like any other.
@@ -14,6 +14,8 @@ parallel links add up (`nx.MultiDiGraph`). A link from a node to itself is a lin
 
 from __future__ import annotations
 
+import resource
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,13 +24,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-
-Iteration = tuple[int, float, float]
+from lakerank.graph.iterate import Iteration, StoppingRule
 
 
 @dataclass(frozen=True)
 class PageRankConfig:
-    """Settings of one PageRank computation.
+    """Hold the settings of one PageRank computation.
 
     Attributes:
         damping: d, probability of following a link, in [0, 1].
@@ -36,7 +37,8 @@ class PageRankConfig:
         max_iter: stop after this many iterations at the latest, ≥ 1.
         one_task_edges: up to this many edge rows the native engine works in one task.
         block_edges: edge rows per block of the native engine's distributed plan, ≥ 1.
-        scratch: folder for intermediate results where local checkpoints are refused (`checkpoint`).
+        scratch: folder for intermediate results where local checkpoints are refused (`lakerank.spark.checkpoint`).
+        stopping: another rule by which to stop than the one of `tol`.
     """
 
     damping: float = 0.85
@@ -45,6 +47,12 @@ class PageRankConfig:
     one_task_edges: int = 100_000_000
     block_edges: int = 4_000_000
     scratch: str = ""
+    stopping: StoppingRule | None = None
+
+    @property
+    def rule(self) -> StoppingRule:
+        """The rule by which to stop."""
+        return StoppingRule(self.tol) if self.stopping is None else self.stopping
 
     def __post_init__(self) -> None:
         for name, good, must in (
@@ -59,7 +67,7 @@ class PageRankConfig:
 
 @dataclass(frozen=True)
 class Graph:
-    """The frames an engine works on. Ids are all bigint or all string, never null.
+    """Hold the frames an engine works on. Ids are all bigint or all string, never null.
 
     Attributes:
         edges: `src`, `dst` and, if `weighted`, `weight` double, finite and ≥ 0; rows may repeat.
@@ -67,7 +75,7 @@ class Graph:
         teleport: `id`, `weight` double, finite and ≥ 0; weights of one id add up, the sum is scaled to 1.
         weighted: whether `edges.weight` counts.
         rows: number of rows of `edges` if the caller knows it; saves a pass.
-        start: `id`, `pagerank` double, ≥ 0, each id once: ranks to begin with, e.g. yesterday's. Ids that are no
+        warm_start: `id`, `pagerank` double, ≥ 0, each id once: ranks to begin with, e.g. yesterday's. Ids that are no
             nodes any more do not count; nodes that are new begin with what the surfer's fresh starts give them.
 
     Raises:
@@ -79,7 +87,7 @@ class Graph:
     teleport: DataFrame | None = None
     weighted: bool = False
     rows: int | None = None
-    start: DataFrame | None = None
+    warm_start: DataFrame | None = None
 
     def __post_init__(self) -> None:
         weight = [("weight", "double")] if self.weighted else []
@@ -89,8 +97,8 @@ class Graph:
             _require(self.nodes, [("id", id_type)], "nodes")
         if self.teleport is not None:
             _require(self.teleport, [("id", id_type), ("weight", "double")], "teleport")
-        if self.start is not None:
-            _require(self.start, [("id", id_type), ("pagerank", "double")], "start")
+        if self.warm_start is not None:
+            _require(self.warm_start, [("id", id_type), ("pagerank", "double")], "warm_start")
 
     @property
     def id_type(self) -> str:
@@ -115,10 +123,10 @@ def _require(frame: DataFrame, columns: list[tuple[str, str]], what: str) -> Non
 
 @dataclass(frozen=True)
 class RankResult:
-    """What an engine found.
+    """Hold what an engine found.
 
     Attributes:
-        ranks: `id`, `pagerank` double: a DataFrame, from `on_driver` an Arrow table; one row per node, all > 0 if
+        ranks: `id`, `pagerank` double: a DataFrame, from the driver's plan an Arrow table; one row per node, all > 0 if
             damping < 1 and teleport is uniform, sum 1.
         iterations: how many were done.
         history: per iteration its number from 1, the L1 change of the ranks in it, and the mass dangling
@@ -126,7 +134,7 @@ class RankResult:
         nodes: number of nodes.
         edges: number of different links (parallel ones counted once, those of weight 0 not at all).
         engine: which engine, and for the native one which plan.
-        converged: whether the last change was below `tol`.
+        converged: whether the last iteration met the stopping rule (its change was below `tol`).
         rounding: at most how far rounding moved the last iteration, L1; None where nobody knows.
         worker_mib: highest memory of a Python worker so far, MiB; None where there is none.
     """
@@ -147,7 +155,7 @@ class RankResult:
         return self.history[-1][1]
 
     def error_bound(self, damping: float) -> float | None:
-        """At most how far the ranks are from the exact ones in L1; None if d = 1.
+        """Bound how far the ranks are from the exact ones in L1; None if d = 1.
 
         One iteration T brings any two vectors closer by the factor d. With e what rounding did to the last one,
         x' = T(x) + e, the triangle inequality gives ‖x* − x'‖ ≤ d · (‖x* − x'‖ + ‖x' − x‖) + ‖e‖, so
@@ -160,15 +168,21 @@ Engine = Callable[[Graph, PageRankConfig], RankResult]
 
 
 def no_nodes() -> UserError:
-    """The error for a graph without nodes."""
+    """Return the error for a graph without nodes."""
     return UserError("the graph has no nodes, so there is nothing to rank")
 
 
 def unknown_teleport(node: object) -> UserError:
-    """The error for a teleport id that is not in the graph."""
+    """Return the error for a teleport id that is not in the graph."""
     return UserError(f"teleport: id {node!r} is not a node of the graph")
 
 
 def no_teleport() -> UserError:
-    """The error for a teleport vector without any weight."""
+    """Return the error for a teleport vector without any weight."""
     return UserError("teleport: no id has a weight above 0, so the surfer has nowhere to start")
+
+
+def peak_mib() -> float:
+    """Return the highest resident memory of this process so far, MiB, as the operating system counts it."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -1,4 +1,4 @@
-"""Edges packed for the native engine, and one PageRank iteration on them. NumPy only, no Spark.
+"""Links packed as compressed sparse columns for the native engine. NumPy only, no Spark.
 
 Nodes are numbered 0 … n−1 and dealt out to B blocks like cards: node i is number i // B of block i % B. A
 `Block` holds all links that start in one block, sorted by where they go, duplicates gone: 4 bytes a link
@@ -7,17 +7,16 @@ Nodes are numbered 0 … n−1 and dealt out to B blocks like cards: node i is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lakerank.graph.arrays import Floats, Indexes
-from lakerank.graph.extrapolation import Extrapolation
-from lakerank.graph.kernels import RUN, group, pull, settle
+from lakerank.graph.kernels import RUN, group, pull
 
-__all__ = ["Block", "Floats", "Indexes", "advance", "block_size", "iterate", "pack", "rounding"]
+Floats = NDArray[np.float64]
+Indexes = NDArray[Any]  # uint32, or int64 where numbers do not fit
 _UNIT = np.finfo(np.float64).eps / 2  # largest relative error of one operation
 
 
@@ -51,42 +50,42 @@ class Block:
         """Number of different links."""
         return len(self.src)
 
-    def spread(self, x: Floats) -> Floats:
-        """What each destination receives: float64[m] for the ranks `x` float64[s] of the sources."""
+    def propagate(self, x: Floats) -> Floats:
+        """Return what each destination receives: float64[m] for the ranks `x` float64[s] of the sources."""
         values = np.empty(len(self.dst))
         y = x * self.scale
         y.flags.writeable = False
         pull(y, self.ptr, self.src, self.weight, values)
         return values
 
-    def dangling(self, x: Floats) -> float:
-        """Rank held by this block's dangling nodes."""
+    def dangling_mass(self, x: Floats) -> float:
+        """Return the rank held by this block's dangling nodes."""
         return float(x[self.scale == 0].sum())
 
     def arrays(self) -> dict[str, Any]:
-        """Each array by its name."""
+        """Return each array by its name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to_bytes(self) -> dict[str, bytes]:
-        """Each array as bytes, and the dtypes of those that vary as text, for a table row."""
+        """Return each array as bytes, and the dtypes of those that vary as text, for a table row."""
         kind = {"kind": f"{self.dst.dtype.str} {self.src.dtype.str}".encode()}
         return {name: array.tobytes() for name, array in self.arrays().items()} | kind
 
     @classmethod
     def from_bytes(cls, row: dict[str, Any]) -> Block:
-        """The inverse of `to_bytes`; the arrays are views of the given buffers."""
+        """Read what `to_bytes` made; the arrays are views of the given buffers."""
         dst, src = row["kind"].decode().split()
         dtypes = {"scale": "<f8", "tile": "<i8", "dst": dst, "ptr": "<i8", "src": src, "weight": "<f8"}
         return cls(**{name: np.frombuffer(row[name], dtype) for name, dtype in dtypes.items()})
 
 
 def block_size(nodes: int, blocks: int, block: int) -> int:
-    """Number of nodes in block `block` of `blocks`."""
+    """Return the number of nodes in block `block` of `blocks`."""
     return (nodes - block + blocks - 1) // blocks
 
 
 def pack(src: Indexes, dst: Indexes, weight: Floats | None, *, nodes: int, blocks: int = 1, block: int = 0) -> Block:
-    """Sort one block's links by destination, merge duplicates, and work out each source's shares.
+    """Pack one block's links: sort by destination, merge duplicates, and work out each source's shares.
 
     Args:
         src: int[e], number of the source within `block`.
@@ -158,51 +157,23 @@ def _merge(key: Indexes, src: Indexes, weight: Floats, sources: int) -> tuple[In
     return key[starts], sums
 
 
-def advance(sums: Floats, x: Floats, teleport: Floats, dangling: float, damping: float) -> tuple[Floats, float]:
-    """The next ranks and their L1 distance from `x`.
+def advance(sums: Floats, x: Floats, teleport: Floats, dangling_mass: float, damping: float) -> tuple[Floats, float]:
+    """Compute the next ranks of a block, and their L1 distance from `x`.
 
     Args:
         sums: float64[s], what each node received along links; used up.
         x: float64[s], the ranks before.
         teleport: float64[s], t.
-        dangling: m, mass of all dangling nodes before.
+        dangling_mass: m, of all dangling nodes before.
         damping: d.
     """
     sums *= damping
-    sums += (damping * dangling + (1.0 - damping)) * teleport
+    sums += (damping * dangling_mass + (1.0 - damping)) * teleport
     return sums, float(np.abs(sums - x).sum())
 
 
-def iterate(
-    whole: Block, teleport: Floats, damping: float, start: Floats | None = None
-) -> Iterator[tuple[Floats, float, float]]:
-    """PageRank of a graph in one block, without end: ranks float64[n], L1 change and dangling mass before it.
-
-    Args:
-        whole: all links, B = 1.
-        teleport: float64[n], sum 1.
-        damping: d.
-        start: float64[n], sum 1, ranks to begin with: each iteration then goes on from an extrapolation of the last
-            ones; None: begin with `teleport`, and each goes on from the last.
-    """
-    x = (teleport if start is None else start).copy()
-    ahead = None if start is None else Extrapolation()
-    y, values = x * whole.scale, np.empty(len(whole.dst))
-    dangling = whole.dangling(x)
-    while True:
-        after = np.empty(len(x))
-        pull(y, whole.ptr, whole.src, whole.weight, values)
-        delta, held = settle(values, whole.dst, x, whole.scale, teleport, damping, dangling, after, y)
-        yield after, delta, dangling
-        if ahead is None:
-            x, dangling = after, held
-        else:
-            x = ahead.next(x, after)
-            y, dangling = x * whole.scale, whole.dangling(x)
-
-
-def rounding(block: Block, x: Floats, flow: Floats, letters: int = 1) -> float:
-    """At most how far (L1) rounding moved one iteration's outcome, first order in the unit of rounding.
+def rounding(block: Block, x: Floats, flow: Floats, parts: int = 1) -> float:
+    """Bound how far (L1) rounding moved one iteration's outcome, first order in the unit of rounding.
 
     A sum of k numbers ≥ 0 is off by at most its value times k − 1 units (N. J. Higham, *Accuracy and Stability of
     Numerical Algorithms*, 2nd ed., SIAM 2002, section 4.2); shares, products and the lift add some more each.
@@ -210,10 +181,10 @@ def rounding(block: Block, x: Floats, flow: Floats, letters: int = 1) -> float:
     Args:
         block: the links.
         x: float64[s], the ranks that were passed along.
-        flow: float64[m], `block.spread(x)`.
-        letters: in how many parts a node receives.
+        flow: float64[m], `block.propagate(x)`.
+        parts: in how many parts a node receives.
     """
-    each = np.diff(block.ptr) + (letters + 10)
+    each = np.diff(block.ptr) + (parts + 10)
     if len(block.weight):  # shares were divided by sums of as many weights as a source has links
         each = each + int(np.bincount(block.src).max(initial=0))
     long_sum = RUN + len(x) // RUN  # the mass of dangling nodes

@@ -4,15 +4,20 @@ A line is an edge if it has an id in each of its first two columns (and, where w
 number of at least 0 in the third). Blank lines and lines that start with `#` say nothing. Everything else is
 rejected with its file, line number and a reason. Ids become bigint if all of them are whole numbers written
 the usual way (no leading zeros or plus sign), else all stay text.
+
+`from_lines` and `from_rows` are for Spark's frames. `arrow_edge_columns`, `arrow_columns` and `usable` ask the same of
+Arrow tables: they take a table only if every row can be used, and leave the others, with the reasons, to Spark.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
@@ -36,11 +41,13 @@ _SAMPLE_LINES = 100
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 _NOT_TEXT = "[\\x00\ufffd]"  # U+FFFD stands where bytes were not valid
 _BLANK_OR_COMMENT = r"^\s*(#|$)"
+_ARROW_NUMBERS = ("int8", "int16", "int32", "int64")
+_ARROW_TEXTS = ("string", "large_string", "string_view")
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a file or table says.
+    """Hold the rows of a file or table, parsed.
 
     Attributes:
         rows: the id columns (all bigint or all string, never null) and, if asked for, `weight` double.
@@ -62,11 +69,11 @@ class Parsed:
         return self.rows.dtypes[0][1] == "bigint"
 
     def as_text(self, ids: Sequence[str]) -> DataFrame:
-        """The rows with their id columns as text."""
+        """Return the rows with their id columns as text."""
         return self.rows.withColumns({name: F.col(name).cast("string") for name in ids})
 
     def all_of(self, what: str) -> Parsed:
-        """Itself, where no line may be wrong.
+        """Return itself, where no line may be wrong.
 
         Raises:
             UserError: one is; the first is named.
@@ -78,7 +85,7 @@ class Parsed:
 
 
 def column_for(name: str, columns: Iterable[str]) -> str | None:
-    """The first of a table's columns that may be called `name`, upper or lower case."""
+    """Return the first of a table's columns that may be called `name`, upper or lower case."""
     return next((column for column in columns if column.lower() in NAMES.get(name, (name,))), None)
 
 
@@ -91,7 +98,7 @@ def parse(
     *,
     nofollow: bool = False,
 ) -> Parsed:
-    """`from_lines` or `from_rows`, as the input is.
+    """Parse an input by `from_lines` or `from_rows`, as it is.
 
     Args:
         found: what a flag names, opened.
@@ -171,7 +178,7 @@ def from_lines(
 def from_rows(
     frame: DataFrame, what: str, columns: Sequence[str], ids: Sequence[str] = EDGE, weight: str = "no"
 ) -> Parsed:
-    """Take the columns wanted from a table or from Parquet rows; rows with a null id or a bad weight are
+    """Parse the columns wanted of a table or of Parquet rows; rows with a null id or a bad weight are
     rejected.
 
     Args:
@@ -322,3 +329,54 @@ def _is_header(row: Row, rest: Row | None, ids: Sequence[str], header: str) -> b
         return True
     others_are_whole = rest is not None and rest["good"] > 0 and bool(rest["whole"])
     return others_are_whole and not any(re.match(_WHOLE, word) for word in words) and all(words)
+
+
+def arrow_edge_columns(types: Mapping[str, str], weighted: bool) -> Mapping[str, str] | None:
+    """Return which columns of a table of links to read (name → column), as `in_folder` asks; None if it lacks some.
+
+    Args:
+        types: the table's columns and their types, as Arrow calls them.
+        weighted: whether weights count.
+    """
+    wanted = arrow_columns(types, ("src", "dst", "weight") if weighted else EDGE)
+    if wanted is None:
+        return None
+    ends = {types[wanted[name]] for name in EDGE}
+    if not (ends <= set(_ARROW_NUMBERS) or ends <= set(_ARROW_TEXTS)):
+        return None
+    if weighted and types[wanted["weight"]] not in (*_ARROW_NUMBERS, "float", "double"):
+        return None
+    return {**wanted, "nofollow": "nofollow"} if types.get("nofollow") == "bool" else wanted
+
+
+def arrow_columns(types: Iterable[str], names: Sequence[str]) -> Mapping[str, str] | None:
+    """Return each name and the column it stands for; None if there is none for one of them."""
+    found = {name: column for name in names if (column := column_for(name, types)) is not None}
+    return found if len(found) == len(names) else None
+
+
+def usable(table: pa.Table | None) -> pa.Table | None:
+    """Return the rows that count, ids int64 or string, others float64; None if one of them cannot be used."""
+    if table is None:
+        return None
+    if "nofollow" in table.column_names:
+        follow = pc.invert(pc.fill_null(table.column("nofollow"), False))
+        table = table.filter(follow).drop_columns(["nofollow"])
+    for i, name in enumerate(table.column_names):
+        column = table.column(name)
+        if column.null_count:
+            return None
+        if name in ("weight", "pagerank"):
+            column = column.cast(pa.float64())
+            if not pc.all(pc.and_(pc.is_finite(column), pc.greater_equal(column, 0.0)), min_count=0).as_py():
+                return None
+        elif str(column.type) in _ARROW_NUMBERS:
+            column = column.cast(pa.int64())
+        elif str(column.type) in _ARROW_TEXTS:
+            column = column.cast(pa.string())
+            if pc.any(pc.equal(column, ""), min_count=0).as_py():
+                return None
+        else:
+            return None
+        table = table.set_column(i, name, column)
+    return table

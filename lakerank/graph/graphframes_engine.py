@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig, RankResult, no_nodes
+from lakerank.graph.iterate import StoppingRule
 from lakerank.spark.checkpoint import checkpoint
 
 PACKAGE = "io.graphframes:graphframes-spark4_2.13:0.12.3"
@@ -28,7 +29,7 @@ _JAVA_CLASS = "org.graphframes.GraphFramePythonAPI"  # what graphframes-py itsel
 
 
 def missing(spark: SparkSession) -> str:
-    """Why GraphFrames cannot be used in this session; empty if it can."""
+    """Say why GraphFrames cannot be used in this session; empty if it can."""
     try:
         import graphframes  # noqa: F401
     except ImportError:
@@ -44,20 +45,22 @@ def missing(spark: SparkSession) -> str:
 
 
 def lacks(graph: Graph, config: PageRankConfig) -> str:
-    """What is asked that GraphX cannot do; empty if nothing."""
+    """Say what is asked that GraphX cannot do; empty if nothing."""
     if graph.weighted:
         return "it ignores edge weights"
     if graph.teleport is not None:
         return "it knows no teleport vector"
-    if graph.start is not None:
+    if graph.warm_start is not None:
         return "it cannot start from earlier ranks"
+    if type(config.rule) is not StoppingRule:
+        return "it has a stopping rule of its own"
     if config.damping >= 1:
         return "it loses the dangling mass for good when damping is 1"
     return ""
 
 
 def steps_needed(damping: float, tol: float, max_iter: int) -> int:
-    """Iterations after which GraphX's ranks are within `tol` by the bound above, at most `max_iter`."""
+    """Return the iterations after which GraphX's ranks are within `tol` by the bound above, at most `max_iter`."""
     if damping == 0:
         return 1
     if tol == 0:
@@ -67,7 +70,7 @@ def steps_needed(damping: float, tol: float, max_iter: int) -> int:
 
 
 def run(graph: Graph, config: PageRankConfig) -> RankResult:
-    """PageRank by GraphFrames.
+    """Compute PageRank by GraphFrames.
 
     Raises:
         UserError: weights, a teleport vector, earlier ranks or damping 1 are asked for, or the graph has no nodes.
@@ -90,11 +93,11 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
     ranks = checkpoint(raw.select("id", (F.col("pagerank") / total).alias("pagerank")), config.scratch)
     delta, dangling = change_of_one_step(ranks, edges, nodes, config.damping)
     history = [(steps, delta, dangling)]
-    return RankResult(ranks, steps, history, nodes, links, "graphframes", delta < config.tol)
+    return RankResult(ranks, steps, history, nodes, links, "graphframes", StoppingRule(config.tol).is_met(delta))
 
 
 def change_of_one_step(ranks: DataFrame, edges: DataFrame, nodes: int, damping: float) -> tuple[float, float]:
-    """How far one iteration of ours moves `ranks` in L1, and the mass of its dangling nodes.
+    """Measure how far one iteration of ours moves `ranks` in L1, and the mass of its dangling nodes.
 
     Args:
         ranks: `id`, `pagerank`, sum 1.
@@ -104,12 +107,12 @@ def change_of_one_step(ranks: DataFrame, edges: DataFrame, nodes: int, damping: 
     """
     links = edges.groupBy(F.col("src").alias("id")).count()
     giving = ranks.join(links, "id", "left")
-    held = giving.where("count IS NULL").agg(F.coalesce(F.sum("pagerank"), F.lit(0.0))).collect()[0][0]
+    dangling_mass = giving.where("count IS NULL").agg(F.coalesce(F.sum("pagerank"), F.lit(0.0))).collect()[0][0]
     shares = giving.where("count IS NOT NULL").select(
         F.col("id").alias("src"), (F.col("pagerank") / F.col("count")).alias("share")
     )
     received = edges.join(shares, "src").groupBy(F.col("dst").alias("id")).agg(F.sum("share").alias("got"))
-    everywhere = (damping * held + 1 - damping) / nodes
+    everywhere = (damping * dangling_mass + 1 - damping) / nodes
     after = F.coalesce(F.col("got"), F.lit(0.0)) * damping + everywhere
     moved = ranks.join(received, "id", "left").agg(F.sum(F.abs(after - F.col("pagerank")))).collect()[0][0]
-    return float(moved), float(held)
+    return float(moved), float(dangling_mass)

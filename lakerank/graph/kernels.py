@@ -1,12 +1,20 @@
-"""The inner loops of the graph algorithms, compiled. Both plans of the native engine run exactly these."""
+"""Compiled inner loops of the graph algorithms. All plans of the native engine run exactly these.
+
+First what packs and iterates one value a node (PageRank, HITS), then what does it for many values a node at once
+(personal ranks, breadth-first searches, HyperLogLog counters).
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.spark.jit import compiled
+
+_ONE = np.uint64(1)
 
 
 @compiled()
@@ -35,25 +43,25 @@ def pull(y: NDArray[Any], ptr: NDArray[Any], src: NDArray[Any], weight: NDArray[
 
 
 @compiled()
-def mark(places: NDArray[Any], offset: int, seen: NDArray[Any]) -> None:
-    """Set `seen[places + offset]` to 1 for all places ≥ 0 (int32[rows]; uint8[spread])."""
-    for i in range(places.shape[0]):
-        if places[i] >= 0:
-            seen[places[i] + offset] = 1
+def mark(numbers: NDArray[Any], offset: int, seen: NDArray[Any]) -> None:
+    """Set `seen[numbers + offset]` (uint8[range]) to 1 for all numbers ≥ 0 (int32[rows])."""
+    for i in range(numbers.shape[0]):
+        if numbers[i] >= 0:
+            seen[numbers[i] + offset] = 1
 
 
 @compiled()
-def renumber(places: NDArray[Any], offset: int, numbers: NDArray[Any], out: NDArray[Any]) -> None:
-    """Fill `out` (int32[rows]) with `numbers[places + offset]` (int32[spread]); −1 where the place is below 0."""
-    for i in range(places.shape[0]):
-        out[i] = numbers[places[i] + offset] if places[i] >= 0 else -1
+def renumber(numbers: NDArray[Any], offset: int, table: NDArray[Any], out: NDArray[Any]) -> None:
+    """Fill `out` (int32[rows]) with `table[numbers + offset]` (int32[range]); −1 where the number is below 0."""
+    for i in range(numbers.shape[0]):
+        out[i] = table[numbers[i] + offset] if numbers[i] >= 0 else -1
 
 
 @compiled()
 def group(
     key: NDArray[Any], shift: int, src: NDArray[Any], column: NDArray[Any], ptr: NDArray[Any], links: NDArray[Any]
 ) -> tuple[int, int]:
-    """Take sorted keys (`column` << `shift` | `src`) apart, repeated ones once.
+    """Split sorted keys (`column` << `shift` | `src`) into columns and sources, repeated ones once.
 
     Args:
         key: int64[e'], ascending.
@@ -87,18 +95,18 @@ RUN = 1024  # long sums are sums of such short ones: their rounding errors grow 
 
 
 @compiled()
-def settle(
+def finish_iteration(
     values: NDArray[Any],
     dst: NDArray[Any],
     x: NDArray[Any],
     scale: NDArray[Any],
     teleport: NDArray[Any],
     damping: float,
-    dangling: float,
+    dangling_mass: float,
     after: NDArray[Any],
     y: NDArray[Any],
 ) -> tuple[float, float]:
-    """The rest of an iteration, once `values` is what the nodes `dst` receive along links.
+    """Compute the next ranks, once `values` is what the nodes `dst` receive along links.
 
     Args:
         values: float64[m].
@@ -107,26 +115,151 @@ def settle(
         scale: float64[n], 0 marks a dangling node.
         teleport: float64[n], sum 1.
         damping: d.
-        dangling: mass of the dangling nodes in `x`.
+        dangling_mass: mass of the dangling nodes in `x`.
         after: float64[n], filled with the ranks after.
         y: float64[n], filled with `after · scale`.
 
     Returns:
         The L1 change, and the mass of the dangling nodes in `after`.
     """
-    lift = damping * dangling + (1.0 - damping)
+    lift = damping * dangling_mass + (1.0 - damping)
     for i in range(after.shape[0]):
         after[i] = lift * teleport[i]
     for k in range(values.shape[0]):
         after[dst[k]] += damping * values[k]
-    change, held = 0.0, 0.0
+    change, dangling_after = 0.0, 0.0
     for first in range(0, after.shape[0], RUN):
-        part_change, part_held = 0.0, 0.0
+        part_change, part_dangling = 0.0, 0.0
         for i in range(first, min(first + RUN, after.shape[0])):
             part_change += abs(after[i] - x[i])
             y[i] = after[i] * scale[i]
             if scale[i] == 0.0:
-                part_held += after[i]
+                part_dangling += after[i]
         change += part_change
-        held += part_held
-    return change, held
+        dangling_after += part_dangling
+    return change, dangling_after
+
+
+@compiled()
+def pull_many(
+    y: NDArray[Any], ptr: NDArray[Any], src: NDArray[Any], weight: NDArray[Any], values: NDArray[Any]
+) -> None:
+    """Fill `values[i, :]` with Σ y[src[k], :] (· weight[k]) over k in ptr[i] … ptr[i+1], in that order.
+
+    Args:
+        y: float64[s, c], what each source gives along one link, in c columns.
+        ptr: int64[m+1], ascending.
+        src: uint32[e] or int64[e], each < s.
+        weight: float64[e], or empty for 1 everywhere.
+        values: float64[m, c], overwritten.
+    """
+    columns = y.shape[1]
+    for i in range(values.shape[0]):
+        for j in range(columns):
+            values[i, j] = 0.0
+        for k in range(ptr[i], ptr[i + 1]):
+            source = src[k]
+            share = 1.0 if weight.shape[0] == 0 else weight[k]
+            for j in range(columns):
+                values[i, j] += y[source, j] * share
+
+
+@compiled()
+def search_step(
+    front: NDArray[Any],
+    seen: NDArray[Any],
+    ptr: NDArray[Any],
+    src: NDArray[Any],
+    dst: NDArray[Any],
+    distance: int,
+    after: NDArray[Any],
+    harmonic: NDArray[Any],
+) -> bool:
+    """Advance 64 breadth-first searches by one step, one to a bit; whether any reached a node it had not seen.
+
+    Args:
+        front: uint64[n], bit b: search b reached the node in the last step.
+        seen: uint64[n], bit b: it reached the node in any step; updated.
+        ptr: int64[m+1]: links to `dst[i]` come from `src[ptr[i]:ptr[i+1]]`.
+        src: uint32[e] or int64[e].
+        dst: uint32[m] or int64[m].
+        distance: steps so far, this one among them.
+        after: uint64[n], zero everywhere; filled with the new front.
+        harmonic: float64[n], to which 1 / distance is added for each search that arrives.
+    """
+    moved = False
+    for i in range(dst.shape[0]):
+        node = dst[i]
+        bits = _ONE - _ONE
+        for k in range(ptr[i], ptr[i + 1]):
+            bits |= front[src[k]]
+        bits &= ~seen[node]
+        if bits != 0:
+            moved = True
+            after[node] = bits
+            seen[node] |= bits
+            count = 0
+            while bits != 0:
+                bits &= bits - _ONE
+                count += 1
+            harmonic[node] += count / distance
+    return moved
+
+
+@compiled()
+def merge_registers(
+    before: NDArray[Any],
+    ptr: NDArray[Any],
+    src: NDArray[Any],
+    dst: NDArray[Any],
+    live: NDArray[Any],
+    after: NDArray[Any],
+    changed: NDArray[Any],
+) -> None:
+    """Merge into each node's counter those of its sources: the larger of each pair of registers.
+
+    Args:
+        before: uint8[n, r].
+        ptr: int64[m+1]: links to `dst[i]` come from `src[ptr[i]:ptr[i+1]]`.
+        src: uint32[e] or int64[e].
+        dst: uint32[m] or int64[m].
+        live: bool[n], counters that changed in the step before; the others have nothing new to say.
+        after: uint8[n, r], equal to `before`; updated.
+        changed: bool[n], overwritten.
+    """
+    registers = before.shape[1]
+    changed[:] = False
+    for i in range(dst.shape[0]):
+        node = dst[i]
+        for k in range(ptr[i], ptr[i + 1]):
+            source = src[k]
+            if live[source]:
+                for j in range(registers):
+                    after[node, j] = max(after[node, j], before[source, j])
+        for j in range(registers):
+            if after[node, j] != before[node, j]:
+                changed[node] = True
+                break
+
+
+@compiled()
+def count_registers(registers: NDArray[Any], which: NDArray[Any], alpha: float, sizes: NDArray[Any]) -> None:
+    """Estimate what counters count, linear counting where many registers are empty.
+
+    Args:
+        registers: uint8[n, r].
+        which: bool[n], counters to look at.
+        alpha: the estimator's constant for r registers.
+        sizes: float64[n], overwritten where `which`.
+    """
+    r = registers.shape[1]
+    for node in range(registers.shape[0]):
+        if which[node]:
+            total, empty = 0.0, 0
+            for j in range(r):
+                total += 2.0 ** (-float(registers[node, j]))
+                empty += registers[node, j] == 0
+            estimate = alpha * r * r / total
+            if estimate <= 2.5 * r and empty > 0:
+                estimate = r * math.log(r / empty)
+            sizes[node] = estimate

@@ -22,7 +22,6 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
-from lakerank.lake.schemas import LINKS
 
 # Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
 # is one byte and never part of a character.
@@ -72,20 +71,6 @@ def open_input(spark: SparkSession, where: str) -> Input:
     if where.rstrip("/").endswith(".parquet") or any(f.endswith(".parquet") for f in expand([where])):
         return Input(where, "rows", read_rows(spark, where))
     return Input(where, "lines", read_lines(spark, where))
-
-
-def links_place(spark: SparkSession, given: str, lake: str) -> str:
-    """Return where links are read from: what `--links` names, or the lake's table.
-
-    Raises:
-        UserError: it names nothing, and the lake has no such table.
-    """
-    table = TableRef.find("", LINKS, lake)
-    if not given and not table.exists(spark):
-        raise UserError(
-            f"no Delta table `{LINKS.name}` at {table.location}: give --links, or run {LINKS.producer} first"
-        )
-    return given or table.location
 
 
 def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = "utf-8") -> DataFrame:

@@ -13,8 +13,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.graph import graphframes_engine
-from lakerank.graph.engines import ENGINES, Graph, PageRankConfig, RankResult, choose_engine
-from lakerank.graph.examples import EXACT, SEED
+from lakerank.graph.base import Graph, PageRankConfig, RankResult
+from lakerank.graph.build_graph import EXACT, SEED
+from lakerank.graph.engines import ENGINES, choose_engine
 
 # The distributed plan costs half a second an iteration: it is held to the exact result of few iterations.
 VARIANTS: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -115,8 +116,8 @@ def test_earlier_ranks_or_a_clear_no(variant: str, spark: SparkSession) -> None:
     engine, settings, _ = VARIANTS[variant]
     kind = pa.string() if isinstance(MIXED.ids[0], str) else pa.int64()
     exact = by_networkx(MIXED)
-    start = frame(spark, id=pa.array([*exact, "gone"], kind), pagerank=[*exact.values(), 0.3])
-    whole = dataclasses.replace(as_graph(spark, MIXED), start=start)
+    warm_start = frame(spark, id=pa.array([*exact, "gone"], kind), pagerank=[*exact.values(), 0.3])
+    whole = dataclasses.replace(as_graph(spark, MIXED), warm_start=warm_start)
     config = PageRankConfig(MIXED.damping, tol=1e-3, max_iter=8, **settings)
     if variant == "graphframes":
         with pytest.raises(UserError, match=r"earlier ranks|teleport"):
@@ -125,7 +126,9 @@ def test_earlier_ranks_or_a_clear_no(variant: str, spark: SparkSession) -> None:
     cold = ENGINES["native"](as_graph(spark, MIXED), PageRankConfig(MIXED.damping, tol=1e-3))
     assert ENGINES[engine](whole, config).iterations < cold.iterations
     # A node that has no earlier rank begins with what fresh starts give it; the answer is as sure as ever.
-    result = ENGINES[engine](dataclasses.replace(whole, start=start.where(start["id"] != MIXED.ids[-1])), config)
+    result = ENGINES[engine](
+        dataclasses.replace(whole, warm_start=warm_start.where(warm_start["id"] != MIXED.ids[-1])), config
+    )
     assert result.worker_mib is not None
     bound = result.error_bound(MIXED.damping)
     assert bound is not None

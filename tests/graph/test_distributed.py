@@ -16,8 +16,8 @@ from pyspark.sql import SparkSession
 from tests_root import ROOT
 
 from lakerank.graph import distributed_plan
-from lakerank.graph import messages as mail_rows
 from lakerank.graph.base import Graph
+from lakerank.graph.iterate import StoppingRule
 
 # In the third delivery the worker of one block kills itself, once.
 DYING = """
@@ -25,7 +25,7 @@ import json, os, signal, sys
 os.environ["PYSPARK_SUBMIT_ARGS"] = "--conf spark.sql.shuffle.partitions=2 pyspark-shell"
 from pathlib import Path
 import pyarrow as pa
-from lakerank.graph import distributed
+from lakerank.graph import distributed_plan
 from lakerank.graph.base import Graph, PageRankConfig
 from lakerank.spark.session import get_spark
 spark = get_spark("dying", "local[2,4]")
@@ -33,35 +33,35 @@ spark.sparkContext.setLogLevel("OFF")
 links = [(i, i * 7 % 50) for i in range(50)] + [(i, (i + 1) % 50) for i in range(40)]
 src, dst = zip(*links)
 frame = spark.createDataFrame(pa.table({"src": list(src), "dst": list(dst)}))
-step, marker, deliveries = distributed.step, Path(sys.argv[1]), [0]
-exchange = distributed.exchange
-def counted(packed, mail, nodes, blocks, damping):
+step, marker, deliveries = distributed_plan.step, Path(sys.argv[1]), [0]
+exchange = distributed_plan.exchange
+def counted(packed, messages, nodes, blocks, damping, rule):
     deliveries[0] += 1
     if deliveries[0] != 3:
-        return exchange(packed, mail, nodes, blocks, damping)
-    def dying(p, m, *, nodes, blocks, damping):
+        return exchange(packed, messages, nodes, blocks, damping, rule)
+    def dying(p, m, *, nodes, blocks, damping, rule):
         if p.column("block")[0].as_py() == 1 and not marker.exists():
             marker.write_text("died")
             os.kill(os.getpid(), signal.SIGKILL)
-        return step(p, m, nodes=nodes, blocks=blocks, damping=damping)
-    placed = mail.repartitionById(blocks, "block").groupBy("block")
-    return packed.groupBy("block").cogroup(placed).applyInArrow(
-        lambda p, m: dying(p, m, nodes=nodes, blocks=blocks, damping=damping), distributed.MAIL)
-distributed.exchange = counted
-found = distributed.run(Graph(frame), PageRankConfig(tol=0.0, max_iter=4, block_edges=40))
+        return step(p, m, nodes=nodes, blocks=blocks, damping=damping, rule=rule)
+    delivered = messages.repartitionById(blocks, "block").groupBy("block")
+    return packed.groupBy("block").cogroup(delivered).applyInArrow(
+        lambda p, m: dying(p, m, nodes=nodes, blocks=blocks, damping=damping, rule=rule), distributed_plan.MESSAGES)
+distributed_plan.exchange = counted
+found = distributed_plan.run(Graph(frame), PageRankConfig(tol=0.0, max_iter=4, block_edges=40))
 print(json.dumps({row["id"]: row["pagerank"] for row in found.ranks.collect()}))
 spark.stop()
 """
 
 
 @pytest.mark.connect
-def test_an_iteration_moves_the_mail_and_not_the_links(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_iteration_moves_messages_and_no_links(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     edges = spark.createDataFrame(pa.table({"src": [1, 2, 3, 4, 5], "dst": [2, 3, 1, 1, 9]}))
     numbered = spark.createDataFrame(pa.table({"id": [1, 2, 3, 4, 5, 9], "number": [0, 1, 2, 3, 4, 5]}))
     packed = distributed_plan.pack_blocks(Graph(edges), numbered, 6, 3)
     assert spark.conf.get("spark.sql.adaptive.enabled") == "true"  # put back
-    mail = mail_rows.first_mail(Graph(edges), numbered, 6, 3, 0.85)
-    sent = distributed_plan.exchange(packed, mail, 6, 3, 0.85)
+    messages = distributed_plan.first_messages(Graph(edges), numbered, 6, 3, 0.85)
+    sent = distributed_plan.exchange(packed, messages, 6, 3, 0.85, StoppingRule())
     sent.explain()
     plan = capsys.readouterr().out
     moved = re.findall(r"Exchange .*", plan)

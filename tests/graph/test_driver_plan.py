@@ -13,9 +13,9 @@ from deltalake import write_deltalake
 from graph_oracles import by_networkx, l1, random_case
 from pyspark.sql import SparkSession
 
-from lakerank.graph import driver_plan
 from lakerank.graph.base import PageRankConfig
-from lakerank.lake.delta_arrow import in_folder
+from lakerank.graph.local_plan import run_on_driver
+from lakerank.graph.store import read_on_driver
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import EDGES_REJECTED, RANKS
 from spark_jobs import pagerank
@@ -28,8 +28,8 @@ def put(folder: Path, **columns: Any) -> str:
     return str(folder)
 
 
-def read(links: str, nodes: str = "", start: str = "", weighted: bool = False, most: int = MANY) -> Any:
-    return driver_plan.tables(in_folder, links, nodes, start, weighted, most)
+def read(links: str, nodes: str = "", warm_start: str = "", weighted: bool = False, most: int = MANY) -> Any:
+    return read_on_driver(links, nodes, warm_start, weighted, most)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -43,7 +43,7 @@ def test_random_graphs_agree_with_networkx(seed: int, tmp_path: Path) -> None:
     nodes = put(tmp_path / "nodes", page=list(case.nodes)) if case.nodes else ""
     found = read(links, nodes, weighted=case.weights is not None)
     assert found is not None
-    result = driver_plan.run(found, PageRankConfig(case.damping, 1e-14, 2000))
+    result = run_on_driver(found, PageRankConfig(case.damping, 1e-14, 2000))
     assert result.engine == "native, on the driver"
     ours = dict(zip(*(result.ranks.column(name).to_pylist() for name in ("id", "pagerank")), strict=True))
     assert l1(ours, by_networkx(case)) < 1e-9
@@ -52,10 +52,10 @@ def test_random_graphs_agree_with_networkx(seed: int, tmp_path: Path) -> None:
 def test_earlier_ranks_save_iterations(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     links = put(tmp_path / "links", src=rng.integers(0, 300, 900), dst=rng.integers(0, 300, 900))
-    cold = driver_plan.run(read(links), PageRankConfig(tol=1e-10))
+    cold = run_on_driver(read(links), PageRankConfig(tol=1e-10))
     gone = pa.table({"id": [10**9], "pagerank": [0.2]})  # of a page that is no more
     write_deltalake(str(tmp_path / "ranks"), pa.concat_tables([cold.ranks, gone]))
-    warm = driver_plan.run(read(links, start=str(tmp_path / "ranks")), PageRankConfig(tol=1e-10))
+    warm = run_on_driver(read(links, warm_start=str(tmp_path / "ranks")), PageRankConfig(tol=1e-10))
     assert warm.iterations < cold.iterations / 3
     assert warm.nodes == cold.nodes
     assert np.abs(warm.ranks.column("pagerank").to_numpy() - cold.ranks.column("pagerank").to_numpy()).sum() < 1e-9
@@ -111,7 +111,7 @@ def test_the_job_writes_the_same_either_way(
         facts = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert facts["plan"] == {"driver": "native, on the driver", "spark": "native, one task"}[name]
         rows = TableRef.find("", RANKS, lake).read(spark, RANKS).orderBy("id").collect()
-        told = ("top", "iterations", "l1_delta", "nodes", "edges", "top_certain", "error_bound", "rejected")
+        told = ("top", "iterations", "l1_delta", "nodes", "edges", "certain_ranks", "error_bound", "rejected")
         found[name] = ([tuple(row) for row in rows], [facts[key] for key in told])
     assert found["driver"] == found["spark"]
 

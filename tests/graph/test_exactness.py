@@ -12,11 +12,12 @@ from graph_oracles import Case, by_networkx, l1, random_case
 from pyspark.sql import Row
 from test_kernel_path import batches
 
-from lakerank.graph import distributed_plan, local_plan, messages
+from lakerank.graph import distributed_plan, local_plan
 from lakerank.graph.base import PageRankConfig, RankResult
-from lakerank.graph.build_graph import certain_places
-from lakerank.graph.csr_block import Block, block_size, iterate, pack, rounding
+from lakerank.graph.csr_block import Block, block_size, pack, rounding
 from lakerank.graph.encode_ids import gather, to_chunks
+from lakerank.graph.iterate import StoppingRule, iterate
+from lakerank.graph.summary import certain_ranks
 
 
 def exact(links: set[tuple[int, int]], n: int, damping: Fraction) -> list[Fraction]:
@@ -50,11 +51,11 @@ def test_the_error_is_never_above_its_bound(seed: int, steps: int) -> None:
     block = pack(src, dst, None, nodes=n)
     before = x = np.full(n, 1 / n)
     delta = 0.0
-    for number, (after, change, _) in enumerate(iterate(block, x.copy(), 0.85), start=1):
-        before, x, delta = x, after, change
+    for number, (given, after, change, _) in enumerate(iterate(block, x.copy(), 0.85), start=1):
+        before, x, delta = given, after, change
         if number == steps:
             break
-    moved = rounding(block, before, block.spread(before))
+    moved = rounding(block, before, block.propagate(before))
     result = RankResult(None, steps, [(steps, delta, 0.0)], n, len(links), "", False, moved)  # type: ignore[arg-type]
     bound = result.error_bound(0.85)
     truth = exact(links, n, Fraction(0.85))
@@ -65,13 +66,13 @@ def test_the_error_is_never_above_its_bound(seed: int, steps: int) -> None:
         assert 0 < bound < 5e-12
 
 
-def test_places_are_certain_where_gaps_are_wider_than_the_error() -> None:
+def test_ranks_are_certain_where_gaps_are_wider_than_the_error() -> None:
     best = [Row(id=i, pagerank=rank) for i, rank in enumerate((0.5, 0.3, 0.101, 0.1, 0.05))]
-    assert certain_places(best, 0.01, 4) == 2
-    assert certain_places(best, 1e-9, 4) == 4
-    assert certain_places(best, 0.2, 4) == 0
-    assert certain_places(best, None, 4) is None
-    assert certain_places(best[:2], 0.01, 4) == 2  # the graph has no more
+    assert certain_ranks(best, 0.01, 4) == 2
+    assert certain_ranks(best, 1e-9, 4) == 4
+    assert certain_ranks(best, 0.2, 4) == 0
+    assert certain_ranks(best, None, 4) is None
+    assert certain_ranks(best[:2], 0.01, 4) == 2  # the graph has no more
 
 
 def ranked(case: Case, earlier: dict[Any, float] | None = None, **settings: Any) -> tuple[dict[Any, float], int]:
@@ -129,10 +130,10 @@ def test_a_changed_web_needs_fewer_iterations_from_earlier_ranks() -> None:
 @pytest.mark.parametrize(
     "ids",
     [
-        [2**63 - 1, -(2**63), 0, 5],  # too far apart for places
+        [2**63 - 1, -(2**63), 0, 5],  # too far apart for distances
         [2**53, 2**53 + 1, 2**53 + 2, 2**53 + 3],  # one and the same as floats
         [-(2**63), -(2**63) + 1, -(2**63) + 3, -(2**63) + 2],
-        [0, 2**31 - 3, 7, 2**30],  # places, but no table
+        [0, 2**31 - 3, 7, 2**30],  # distances, but no table
         ["b", "a", "é", ""],
     ],
 )
@@ -150,7 +151,7 @@ def test_ids_of_every_kind_are_kept_exactly(ids: list[Any]) -> None:
     assert back == rows
 
 
-def test_chunks_of_places_and_of_names_join() -> None:
+def test_chunks_of_distances_and_of_dictionaries_join() -> None:
     def chunk(src: list[int], dst: list[int]) -> pa.RecordBatch:
         table = {"src": pa.array(src), "dst": pa.array(dst), "weight": pa.nulls(len(src), pa.float64())}
         return next(to_chunks(iter([pa.record_batch(table)])))
@@ -177,23 +178,27 @@ def test_a_worker_of_the_distributed_plan_holds_its_slice_only(blocks: int) -> N
             "weight": pa.nulls(int(mine.sum()), pa.float64()),
         }
         packed[number] = distributed_plan._pack_group(pa.table(table), nodes=n, blocks=blocks, weighted=False)
-    letters = messages.as_mail([(b, messages.STATE, b"", b"", 0.0, 0.0, 0.0, 0.0) for b in range(blocks)])
+    messages = distributed_plan.message_table([distributed_plan.state(b) for b in range(blocks)])
     stripe, x = block_size(n, blocks, 0), np.empty(n)
     for _ in range(40):
         sent = []
         for number in range(blocks):
-            received = letters.filter(pa.compute.equal(letters["block"], number))
+            received = messages.filter(pa.compute.equal(messages["block"], number))
             block = Block.from_bytes(packed[number].to_pylist()[0])
             assert len(block.scale) <= stripe
             assert block.edges <= (src % blocks == number).sum()
-            for letter in received.to_pylist():
-                assert len(letter["values"]) <= 8 * stripe
+            for message in received.to_pylist():
+                assert len(message["values"]) <= 8 * stripe
             into = int((dst % blocks == number).sum())
             assert received.nbytes <= 12 * min(into, n) + 100 * blocks + 8 * stripe
-            sent.append(distributed_plan.step(packed[number], received, nodes=n, blocks=blocks, damping=0.85))
-        letters = pa.concat_tables(sent)
-    for row in letters.to_pylist():
-        if row["origin"] == messages.STATE:
+            sent.append(
+                distributed_plan.step(
+                    packed[number], received, nodes=n, blocks=blocks, damping=0.85, rule=StoppingRule()
+                )
+            )
+        messages = pa.concat_tables(sent)
+    for row in messages.to_pylist():
+        if row["origin"] == distributed_plan.STATE:
             x[row["block"] :: blocks] = np.frombuffer(row["values"])
     links = list(zip(src.tolist(), dst.tolist(), strict=True))
     assert l1(dict(enumerate(x.tolist())), by_networkx(Case("all", links, nodes=list(range(n))))) < 1e-10

@@ -16,8 +16,16 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.graph import graphframes_engine
 from lakerank.graph.base import Graph, PageRankConfig
+from lakerank.graph.iterate import StoppingRule
 
 graphframes = pytest.importorskip("graphframes", reason="the extra `graphframes` is not installed")
+
+
+class Stubborn(StoppingRule):
+    """Never stops."""
+
+    def is_met(self, change: float) -> bool:
+        return False
 
 
 class FakeGraphX:
@@ -78,6 +86,8 @@ def test_what_graphx_cannot_do_is_refused(spark: SparkSession) -> None:
     start = spark.createDataFrame(pa.table({"id": [1], "weight": [1.0]}))
     with pytest.raises(UserError, match="teleport"):
         graphframes_engine.run(Graph(edges, teleport=start), PageRankConfig())
+    with pytest.raises(UserError, match="a stopping rule of its own"):
+        graphframes_engine.run(Graph(edges), PageRankConfig(stopping=Stubborn()))
     with pytest.raises(UserError, match="damping is 1"):
         graphframes_engine.run(Graph(edges), PageRankConfig(damping=1.0))
 

@@ -12,12 +12,11 @@ from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1, random_case
 
 from lakerank.cli.errors import UserError
-from lakerank.graph import distributed_plan, local_plan
-from lakerank.graph import encode_ids as chunking
-from lakerank.graph import messages as mail_rows
+from lakerank.graph import distributed_plan, encode_ids, local_plan
 from lakerank.graph.base import PageRankConfig
+from lakerank.graph.build_graph import EXACT, SEED
 from lakerank.graph.csr_block import Block, block_size, pack
-from lakerank.graph.examples import EXACT, SEED
+from lakerank.graph.iterate import StoppingRule
 
 LDBC = SHARED / "graphs" / "ldbc"
 
@@ -38,7 +37,7 @@ def batches(case: Case, size: int = 13) -> Iterator[pa.RecordBatch]:
 def solve(case: Case, chunks: Any = None, **settings: Any) -> tuple[dict[Any, float], dict[str, Any]]:
     """Ranks and notes of the one-task plan."""
     config = PageRankConfig(case.damping, **{"tol": 1e-14, "max_iter": 2000} | settings)
-    chunks = local_plan.to_chunks(batches(case)) if chunks is None else chunks
+    chunks = encode_ids.to_chunks(batches(case)) if chunks is None else chunks
     out = local_plan.solve(
         chunks, config=config, weighted=case.weights is not None, teleported=case.teleport is not None
     )
@@ -50,11 +49,11 @@ def solve(case: Case, chunks: Any = None, **settings: Any) -> tuple[dict[Any, fl
 def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
     """The distributed plan's own functions with a dictionary for a shuffle."""
     ids = case.ids
-    place = {node: i for i, node in enumerate(ids)}
+    position = {node: i for i, node in enumerate(ids)}
     n = len(ids)
     rows: list[list[Any]] = [[] for _ in range(blocks)]
     for (s, d), w in zip(case.edges, case.weights or [1.0] * len(case.edges), strict=True):
-        rows[place[s] % blocks].append((place[s] // blocks, place[d], w))
+        rows[position[s] % blocks].append((position[s] // blocks, position[d], w))
     packed = {}
     for number in range(blocks):
         table = pa.table(
@@ -68,19 +67,20 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
         packed[number] = distributed_plan._pack_group(table, nodes=n, blocks=blocks, weighted=case.weights is not None)
     share = np.zeros(n)
     for node, weight in (case.teleport or {}).items():
-        share[place[node]] = weight / sum(case.teleport.values())
+        share[position[node]] = weight / sum(case.teleport.values())
     starts = [share[number::blocks].tobytes() if case.teleport else b"" for number in range(blocks)]
-    mail = mail_rows.as_mail([(b, mail_rows.STATE, starts[b], b"", 0.0, 0.0, 0.0, 0.0) for b in range(blocks)])
+    messages = distributed_plan.message_table([distributed_plan.state(b, starts[b]) for b in range(blocks)])
     for _ in range(steps + 1):
         out = []
         for number in range(blocks):
-            mine = mail.filter(pa.compute.equal(mail["block"], number))
-            out.append(distributed_plan.step(packed[number], mine, nodes=n, blocks=blocks, damping=case.damping))
+            mine = messages.filter(pa.compute.equal(messages["block"], number))
+            settings = {"nodes": n, "blocks": blocks, "damping": case.damping, "rule": StoppingRule()}
+            out.append(distributed_plan.step(packed[number], mine, **settings))
         # Arrival in another order must not matter.
-        mail = pa.concat_tables(out[::-1])
+        messages = pa.concat_tables(out[::-1])
     x = np.zeros(n)
-    for row in mail.to_pylist():
-        if row["origin"] == mail_rows.STATE and row["values"]:
+    for row in messages.to_pylist():
+        if row["origin"] == distributed_plan.STATE and row["values"]:
             x[row["block"] :: blocks] = np.frombuffer(row["values"])
     return dict(zip(ids, x.tolist(), strict=True))
 
@@ -97,7 +97,7 @@ def test_random_graphs_agree_with_networkx_and_igraph(seed: int) -> None:
 
 @pytest.mark.parametrize("blocks", [1, 3, 7])
 @pytest.mark.parametrize("seed", range(0, 50, 4))
-def test_blocks_and_mail_give_what_one_task_gives(seed: int, blocks: int) -> None:
+def test_blocks_and_messages_give_what_one_task_gives(seed: int, blocks: int) -> None:
     case = random_case(seed)
     ours, _ = solve(case, tol=0.0, max_iter=12)
     assert l1(deliver(case, blocks, 12), ours) < 1e-12
@@ -158,12 +158,12 @@ def test_renaming_the_nodes_renames_the_ranks(seed: int) -> None:
 
 
 def test_the_order_of_chunks_and_rows_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunking, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(encode_ids, "CHUNK_ROWS", 10)
     rng = np.random.default_rng(0)
     edges = [(int(s), int(d)) for s, d in rng.integers(0, 6, (200, 2))]  # each about five times
     case = Case("parallel", edges, rng.random(200).tolist())
     assert case.weights
-    chunks = list(local_plan.to_chunks(batches(case)))
+    chunks = list(encode_ids.to_chunks(batches(case)))
     assert len(chunks) >= 3
     order = rng.permutation(len(case.edges))
     mixed = Case(
@@ -204,7 +204,7 @@ def test_unknown_and_empty_teleport_are_noted() -> None:
 
 def test_null_source_is_refused() -> None:
     with pytest.raises(ValueError, match="null"):
-        list(local_plan.to_chunks(batches(Case("null", [(None, 1)]))))
+        list(encode_ids.to_chunks(batches(Case("null", [(None, 1)]))))
 
 
 def test_pack_layout() -> None:
@@ -214,7 +214,7 @@ def test_pack_layout() -> None:
     assert block.tile.tolist() == [0, 2, 3]  # even destinations 0 and 4 are local 0 and 2 of block 0; 3 is local 1
     assert (block.dst.tolist(), block.dst.dtype) == ([0, 2, 1], np.uint32)
     assert (block.ptr.tolist(), block.src.tolist()) == ([0, 1, 2, 4], [0, 1, 0, 1])
-    assert block.spread(np.array([0.4, 0.2])).tolist() == pytest.approx([0.2, 0.1, 0.3])
+    assert block.propagate(np.array([0.4, 0.2])).tolist() == pytest.approx([0.2, 0.1, 0.3])
     again = Block.from_bytes(block.to_bytes())
     assert all(np.array_equal(getattr(again, name), getattr(block, name)) for name in ("scale", "tile", "src"))
 

@@ -10,20 +10,20 @@ import pyarrow as pa
 import pytest
 from graph_oracles import Case, random_case
 
-from lakerank.graph import harmonic, measures
+from lakerank.graph import centrality_plan
 from lakerank.graph.base import PageRankConfig
+from lakerank.graph.centrality import harmonic_estimate, harmonic_exact, hits, personal_ranks, top_k
 from lakerank.graph.csr_block import pack
 from lakerank.graph.encode_ids import to_chunks
-from lakerank.graph.hits import hits
-from lakerank.graph.personal import best_of, personal_ranks
+from lakerank.graph.iterate import StoppingRule
 
 SEEDS = (1, 2, 4, 7, 10, 13)
 
 
 def arrays(case: Case) -> tuple[Any, Any, int]:
-    place = {node: i for i, node in enumerate(case.ids)}
-    src, dst = (np.array([place[edge[end]] for edge in case.edges], np.int32) for end in (0, 1))
-    return src, dst, len(place)
+    position = {node: i for i, node in enumerate(case.ids)}
+    src, dst = (np.array([position[edge[end]] for edge in case.edges], np.int32) for end in (0, 1))
+    return src, dst, len(position)
 
 
 def as_networkx(src: Any, dst: Any, nodes: int) -> nx.DiGraph:
@@ -37,7 +37,7 @@ def as_networkx(src: Any, dst: Any, nodes: int) -> nx.DiGraph:
 def test_harmonic_centrality_is_that_of_networkx(seed: int) -> None:
     src, dst, nodes = arrays(random_case(seed))
     expected = nx.harmonic_centrality(as_networkx(src, dst, nodes))
-    ours = harmonic.exact(pack(src, dst, None, nodes=nodes))
+    ours = harmonic_exact(pack(src, dst, None, nodes=nodes))
     np.testing.assert_allclose(ours, [expected[i] for i in range(nodes)], atol=1e-12)
 
 
@@ -49,20 +49,20 @@ def test_estimates_are_as_good_as_their_counters() -> None:
     src = np.concatenate([ring, rng.integers(0, nodes, 2000)]).astype(np.int32)
     dst = np.concatenate([(ring + 1) % nodes, rng.integers(0, nodes, 2000)]).astype(np.int32)
     block = pack(src, dst, None, nodes=nodes)
-    exact = harmonic.exact(block)
+    exact = harmonic_exact(block)
     expected = nx.harmonic_centrality(as_networkx(src, dst, nodes), nbunch=range(0, nodes, 100))
     np.testing.assert_allclose([exact[i] for i in expected], list(expected.values()), rtol=1e-12)
     for registers, limit in ((256, 0.1), (4096, 0.025)):
-        off = harmonic.estimated(block, registers, seed=3) / exact - 1
+        off = harmonic_estimate(block, registers, seed=3) / exact - 1
         assert float(np.sqrt((off**2).mean())) < limit
-    assert np.abs(harmonic.estimated(block, 256, seed=3) / exact - 1).max() > 0.01  # not the exact values by accident
+    assert np.abs(harmonic_estimate(block, 256, seed=3) / exact - 1).max() > 0.01  # not the exact values by accident
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_hubs_and_authorities_are_those_of_networkx(seed: int) -> None:
     src, dst, nodes = arrays(random_case(seed))
     hub, authority = nx.hits(as_networkx(src, dst, nodes), max_iter=10_000, tol=1e-14)
-    ours = hits(src, dst, nodes, 1e-13, 10_000)
+    ours = hits(src, dst, nodes, StoppingRule(1e-13), 10_000)
     np.testing.assert_allclose(ours.hub, [hub[i] for i in range(nodes)], atol=1e-9)
     np.testing.assert_allclose(ours.authority, [authority[i] for i in range(nodes)], atol=1e-9)
     assert ours.l1_delta < 1e-13
@@ -70,9 +70,9 @@ def test_hubs_and_authorities_are_those_of_networkx(seed: int) -> None:
 
 def test_nodes_without_links_are_neither_hubs_nor_authorities() -> None:
     none = np.empty(0, np.int32)
-    found = hits(none, none, 3, 1e-8, 10)
+    found = hits(none, none, 3, StoppingRule(1e-8), 10)
     assert (found.hub.tolist(), found.authority.tolist()) == ([0, 0, 0], [0, 0, 0])
-    assert harmonic.exact(pack(none, none, None, nodes=3)).tolist() == [0, 0, 0]
+    assert harmonic_exact(pack(none, none, None, nodes=3)).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -84,7 +84,7 @@ def test_each_surfer_has_the_ranks_it_would_have_alone(weighted: bool) -> None:
     teleport = np.where(rng.random((nodes, 5)) < 0.3, rng.random((nodes, 5)), 0)
     teleport[0] += 0.1
     teleport /= teleport.sum(axis=0)
-    found = personal_ranks(pack(src, dst, weight, nodes=nodes), teleport, 0.9, 1e-14, 2000)
+    found = personal_ranks(pack(src, dst, weight, nodes=nodes), teleport, 0.9, StoppingRule(1e-14), 2000)
     graph = nx.MultiDiGraph() if weighted else nx.DiGraph()
     graph.add_nodes_from(range(nodes))
     each = case.weights if weighted else [1.0] * len(src)
@@ -98,8 +98,8 @@ def test_each_surfer_has_the_ranks_it_would_have_alone(weighted: bool) -> None:
 
 def test_the_best_of_equals_are_the_first() -> None:
     ranks = np.array([0.1, 0.3, 0.0, 0.3, 0.1, 0.2])
-    assert best_of(ranks, 4)[0].tolist() == [1, 3, 5, 0]
-    assert best_of(ranks, 0)[0].tolist() == [1, 3, 5, 0, 4]
+    assert top_k(ranks, 4)[0].tolist() == [1, 3, 5, 0]
+    assert top_k(ranks, 0)[0].tolist() == [1, 3, 5, 0, 4]
 
 
 def personal(rows: list[tuple[Any, ...]], seeds: Any, top: int) -> list[dict[str, Any]]:
@@ -109,7 +109,7 @@ def personal(rows: list[tuple[Any, ...]], seeds: Any, top: int) -> list[dict[str
     ]
     batch = pa.record_batch(columns, names=["src", "dst", "weight"])
     config = PageRankConfig(tol=1e-13, max_iter=500)
-    out = measures._personal(to_chunks(iter([batch])), seeds=seeds, config=config, weighted=False, top=top)
+    out = centrality_plan._personal(to_chunks(iter([batch])), seeds=seeds, config=config, weighted=False, top=top)
     return [row for part in out for row in part.to_pylist()]
 
 

@@ -17,12 +17,11 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from link_farms import SHAPES, attack
 
 from lakerank.graph.csr_block import pack
-from lakerank.graph.local_plan import to_chunks
-from lakerank.graph.spam import one_task
+from lakerank.graph.encode_ids import to_chunks
+from lakerank.graph.spam import plans
 from lakerank.graph.spam.defend import Verdict, defend
-from lakerank.graph.spam.farms import kept_pages, share_from, spread
-from lakerank.graph.spam.trust import grow, support
-from lakerank.graph.spam.web import Web
+from lakerank.graph.spam.farms import kept_pages, robust_deviation, share_from
+from lakerank.graph.spam.web import Web, grow, support
 
 PAGES = 1500
 RANDOMLY_HIJACKED = [shape for shape in SHAPES if shape not in ("camouflage_one_way",)]
@@ -50,18 +49,18 @@ CLEAN = defend(web(GOOD, PAGES))
 
 
 def figures(verdict: Verdict, good: int, target: int) -> tuple[float, float, float]:
-    """Place of the target (share of pages at least as high), AUC, Spearman with the clean ranks."""
+    """Position of the target (share of pages at least as high), AUC, Spearman with the clean ranks."""
     from scipy.stats import rankdata, spearmanr
 
     bad = len(verdict.farm) - good
     auc = (rankdata(verdict.spam_score)[good:].sum() - bad * (bad + 1) / 2) / (bad * good)
-    place = float((verdict.trusted_rank >= verdict.trusted_rank[target]).mean())
-    return place, float(auc), float(spearmanr(verdict.trusted_rank[:good], CLEAN.pagerank).statistic)
+    position = float((verdict.trusted_rank >= verdict.trusted_rank[target]).mean())
+    return position, float(auc), float(spearmanr(verdict.trusted_rank[:good], CLEAN.pagerank).statistic)
 
 
 def test_a_web_without_farms_keeps_its_ranks() -> None:
     assert CLEAN.farms == []
-    assert CLEAN.cut == 0
+    assert CLEAN.links_cut == 0
     np.testing.assert_array_equal(CLEAN.trusted_rank, CLEAN.pagerank)
     assert CLEAN.spam_score.max() <= 0.5
     assert CLEAN.trusted.mean() > 0.8
@@ -73,8 +72,8 @@ def test_farms_of_every_shape_lose_their_rank_and_nobody_else_does(shape: str, h
     graph = attack(GOOD, PAGES, 600, hijacked, shape, seed=hijacked)
     verdict = defend(web(graph.edges, graph.nodes))
     assert (verdict.pagerank >= verdict.pagerank[graph.target]).mean() < 0.1, "the farm does not work: nothing to test"
-    place, auc, spearman = figures(verdict, PAGES, graph.target)
-    assert place > 0.25
+    position, auc, spearman = figures(verdict, PAGES, graph.target)
+    assert position > 0.25
     assert auc >= 0.95
     assert spearman >= 0.95
     assert verdict.farm[graph.target] > 0
@@ -87,15 +86,15 @@ def test_farms_of_every_shape_lose_their_rank_and_nobody_else_does(shape: str, h
 def test_hijacking_the_best_pages_does_not_help(shape: str) -> None:
     graph = attack(GOOD, PAGES, 1000, 30, shape, best=True)
     verdict = defend(web(graph.edges, graph.nodes))
-    place, auc, spearman = figures(verdict, PAGES, graph.target)
-    assert (place > 0.25, auc >= 0.95, spearman >= 0.95) == (True, True, True)
+    position, auc, spearman = figures(verdict, PAGES, graph.target)
+    assert (position > 0.25, auc >= 0.95, spearman >= 0.95) == (True, True, True)
 
 
 def test_all_targets_of_a_farm_are_of_it() -> None:
     graph = attack(GOOD, PAGES, 600, 10, "many_targets")
     verdict = defend(web(graph.edges, graph.nodes))
     assert (verdict.farm[PAGES:] > 0).all()
-    assert verdict.cut == 10
+    assert verdict.links_cut == 10
 
 
 def test_a_farm_larger_than_the_web_is_still_the_farm() -> None:
@@ -151,8 +150,8 @@ def test_leaky_ranks_are_those_of_networkx_without_dangling_pages_and_add_up() -
     exact = nx.pagerank(graph, tol=1e-14, max_iter=1000)
     assert dict(enumerate(here.pagerank.tolist())) == pytest.approx(exact, abs=1e-6)
     part = np.array([True, False, True, False])
-    total = here.begun_in(part, 1e-12) + here.begun_in(~part, 1e-12)
-    np.testing.assert_allclose(total, here.begun_in(np.ones(4, bool), 1e-12), atol=1e-10)
+    total = here.rank_from(part, 1e-12) + here.rank_from(~part, 1e-12)
+    np.testing.assert_allclose(total, here.rank_from(np.ones(4, bool), 1e-12), atol=1e-10)
 
 
 def test_variety_counts_kinds_of_supporters() -> None:
@@ -189,14 +188,14 @@ def test_trust_stays_where_it_is_not_passed_on() -> None:
     assert (support(here, start)[3:] == 0).all()
 
 
-def test_spread_ignores_a_few_strangers() -> None:
+def test_the_robust_deviation_ignores_a_few_strangers() -> None:
     rng = np.random.default_rng(0)
-    assert spread(rng.normal(0, 2, 4000)) == pytest.approx(2, rel=0.05)
-    assert spread(np.array([1.0] * 95 + [9.0] * 5)) == 0.0
+    assert robust_deviation(rng.normal(0, 2, 4000)) == pytest.approx(2, rel=0.05)
+    assert robust_deviation(np.array([1.0] * 95 + [9.0] * 5)) == 0.0
 
 
-def test_places_share_a_number_when_ranks_are_equal() -> None:
-    assert one_task.places(np.array([0.5, 0.2, 0.5, 0.1])).tolist() == [1, 3, 1, 4]
+def test_positions_are_shared_when_ranks_are_equal() -> None:
+    assert plans.positions(np.array([0.5, 0.2, 0.5, 0.1])).tolist() == [1, 3, 1, 4]
 
 
 def solved(rows: list[tuple[int, int | None, float | None]], **about: Any) -> list[dict[str, Any]]:
@@ -204,7 +203,7 @@ def solved(rows: list[tuple[int, int | None, float | None]], **about: Any) -> li
     schema = pa.schema([("src", pa.int64()), ("dst", pa.int64()), ("weight", pa.float64())])
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
     chunks = to_chunks(iter([pa.record_batch(columns, schema=schema)]))
-    out = one_task.solve(chunks, config=one_task.SpamConfig(), **about)
+    out = plans.solve(chunks, config=plans.SpamConfig(), **about)
     return [row for batch in out for row in batch.to_pylist()]
 
 
@@ -216,7 +215,7 @@ def test_the_task_ranks_weighted_links_and_pages_without_any() -> None:
     graph.add_node(9)
     assert ranks == pytest.approx(nx.pagerank(graph, tol=1e-12, max_iter=1000), abs=1e-7)
     notes = {row["part"]: row["pages"] for row in rows if row["part"] not in ("page", "target")}
-    assert (notes["nodes"], notes["edges"], notes["farms"], notes["cut"]) == (4, 4, 0, 0)
+    assert (notes["nodes"], notes["edges"], notes["farms"], notes["links_cut"]) == (4, 4, 0, 0)
 
 
 def test_the_task_names_a_seed_that_is_no_page_and_survives_a_web_without_links() -> None:

@@ -65,23 +65,23 @@ def test_a_farm_in_the_links_table_is_named_and_loses_its_rank(
     out = capsys.readouterr().out
     assert f"http://{TARGET}/" in out
     said = json.loads(out.splitlines()[-1])
-    counted = {key: said[key] for key in ("plan", "nodes", "edges", "farms", "flagged", "cut")}
+    counted = {key: said[key] for key in ("plan", "nodes", "edges", "farms", "flagged", "links_cut")}
     assert counted == {
         "plan": "one task",
         "nodes": PAGES + 1 + FARM,
         "edges": len(set(edges)),
         "farms": 1,
         "flagged": FARM + 1,
-        "cut": HIJACKED,
+        "links_cut": HIJACKED,
     }
     pages = {row["id"]: row for row in rows(spark, lake, TRUST_RANKS)}
     assert {page for page, row in pages.items() if row["farm"] == 1} == set(range(TARGET, TARGET + FARM + 1))
     assert {row["farm"] for row in pages.values()} == {1, None}
     assert min(pages[page]["spam_score"] for page in range(TARGET, TARGET + FARM + 1)) > 0.5
     (found,) = rows(spark, lake, SPAM_REPORT)
-    assert (found["id"], found["place"], found["pages"], found["links_in"]) == (TARGET, 1, FARM + 1, HIJACKED)
+    assert (found["id"], found["position"], found["pages"], found["links_in"]) == (TARGET, 1, FARM + 1, HIJACKED)
     assert found["share"] > 0.9
-    assert found["trusted_place"] > PAGES
+    assert found["trusted_position"] > PAGES
     # The defended ranks keep the contract of ranks.
     ranks = {row["id"]: row["pagerank"] for row in TableRef.find("", TRUSTED_RANKS, lake).read(spark, RANKS).collect()}
     assert sum(ranks.values()) == pytest.approx(1, abs=1e-9)

@@ -12,7 +12,7 @@ from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1
 from pyspark.sql import SparkSession
 
-from lakerank.graph.examples import EXACT
+from lakerank.graph.build_graph import EXACT
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
 from spark_jobs import pagerank
@@ -49,15 +49,15 @@ def test_the_example_is_the_default_and_twice_is_once(
         assert said["iterations"] == len(curve) == curve[-1]["iteration"]
         assert said["l1_delta"] == curve[-1]["l1_delta"]
         assert 0.85 / 0.15 * said["l1_delta"] < said["error_bound"] < 1e-12  # and what rounding may have done
-        assert said["top_certain"] == 3
+        assert said["certain_ranks"] == 3
         assert said["iterations_saved"] is None
         assert said["worker_peak_mib"] > 0
     assert runs[0] == runs[1]
     assert runs[0][0] == pytest.approx({k: float(v) for k, v in EXACT["seed"][1].items()}, abs=1e-12)
     assert [node for node, _ in runs[0][2]] == ["Amazon", "Yahoo", "Microsoft"]
     # Started from these ranks there is nothing left to do.
-    start = ["--start", f"{lake}/{RANKS.name}"]
-    assert pagerank.main(["--lake", lake, "--tol", "1e-14", "--max-iter", "300", "--json", *start]) == 0
+    warm_start = ["--warm-start", f"{lake}/{RANKS.name}"]
+    assert pagerank.main(["--lake", lake, "--tol", "1e-14", "--max-iter", "300", "--json", *warm_start]) == 0
     said = ended(capsys)
     assert said["iterations"] <= 3
     assert said["iterations_saved"] == len(runs[0][1]) - said["iterations"]

@@ -1,1 +1,1 @@
-"""Link-spam defence: farms found by who supports them, and ranks in which they count for nothing. Pure."""
+"""Link-spam defence: farms found by who supports them, and ranks in which they count for nothing."""

@@ -1,4 +1,4 @@
-"""From links to ranks in which link farms count for nothing, with the reasons."""
+"""Compute ranks in which link farms count for nothing, with the reasons. NumPy only."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.graph.csr_block import Block, Floats, iterate, pack
+from lakerank.graph.csr_block import Floats, pack
+from lakerank.graph.iterate import StoppingRule, power_iteration
 from lakerank.graph.spam.farms import Farm, find_farms, trusted_part
-from lakerank.graph.spam.trust import grow, support
-from lakerank.graph.spam.web import Mask, Web
+from lakerank.graph.spam.web import Mask, Web, grow, support
 
 LEFT_TO_FARMS = 1e-3  # fresh starts in all farms together, in those of one good page: ranks must not be 0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the defence found (n pages).
+    """Hold what the defence found (n pages).
 
     Attributes:
         pagerank: float64[n] > 0, sum 1: ranks without defence.
@@ -28,7 +28,7 @@ class Verdict:
         farm: int32[n], number of the page's farm from 1; 0 if it is in none.
         farms: the farms, number 1 first.
         trusted: bool[n], the self-supporting part that was taken as good.
-        cut: links from good pages into farms, left out of `trusted_rank`.
+        links_cut: links from good pages into farms, left out of `trusted_rank`.
     """
 
     pagerank: Floats
@@ -39,7 +39,7 @@ class Verdict:
     farm: NDArray[np.int32]
     farms: list[Farm]
     trusted: Mask
-    cut: int
+    links_cut: int
 
 
 def defend(web: Web, seeds: Mask | None = None, smallest: int = 50, tol: float = 1e-8, max_iter: int = 100) -> Verdict:
@@ -55,30 +55,21 @@ def defend(web: Web, seeds: Mask | None = None, smallest: int = 50, tol: float =
     trusted = trusted_part(web, smallest) if seeds is None else grow(web, seeds, keep=True)
     farms = find_farms(web, trusted, smallest)
     number = np.zeros(web.nodes, dtype=np.int32)
-    for place, farm in enumerate(farms, start=1):
-        number[farm.pages] = place
+    for k, farm in enumerate(farms, start=1):
+        number[farm.pages] = k
     flagged = number > 0
     supported = np.clip(support(web, ~flagged), 0.0, 1.0)
-    mass = np.clip(web.begun_in(flagged) / web.pagerank, 0.0, 1.0) if farms else np.zeros(web.nodes)
+    mass = np.clip(web.rank_from(flagged) / web.pagerank, 0.0, 1.0) if farms else np.zeros(web.nodes)
     even = np.full(web.nodes, 1.0 / web.nodes)
-    pagerank = settle(web.block, even, web.damping, tol, max_iter)
-    defended, cut = pagerank, 0
+    rule = StoppingRule(tol)
+    pagerank, _ = power_iteration(web.block, even, web.damping, rule, max_iter)
+    defended, links_cut = pagerank, 0
     if farms:
         into = flagged[web.dst]
-        cut = int((into & ~flagged[web.src]).sum())
+        links_cut = int((into & ~flagged[web.src]).sum())
         weight = np.where(into, 0.0, web.share)
         open_links = pack(web.src, web.dst, weight, nodes=web.nodes)
         start = np.where(flagged, LEFT_TO_FARMS / int(flagged.sum()), 1.0)
-        defended = settle(open_links, start / start.sum(), web.damping, tol, max_iter)
+        defended, _ = power_iteration(open_links, start / start.sum(), web.damping, rule, max_iter)
     score = np.where(flagged, 0.5, 0.0) + 0.5 * (1.0 - supported)
-    return Verdict(pagerank, defended, supported, mass, score, number, farms, trusted, cut)
-
-
-def settle(block: Block, start: Floats, damping: float, tol: float, max_iter: int) -> Floats:
-    """float64[n], sum 1: PageRank from the teleport vector `start`."""
-    ranks = start
-    for done, (x, moved, _) in enumerate(iterate(block, start, damping), start=1):
-        ranks = x
-        if moved < tol or done >= max_iter:
-            break
-    return ranks
+    return Verdict(pagerank, defended, supported, mass, score, number, farms, trusted, links_cut)

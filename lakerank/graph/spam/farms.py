@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.graph.csr_block import Floats
-from lakerank.graph.spam.trust import ENOUGH, grow
-from lakerank.graph.spam.web import Mask, Web
+from lakerank.graph.spam.web import ENOUGH, Mask, Web, grow
 
 ALIKE = 0.8  # a cluster whose ranks spread less than so much of the trusted pages' is of one make
 TOWERS = 10.0  # a target's rank is at least so many times that of the middle page of its cluster
@@ -27,7 +26,7 @@ _WHOLLY = 0.9  # further pages of a farm owe it so much of their rank
 
 @dataclass(frozen=True)
 class Farm:
-    """One cluster.
+    """Hold one cluster of pages and the page it lifts.
 
     Attributes:
         target: number of the page it lifts.
@@ -40,8 +39,8 @@ class Farm:
     share: float
 
 
-def spread(values: Floats) -> float:
-    """Standard deviation as the middle eight tenths show it; single strangers do not change it."""
+def robust_deviation(values: Floats) -> float:
+    """Estimate the standard deviation as the middle eight tenths show it; single strangers do not change it."""
     if len(values) < 2:
         return 0.0
     low, high = np.quantile(values, (0.1, 0.9))
@@ -49,20 +48,20 @@ def spread(values: Floats) -> float:
 
 
 def mask(nodes: int, numbers: NDArray[np.int64] | list[int]) -> Mask:
-    """bool[nodes], true at `numbers`."""
+    """Return bool[nodes], true at `numbers`."""
     pages = np.zeros(nodes, dtype=bool)
     pages[numbers] = True
     return pages
 
 
 def most_varied(web: Web, count: int, among: Mask | None = None) -> NDArray[np.int64]:
-    """int64[≤ count]: the pages with the most kinds of supporters, most first; equal ones by number."""
+    """Return the pages with the most kinds of supporters, int64[≤ count], most first; equal ones by number."""
     pages = np.arange(web.nodes) if among is None else np.flatnonzero(among)
     return pages[np.argsort(-web.variety[pages], kind="stable")[:count]]
 
 
 def trusted_part(web: Web, smallest: int) -> Mask:
-    """bool[n]: a part of the web that supports itself and is not of one make.
+    """Find a part of the web, bool[n], that supports itself and is not of one make.
 
     Trust grows from the pages with the most kinds of supporters: from many at once, among which there may be bad
     ones, and from single ones, whose friends may be bad. A part that lies within another is taken out of that one:
@@ -85,7 +84,7 @@ def trusted_part(web: Web, smallest: int) -> Mask:
         own = part & ~below
         below |= part
         size = int(own.sum())
-        value = spread(web.log_rank[own]) * np.log(size) if size >= smallest else 0.0
+        value = robust_deviation(web.log_rank[own]) * np.log(size) if size >= smallest else 0.0
         if value > best_value:
             best, best_value = part, value
     # Once more, from the pages whose supporters differ most: what only its own pages support falls out.
@@ -95,7 +94,7 @@ def trusted_part(web: Web, smallest: int) -> Mask:
 
 
 def supporters_of(web: Web, target: int, within: Mask) -> Mask:
-    """bool[n]: pages of `within` that link to `target`, or lead to it without leaving."""
+    """Find the pages of `within`, bool[n], that link to `target`, or lead to it without leaving."""
     inside = within[web.src] & within[web.dst]
     src, dst = web.src[inside], web.dst[inside]
     links = np.maximum(np.bincount(src, minlength=web.nodes), 1)
@@ -112,14 +111,14 @@ def supporters_of(web: Web, target: int, within: Mask) -> Mask:
 
 
 def region_of(web: Web, target: int, trusted: Mask) -> Mask:
-    """bool[n]: what is not trusted and lives on `target`, which is among it."""
+    """Find what is not trusted, bool[n], and lives on `target`, which is among it."""
     region = grow(web, mask(web.nodes, [target]), keep=True) & ~trusted
     region[target] = True
     return region
 
 
 def kept_pages(web: Web) -> Mask:
-    """bool[e]: links from a page to the one that gives it at least half of what it receives.
+    """Find links, bool[e], from a page to the one that gives it at least half of what it receives.
 
     Such a page is kept by the other: it cannot speak for it, even where the keeper is well supported.
     """
@@ -132,7 +131,7 @@ def kept_pages(web: Web) -> Mask:
 
 
 def keepers(web: Web, smallest: int) -> Iterator[tuple[int, Mask]]:
-    """Pages with at least `smallest` kept pages that give them most of their rank, and these."""
+    """Yield pages with at least `smallest` kept pages that give them most of their rank, and these."""
     kept = kept_pages(web)
     src, dst = web.src[kept], web.dst[kept]
     given = np.bincount(dst, weights=web.pagerank[src] * web.share[kept], minlength=web.nodes)
@@ -142,13 +141,13 @@ def keepers(web: Web, smallest: int) -> Iterator[tuple[int, Mask]]:
 
 
 def of_one_make(web: Web, target: int, pages: Mask, width: float) -> bool:
-    """Whether the ranks of `pages` are alike, and `target` towers over them."""
-    alike = spread(web.log_rank[pages]) < ALIKE * width
+    """Test whether the ranks of `pages` are alike, and `target` towers over them."""
+    alike = robust_deviation(web.log_rank[pages]) < ALIKE * width
     return bool(alike and web.pagerank[target] >= TOWERS * float(np.median(web.pagerank[pages])))
 
 
 def speaks_for_itself(web: Web, target: int, pages: Mask) -> float:
-    """How much of what `target` receives `pages` must give it to be its farm.
+    """Return how much of what `target` receives `pages` must give it to be its farm.
 
     Half. But new pages, too, have no links to them yet; if most of `pages` are such and have other things to say,
     nearly all.
@@ -160,14 +159,14 @@ def speaks_for_itself(web: Web, target: int, pages: Mask) -> float:
 
 
 def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
-    """The farms, in the order they are found.
+    """Find the farms, in the order they are found.
 
     Args:
         web: the links.
         trusted: pages known to be good, a self-supporting part (`trusted_part`, or grown from given seeds).
         smallest: clusters of fewer pages are never called farms: small sites look the same.
     """
-    width = spread(web.log_rank[trusted])
+    width = robust_deviation(web.log_rank[trusted])
     farms: list[Farm] = []
     flagged = np.zeros(web.nodes, dtype=bool)
 
@@ -199,13 +198,13 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
         if judge(target, supporters_of(web, target, region | unsupported)):
             continue
         region &= ~flagged
-        if region.sum() >= smallest and spread(web.log_rank[region]) >= ALIKE * width:
+        if region.sum() >= smallest and robust_deviation(web.log_rank[region]) >= ALIKE * width:
             trusted = trusted | region  # a site of its own, as varied as what is known to be good
     return farms
 
 
 def share_from(web: Web, target: int, pages: Mask) -> float:
-    """Part of the rank `target` receives along links that comes straight from `pages`."""
+    """Return the part of the rank `target` receives along links that comes straight from `pages`."""
     to_it = web.dst == target
     given = web.pagerank[web.src[to_it]] * web.share[to_it]
     total = float(given.sum())
@@ -213,7 +212,7 @@ def share_from(web: Web, target: int, pages: Mask) -> float:
 
 
 def lifted_by(web: Web, pages: Mask, trusted: Mask) -> Mask:
-    """bool[n]: further targets: pages of high rank, not trusted, that owe nearly all of it to `pages`."""
-    owed = web.begun_in(pages, 1e-4)
+    """Find further targets, bool[n]: pages of high rank, not trusted, that owe nearly all of it to `pages`."""
+    owed = web.rank_from(pages, 1e-4)
     high = web.pagerank >= TOWERS * float(np.median(web.pagerank[pages]))
     return high & ~trusted & (owed >= _WHOLLY * web.pagerank)

@@ -1,8 +1,14 @@
-"""A graph of links as arrays, and how much of every page's rank began at given pages.
+"""The web as arrays: how much of every page's rank began at given pages, and how far trust reaches from them.
 
 Ranks here leak: what a page without links holds is lost, so that contributions add up (Gyöngyi, Berkhin,
 Garcia-Molina and Pedersen 2006, "Link spam detection based on mass estimation", section 3.1): the ranks begun at
 two sets of pages are the sum of those begun at each.
+
+TrustRank lets trust begin at good pages and follow links, because good pages seldom link to bad ones (Gyöngyi,
+Garcia-Molina and Pedersen 2004, "Combating Web Spam with TrustRank"). A page here is supported if, of what it
+receives along links, enough began at trusted pages: compared with the trusted pages themselves, not with a fixed
+number. Supported pages then are starting points, too, and so on. What a farm receives from outside is little
+beside what its own pages give it, so the growth stops at its border, whatever the farm looks like inside.
 """
 
 from __future__ import annotations
@@ -15,17 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.graph.csr_block import Block, Floats
+from lakerank.graph.iterate import Convergence, StoppingRule
 
 Mask = NDArray[np.bool_]
 MAX_STEPS = 500
+ENOUGH = 0.5  # "mostly": half of what the trusted pages have on average
+ROUNDS = 20
+_STABLE = 0.001  # part of all pages that may still change sides in the last round
+_COARSE = 1e-4  # support is compared with a half; fine digits would not change it
 
 
 @dataclass(frozen=True)
 class Web:
-    """Links in one block (n pages, e links), each link once.
+    """Hold links in one block (n pages, e links), each link once.
 
     Attributes:
-        block: all links, with B = 1 (`blocks.pack`).
+        block: all links, with B = 1 (`csr_block.pack`).
         damping: d, in [0, 1).
     """
 
@@ -66,37 +77,39 @@ class Web:
         return np.bincount(self.src, minlength=self.nodes)
 
     def inflow(self, x: Floats) -> Floats:
-        """float64[n]: what each page receives along links when the pages hold `x` float64[n]."""
+        """Return what each page receives along links when the pages hold `x`, float64[n]."""
         sums = np.zeros(self.nodes)
-        sums[self.block.dst] = self.block.spread(x)
+        sums[self.block.dst] = self.block.propagate(x)
         return sums
 
-    def begun_at(self, start: Floats, tol: float = 1e-6) -> Floats:
-        """float64[n]: the rank that begins at `start` (float64[n], ≥ 0, probabilities) and has not leaked.
+    def leaky_rank(self, start: Floats, tol: float = 1e-6) -> Floats:
+        """Compute the rank that begins at `start` (float64[n], ≥ 0, probabilities) and has not leaked: float64[n].
 
         Args:
             start: share of the fresh starts at each page.
             tol: stop when the ranks change by less than this part of `start`, L1.
         """
         x = start.astype(np.float64)
-        for _ in range(MAX_STEPS):
+        if not x.any():
+            return x
+        convergence = Convergence(StoppingRule(tol * float(start.sum())), MAX_STEPS)
+        while True:
             new = self.inflow(x)
             new *= self.damping
             new += (1.0 - self.damping) * start
             moved = float(np.abs(new - x).sum())
             x = new
-            if moved <= tol * float(start.sum()):
-                break
-        return x
+            if convergence.stops(moved, moved):
+                return x
 
-    def begun_in(self, pages: Mask, tol: float = 1e-6) -> Floats:
-        """float64[n]: the part of `pagerank` that begins in `pages`; between 0 and `pagerank`."""
-        return self.begun_at(pages / self.nodes, tol)
+    def rank_from(self, pages: Mask, tol: float = 1e-6) -> Floats:
+        """Compute the part of `pagerank` that begins in `pages`: float64[n], between 0 and `pagerank`."""
+        return self.leaky_rank(pages / self.nodes, tol)
 
     @cached_property
     def pagerank(self) -> Floats:
         """float64[n] > 0: leaky PageRank from even starts; sums to 1 where no page dangles, else to less."""
-        return self.begun_in(np.ones(self.nodes, dtype=bool), 1e-8)
+        return self.rank_from(np.ones(self.nodes, dtype=bool), 1e-8)
 
     @cached_property
     def received(self) -> Floats:
@@ -122,3 +135,41 @@ class Web:
         first = np.ones(len(pairs), dtype=bool)
         np.not_equal(pairs[1:], pairs[:-1], out=first[1:])
         return np.bincount(self.dst[first], minlength=self.nodes)
+
+
+def support(web: Web, trusted: Mask, tol: float = _COARSE) -> Floats:
+    """Compute of what each page receives how much began at `trusted`: float64[n]; 1 is the trusted pages' average.
+
+    A page that nobody links to has 0. The average is taken as at least 1, what it is when trust stays where it
+    began: a single starting page has little support of its own.
+    """
+    trusted_rank = web.leaky_rank(trusted / max(int(trusted.sum()), 1), tol)
+    total = trusted_rank.sum()
+    given = web.inflow(trusted_rank / total if total > 0 else trusted_rank)
+    every = web.received / web.pagerank.sum()
+    ratio: Floats = np.divide(given, every, out=np.zeros(web.nodes), where=every > 0)
+    average = float(given[trusted].sum()) / max(float(every[trusted].sum()), 1e-300)
+    ratio /= max(average, 1.0)
+    return ratio
+
+
+def grow(web: Web, start: Mask, keep: bool) -> Mask:
+    """Find the pages that `start` supports, bool[n], directly or through other supported pages.
+
+    Args:
+        web: the links.
+        start: where trust begins.
+        keep: `start` belongs to the answer even if it is not supported itself.
+    """
+    trusted = start
+    for _ in range(ROUNDS):
+        new = support(web, trusted) >= ENOUGH
+        if keep:
+            new |= start
+        if not new.any():
+            break
+        moved = int((new != trusted).sum())
+        trusted = new
+        if moved <= _STABLE * web.nodes:
+            break
+    return trusted
