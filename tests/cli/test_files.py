@@ -55,3 +55,8 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match=r"^`torch` is not installed: pip install 'lakerank\[sr\]'$"):
         require("torch", extra="sr")
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    monkeypatch.delitem(sys.modules, "lakerank.spark.checkpoint", raising=False)
+    monkeypatch.delitem(sys.modules, "pyspark.errors", raising=False)
+    with pytest.raises(UserError, match=r"^`pyspark` is not installed: pip install 'lakerank\[spark\]'$"):
+        require("lakerank.spark.checkpoint", extra="spark")
