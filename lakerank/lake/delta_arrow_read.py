@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from pyspark.sql import Column as SparkColumn
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import Relation
-from lakerank.lake.text_files import has_scheme
+
+if TYPE_CHECKING:  # search and serve run without pyspark
+    from pyspark.sql import Column as SparkColumn
+    from pyspark.sql import SparkSession
 
 _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     "=": lambda column, value: column == value,
     ">=": lambda column, value: column >= value,
     "in": lambda column, value: column.isin(value),
 }
-GetSpark = Callable[[], SparkSession]  # called only for tables that need it
+GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
 
 
 def in_folder(
@@ -35,6 +35,8 @@ def in_folder(
         choose: from the columns (name → type, as Arrow calls it) to those wanted (new name → name); None: not this way.
         most: rows; a larger table is for Spark.
     """
+    from lakerank.lake.text_files import has_scheme  # here: it needs pyspark
+
     ref = TableRef(location)
     if ref.needs_spark or has_scheme(location):
         return None
@@ -118,6 +120,8 @@ class ArrowTable:
             UserError: a column is missing.
         """
         if self._delta is None:
+            from pyspark.sql import functions as F
+
             frame = self.ref.read(self._get_spark(), self.relation, self.version)
             for column, operator, value in where or ():
                 frame = frame.where(_TESTS[operator](F.col(column), value))

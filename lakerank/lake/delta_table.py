@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from typing import TYPE_CHECKING
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.schemas import Relation
+
+if TYPE_CHECKING:  # search and serve run without pyspark
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
 _CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
 _STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where MERGE has no option for it
@@ -69,6 +70,8 @@ class TableRef:
 
     def exists(self, spark: SparkSession) -> bool:
         """Whether a Delta table stands there."""
+        from pyspark.errors import AnalysisException
+
         try:
             _ = spark.sql(f"SELECT * FROM {self.sql} LIMIT 0").schema  # noqa: S608 - quoted
         except AnalysisException:
@@ -87,6 +90,8 @@ class TableRef:
         return relation.check(frame, self.location)
 
     def _as_of(self, spark: SparkSession, version: int) -> DataFrame:
+        from pyspark.errors import AnalysisException
+
         try:
             return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")  # noqa: S608 - quoted; a number
         except AnalysisException as error:

@@ -7,14 +7,14 @@ column. `docs/tables.md` is generated from this file (`python -m lakerank.lake.s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
-
-from pyspark.sql import Column as SparkColumn
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
+from typing import TYPE_CHECKING, cast
 
 from lakerank.cli.errors import UserError
+
+if TYPE_CHECKING:  # Spark's functions are imported where they are used: search and serve run without pyspark
+    from pyspark.sql import Column as SparkColumn
+    from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
 
 # `id`: whole numbers stay numbers, anything else is kept as text; jobs map ids to dense indexes inside.
 ID = "id"
@@ -84,6 +84,8 @@ class Relation:
         return df.select(*chosen)
 
     def _conform(self, column: Column, actual: str, where: str) -> SparkColumn:
+        from pyspark.sql import functions as F
+
         wanted = _ID_TYPES if column.type == ID else (column.type,)
         if actual in wanted:
             return F.col(column.name)
@@ -94,6 +96,8 @@ class Relation:
 
     def enforce(self, df: DataFrame, where: str) -> DataFrame:
         """`check`, and make writing fail, naming the column, if a null stands where none may."""
+        from pyspark.sql import functions as F
+
         checked = self.check(df, where)
         nullable = {column.name: column.nullable for column in self.columns}
         guarded: list[SparkColumn] = []
@@ -109,6 +113,8 @@ class Relation:
 
     def schema(self, id_type: str = "bigint") -> StructType:
         """The Spark schema, with `id` columns of the given type."""
+        from pyspark.sql.types import StructType
+
         ddl = ", ".join(f"`{c.name}` {id_type if c.type == ID else c.type}" for c in self.columns)
         return cast(StructType, StructType.fromDDL(ddl))
 

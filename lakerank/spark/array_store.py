@@ -18,13 +18,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
+
+if TYPE_CHECKING:  # search and serve run without pyspark
+    from pyspark.sql import SparkSession
 
 Block = dict[str, NDArray[Any]]
 
