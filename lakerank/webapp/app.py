@@ -29,13 +29,13 @@ _PLAIN = {
 }
 
 
-def create_app(current: Callable[[], Site], names: Collection[str] = ()) -> ASGIApp:
+def create_app(current: Callable[[], Site], allowed_hosts: Collection[str] = ()) -> ASGIApp:
     """The search page as an ASGI application.
 
     Args:
         current: the version of the index to answer from; asked once for each request, so that a new version can take
             the place of an old one between two of them.
-        names: host names it answers to besides those of the own machine.
+        allowed_hosts: host names it answers to besides those of the own machine.
     """
     pages = _Pages(current, Renderer())
     app = Starlette(
@@ -48,7 +48,7 @@ def create_app(current: Callable[[], Site], names: Collection[str] = ()) -> ASGI
         ],
         exception_handlers={HTTPException: pages.problem, Exception: pages.failure},
     )
-    return Guard(app, names)
+    return Guard(app, allowed_hosts)
 
 
 class _Pages:

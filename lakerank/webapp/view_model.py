@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from lakerank.webapp.engine import Answer, Explanation, Hit, Index, Pieces
+from lakerank.search.query.engine import Hit, ResultPage
+from lakerank.search.query.index import Index
+from lakerank.search.query.presentation import Explanation, Pieces
 
 TEXT_SHOWN = 900  # characters of a page's text
 ADDRESS_SHOWN = 110  # characters of an address; what is longer loses its middle
@@ -87,7 +89,7 @@ def beginning(text: str) -> str:
     return f"{plain[: TEXT_SHOWN + 1].rsplit(None, 1)[0]} …" if plain else ""
 
 
-def as_json(query: str, page: int, answer: Answer, index: Index) -> dict[str, Any]:
+def as_json(query: str, page: int, answer: ResultPage, index: Index) -> dict[str, Any]:
     """An answer for programs; ids are text, since they have more digits than JavaScript's numbers."""
     return {
         "query": query,
@@ -103,14 +105,15 @@ def as_json(query: str, page: int, answer: Answer, index: Index) -> dict[str, An
 
 def _hit(hit: Hit, index: Index) -> Mapping[str, Any]:
     row: dict[str, Any] = {
-        "place": hit.place,
+        "rank": hit.rank,
         "page_id": str(hit.page.page_id),
         "url": hit.page.url,
         "title": hit.page.title,
         "score": hit.score,
         "pagerank": hit.pagerank,
         "prominence": hit.prominence,
-        "snippet": _pieces(hit.snippet),
+        "snippet": _pieces(hit.snippet_pieces),
+        "fields": {field.name: field.value for field in hit.fields},
         "copies": list(hit.copies),
     }
     if hit.explanation is not None:

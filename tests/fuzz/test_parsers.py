@@ -21,7 +21,7 @@ from lakerank.search.pages.byte_reader import Feed
 from lakerank.search.pages.document import parse as parse_html
 from lakerank.search.pages.gzip_members import unpack
 from lakerank.search.pages.http_response import BodyError, body_of, read_answer
-from lakerank.search.query.query import parse, plain
+from lakerank.search.query.parse import parse, plain
 from spark_jobs import ingest_ratings
 
 N = 100_000

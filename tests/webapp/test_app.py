@@ -138,7 +138,7 @@ def test_the_view_of_a_page(client: TestClient) -> None:
     assert "Broadcasting arrays" in seen
     assert "How shapes are matched" in seen
     assert "over large arrays. No copies" in seen  # without the empty lines
-    assert "PageRank 0.4 Place by rank 1 of 30 Pages linking here 3 Pages linked 2" in seen
+    assert "PageRank 0.4 Rank by links 1 of 30 Pages linking here 3 Pages linked 2" in seen
     assert "← Results for arrays" in seen
     incoming = page.split('id="incoming"')[1].split('id="outgoing"')[0]
     assert re.findall(r'href="/page/(-?\d+)', incoming) == ["3", str(BIG), "5"]
@@ -149,9 +149,9 @@ def test_the_view_of_a_page(client: TestClient) -> None:
     assert "/page/2?" not in related
 
 
-def test_places_by_rank_with_equals_and_unknown(client: TestClient) -> None:
+def test_ranks_with_equals_and_unknown(client: TestClient) -> None:
     for page_id in (3, BIG):
-        assert "Place by rank 2 of 30" in plain(client.get(f"/page/{page_id}").text)
+        assert "Rank by links 2 of 30" in plain(client.get(f"/page/{page_id}").text)
     assert "PageRank unknown" in plain(client.get("/page/5").text)
 
 
@@ -254,7 +254,7 @@ def test_the_same_as_json(client: TestClient) -> None:
     answer = client.get("/api/search", params={"q": "broadcasting", "top": "2"}).json()
     assert answer["query"] == "broadcasting"
     assert answer["pages_indexed"] == 30
-    assert [row["place"] for row in answer["results"]] == [1, 2]
+    assert [row["rank"] for row in answer["results"]] == [1, 2]
     best, second = answer["results"]
     assert (best["page_id"], best["url"], best["copies"]) == ("1", "https://example.org/1", ["https://example.org/2"])
     assert second["page_id"] == str(BIG)  # text: JavaScript's numbers have 53 bits
