@@ -61,7 +61,7 @@ class Guard:
 
 
 def host_of(header: str) -> str:
-    """The name in a Host header: without port, without the brackets of IPv6, in small letters."""
+    """Return the name in a Host header: without port, without the brackets of IPv6, in small letters."""
     if header.startswith("["):
         return _plain(header[1:].partition("]")[0])
     return _plain(header.partition(":")[0])

@@ -64,7 +64,7 @@ def serve(
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket with an address, on which nobody is listening yet.
+    """Bind a socket to an address, on which nobody is listening yet.
 
     Raises:
         UserError: the port is taken or not allowed, or the machine has no such address.
@@ -81,7 +81,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address_of(bound: socket.socket) -> str:
-    """What to type into a browser."""
+    """Return the address to type into a browser."""
     host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

@@ -66,7 +66,7 @@ class Site:
 
     @classmethod
     def of(cls, engine: SearchEngine, links: Links | None, version: int) -> Site:
-        """With what can be counted in advance."""
+        """Make the site of an engine, with what can be counted in advance."""
         return cls(engine, links, version, np.sort(engine.index.block["pageranks"]))
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class Site:
         return bool(len(self.pageranks) and self.pageranks[-1] > 0)
 
     def view(self, page_id: int) -> PageView | None:
-        """A page by its id; None if there is none in the index."""
+        """Return the view of a page by its id; None if there is none in the index."""
         index = self.engine.index
         number = index.number_of(page_id)
         if number is None:

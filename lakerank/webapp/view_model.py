@@ -33,7 +33,7 @@ class Reason:
 
 
 def reasons(explanation: Explanation, index: Index) -> list[Reason]:
-    """Every part of a score, in its order: words, phrases, links. The shares add up to the score."""
+    """List every part of a score, in its order: words, phrases, links. The shares add up to the score."""
     rows: list[tuple[str, str, float]] = []
     for one in explanation.terms:
         number = index.term_number(one.term)
@@ -49,7 +49,7 @@ def reasons(explanation: Explanation, index: Index) -> list[Reason]:
 
 
 def number_of(x: float) -> str:
-    """Three significant digits; a small number with an exponent as people write it: 0.00227, 3.1·10⁻⁷."""
+    """Write a number with three significant digits, a small one with an exponent: 0.00227, 3.1·10⁻⁷."""
     if x == 0 or abs(x) >= 1e-4:
         return f"{x:.3g}"
     head, _, tail = f"{x:.2g}".partition("e")
@@ -57,13 +57,13 @@ def number_of(x: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """0.0042 → 4.2 ms."""
+    """Write seconds as milliseconds: 0.0042 → 4.2 ms."""
     ms = 1000 * seconds
     return f"{ms:.1f} ms" if ms < 10 else f"{ms:,.0f} ms"
 
 
 def linkable(url: str) -> bool:
-    """Whether an address may be a link: only http and https, never `javascript:` or a local file."""
+    """Return whether an address may be a link: only http and https, never `javascript:` or a local file."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -72,7 +72,7 @@ def linkable(url: str) -> bool:
 
 
 def address(url: str) -> str:
-    """An address to be read: without scheme, its middle left out if it is long."""
+    """Shorten an address to be read: without scheme, its middle left out if it is long."""
     shown = url.removeprefix("https://").removeprefix("http://")
     if len(shown) <= ADDRESS_SHOWN:
         return shown
@@ -81,7 +81,7 @@ def address(url: str) -> str:
 
 
 def beginning(text: str) -> str:
-    """The first lines of a text, without empty ones, ending with a whole word."""
+    """Return the first lines of a text, without empty ones, ending with a whole word."""
     lines = (" ".join(line.split()) for line in text[: 4 * TEXT_SHOWN].splitlines())
     plain = "\n".join(line for line in lines if line)
     if len(plain) <= TEXT_SHOWN and len(text) <= 4 * TEXT_SHOWN:
@@ -90,7 +90,7 @@ def beginning(text: str) -> str:
 
 
 def as_json(query: str, page: int, answer: ResultPage, index: Index) -> dict[str, Any]:
-    """An answer for programs; ids are text, since they have more digits than JavaScript's numbers."""
+    """Return an answer as JSON for programs; ids are text, since they have more digits than JavaScript's numbers."""
     return {
         "query": query,
         "page": page,

@@ -11,7 +11,8 @@ from search_oracles import Doc, collection, index_of, slow_bm25, words
 from lakerank.search.index.fields import PLAIN, Weighting
 from lakerank.search.query.index import Index
 from lakerank.search.query.parse import Clause, Part, Query
-from lakerank.search.query.searcher import Feedback, Ranking, Searcher, TopPages, link_prior
+from lakerank.search.query.searcher import Feedback, Ranking, Searcher, TopPages
+from lakerank.search.query.statistics import link_prior
 from lakerank.search.text.languages import NONE
 
 CRANFIELD = SHARED / "ir" / "cranfield"

@@ -100,7 +100,7 @@ class QueryBatch:
     ranking: Ranking = field(default_factory=Ranking)
 
     def expands(self, query: Query, known: AnalyzedQuery) -> bool:
-        """Whether feedback is used."""
+        """Return whether a query is expanded by feedback."""
         auto = query.plain and known.units >= self.ranking.feedback.units
         return self.feedback == "on" or (self.feedback == "auto" and auto)
 
@@ -185,7 +185,7 @@ def merge_shards(batch: QueryBatch, language: str, statistics: Statistics, run: 
 
 
 def _by_query(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
-    """Rows by query, best first; equal scores in the order of page ids, as everywhere."""
+    """Group rows by query, best first; equal scores in the order of page ids, as everywhere."""
     out: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         out.setdefault(row["query"], []).append(row)
@@ -195,7 +195,7 @@ def _by_query(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
 
 
 def _expand(query: Mapping[str, float], rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> dict[str, float]:
-    """`Searcher`'s expansion, from the shards' first results."""
+    """Expand a query as `Searcher` does, from the shards' first results."""
     first = rows[: ranking.feedback.pages]
     total = sum(row["score"] for row in first)
     weighed: dict[str, float] = {}

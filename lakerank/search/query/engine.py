@@ -164,7 +164,7 @@ class SearchEngine:
         return ResultPage(tuple(hits), len(kept) > skipped + top, suggestion, found.expanded, seconds)
 
     def related(self, number: int, top: int = 5) -> list[Page]:
-        """Pages that share the heaviest terms of a page; copies of it and of one another are left out."""
+        """Find pages that share the heaviest terms of a page; copies of it and of one another are left out."""
         block, n = self.index.block, len(self.index)
         terms, values = sum_impacts(
             np.array([number], np.int32), np.ones(1), block["page_begins"], block["page_terms"], block["page_values"]
@@ -185,7 +185,7 @@ class SearchEngine:
         return out[:top]
 
     def _shown(self, found: TopPages, collapse_duplicates: bool) -> tuple[list[int], dict[int, tuple[str, ...]]]:
-        """Positions in `found` of the results to show, and the addresses of each one's copies."""
+        """Return the positions in `found` of the results to show, and the addresses of each one's copies."""
         if not collapse_duplicates:
             return list(range(len(found.pages))), {}
         members: dict[int, list[int]] = {}
@@ -202,7 +202,7 @@ class SearchEngine:
         return kept, copies
 
     def _shown_terms(self, query: Query) -> dict[str, float]:
-        """Terms that are marked in snippets, with their idf; stop words only if there is nothing else."""
+        """Return the terms that are marked in snippets, with their idf; stop words only if there is nothing else."""
         terms = [term for term in Analyzer(self.index.language).analyze(query.words) if not term.is_pair]
         distinctive = [term for term in terms if not term.stop] or terms
         idfs = self.index.block["idfs"]

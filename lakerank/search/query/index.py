@@ -82,37 +82,37 @@ class Index:
         return len(self.block["ends"])
 
     def term_number(self, term: str) -> int:
-        """A term's number, or -1 if no page has it."""
+        """Return a term's number, or -1 if no page has it."""
         wanted = np.frombuffer(term.encode("utf-8"), np.uint8)
         number = int(find_term(self.block["term_data"], self.block["term_ends"], wanted))
         return number if number >= 0 and self.frequency(number) else -1
 
     def frequency(self, number: int) -> int:
-        """How many pages have a term."""
+        """Return how many pages have a term."""
         ends = self.block["ends"]
         return int(ends[number] - (ends[number - 1] if number else 0))
 
     def postings(self, number: int) -> slice:
-        """Where a term's postings stand in the arrays."""
+        """Return where a term's postings stand in the arrays."""
         ends = self.block["ends"]
         return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
 
     def string(self, name: str, number: int) -> str:
-        """A page's `url`, `host`, `text` or other stored field, or a term's `term` or `word`."""
+        """Return a page's `url`, `host`, `text` or other stored field, or a term's `term` or `word`."""
         return self.bytes_of(name, number).tobytes().decode("utf-8", "replace")
 
     def bytes_of(self, name: str, number: int) -> NDArray[np.uint8]:
-        """The same in UTF-8, as it lies in the index."""
+        """Return the same text in UTF-8, as it lies in the index."""
         ends = self.block[f"{name}_ends"]
         begin = int(ends[number - 1]) if number else 0
         return np.asarray(self.block[f"{name}_data"])[begin : int(ends[number])]
 
     def name(self, number: int) -> str:
-        """What a run calls a page: its id in a collection, or its address."""
+        """Return what a run calls a page: its id in a collection, or its address."""
         return self.string("doc_id", number) or self.string("url", number)
 
     def strings(self, name: str) -> list[str]:
-        """All of them, in order."""
+        """Return all texts of one name, in order."""
         data, begin, out = self.block[f"{name}_data"].tobytes(), 0, []
         for end in self.block[f"{name}_ends"].tolist():
             out.append(data[begin:end].decode("utf-8", "replace"))
@@ -120,14 +120,14 @@ class Index:
         return out
 
     def page(self, number: int) -> Page:
-        """What is shown of a page."""
+        """Return what is shown of a page."""
         url, doc_id, title, description = (self.string(n, number) for n in ("url", "doc_id", "title", "description"))
         fields = (ShownField(name, label, self.string(name, number)) for name, label in SHOWN.items())
         filled = tuple(field for field in fields if field.value)
         return Page(int(self.block["page_ids"][number]), url, doc_id, title, description, filled)
 
     def number_of(self, page_id: int) -> int | None:
-        """A page's number from its id."""
+        """Return a page's number from its id, or None."""
         ids: NDArray[Any] = self.block["page_ids"]
         found = np.flatnonzero(ids == page_id)
         return int(found[0]) if len(found) else None
@@ -173,7 +173,7 @@ def _lengths(documents: pa.Table) -> NDArray[np.int32]:
 
 
 def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
-    """What is known of each page, in the order of the documents."""
+    """Gather what is known of each page, in the order of the documents."""
     ids = _column(documents, "page_id")
     found = _column(pages, "page_id")
     order = np.argsort(found, kind="stable")
@@ -201,7 +201,7 @@ def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
 
 
 def _strings(name: str, values: Any) -> Block:
-    """A list of texts as bytes and where each ends."""
+    """Store a list of texts as bytes and where each ends; lists within it are joined by commas, null is empty."""
     column = values if isinstance(values, pa.ChunkedArray) else pa.array(values, pa.string())
     if pa.types.is_list(column.type):
         column = pc.binary_join(column.cast(pa.list_(pa.string())), ", ")
@@ -217,7 +217,7 @@ def _strings(name: str, values: Any) -> Block:
 
 
 def _numbers(documents: pa.Table, headers: pa.Table) -> tuple[NDArray[np.int32], dict[int, int]]:
-    """Number of each page of each segment in the open index (-1: no longer there), and where segments begin."""
+    """Number the pages of each segment in the open index (-1: no longer there); return where segments begin, too."""
     bases, total = {}, 0
     for segment, pages in zip(headers["segment"].to_pylist(), headers["pages"].to_pylist(), strict=True):
         bases[segment] = total
@@ -230,7 +230,7 @@ def _numbers(documents: pa.Table, headers: pa.Table) -> tuple[NDArray[np.int32],
 
 
 def _terms(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) -> Block:
-    """All lists, decode_arrays, a term's segments one after another."""
+    """Decode all posting lists, a term's segments one after another."""
     order = pc.sort_indices(rows, [("term", "ascending"), ("segment", "ascending")]).to_numpy()
     names = rows["term"].take(pa.array(order)).combine_chunks() if len(rows) else pa.array([], pa.string())
     names = pa.concat_arrays(names.chunks) if isinstance(names, pa.ChunkedArray) else names
@@ -259,7 +259,7 @@ def _terms(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) ->
 
 
 def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The bytes of a binary column, and where each row begins."""
+    """Return the bytes of a binary column, and where each row begins."""
     if not len(column):
         return np.zeros(1, np.uint8), np.empty(0, np.int64)
     whole = column.cast(pa.large_binary()).combine_chunks()

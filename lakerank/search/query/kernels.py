@@ -16,7 +16,7 @@ _BLOCK, _SHIFT = BLOCK, FIELD_SHIFT
 
 @compiled(nogil=True)
 def find_term(data: NDArray[np.uint8], ends: NDArray[np.int64], wanted: NDArray[np.uint8]) -> int:
-    """Number of a term in the sorted list of terms, or -1."""
+    """Find the number of a term in the sorted list of terms; -1 if it is not there."""
     low, high = 0, len(ends)
     while low < high:
         middle = (low + high) // 2
@@ -40,7 +40,7 @@ def find_term(data: NDArray[np.uint8], ends: NDArray[np.int64], wanted: NDArray[
 
 @compiled(nogil=True)
 def seek(docs: NDArray[np.int32], low: Any, stop: Any, doc: Any) -> Any:
-    """The first place from `low` on, before `stop`, whose page is not below `doc`: doubling steps, then halving."""
+    """Find the first posting from `low` on, before `stop`, whose page is not below `doc` (galloping search)."""
     step = 1
     while low + step < stop and docs[low + step] < doc:
         low += step
@@ -95,7 +95,7 @@ def phrase_frequencies(
     positions: NDArray[np.uint32],
     fields: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-    """Where terms stand one after another.
+    """Find the pages in which terms stand one after another.
 
     Args:
         terms: int64, at least one. steps: int64, position of each behind the first.
@@ -164,7 +164,7 @@ def _worse(score: float, tiebreak: int, other: float, other_tiebreak: int) -> bo
 
 @compiled(nogil=True)
 def _sift(scores: NDArray[np.float64], found: NDArray[np.int32], tiebreak: NDArray[np.int32], size: int) -> None:
-    """Move the heap's root, which was replaced, to its place; the worst is at the root."""
+    """Move the heap's root, which was replaced, down to where it belongs; the worst is at the root."""
     at = 0
     while True:
         child = 2 * at + 1
@@ -210,7 +210,7 @@ def _offer(
 
 @compiled(nogil=True)
 def _sort_heap(scores: NDArray[np.float64], found: NDArray[np.int32], tiebreak: NDArray[np.int32], size: int) -> None:
-    """Best first."""
+    """Sort the heap in place, best first."""
     for last in range(size - 1, 0, -1):
         scores[0], scores[last] = scores[last], scores[0]
         found[0], found[last] = found[last], found[0]
@@ -280,7 +280,7 @@ def score_best(
     scores: NDArray[np.float64],
     found: NDArray[np.int32],
 ) -> int:
-    """The same best pages, scored page after page, passing over those that cannot be among them.
+    """Find the same best pages as `score_all`, page after page, passing over those that cannot be among them.
 
     MaxScore (Turtle and Flood 1995) with block maxima (Ding and Suel 2011): terms whose largest shares together
     cannot lift a page over the worst of the best so far do not bring up pages of their own, and a page's shares are

@@ -107,7 +107,7 @@ def parse(text: str) -> Query:
 
 
 def plain(text: str) -> Query:
-    """A text as a query of words alone, for collections of questions in which quotes and hyphens mean nothing."""
+    """Read a text as a query of words alone, for collections of questions in which quotes and hyphens mean nothing."""
     words = (word.strip("\"'+-") for word in text.split())
     return Query(tuple(Clause((Part(word),)) for word in words if any(char.isalnum() for char in word)))
 

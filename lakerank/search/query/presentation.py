@@ -93,7 +93,7 @@ class Highlighter:
         self._known: dict[bytes, str | None] = {}
 
     def matches(self, data: NDArray[np.uint8]) -> list[tuple[int, int, str]]:
-        """Words of a text with one of the stems: first byte, end, stem; in order."""
+        """Find the words of a text with one of the stems: first byte, end, stem; in order."""
         room = MOST * len(self._ends)
         if not room:
             return []
@@ -111,7 +111,7 @@ class Highlighter:
         return found
 
     def highlight(self, text: str) -> Pieces:
-        """A text cut where matches begin and end."""
+        """Cut a text where matches begin and end."""
         raw = text.encode("utf-8")
         pieces: Pieces = []
         at = 0
@@ -122,7 +122,7 @@ class Highlighter:
         return pieces + ([(raw[at:].decode("utf-8"), False)] if at < len(raw) or not pieces else [])
 
     def snippet(self, data: NDArray[np.uint8], otherwise: str = "", size: int = SIZE) -> Pieces:
-        """The window of a text with the most, and the heaviest, distinct words of the query.
+        """Find the window of a text with the most, and the heaviest, distinct words of the query.
 
         Args:
             data: uint8, the page's text in UTF-8.
@@ -147,7 +147,7 @@ class Highlighter:
 
 
 def _best_window(hits: list[tuple[int, str]], weights: Mapping[str, float], width: float) -> int:
-    """Where the window begins whose words weigh most; repetitions count a little, and three at most."""
+    """Find where the window begins whose words weigh most; repetitions count a little, and three at most."""
     best, start = -1.0, 0
     inside: dict[str, int] = {}
     last = 0
@@ -167,7 +167,7 @@ def _decoded(data: NDArray[Any]) -> str:
 
 
 def _cut(text: str, size: int) -> str:
-    """At most `size` characters, ending with a whole word."""
+    """Cut a text to at most `size` characters, ending with a whole word."""
     if len(text) <= size:
         return text
     whole = text[:size].rsplit(None, 1)[0]
@@ -206,7 +206,7 @@ class Explanation:
     score: float
 
     def lines(self) -> list[str]:
-        """As text, a line for each part."""
+        """Return the explanation as text, a line for each part."""
         lines = [f"{self.score:9.4f}  score"]
         for one in self.terms:
             where = ", ".join(f"{n}× {field}" for field, n in one.frequencies.items() if n)
@@ -219,7 +219,7 @@ class Explanation:
 
 
 def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Explanation:
-    """Take a page's score apart.
+    """Explain a page's score as a sum of its parts.
 
     Args:
         index: that was searched.
@@ -263,7 +263,7 @@ class Speller:
         self._lists: dict[int, tuple[list[str], list[int]]] | None = None
 
     def word(self, wrong: str) -> str | None:
-        """The nearest word of the index, or None.
+        """Find the nearest word of the index, or None.
 
         Compared are stems and the most frequent word of each, so that an ending that no page has is no obstacle. One
         change is allowed in four letters or more, two from eight on (insertion, deletion, replacement, or neighbours
@@ -285,7 +285,7 @@ class Speller:
         return self._written(best[2], wrong, stems[0]) if best else None
 
     def query(self, text: str, unknown: list[str]) -> str | None:
-        """The query with its unknown words replaced, or None if none of them has a neighbour."""
+        """Return the query with its unknown words replaced, or None if none of them has a neighbour."""
         corrected = text
         for wrong in dict.fromkeys(unknown):
             right = self.word(wrong)
@@ -294,7 +294,7 @@ class Speller:
         return corrected if corrected != text else None
 
     def _written(self, number: int, wrong: str, stem: str) -> str:
-        """A term as it is mostly written, or with the ending of the misspelt word if that is nearer to it."""
+        """Return a term as it is mostly written, or with the ending of the misspelt word if that is nearer to it."""
         term, usual = self.index.string("term", number), self.index.string("word", number)
         candidate = term + wrong[len(stem) :] if wrong.startswith(stem) else usual
         nearer = OSA.distance(wrong, candidate) < OSA.distance(wrong, usual)
@@ -302,7 +302,7 @@ class Speller:
         return candidate if nearer and same_stem else usual
 
     def _by_size(self) -> dict[int, tuple[list[str], list[int]]]:
-        """Stems and words by length, with their terms' numbers."""
+        """List stems and words by length, with their terms' numbers."""
         with self._lock:
             if self._lists is None:
                 frequencies = np.diff(self.index.block["ends"], prepend=0).tolist()

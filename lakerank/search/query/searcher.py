@@ -55,7 +55,7 @@ class Ranking:
 
 
 def expand_query(query: Mapping[T, float], heaviest: Sequence[tuple[T, float]], weight: float) -> dict[T, float]:
-    """A query's weights with those of the heaviest terms of its first results.
+    """Add to a query's weights those of the heaviest terms of its first results.
 
     Args:
         query: term → weight. heaviest: terms and what they weigh, heaviest first.
@@ -91,7 +91,7 @@ class CompiledQuery:
     units: int = 0
 
     def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Terms and weights as the kernels take them."""
+        """Return terms and weights as the kernels take them."""
         return np.fromiter(self.terms, np.int64, len(self.terms)), np.fromiter(self.terms.values(), np.float64)
 
 
@@ -102,7 +102,7 @@ class Compiler:
     index: Index
 
     def compile(self, query: Query) -> CompiledQuery:
-        """Look up terms, evaluate what must and must not be there."""
+        """Look up a query's terms, evaluate what must and must not be there."""
         known = analyze_query(query, Analyzer(self.index.language))
         out = CompiledQuery(units=known.units)
         for text, weight in known.weights.items():
@@ -126,7 +126,7 @@ class Compiler:
         return out
 
     def _look_up(self, out: CompiledQuery, part: Part, terms: list[Term]) -> None:
-        """A part's unknown words and, if it is quoted, its share as a phrase."""
+        """Add a part's unknown words and, if it is quoted, its share as a phrase."""
         numbers = [(term, self.index.term_number(term.text)) for term in terms]
         out.unknown += [term.word for term, number in numbers if number < 0]
         if part.phrase and len(numbers) > 1 and all(number >= 0 for _, number in numbers):
@@ -148,14 +148,14 @@ class Compiler:
         return found
 
     def _mask(self, clause: Clause, analysed: list[list[Term]]) -> NDArray[np.bool_]:
-        """Pages in which one of the parts stands, or none for NOT."""
+        """Mark the pages in which one of the parts stands, or none for NOT."""
         mask = np.zeros(len(self.index), np.bool_)
         for part, terms in zip(clause.parts, analysed, strict=True):
             mask |= self._having(part, [term for term in terms if not term.is_pair])
         return ~mask if clause.occur is Occur.NOT else mask
 
     def _having(self, part: Part, terms: list[Term]) -> NDArray[np.bool_]:
-        """Pages that have a part: the phrase, or all terms of the word."""
+        """Mark the pages that have a part: the phrase, or all terms of the word."""
         mask = np.zeros(len(self.index), np.bool_)
         numbers = [(term, self.index.term_number(term.text)) for term in terms]
         if not numbers or any(number < 0 for _, number in numbers):
@@ -175,7 +175,7 @@ class Compiler:
         return mask
 
     def _on_site(self, hosts: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Pages on one of the hosts or below it."""
+        """Mark the pages on one of the hosts or below it."""
         own = np.array(self.index.strings("host"), dtype=object)
         fits = {host: any(host == site or host.endswith("." + site) for site in hosts) for host in set(own)}
         return np.fromiter((fits[host] for host in own), np.bool_, len(own))
@@ -222,7 +222,7 @@ class Searcher:
         exhaustive: bool = False,
         terms: Mapping[str, float] | None = None,
     ) -> TopPages:
-        """The best pages.
+        """Find the best pages of a query.
 
         Args:
             query: parsed or not.
@@ -274,7 +274,7 @@ class Searcher:
         return rank_weight * float(self.prior.max(initial=0.0))
 
     def _sums(self) -> NDArray[np.float64]:
-        """Zeros for the pages, one array for each thread."""
+        """Return zeros for the pages, one array for each thread."""
         if not hasattr(self._local, "sums"):
             self._local.sums = np.zeros(len(self.index), np.float64)
         sums: NDArray[np.float64] = self._local.sums

@@ -49,7 +49,7 @@ class Statistics:
     frequencies: NDArray[np.int64]
 
     def to_batch(self) -> pa.RecordBatch:
-        """As one row of `STATISTICS_SCHEMA`."""
+        """Return the statistics as one row of `STATISTICS_SCHEMA`."""
         row = [[self.pages], [self.lengths], [self.ranked], [self.rank], [self.terms], [self.frequencies]]
         names = ["pages", "lengths", "ranked", "rank", "terms", "frequencies"]
         types = [
@@ -64,18 +64,18 @@ class Statistics:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Statistics:
-        """From a row of `STATISTICS_SCHEMA`."""
+        """Read the statistics from a row of `STATISTICS_SCHEMA`."""
         lengths, frequencies = np.array(row["lengths"], np.int64), np.array(row["frequencies"], np.int64)
         return cls(row["pages"], lengths, row["ranked"], row["rank"], pa.array(row["terms"], pa.string()), frequencies)
 
     def of(self, terms: pa.Array) -> NDArray[np.int64]:
-        """Frequencies of some terms, all of which must be known."""
+        """Return the frequencies of some terms, all of which must be known."""
         found: NDArray[np.int64] = self.frequencies[pc.index_in(terms, self.terms).to_numpy(zero_copy_only=False)]
         return found
 
 
 def merge_statistics(shards: Sequence[Statistics]) -> Statistics:
-    """The statistics of several shards of a collection together."""
+    """Add up the statistics of several shards of a collection together."""
     rows = pa.table(
         {
             "term": pa.chunked_array([shard.terms for shard in shards], pa.string()),
@@ -91,7 +91,7 @@ def merge_statistics(shards: Sequence[Statistics]) -> Statistics:
 
 
 def collection_statistics(block: Block, weighting: Weighting) -> Statistics:
-    """The statistics of the pages of `decode_arrays`."""
+    """Compute the statistics of the pages of `decode_arrays`."""
     lengths, ranks = block["lengths"], block["pageranks"]
     sums = np.asarray(lengths.sum(axis=0, dtype=np.int64)) if len(lengths) else np.zeros(len(FIELDS), np.int64)
     frequencies = _frequencies(block, weighting)
@@ -101,20 +101,20 @@ def collection_statistics(block: Block, weighting: Weighting) -> Statistics:
 
 
 def field_norms(lengths: NDArray[np.int32], means: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float64]:
-    """w_f / (1 − b_f + b_f · len_f / mean len_f) of each page and field, float64 (pages, fields)."""
+    """Compute w_f / (1 − b_f + b_f · len_f / mean len_f) of each page and field, float64 (pages, fields)."""
     relative = lengths / np.where(means > 0, means, 1.0)
     b = np.array(weighting.bs)
     return np.ascontiguousarray(np.array(weighting.weights) / np.maximum(1 - b + b * relative, 1e-9))
 
 
 def inverse_frequencies(pages: int, frequencies: NDArray[Any]) -> NDArray[np.float64]:
-    """Lucene's idf, ln(1 + (N − df + ½) / (df + ½)); 0 where no page has the term."""
+    """Compute Lucene's idf, ln(1 + (N − df + ½) / (df + ½)); 0 where no page has the term."""
     idf = np.log1p((pages - frequencies + 0.5) / (frequencies + 0.5))
     return np.where(frequencies > 0, idf, 0.0)
 
 
 def _frequencies(block: Block, weighting: Weighting) -> NDArray[np.int64]:
-    """How many pages have each term in a field that counts."""
+    """Count the pages that have each term in a field that counts."""
     counting = np.array(weighting.weights) > 0
     ends: NDArray[np.int64] = block["ends"]
     if counting.all():
@@ -125,14 +125,14 @@ def _frequencies(block: Block, weighting: Weighting) -> NDArray[np.int64]:
 
 
 def term_list(block: Block) -> pa.Array:
-    """The terms of `decode_arrays`, in order."""
+    """Return the terms of `decode_arrays`, in order."""
     ends = np.r_[np.int64(0), block["term_ends"]]
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(block["term_data"]))]
     return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers).cast(pa.string())
 
 
 def score_arrays(block: Block, statistics: Statistics, weighting: Weighting, language: str) -> Block:
-    """Everything that depends on the whole collection: idf, norms, impacts, their maxima, terms by page.
+    """Compute everything that depends on the whole collection: idf, norms, impacts, their maxima, terms by page.
 
     Args:
         block: `decode_arrays`; of the whole collection or of a shard of it.
@@ -162,7 +162,7 @@ def score_arrays(block: Block, statistics: Statistics, weighting: Weighting, lan
 
 
 def expandable(block: Block, language: str) -> NDArray[np.bool_]:
-    """Which terms may expand a query: no pairs, no stop words, no bare numbers."""
+    """Return which terms may expand a query: no pairs, no stop words, no bare numbers."""
     stem = stemmer(language)
     stops = stop_words(language)
     stems = set(stem.stemWords(list(stops))) | stops if stem else stops
@@ -177,7 +177,7 @@ def expandable(block: Block, language: str) -> NDArray[np.bool_]:
 
 
 def link_prior(pageranks: NDArray[np.float64], ranked: int, total: float) -> NDArray[np.float32]:
-    """The log-linear prior: log₁₀ of how many times its even share of rank a page has, 0 to 3.
+    """Compute the log-linear prior: log₁₀ of how many times its even share of rank a page has, 0 to 3.
 
     Pages with less than their share have 0 as those without a rank: a documentation's leaf pages are no worse for
     being leaves. Beyond a thousand times the prior stops, so that no rank, however it came about, replaces a match.
@@ -203,7 +203,7 @@ def impacts(
     k1: float,
     out: NDArray[np.float32],
 ) -> None:
-    """Each posting's share of a score (`fields.Weighting`).
+    """Compute each posting's share of a score (`fields.Weighting`).
 
     Args:
         ends: int64, where each term's postings end. docs: int32. tfs: uint16 (n, fields).
@@ -224,7 +224,7 @@ def impacts(
 def impacts_of(
     docs: NDArray[np.int32], tfs: NDArray[Any], norms: NDArray[np.float64], idf: float, k1: float
 ) -> NDArray[np.float64]:
-    """Shares in the score of a list of pages with the given frequencies, as `impacts`."""
+    """Compute the shares in the score of a list of pages with the given frequencies, as `impacts`."""
     out = np.zeros(len(docs), np.float64)
     for at in range(len(docs)):
         x = 0.0
@@ -238,7 +238,7 @@ def impacts_of(
 def block_maxima(
     ends: NDArray[np.int64], values: NDArray[np.float32], firsts: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """The largest value in each run of `BLOCK` postings; term t's runs begin at `firsts[t]` (out, terms + 1)."""
+    """Compute the maximum of each run of `BLOCK` postings; term t's runs begin at `firsts[t]` (out, terms + 1)."""
     begin = 0
     for term in range(len(ends)):
         firsts[term + 1] = firsts[term] + (ends[term] - begin + _BLOCK - 1) // _BLOCK
@@ -263,7 +263,7 @@ def transpose(
     terms_out: NDArray[np.int32],
     values_out: NDArray[np.float32],
 ) -> None:
-    """Postings by page: page d's terms are `doc_begins[d]:doc_begins[d + 1]` (out, pages + 1, zeros before)."""
+    """Group postings by page: page d's terms are `doc_begins[d]:doc_begins[d + 1]` (out, pages + 1, zeros before)."""
     at = 0
     for term in range(len(ends)):
         while at < ends[term]:
