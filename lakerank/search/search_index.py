@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame
 
-    Frame = DataFrame | pd.DataFrame | pa.Table
+    Frame: TypeAlias = DataFrame | pd.DataFrame | pa.Table
 
 _MOST_SEGMENTS = 64  # more are made one: postings of rows that were replaced stay until then
 _ROWS = 10_000  # rows analysed at a time
