@@ -56,10 +56,10 @@ from search_peers import VERSIONS, run_lucene, run_python_peer
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import PAGES, RANKS
 from lakerank.search.query.engine import SearchEngine
-from lakerank.search.query.query import plain
+from lakerank.search.query.parse import plain
+from lakerank.search.query.store import open_index
 from lakerank.spark.session import session
 from spark_jobs import build_index
-from spark_jobs.search import open_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -119,7 +119,7 @@ def compare(one: Sequence[Best], other: Sequence[Best]) -> dict[str, Any]:
 
 def opened(lake: Path) -> SearchEngine:
     """The lake's engine; the decoded index stays in the lake."""
-    return open_engine(str(lake), "")
+    return SearchEngine(open_index(str(lake)).index)
 
 
 def index_and_update(spark: SparkSession, queries: Sequence[str], repeats: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ Known items (--known-items FILE, with --lake): MRR@10 of queries that one page a
 of the link prior, with and without feedback. The queries are texts of links on genindex.html, which would give them
 away: this page and its links are left out of pages, links, ranks and index. Queries on even lines of the file are for
 choosing settings, those on odd lines for the test. Ranks are PageRank over links weighted by where they stand
-(`pagerank.py --weights`), beside it the naive one over all links alike. `fold` counts what the search page shows: a
-page that is folded under a copy of itself is lost.
+(`pagerank.py --weights`), beside it the naive one over all links alike. `duplicates collapsed` counts what the search
+page shows: a page that is hidden under a copy of itself is lost.
 
     python benchmarks/bench_search_quality.py [--collections DIR …] [--known-items FILE --lake LAKE] [--quick] [--json]
 """
@@ -38,12 +38,10 @@ from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import LINKS, PAGES
 from lakerank.search.evaluation import USUAL, Run, as_table, evaluate, read_measures
 from lakerank.search.index.fields import PLAIN, Weighting
-from lakerank.search.query.arrays import build_arrays
 from lakerank.search.query.engine import SearchEngine
-from lakerank.search.query.index import Index
-from lakerank.search.query.query import Clause, Part, Query, plain
-from lakerank.search.query.ranking import Ranking
-from lakerank.search.query.searcher import Searcher
+from lakerank.search.query.index import Index, build_arrays
+from lakerank.search.query.parse import Clause, Part, Query, plain
+from lakerank.search.query.searcher import Ranking, Searcher
 from lakerank.search.text.analyzer import Analyzer
 from lakerank.search.text.languages import NONE
 from lakerank.spark.array_store import Block
@@ -213,9 +211,12 @@ def measure_known_items(file: Path, lake: str, base: str, quick: bool) -> dict[s
     for weight in WEIGHTS[1:]:
         add(f"all fields, naive prior {weight:g}, feedback auto", by(naive, Weighting(), weight, "auto"))
     engine = SearchEngine(Index(block, Weighting(), "en"))
-    for fold in (False, True):
-        ask = (lambda f: lambda text: [hit.page.url for hit in engine.search(text, KNOWN_TOP, fold=f).hits])(fold)
-        add(f"as the search page has it, fold {'on' if fold else 'off'}", ask)
+    for collapse in (False, True):
+
+        def ask(text: str, collapse: bool = collapse) -> list[str]:
+            return [hit.url for hit in engine.search(text, KNOWN_TOP, collapse_duplicates=collapse).hits]
+
+        add(f"as the search page has it, duplicates {'collapsed' if collapse else 'kept'}", ask)
     usual = Ranking().rank_weight
     least = lines["all fields, prior 0, feedback auto"]["tuning"]
     safe = [w for w in WEIGHTS if lines[f"all fields, prior {w:g}, feedback auto"]["tuning"] >= least]

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from lakerank.search.evaluation import Qrels, read_qrels
 from lakerank.search.index.fields import Weighting
 from lakerank.search.index.segment import SegmentBuilder, unpacked_pages
-from lakerank.search.query.arrays import build_arrays
-from lakerank.search.query.trec import read_queries
+from lakerank.search.query.batch import read_queries
+from lakerank.search.query.index import build_arrays
 from lakerank.spark.array_store import Block
 
 # Line k of the numbered copies keeps its place; a copy loses up to this share of its lines, so that pages differ.

@@ -82,7 +82,7 @@ build_index.run(spark, build_index.Args(lake=lake))
 
 engine = search.open_engine(lake, "", lambda: spark)
 answer = engine.search(query, top=5, reasons=True)
-found = [(hit.place, hit.page.title, hit.page.url, round(hit.score, 3), f"{hit.pagerank:.4f}") for hit in answer.hits]
+found = [(hit.rank, hit.page.title, hit.page.url, round(hit.score, 3), f"{hit.pagerank:.4f}") for hit in answer.hits]
 print(f"{query!r}: {1000 * answer.seconds:.1f} ms")
 display(pd.DataFrame(found, columns=["place", "title", "url", "score", "PageRank"]))
 

@@ -15,7 +15,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lakerank.cli.settings import AT_LEAST_ONE, PROBABILITY, JobArgs, flag
-from lakerank.search.index.index_store import IndexTables
+from lakerank.search.index.store import IndexTables
 from lakerank.search.index.update import STATUSES, IndexOptions, plan_update, run_update
 from lakerank.search.text.languages import NONE, SNOWBALL, known
 from lakerank.spark.job import run_job

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import Settings, flag
 from lakerank.search.evaluation import USUAL, as_table, evaluate, read_measures, read_qrels, read_run
+from lakerank.search.query.store import read_text
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,15 @@ def run(args: Args) -> Mapping[str, Any]:
     if not args.qrels or not args.run_file:
         raise UserError("say what to judge: --qrels FILE --run-file FILE")
     measures = read_measures(args.metrics)
-    qrels = read_qrels(_text(args.qrels, "--qrels"), args.qrels)
+    qrels = read_qrels(read_text(args.qrels, "--qrels"), args.qrels)
     results = {}
     for path in filter(None, (part.strip() for part in args.run_file.split(","))):
-        found = read_run(_text(path, "--run-file"), path)
+        found = read_run(read_text(path, "--run-file"), path)
         results[path] = evaluate(found, qrels, measures)
         if missing := len(set(qrels) - set(found)):
             print(f"{path}: no answer to {missing} of {len(qrels)} judged queries; they count 0")
     print(as_table(results, list(measures)))
     return {"queries": len(qrels), "runs": results}
-
-
-def _text(path: str, name: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{name} {path}: cannot read it ({getattr(error, 'strerror', error)})") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,8 +14,7 @@ import pyarrow as pa
 
 from lakerank.search.index.fields import Weighting
 from lakerank.search.index.segment import SegmentBuilder, unpacked_pages
-from lakerank.search.query.arrays import build_arrays
-from lakerank.search.query.index import Index
+from lakerank.search.query.index import SHOWN, Index, build_arrays
 from lakerank.spark.array_store import Block
 
 Doc = Mapping[str, Any]
@@ -56,7 +55,7 @@ def pages_table(docs: Sequence[Doc]) -> pa.Table:
     """What is shown of pages."""
     shown = {"url": lambda doc: f"https://example.org/{doc['page_id']}"}
     columns = {"page_id": pa.array([doc["page_id"] for doc in docs], pa.int64())}
-    for name in ("url", "doc_id", "title", "description", "text"):
+    for name in ("url", "doc_id", "title", "description", "text", *SHOWN):
         values = [doc.get(name, shown[name](doc) if name in shown else "") for doc in docs]
         columns[name] = pa.array(values, pa.string())
     return pa.table(columns)

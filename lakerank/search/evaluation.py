@@ -1,4 +1,4 @@
-"""How good rankings are, by trec_eval's own code (through ir_measures)."""
+"""Measure how good rankings are, by trec_eval's own code (through ir_measures)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = dict[str, dict[str, float]]
 
 
 def read_measures(text: str) -> dict[str, ir_measures.Measure]:
-    """Measures by name, as `ndcg@10,map`; p and recall need a number of results.
+    """Read measures by name, as `ndcg@10,map`; p and recall need a number of results.
 
     Raises:
         UserError: a name is unknown, or its number is missing or not one.
@@ -37,7 +37,7 @@ def read_measures(text: str) -> dict[str, ir_measures.Measure]:
 
 
 def read_qrels(text: str, where: str) -> Qrels:
-    """Judgements, `query 0 document grade` lines.
+    """Read judgements, `query 0 document grade` lines.
 
     Raises:
         UserError: a line is not of this form, or there is none.
@@ -53,7 +53,7 @@ def read_qrels(text: str, where: str) -> Qrels:
 
 
 def read_run(text: str, where: str) -> Run:
-    """Answers, `query Q0 document rank score tag` lines.
+    """Read the answers of a run, `query Q0 document rank score tag` lines.
 
     Raises:
         UserError: a line is not of this form, a document stands twice, or there is none.
@@ -80,20 +80,20 @@ def _rows(text: str) -> list[tuple[int, list[str]]]:
 
 
 def evaluate(run: Run, qrels: Qrels, measures: Mapping[str, ir_measures.Measure]) -> dict[str, float]:
-    """Means over all judged queries; one without answers counts 0 (trec_eval -c)."""
+    """Compute means over all judged queries; one without answers counts 0 (trec_eval -c)."""
     judged = {query: run.get(query, {}) for query in qrels}
     values = ir_measures.calc_aggregate(list(measures.values()), qrels, judged)
     return {name: float(values[measure]) for name, measure in measures.items()}
 
 
 def by_query(run: Run, qrels: Qrels, measure: ir_measures.Measure) -> dict[str, float]:
-    """One measure for each judged query."""
+    """Compute one measure for each judged query."""
     judged = {query: run.get(query, {}) for query in qrels}
     return {one.query_id: float(one.value) for one in ir_measures.iter_calc([measure], qrels, judged)}
 
 
 def as_table(rows: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
-    """Measures of several runs, a line each."""
+    """Return the measures of several runs as a table, a line each."""
     width = max(len("run"), *(len(name) for name in rows))
     lines = [f"{'run':<{width}}" + "".join(f"  {name:>11}" for name in names)]
     for run, values in rows.items():

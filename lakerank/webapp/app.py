@@ -29,13 +29,13 @@ _PLAIN = {
 }
 
 
-def create_app(current: Callable[[], Site], names: Collection[str] = ()) -> ASGIApp:
-    """The search page as an ASGI application.
+def create_app(current: Callable[[], Site], allowed_hosts: Collection[str] = ()) -> ASGIApp:
+    """Create the search page as an ASGI application.
 
     Args:
         current: the version of the index to answer from; asked once for each request, so that a new version can take
             the place of an old one between two of them.
-        names: host names it answers to besides those of the own machine.
+        allowed_hosts: host names it answers to besides those of the own machine.
     """
     pages = _Pages(current, Renderer())
     app = Starlette(
@@ -48,7 +48,7 @@ def create_app(current: Callable[[], Site], names: Collection[str] = ()) -> ASGI
         ],
         exception_handlers={HTTPException: pages.problem, Exception: pages.failure},
     )
-    return Guard(app, names)
+    return Guard(app, allowed_hosts)
 
 
 class _Pages:
@@ -101,7 +101,7 @@ class _Pages:
         return Response(content, media_type=media_type, headers={"Cache-Control": "public, max-age=31536000"})
 
     def problem(self, request: Request, error: Exception) -> Response:
-        """What is wrong with a request."""
+        """Answer a request that is wrong, saying why."""
         status = error.status_code if isinstance(error, HTTPException) else 500
         title, sentence = _PLAIN.get(status, ("That did not work", "The request cannot be answered."))
         given = str(getattr(error, "detail", ""))
@@ -109,7 +109,7 @@ class _Pages:
         return self._said(status, title, detail, getattr(error, "headers", None))
 
     def failure(self, request: Request, error: Exception) -> Response:
-        """Our mistake; the server's log has the trace, the reader gets none of it."""
+        """Answer after a mistake of ours; the server's log has the trace, the reader gets none of it."""
         return self._said(500, "Something went wrong", "The search page made a mistake; its log says which.")
 
     def _said(self, status: int, title: str, detail: str, headers: Any = None) -> Response:

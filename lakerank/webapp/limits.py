@@ -32,12 +32,12 @@ class Guard:
 
     Args:
         app: the application.
-        names: host names and addresses besides the local ones, without ports.
+        allowed_hosts: host names and addresses besides the local ones, without ports.
     """
 
-    def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] = ()) -> None:
         self.app = app
-        self.names = {_plain(name) for name in (*LOCAL_NAMES, *names)}
+        self.names = {_plain(name) for name in (*LOCAL_NAMES, *allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
@@ -54,12 +54,14 @@ class Guard:
         if len(asked) == 1 and host_of(asked[0]) in self.names:
             await self.app(scope, receive, guarded)
             return
-        refusal = PlainTextResponse("This server does not answer to that name. Start it with --names NAME.\n", 400)
+        refusal = PlainTextResponse(
+            "This server does not answer to that name. Start it with --allowed-hosts NAME.\n", 400
+        )
         await refusal(scope, receive, guarded)
 
 
 def host_of(header: str) -> str:
-    """The name in a Host header: without port, without the brackets of IPv6, in small letters."""
+    """Return the name in a Host header: without port, without the brackets of IPv6, in small letters."""
     if header.startswith("["):
         return _plain(header[1:].partition("]")[0])
     return _plain(header.partition(":")[0])

@@ -42,11 +42,11 @@ class Links:
         targets: int32 (m), sorted by source, then as they are shown.
         out_ends: int64 (n), where each source's pairs end.
         sources: int32 (m), of the same pairs.
-        inward: int32 (m), places of pairs, sorted by target, then as they are shown.
-        in_ends: int64 (n), where each target's places end.
+        inward: int32 (m), positions of pairs, sorted by target, then as they are shown.
+        in_ends: int64 (n), where each target's positions end.
         flags: uint8 (m), 1: main content; 2: nofollow.
         text_ends: int64 (m), where each pair's texts end.
-        texts: int32 (r), places in `anchors`.
+        texts: int32 (r), positions in `anchors`.
         anchors: the different texts.
     """
 
@@ -61,7 +61,7 @@ class Links:
     anchors: pa.Array
 
     def outgoing(self, number: int, most: int) -> tuple[list[Link], int]:
-        """The first links from a page, and how many pages there are at their other ends.
+        """Return the first links from a page, and how many pages there are at their other ends.
 
         Links in the main content come first, then those to pages of higher rank.
         """
@@ -70,7 +70,7 @@ class Links:
         return [self._link(int(self.targets[pair]), pair) for pair in pairs], end - begin
 
     def incoming(self, number: int, most: int) -> tuple[list[Link], int]:
-        """The first links to a page, and how many pages they come from; those that pass on most rank come first."""
+        """Return the first links to a page, those first that pass on most rank, and how many pages they come from."""
         begin, end = _between(self.in_ends, number)
         pairs = self.inward[begin : min(end, begin + most)].tolist()
         return [self._link(int(self.sources[pair]), pair) for pair in pairs], end - begin
@@ -87,7 +87,7 @@ def _between(ends: NDArray[np.int64], at: int) -> tuple[int, int]:
 
 
 def gather_links(table: pa.Table, page_ids: NDArray[np.int64], pageranks: NDArray[np.float64]) -> Links:
-    """Links between pages of the index; those that lead elsewhere, or from a page to itself, are left out.
+    """Gather the links between pages of the index; those that lead elsewhere, or from a page to itself, are left out.
 
     A link passes on its share, by weight, of its page's rank: in-links are ordered by it. Without ranks all pages
     count the same.
@@ -139,7 +139,7 @@ def gather_links(table: pa.Table, page_ids: NDArray[np.int64], pageranks: NDArra
 
 
 def _numbers(table: pa.Table, name: str, page_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number in the index of each link's page, -1 for pages that are not in it."""
+    """Return the number in the index of each link's page, -1 for pages that are not in it."""
     column = table[name]
     if not pa.types.is_integer(column.type) or column.null_count:
         raise UserError(f"links: `{name}` must be whole numbers, as ingest_pages writes them; run it anew")

@@ -40,5 +40,5 @@ class Renderer:
         self._template = self._environment.get_template("site.html.j2")
 
     def __call__(self, view: str, **values: Any) -> str:
-        """A page: `home`, `results`, `page` or `problem`, and what it shows. All text is escaped."""
+        """Render a page: `home`, `results`, `page` or `problem`, and what it shows. All text is escaped."""
         return self._template.render(view=view, stamp=self._stamp, reasons=view_model.reasons, **values)

@@ -1,20 +1,70 @@
-"""Listening, and answering until somebody ends it."""
+"""Serve a lake's search page: listen, answer until somebody ends it, take up new versions of the index."""
 
 from __future__ import annotations
 
 import signal
 import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.delta_arrow import GetSpark
+from lakerank.webapp.app import create_app
+from lakerank.webapp.store import NewestSite
 
 _LAST_ANSWERS = 5  # seconds for requests under way when it is ended
 
 
+def serve(
+    lake: str,
+    host: str,
+    port: int,
+    allowed_hosts: Sequence[str],
+    links: str,
+    refresh: float,
+    cache_dir: str,
+    get_spark: GetSpark,
+) -> dict[str, Any]:
+    """Serve the search page of a lake until Ctrl-C or SIGTERM; prints its address when it answers.
+
+    Args:
+        lake, links, cache_dir, get_spark: as for `NewestSite`.
+        host, port: as for `bind`.
+        allowed_hosts: host names it answers to besides `host` and those of the own machine.
+        refresh: seconds between looks for a new version of the index; 0: never.
+
+    Returns:
+        `address`, `pages` and `seconds`.
+
+    Raises:
+        UserError: there is no index, or the address cannot be listened on.
+    """
+    started = time.monotonic()
+    over = threading.Event()
+    with closing(bind(host, port)) as bound:  # first: a taken port is said at once
+        newest = NewestSite(lake, links, cache_dir, get_spark)
+        app = create_app(lambda: newest.site, [host, *allowed_hosts])
+        bound.listen()  # whoever reads the address may call at once
+        address = address_of(bound)
+        print(f"serve: {address} shows {len(newest.site):,} pages; Ctrl-C ends it", flush=True)
+        try:
+            if refresh:
+                threading.Thread(target=newest.watch, args=(refresh, over), daemon=True).start()
+            answer(app, bound)
+        finally:
+            over.set()
+    print("serve: ended", flush=True)
+    return {"address": address, "pages": len(newest.site), "seconds": round(time.monotonic() - started, 3)}
+
+
 def bind(host: str, port: int) -> socket.socket:
-    """A socket with an address, on which nobody is listening yet.
+    """Bind a socket to an address, on which nobody is listening yet.
 
     Raises:
         UserError: the port is taken or not allowed, or the machine has no such address.
@@ -31,7 +81,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address_of(bound: socket.socket) -> str:
-    """What to type into a browser."""
+    """Return the address to type into a browser."""
     host, port = bound.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.webapp.engine import Engine, PageText
+from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.index import Page
 from lakerank.webapp.links import Link, Links
 
 LINKS_SHOWN = 50  # in each direction
@@ -32,17 +33,17 @@ class PageView:
         page: its title and addresses.
         text: its main content, blocks separated by newlines.
         pagerank: probability, 0 if unknown.
-        place: by rank among the pages of the index, from 1; None if its rank is unknown.
+        rank: its position by PageRank among the pages of the index, from 1; None if its rank is unknown.
         related: pages with much the same words.
         incoming: links to it, and how many there are in all; None if the lake has no links.
         outgoing: links from it, and how many.
     """
 
-    page: PageText
+    page: Page
     text: str
     pagerank: float
-    place: int | None
-    related: tuple[PageText, ...]
+    rank: int | None
+    related: tuple[Page, ...]
     incoming: tuple[list[Neighbour], int] | None
     outgoing: tuple[list[Neighbour], int] | None
 
@@ -55,17 +56,17 @@ class Site:
         engine: answers queries.
         links: between the pages, or None.
         version: of the index.
-        ranks: float64 (n), the pages' PageRank, ascending.
+        pageranks: float64 (n), the pages' PageRank, ascending.
     """
 
-    engine: Engine
+    engine: SearchEngine
     links: Links | None
     version: int
-    ranks: NDArray[np.float64]
+    pageranks: NDArray[np.float64]
 
     @classmethod
-    def of(cls, engine: Engine, links: Links | None, version: int) -> Site:
-        """With what can be counted in advance."""
+    def of(cls, engine: SearchEngine, links: Links | None, version: int) -> Site:
+        """Make the site of an engine, with what can be counted in advance."""
         return cls(engine, links, version, np.sort(engine.index.block["pageranks"]))
 
     def __len__(self) -> int:
@@ -74,22 +75,22 @@ class Site:
     @property
     def ranked(self) -> bool:
         """Whether the pages have ranks."""
-        return bool(len(self.ranks) and self.ranks[-1] > 0)
+        return bool(len(self.pageranks) and self.pageranks[-1] > 0)
 
     def view(self, page_id: int) -> PageView | None:
-        """A page by its id; None if there is none in the index."""
+        """Return the view of a page by its id; None if there is none in the index."""
         index = self.engine.index
         number = index.number_of(page_id)
         if number is None:
             return None
-        rank = float(index.block["pageranks"][number])
-        above = len(self.ranks) - int(np.searchsorted(self.ranks, rank, "right"))
+        pagerank = float(index.block["pageranks"][number])
+        above = len(self.pageranks) - int(np.searchsorted(self.pageranks, pagerank, "right"))
         links = self.links
         return PageView(
             index.page(number),
             index.string("text", number),
-            rank,
-            above + 1 if rank > 0 else None,
+            pagerank,
+            above + 1 if pagerank > 0 else None,
             tuple(self.engine.related(number, RELATED_SHOWN)),
             self._named(*links.incoming(number, LINKS_SHOWN)) if links else None,
             self._named(*links.outgoing(number, LINKS_SHOWN)) if links else None,

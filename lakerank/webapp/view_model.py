@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from lakerank.webapp.engine import Answer, Explanation, Hit, Index, Pieces
+from lakerank.search.query.engine import Hit, ResultPage
+from lakerank.search.query.index import Index
+from lakerank.search.query.presentation import Explanation, Pieces
 
 TEXT_SHOWN = 900  # characters of a page's text
 ADDRESS_SHOWN = 110  # characters of an address; what is longer loses its middle
@@ -31,7 +33,7 @@ class Reason:
 
 
 def reasons(explanation: Explanation, index: Index) -> list[Reason]:
-    """Every part of a score, in its order: words, phrases, links. The shares add up to the score."""
+    """List every part of a score, in its order: words, phrases, links. The shares add up to the score."""
     rows: list[tuple[str, str, float]] = []
     for one in explanation.terms:
         number = index.term_number(one.term)
@@ -47,7 +49,7 @@ def reasons(explanation: Explanation, index: Index) -> list[Reason]:
 
 
 def number_of(x: float) -> str:
-    """Three significant digits; a small number with an exponent as people write it: 0.00227, 3.1·10⁻⁷."""
+    """Write a number with three significant digits, a small one with an exponent: 0.00227, 3.1·10⁻⁷."""
     if x == 0 or abs(x) >= 1e-4:
         return f"{x:.3g}"
     head, _, tail = f"{x:.2g}".partition("e")
@@ -55,13 +57,13 @@ def number_of(x: float) -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """0.0042 → 4.2 ms."""
+    """Write seconds as milliseconds: 0.0042 → 4.2 ms."""
     ms = 1000 * seconds
     return f"{ms:.1f} ms" if ms < 10 else f"{ms:,.0f} ms"
 
 
 def linkable(url: str) -> bool:
-    """Whether an address may be a link: only http and https, never `javascript:` or a local file."""
+    """Return whether an address may be a link: only http and https, never `javascript:` or a local file."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -70,7 +72,7 @@ def linkable(url: str) -> bool:
 
 
 def address(url: str) -> str:
-    """An address to be read: without scheme, its middle left out if it is long."""
+    """Shorten an address to be read: without scheme, its middle left out if it is long."""
     shown = url.removeprefix("https://").removeprefix("http://")
     if len(shown) <= ADDRESS_SHOWN:
         return shown
@@ -79,7 +81,7 @@ def address(url: str) -> str:
 
 
 def beginning(text: str) -> str:
-    """The first lines of a text, without empty ones, ending with a whole word."""
+    """Return the first lines of a text, without empty ones, ending with a whole word."""
     lines = (" ".join(line.split()) for line in text[: 4 * TEXT_SHOWN].splitlines())
     plain = "\n".join(line for line in lines if line)
     if len(plain) <= TEXT_SHOWN and len(text) <= 4 * TEXT_SHOWN:
@@ -87,8 +89,8 @@ def beginning(text: str) -> str:
     return f"{plain[: TEXT_SHOWN + 1].rsplit(None, 1)[0]} …" if plain else ""
 
 
-def as_json(query: str, page: int, answer: Answer, index: Index) -> dict[str, Any]:
-    """An answer for programs; ids are text, since they have more digits than JavaScript's numbers."""
+def as_json(query: str, page: int, answer: ResultPage, index: Index) -> dict[str, Any]:
+    """Return an answer as JSON for programs; ids are text, since they have more digits than JavaScript's numbers."""
     return {
         "query": query,
         "page": page,
@@ -103,14 +105,15 @@ def as_json(query: str, page: int, answer: Answer, index: Index) -> dict[str, An
 
 def _hit(hit: Hit, index: Index) -> Mapping[str, Any]:
     row: dict[str, Any] = {
-        "place": hit.place,
+        "rank": hit.rank,
         "page_id": str(hit.page.page_id),
         "url": hit.page.url,
         "title": hit.page.title,
         "score": hit.score,
         "pagerank": hit.pagerank,
         "prominence": hit.prominence,
-        "snippet": _pieces(hit.snippet),
+        "snippet": _pieces(hit.snippet_pieces),
+        "fields": {field.name: field.value for field in hit.fields},
         "copies": list(hit.copies),
     }
     if hit.explanation is not None:

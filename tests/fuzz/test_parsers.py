@@ -19,7 +19,7 @@ from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED
 from lakerank.search.pages import warc
 from lakerank.search.pages.byte_reader import ByteReader, unpack
 from lakerank.search.pages.document import parse_html
-from lakerank.search.query.query import parse, plain
+from lakerank.search.query.parse import parse, plain
 from spark_jobs import ingest_ratings
 
 N = 100_000

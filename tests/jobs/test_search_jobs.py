@@ -18,8 +18,9 @@ from lakerank.lake.delta_arrow import ArrowSink
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
 from lakerank.search.pages.urls import page_id
+from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.store import open_index
 from spark_jobs import build_index, search
-from spark_jobs.search import open_engine
 
 Doc = dict[str, Any]
 TEXTS = [
@@ -74,7 +75,7 @@ def _no_spark() -> SparkSession:
 
 def answers(lake: str) -> dict[str, list[tuple[str, float, str]]]:
     """What the index says to some queries."""
-    engine, out = open_engine(lake, ""), {}
+    engine, out = SearchEngine(open_index(lake).index), {}
     for query in (
         "fox",
         "quick wolf",
@@ -85,8 +86,8 @@ def answers(lake: str) -> dict[str, list[tuple[str, float, str]]]:
         "ranks",
         "segments fox",
     ):
-        hits = engine.search(query, 20, fold=False).hits
-        out[query] = [(hit.page.url, hit.score, "".join(text for text, _ in hit.snippet)) for hit in hits]
+        hits = engine.search(query, 20, collapse_duplicates=False).hits
+        out[query] = [(hit.page.url, hit.score, hit.snippet) for hit in hits]
     return out
 
 
@@ -177,11 +178,11 @@ def test_queries_from_a_file_and_from_the_command_line(
     assert [line[3] for line in lines] == ["1", "2", "3", "1", "2"]
     assert lines[0][2] == "zero", "documents of a collection have their own names"
     assert {line[2] for line in lines[3:]} >= {"https://w.org/9"}, "signs mean nothing in files"
-    parts = tmp_path / "parts.txt"
+    shards = tmp_path / "shards.txt"
     flags = ["--lake", lake, "--queries", str(queries), "--top", "3"]
-    assert search.main([*flags, "--run-file", str(parts), "--parts", "2"]) == 0
-    assert parts.read_text() == run.read_text()
-    assert search.main([*flags, "--run-file", str(parts), "--parts", "9"]) == 2
+    assert search.main([*flags, "--run-file", str(shards), "--shards", "2"]) == 0
+    assert shards.read_text() == run.read_text()
+    assert search.main([*flags, "--run-file", str(shards), "--shards", "9"]) == 2
     assert "has only 2 segments" in capsys.readouterr().err
 
     assert search.main(["--lake", lake, "--query", "snow fox", "--explain", "--json", "--top", "2"]) == 0

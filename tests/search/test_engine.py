@@ -7,7 +7,7 @@ import pytest
 from search_oracles import index_of
 
 from lakerank.search.query.engine import SearchEngine
-from lakerank.search.query.snippets import Marker, Pieces
+from lakerank.search.query.presentation import Highlighter, Pieces
 from lakerank.search.text.analyzer import Analyzer
 
 LONG = "Nothing here matters. " * 60 + "The happy broadcasting of arrays follows rules. " + "Nor does this. " * 60
@@ -39,39 +39,40 @@ def data(text: str) -> np.ndarray:
 
 def test_the_snippet_is_where_the_words_are(engine: SearchEngine) -> None:
     hit = next(hit for hit in engine.search("arrays rule happy").hits if hit.page.page_id == 1)
-    text = shown(hit.snippet)
+    text = shown(hit.snippet_pieces)
     assert "[happy] broadcasting of [arrays] follows [rules]" in text
     assert text.startswith("… ")
     assert text.endswith(" …")
     assert len(text) < 300
-    assert shown(hit.title) == "Broadcasting [arrays]"
+    assert shown(hit.title_pieces) == "Broadcasting [arrays]"
 
 
 def test_marks_follow_stems_case_and_script() -> None:
-    marker = Marker({"happi": 1.0, "straße": 1.0, "ma": 0.5}, Analyzer("en"))
+    highlighter = Highlighter({"happi": 1.0, "straße": 1.0, "ma": 0.5}, Analyzer("en"))
     assert (
-        shown(marker.marked("Happy HAPPINESS hapless ma max Straße")) == "[Happy] [HAPPINESS] hapless [ma] max Straße"
+        shown(highlighter.highlight("Happy HAPPINESS hapless ma max Straße"))
+        == "[Happy] [HAPPINESS] hapless [ma] max Straße"
     )
-    assert shown(Marker({"strass": 1.0}, Analyzer("de")).marked("die Strassen")) == "die [Strassen]"
-    assert shown(Marker({}, Analyzer("en")).marked("x")) == "x"
-    assert shown(marker.marked("")) == ""
+    assert shown(Highlighter({"strass": 1.0}, Analyzer("de")).highlight("die Strassen")) == "die [Strassen]"
+    assert shown(Highlighter({}, Analyzer("en")).highlight("x")) == "x"
+    assert shown(highlighter.highlight("")) == ""
 
 
 def test_snippets_of_texts_without_a_match_or_with_odd_signs() -> None:
-    marker = Marker({"zebra": 1.0}, Analyzer("en"))
-    assert shown(marker.snippet(data("no such animal"))) == "no such animal"
-    assert shown(marker.snippet(data("no such animal"), "Described")) == "Described"
-    assert shown(marker.snippet(data("x" * 5000))) == "x" * 240 + " …"
+    highlighter = Highlighter({"zebra": 1.0}, Analyzer("en"))
+    assert shown(highlighter.snippet(data("no such animal"))) == "no such animal"
+    assert shown(highlighter.snippet(data("no such animal"), "Described")) == "Described"
+    assert shown(highlighter.snippet(data("x" * 5000))) == "x" * 240 + " …"
     odd = "é" * 3000 + " zebra " + "漢" * 3000
-    assert "[zebra]" in shown(marker.snippet(data(odd)))
-    assert shown(marker.snippet(data(""))) == ""
+    assert "[zebra]" in shown(highlighter.snippet(data(odd)))
+    assert shown(highlighter.snippet(data(""))) == ""
 
 
 def test_copies_are_shown_once(engine: SearchEngine) -> None:
-    folded, unfolded = engine.search("broadcasting"), engine.search("broadcasting", fold=False)
-    assert [hit.page.page_id for hit in folded.hits] == [1]
-    assert folded.hits[0].copies == ("https://example.org/2",)
-    assert [hit.page.page_id for hit in unfolded.hits] == [1, 2]
+    collapsed, all_hits = engine.search("broadcasting"), engine.search("broadcasting", collapse_duplicates=False)
+    assert [hit.page.page_id for hit in collapsed.hits] == [1]
+    assert collapsed.hits[0].copies == ("https://example.org/2",)
+    assert [hit.page.page_id for hit in all_hits.hits] == [1, 2]
 
 
 def test_of_equal_copies_the_original_is_shown_else_the_best(engine: SearchEngine) -> None:
@@ -83,9 +84,9 @@ def test_of_equal_copies_the_original_is_shown_else_the_best(engine: SearchEngin
 
 def test_pages_of_results_follow_one_another(engine: SearchEngine) -> None:
     first, last = engine.search("zebra", 10), engine.search("zebra", 10, page=3)
-    assert [hit.place for hit in first.hits] == list(range(1, 11))
+    assert [hit.rank for hit in first.hits] == list(range(1, 11))
     assert first.more
-    assert [hit.place for hit in last.hits] == list(range(21, 26))
+    assert [hit.rank for hit in last.hits] == list(range(21, 26))
     assert not last.more
     pages = [hit.page.page_id for n in (1, 2, 3) for hit in engine.search("zebra", 10, page=n).hits]
     assert len(set(pages)) == 25
@@ -119,11 +120,11 @@ def test_reasons_add_up_to_the_score(engine: SearchEngine, query: str) -> None:
 
 
 def test_a_bar_shows_the_rank(engine: SearchEngine) -> None:
-    hits = {hit.page.page_id: hit for hit in engine.search("arrays rules", fold=False).hits}
+    hits = {hit.page.page_id: hit for hit in engine.search("arrays rules", collapse_duplicates=False).hits}
     assert hits[1].prominence == 1
     assert hits[1].pagerank == 0.5
     assert hits[4].prominence == 0, "less than its even share"
-    assert shown(hits[3].title) == "https://example.org/3", "an address stands for a missing title"
+    assert shown(hits[3].title_pieces) == "https://example.org/3", "an address stands for a missing title"
 
 
 def test_related_pages_are_neither_copies_nor_itself(engine: SearchEngine) -> None:

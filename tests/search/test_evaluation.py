@@ -10,7 +10,7 @@ import pytrec_eval
 
 from lakerank.cli.errors import UserError
 from lakerank.search.evaluation import USUAL, by_query, evaluate, read_measures, read_qrels, read_run
-from lakerank.search.query.trec import read_queries, run_lines
+from lakerank.search.query.batch import read_queries, run_lines
 from spark_jobs import evaluate_search
 
 

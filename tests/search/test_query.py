@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from search_oracles import index_of
 
-from lakerank.search.query.query import Clause, Occur, Part, Query, parse, plain
+from lakerank.search.query.parse import Clause, Occur, Part, Query, parse, plain
 from lakerank.search.query.searcher import Searcher
 
 DOCS = [

@@ -10,9 +10,9 @@ from search_oracles import Doc, collection, index_of, slow_bm25, words
 
 from lakerank.search.index.fields import PLAIN, Weighting
 from lakerank.search.query.index import Index
-from lakerank.search.query.query import Clause, Part, Query
-from lakerank.search.query.ranking import Feedback, Ranking, link_prior
-from lakerank.search.query.searcher import Found, Searcher
+from lakerank.search.query.parse import Clause, Part, Query
+from lakerank.search.query.searcher import Feedback, Ranking, Searcher, TopPages
+from lakerank.search.query.statistics import link_prior
 from lakerank.search.text.languages import NONE
 
 CRANFIELD = SHARED / "ir" / "cranfield"
@@ -40,7 +40,7 @@ def asked(terms: list[str]) -> Query:
     return Query(tuple(Clause((Part(term),)) for term in terms))
 
 
-def same(one: Found, other: Found) -> bool:
+def same(one: TopPages, other: TopPages) -> bool:
     return np.array_equal(one.pages, other.pages) and np.array_equal(one.scores, other.scores)
 
 

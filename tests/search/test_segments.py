@@ -12,8 +12,7 @@ from search_oracles import arrays_of, batch, index_of, pages_table, segments
 from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK
 from lakerank.search.index.fields import BODY, FIELDS, PLAIN, TITLE, Weighting
 from lakerank.search.index.segment import SCHEMA, SegmentBuilder
-from lakerank.search.query.arrays import build_arrays
-from lakerank.search.query.index import Index
+from lakerank.search.query.index import Index, build_arrays
 from lakerank.search.text.analyzer import Analyzer
 
 WORDS = [f"w{i}" for i in range(40)] + ["über", "a.b", "the"]
@@ -43,17 +42,17 @@ def occurrences(index: Index) -> dict[tuple[int, str, int], list[int]]:
     for number, term in enumerate(index.strings("term")):
         at = index.postings(number)
         for place in range(at.start, at.stop):
-            begin = int(block["place_ends"][place - 1]) if place else 0
+            begin = int(block["position_ends"][place - 1]) if place else 0
             page = int(block["page_ids"][block["docs"][place]])
             found: dict[int, list[int]] = {}
-            for spot in block["places"][begin : int(block["place_ends"][place])].tolist():
+            for spot in block["positions"][begin : int(block["position_ends"][place])].tolist():
                 found.setdefault(spot >> FIELD_SHIFT, []).append(spot & POSITION_MASK)
             assert [len(found.get(f, ())) for f in range(len(FIELDS))] == block["tfs"][place].tolist()
             out |= {(page, term, field): positions for field, positions in found.items()}
     return out
 
 
-def analysed(docs: list[dict[str, object]]) -> dict[tuple[int, str, int], list[int]]:
+def analyze_query(docs: list[dict[str, object]]) -> dict[tuple[int, str, int], list[int]]:
     """The same by analysing each field alone."""
     out: dict[tuple[int, str, int], list[int]] = {}
     for doc in docs:
@@ -66,7 +65,7 @@ def analysed(docs: list[dict[str, object]]) -> dict[tuple[int, str, int], list[i
 
 def test_what_is_coded_comes_back() -> None:
     docs = random_docs(300)
-    assert occurrences(index_of(docs)) == analysed(docs)
+    assert occurrences(index_of(docs)) == analyze_query(docs)
 
 
 def test_pages_that_are_gone_leave_no_trace() -> None:
@@ -78,7 +77,7 @@ def test_pages_that_are_gone_leave_no_trace() -> None:
     now = replaced + old[30:]
     block = build_arrays(documents.filter(fresh), postings, pages_table(now), Weighting(), "en")
     updated, rebuilt = Index(block, Weighting()), index_of(now)
-    assert occurrences(updated) == occurrences(rebuilt) == analysed(now)
+    assert occurrences(updated) == occurrences(rebuilt) == analyze_query(now)
     for term in updated.strings("term"):
         a, b = updated.term_number(term), rebuilt.term_number(term)
         assert (a < 0) == (b < 0)
@@ -168,4 +167,4 @@ def test_more_distinct_words_than_the_first_table_holds() -> None:
     assert rows_of([docs[:3], docs[3:9], docs[9:]]) == rows_of([docs])
     index = index_of(docs)
     assert index.terms == 60_000
-    assert occurrences(index) == analysed([{"title": "", "headings": [], "anchors": [], **doc} for doc in docs])
+    assert occurrences(index) == analyze_query([{"title": "", "headings": [], "anchors": [], **doc} for doc in docs])

@@ -7,10 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
+from search_oracles import pages_table, segments
 from starlette.testclient import TestClient
 from webapp.small_lake import BIG, small_engine, small_site
 
+from lakerank.search.index.fields import Weighting
+from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.index import _TEXTS, Index, build_arrays
 from lakerank.webapp.app import LONGEST_QUERY, create_app
 from lakerank.webapp.limits import HEADERS, host_of
 from lakerank.webapp.site import Site
@@ -65,6 +70,31 @@ def test_copies_are_folded_into_the_best(client: TestClient) -> None:
     assert "Same content: 1 more" in page
     assert len(re.findall(r'<a href="https://example.org/[12]" rel', page)) == 1
     assert len(re.findall(r'class="address" href="https://example.org/[12]"', page)) == 1
+
+
+def test_stored_fields_with_a_label_are_shown_wherever_hits_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of `pages` with `shown` needs no edit elsewhere: here two are declared, one of them a list."""
+    labels = {"author": "Author", "tags": "Tags"}
+    monkeypatch.setattr("lakerank.search.query.index.SHOWN", labels)
+    monkeypatch.setattr("lakerank.search.query.index._TEXTS", (*_TEXTS, *labels))
+    docs = [{"page_id": n, "title": f"Page {n}", "text": "arrays"} for n in (1, 2, 3)]
+    postings, documents = segments([docs])
+    pages = pages_table(docs).append_column("author", pa.array(["<b>Ada</b>", None, ""]))
+    pages = pages.append_column("tags", pa.array([["x", "y"], None, []], pa.list_(pa.string())))
+    engine = SearchEngine(Index(build_arrays(documents, postings, pages, Weighting(), "en"), Weighting()))
+    first, *others = engine.search("arrays").hits
+    assert "     Author: <b>Ada</b>\n     Tags: x, y" in first.as_text()
+    assert first.as_json()["fields"] == {"author": "<b>Ada</b>", "tags": "x, y"}
+    assert [hit.fields for hit in others] == [(), ()], "null and empty are left out"
+    client = TestClient(create_app(lambda: Site.of(engine, None, 1)), base_url=ADDRESS)
+    for path in ("/?q=arrays", "/page/1"):
+        page = client.get(path).text
+        assert page.count("<dt>Author</dt>") == 1
+        assert '<dt>Author</dt><dd dir="auto">&lt;b&gt;Ada&lt;/b&gt;</dd>' in page
+        assert "x, y" in page
+    assert "Author" not in client.get("/page/2").text
+    rows = client.get("/api/search?q=arrays").json()["results"]
+    assert [row["fields"] for row in rows] == [{"author": "<b>Ada</b>", "tags": "x, y"}, {}, {}]
 
 
 def test_markup_in_queries_titles_texts_and_links_is_text(client: TestClient) -> None:
@@ -138,7 +168,7 @@ def test_the_view_of_a_page(client: TestClient) -> None:
     assert "Broadcasting arrays" in seen
     assert "How shapes are matched" in seen
     assert "over large arrays. No copies" in seen  # without the empty lines
-    assert "PageRank 0.4 Place by rank 1 of 30 Pages linking here 3 Pages linked 2" in seen
+    assert "PageRank 0.4 Rank by links 1 of 30 Pages linking here 3 Pages linked 2" in seen
     assert "← Results for arrays" in seen
     incoming = page.split('id="incoming"')[1].split('id="outgoing"')[0]
     assert re.findall(r'href="/page/(-?\d+)', incoming) == ["3", str(BIG), "5"]
@@ -149,9 +179,9 @@ def test_the_view_of_a_page(client: TestClient) -> None:
     assert "/page/2?" not in related
 
 
-def test_places_by_rank_with_equals_and_unknown(client: TestClient) -> None:
+def test_ranks_with_equals_and_unknown(client: TestClient) -> None:
     for page_id in (3, BIG):
-        assert "Place by rank 2 of 30" in plain(client.get(f"/page/{page_id}").text)
+        assert "Rank by links 2 of 30" in plain(client.get(f"/page/{page_id}").text)
     assert "PageRank unknown" in plain(client.get("/page/5").text)
 
 
@@ -254,7 +284,7 @@ def test_the_same_as_json(client: TestClient) -> None:
     answer = client.get("/api/search", params={"q": "broadcasting", "top": "2"}).json()
     assert answer["query"] == "broadcasting"
     assert answer["pages_indexed"] == 30
-    assert [row["place"] for row in answer["results"]] == [1, 2]
+    assert [row["rank"] for row in answer["results"]] == [1, 2]
     best, second = answer["results"]
     assert (best["page_id"], best["url"], best["copies"]) == ("1", "https://example.org/1", ["https://example.org/2"])
     assert second["page_id"] == str(BIG)  # text: JavaScript's numbers have 53 bits

@@ -21,7 +21,7 @@ from tests_root import ROOT
 from webapp.small_lake import PAGES, write_lake
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import parse_args
+from lakerank.webapp.store import NewestSite
 from spark_jobs import serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-headless-shell", "google-chrome"))), None)
@@ -202,25 +202,24 @@ def test_a_taken_port_or_a_strange_address_is_one_sentence(tmp_path: Path, capsy
     assert "choose another --port or --host" in capsys.readouterr().err
 
 
-def newest(*flags: str) -> serve.Newest:
-    args = parse_args(serve.Args, "serve", "", flags)
-    return serve.Newest(args, lambda: pytest.fail("asked for Spark"))
+def newest(lake: Path, links: str = "", cache_dir: str = "") -> NewestSite:
+    return NewestSite(str(lake), links, cache_dir, lambda: pytest.fail("asked for Spark"))
 
 
 def test_a_lake_without_links_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_lake(tmp_path, PAGES, with_links=False)
-    shown = newest("--lake", str(tmp_path))
+    shown = newest(tmp_path)
     assert shown.site.view(1).incoming is None
     assert "shown without links: no Delta table `links`" in capsys.readouterr().out
     assert (tmp_path / "_index_cache").is_dir()
-    assert newest("--lake", str(tmp_path), "--links", "none").site.links is None
+    assert newest(tmp_path, "none").site.links is None
     assert "shown without links" not in capsys.readouterr().out
     with pytest.raises(UserError, match="no Delta table `links` at elsewhere"):
-        newest("--lake", str(tmp_path), "--links", "elsewhere")
+        newest(tmp_path, "elsewhere")
 
 
-def test_scratch_takes_what_is_decoded(tmp_path: Path) -> None:
+def test_the_cache_folder_takes_what_is_decoded(tmp_path: Path) -> None:
     write_lake(tmp_path / "lake", PAGES)
-    assert len(newest("--lake", str(tmp_path / "lake"), "--scratch", str(tmp_path / "other")).site) == 30
+    assert len(newest(tmp_path / "lake", cache_dir=str(tmp_path / "other")).site) == 30
     assert (tmp_path / "other").is_dir()
     assert not (tmp_path / "lake" / "_index_cache").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast, overload
 
 import pyarrow as pa
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # reading tables must work where pyspark is not installed
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
 
-Rows = TypeVar("Rows", "DataFrame", pa.Table)
 
 # `id`: whole numbers stay numbers, anything else is kept as text; jobs map ids to dense indexes inside.
 ID = "id"
@@ -134,7 +133,13 @@ class Relation:
     def _chosen(self, names: tuple[str, ...]) -> tuple[Column, ...]:
         return tuple(map(self.column, names)) if names else self.columns
 
-    def check(self, rows: Rows, where: str) -> Rows:
+    @overload
+    def check(self, rows: DataFrame, where: str) -> DataFrame: ...
+
+    @overload
+    def check(self, rows: pa.Table, where: str) -> pa.Table: ...
+
+    def check(self, rows: DataFrame | pa.Table, where: str) -> DataFrame | pa.Table:
         """Return `rows` with exactly this relation's columns, or raise.
 
         Args:
@@ -149,7 +154,13 @@ class Relation:
             return self._check_arrow(rows, where)
         return self._check_spark(rows, where)
 
-    def enforce(self, rows: Rows, where: str) -> Rows:
+    @overload
+    def enforce(self, rows: DataFrame, where: str) -> DataFrame: ...
+
+    @overload
+    def enforce(self, rows: pa.Table, where: str) -> pa.Table: ...
+
+    def enforce(self, rows: DataFrame | pa.Table, where: str) -> DataFrame | pa.Table:
         """Check as `check` does, refuse nulls where none may be, and attach what each column means, before writing.
 
         Of a frame the nulls show when it is written, which fails then and names the column.

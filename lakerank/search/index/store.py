@@ -1,166 +1,172 @@
-"""The search index of a lake, opened: decoded once for each version, mapped from a local folder after that."""
+"""The tables an index is made from and written to: pages, links and ranks; `index_postings` and `index_documents`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_arrow import ArrowTable, GetSpark
-from lakerank.lake.delta_table import TableRef, is_catalog_name
-from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
-from lakerank.spark.array_cache import trim, used
-from lakerank.spark.array_store import Block, BlockStore
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
+from lakerank.search.index.index_input import DOCUMENT_COLUMNS, LINK_COLUMNS, PAGE_COLUMNS, TEXT_COLUMNS
+from lakerank.search.index.segment import PAGES_TERM
 
-Build = Callable[[pa.Table, pa.Table, pa.Table, str], Block]  # documents, postings, pages, language → arrays
-CACHE_BYTES = 20e9
-_NEEDED_PAGES = ("page_id", "url", "doc_id", "title", "description", "text")
+Stamp = Mapping[str, Any]  # what a commit of `index_documents` says of itself
 
 
 @dataclass(frozen=True)
-class OpenIndex:
-    """Arrays of one version of an index.
+class IndexTables:
+    """The tables, those that are read opened at one version; links and ranks need not be there."""
 
-    Attributes:
-        block: what `Build` made, mapped from disk.
-        language: that queries are analysed in.
-        version: of `index_documents`.
-        folder: where the block is kept, for other processes to map: a store's root and a key.
-    """
+    spark: SparkSession
+    pages: ArrowTable
+    links: ArrowTable | None
+    ranks: ArrowTable | None
+    postings: TableRef
+    documents: TableRef
 
-    block: Block
-    language: str
-    version: int
-    folder: tuple[str, str]
+    @classmethod
+    def open(cls, spark: SparkSession, lake: str, pages: str = "", links: str = "", ranks: str = "") -> IndexTables:
+        """Open the tables of a lake, or those that are named.
 
+        Raises:
+            UserError: there are no pages, or a table that is named is not there.
+        """
 
-@dataclass(frozen=True)
-class IndexPart:
-    """Some segments of one version of an index, for a worker to open.
+        def optional(given: str, relation: Relation) -> ArrowTable | None:
+            choose = ArrowTable if given else ArrowTable.find
+            return choose(TableRef.find(given, relation, lake), relation, lambda: spark)
 
-    Attributes:
-        lake: where the tables are; each worker reads them itself.
-        segments: of this part.
-        stamp: of the version (see build_index). version: of `index_documents`. key: names it in caches.
-    """
-
-    lake: str
-    segments: tuple[int, ...]
-    stamp: Mapping[str, Any]
-    version: int
-    key: str
+        return cls(
+            spark,
+            ArrowTable(TableRef.find(pages, PAGES, lake), PAGES, lambda: spark),
+            optional(links, LINKS),
+            optional(ranks, RANKS),
+            TableRef.find("", INDEX_POSTINGS, lake),
+            TableRef.find("", INDEX_DOCUMENTS, lake),
+        )
 
     @property
-    def language(self) -> str:
-        """That queries are analysed in."""
-        return str(self.stamp["main_language"])
+    def versions(self) -> dict[str, Sequence[Any]]:
+        """Location, identity and version of each table that is read, by name."""
+        found = [table for table in (self.pages, self.links, self.ranks) if table is not None]
+        return {table.relation.name: [table.ref.location, table.identity, table.version] for table in found}
 
-    def block(self, folder: str, name: str, build: Callable[[pa.Table, pa.Table, pa.Table], Block]) -> Block:
-        """What `build` makes of the part's documents, postings and pages; kept in `folder` on this machine."""
-        store = used(BlockStore.open(folder, "--cache-dir").below(self.key))
-        if not store.has(name):
-            documents = ArrowTable(
-                TableRef.find("", INDEX_DOCUMENTS, self.lake), INDEX_DOCUMENTS, _no_spark, self.version
-            )
-            chosen = [("segment", "in", list(self.segments))]
-            own = documents.read([column.name for column in INDEX_DOCUMENTS.columns], chosen)
-            postings = _postings(self.lake, self.stamp, _no_spark)
-            pages = ArrowTable(TableRef(self.stamp["pages"]), PAGES, _no_spark, int(self.stamp["pages_version"]))
-            shown = pages.read(_NEEDED_PAGES[:-1])
-            shown = shown.filter(pc.is_in(shown["page_id"], own["page_id"].combine_chunks()))
-            rows = postings.read([column.name for column in INDEX_POSTINGS.columns], chosen)
-            store.put(name, build(own, rows, shown))
-        return store.get(name)
-
-
-def index_parts(lake: str, parts: int) -> list[IndexPart]:
-    """Cut the newest version of an index into parts of about equally many pages, by whole segments.
-
-    Raises:
-        UserError: there is no index, it is in a catalog, or it has fewer segments than parts are wanted.
-    """
-    if is_catalog_name(lake):
-        raise UserError(f"--parts: workers read the tables of {lake} themselves, so give --lake as a path")
-    documents = ArrowTable(TableRef.find("", INDEX_DOCUMENTS, lake), INDEX_DOCUMENTS, _no_spark)
-    stamp = json.loads(documents.stamp)
-    counts = documents.read(["segment"]).group_by("segment").aggregate([("segment", "count")]).to_pylist()
-    if parts > len(counts):
-        raise UserError(f"--parts {parts}: the index at {lake} has only {len(counts)} segments")
-    shares: list[list[int]] = [[] for _ in range(parts)]
-    filled = [0] * parts
-    for row in sorted(counts, key=lambda row: (-row["segment_count"], row["segment"])):
-        least = filled.index(min(filled))
-        shares[least].append(row["segment"])
-        filled[least] += row["segment_count"]
-    name = f"{documents.identity}-{documents.version}"
-    keys = [hashlib.sha256(f"{name}-{sorted(share)}".encode()).hexdigest()[:20] for share in shares]
-    return [
-        IndexPart(lake, tuple(sorted(share)), stamp, documents.version, key)
-        for share, key in zip(shares, keys, strict=True)
-    ]
-
-
-def _postings(lake: str, stamp: Mapping[str, Any], get: GetSpark) -> ArrowTable:
-    ref = TableRef.find("", INDEX_POSTINGS, lake)
-    return ArrowTable(ref, INDEX_POSTINGS, get, int(stamp["postings_version"]))
-
-
-def cache_folder(lake: str, given: str) -> str:
-    """Where opened indexes are kept: as given, beside a local lake's tables, or in the temporary folder."""
-    if given:
-        return given
-    if "://" in lake or is_catalog_name(lake):
-        return str(Path(tempfile.gettempdir()) / "lakerank-index")
-    return str(Path(lake) / "_index_cache")
-
-
-def open_index(
-    lake: str, cache: str, build: Build, settings: Mapping[str, Any], get_spark: GetSpark | None = None
-) -> OpenIndex:
-    """Open the newest version of a lake's index.
-
-    Args:
-        lake: where the tables are.
-        cache: folder for decoded indexes, or empty for the usual one.
-        build: makes the arrays.
-        settings: what the arrays depend on, besides the tables.
-        get_spark: gives a session for tables of a catalog.
-
-    Raises:
-        UserError: there is no index, or it was made by another version of this project.
-    """
-    get = get_spark or _no_spark
-    documents = ArrowTable(TableRef.find("", INDEX_DOCUMENTS, lake), INDEX_DOCUMENTS, get)
-    if not documents.stamp:
-        raise UserError(f"{documents.ref.location}: was not finished by build_index; run it again")
-    stamp = json.loads(documents.stamp)
-    facts = json.dumps([documents.identity, documents.version, dict(settings)], sort_keys=True)
-    key = hashlib.sha256(facts.encode()).hexdigest()[:20]
-    parent = BlockStore.open(cache_folder(lake, cache), "--cache-dir")
-    store = parent.below(key)
-    if not store.has("arrays"):
-        postings = _postings(lake, stamp, get)
-        pages = ArrowTable(TableRef(stamp["pages"]), PAGES, get, int(stamp["pages_version"]))
-        block = build(
-            documents.read([column.name for column in INDEX_DOCUMENTS.columns]),
-            postings.read([column.name for column in INDEX_POSTINGS.columns]),
-            pages.read(_NEEDED_PAGES),
-            stamp["main_language"],
+    def frames(self) -> tuple[DataFrame, DataFrame | None, DataFrame | None]:
+        """Return pages, links and ranks as DataFrames."""
+        links, ranks = (
+            None if table is None else table.ref.read(self.spark, table.relation) for table in (self.links, self.ranks)
         )
-        used(store).put("arrays", block)
-        trim(parent, CACHE_BYTES, {key})
-    used(store)
-    return OpenIndex(store.get("arrays"), stamp["main_language"], documents.version, (store.root, "arrays"))
+        return self.pages.ref.read(self.spark, PAGES), links, ranks
+
+    def page_states(self) -> pa.Table:
+        """Return what tells whether a page has changed: `PAGE_COLUMNS`."""
+        return self.pages.read(PAGE_COLUMNS)
+
+    def page_states_before(self, versions: Mapping[str, Sequence[Any]]) -> pa.Table | None:
+        """Return `page_states` when an index was made, if no link has changed since; else None.
+
+        Args:
+            versions: those of the tables then.
+        """
+        now = self.versions
+        if now.get(LINKS.name) != versions.get(LINKS.name) or now[PAGES.name][:2] != versions[PAGES.name][:2]:
+            return None
+        try:
+            return ArrowTable(self.pages.ref, PAGES, lambda: self.spark, versions[PAGES.name][2]).read(PAGE_COLUMNS)
+        except (UserError, OSError):  # vacuumed
+            return None
+
+    def page_texts(self, pages: pa.ChunkedArray) -> pa.Table:
+        """Return `TEXT_COLUMNS` of the pages with these ids."""
+        return self.pages.read(TEXT_COLUMNS, [("page_id", "in", pages.to_pylist())])
+
+    def link_texts(self, targets: pa.ChunkedArray | None) -> pa.Table | None:
+        """Return `LINK_COLUMNS` of the links to pages with these ids, or of all; None if there are no links."""
+        if self.links is None or (targets is not None and not len(targets)):
+            return None
+        return self.links.read(LINK_COLUMNS, None if targets is None else [("dst", "in", targets.to_pylist())])
+
+    def rank_values(self) -> pa.Table | None:
+        """Return `id`, `pagerank`; None if there are no ranks."""
+        return None if self.ranks is None else self.ranks.read(["id", "pagerank"])
+
+    def languages(self) -> pa.ChunkedArray:
+        """Return the languages of the pages that have one."""
+        return self.pages.read(["language"])["language"].drop_null()
+
+    def index(self) -> ExistingIndex | None:
+        """Return the index that is there, or None."""
+        documents = ArrowTable.find(self.documents, INDEX_DOCUMENTS, lambda: self.spark)
+        postings = ArrowTable.find(self.postings, INDEX_POSTINGS, lambda: self.spark)
+        if documents is None or postings is None:
+            return None
+        segments = postings.read(["segment"], [("term", "=", PAGES_TERM)])["segment"].to_pylist()
+        return ExistingIndex(documents, json.loads(documents.stamp or "{}"), segments)
+
+    def documents_frame(self) -> DataFrame:
+        """Return `index_documents` as a DataFrame."""
+        return self.documents.read(self.spark, INDEX_DOCUMENTS)
+
+    def postings_frame(self) -> DataFrame:
+        """Return `index_postings` as it stands now, as a DataFrame."""
+        return self.postings.frame(self.spark)
+
+    def postings_version(self) -> int:
+        """Return the newest version of `index_postings`."""
+        return ArrowTable(self.postings, INDEX_POSTINGS, lambda: self.spark).version
+
+    def page_lists(self, first_segment: int) -> pa.Table:
+        """Return the lists of pages (`segment`, `postings`, `positions`) of segments from a number on."""
+        new = [("term", "=", PAGES_TERM), ("segment", ">=", first_segment)]
+        table = ArrowTable(self.postings, INDEX_POSTINGS, lambda: self.spark)
+        return table.read(["segment", "postings", "positions"], new)
+
+    def replace_postings(self, rows: DataFrame) -> None:
+        """Write `index_postings` anew."""
+        TableSink(self.postings, INDEX_POSTINGS).write(rows)
+
+    def append_postings(self, rows: DataFrame | pa.Table) -> None:
+        """Add segments to `index_postings`."""
+        if isinstance(rows, pa.Table):
+            ArrowSink(self.postings, INDEX_POSTINGS, lambda: self.spark).append(rows)
+        else:
+            TableSink(self.postings, INDEX_POSTINGS).append(rows)
+
+    def replace_documents(self, rows: DataFrame, stamp: Stamp) -> int:
+        """Write `index_documents` anew; return how many rows it has."""
+        TableSink(self.documents, INDEX_DOCUMENTS, json.dumps(stamp)).write(rows)
+        return ArrowTable(self.documents, INDEX_DOCUMENTS, lambda: self.spark).rows
+
+    def merge_documents(self, rows: pa.Table, removed: Sequence[int], stamp: Stamp) -> None:
+        """Fold rows into `index_documents` and take out those of the removed pages, in one commit."""
+        ArrowSink(self.documents, INDEX_DOCUMENTS, lambda: self.spark, json.dumps(stamp)).merge(rows, list(removed))
 
 
-def _no_spark() -> SparkSession:
-    raise UserError("tables of a catalog need a Spark session: run this with spark-submit or --remote")
+@dataclass(frozen=True)
+class ExistingIndex:
+    """An index as it stands in the lake.
+
+    Attributes:
+        documents: `index_documents`.
+        stamp: of its commit.
+        segments: numbers of the segments in `index_postings`.
+    """
+
+    documents: ArrowTable
+    stamp: Stamp
+    segments: Sequence[int]
+
+    def states(self) -> pa.Table:
+        """Return what the index says of each page: `DOCUMENT_COLUMNS`."""
+        return self.documents.read(DOCUMENT_COLUMNS)
+
+    def rows(self) -> pa.Table:
+        """Return all of `index_documents`."""
+        return self.documents.read(INDEX_DOCUMENTS.names)

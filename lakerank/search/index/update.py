@@ -32,8 +32,8 @@ from lakerank.search.index.index_input import (
     index_input_spark,
     known_keys,
 )
-from lakerank.search.index.index_store import ExistingIndex, IndexTables, Stamp
 from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder, unpacked_pages
+from lakerank.search.index.store import ExistingIndex, IndexTables, Stamp
 from lakerank.search.text.languages import NONE
 from lakerank.spark.session import cores
 

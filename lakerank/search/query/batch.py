@@ -1,48 +1,248 @@
-"""Many queries at once, answered by Spark's workers: from the whole index each, or from a part of it each."""
+"""Many queries at once: a file of queries, answered by Spark's workers, as a run in TREC's format.
+
+Each worker answers a share of the queries from the whole index, or all of them from a shard of it. Shards are scored
+with the statistics of all, and their best are merged, so that the answers are those of one whole index,
+to the last bit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
+from lakerank.cli.errors import UserError
 from lakerank.search.index.fields import Weighting
-from lakerank.search.index.store import IndexPart
-from lakerank.search.query.arrays import decoded
 from lakerank.search.query.index import Index
-from lakerank.search.query.searcher import Searcher
-from lakerank.search.query.shards import Asked, Step, answer
-from lakerank.search.query.statistics import PACKED, Statistics, merged_statistics, scored, statistics_of
-from lakerank.spark.array_store import Block, BlockStore
+from lakerank.search.query.parse import AnalyzedQuery, Query, analyze_query
+from lakerank.search.query.searcher import Ranking, Searcher, expand_query
+from lakerank.search.query.statistics import (
+    STATISTICS_SCHEMA,
+    Statistics,
+    collection_statistics,
+    merge_statistics,
+    score_arrays,
+)
+from lakerank.search.query.store import IndexShard, cache_folder, index_shards, open_index
+from lakerank.search.text.analyzer import Analyzer
+from lakerank.spark.array_store import BlockStore
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def read_queries(text: str, where: str) -> dict[str, str]:
+    """Read the queries of a file, by id.
+
+    Args:
+        text: lines `id<TAB>query`, or queries alone, which are numbered from 1. Blank lines say nothing.
+        where: the file, for messages.
+
+    Raises:
+        UserError: an id stands twice, or has no query, or there is no query at all.
+    """
+    queries: dict[str, str] = {}
+    numbered = not any("\t" in line for line in text.splitlines())
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, tab, query = (str(len(queries) + 1), "\t", line) if numbered else line.partition("\t")
+        if not tab or not query.strip():
+            raise UserError(f"{where}: line {number}: no query after the id and a tab")
+        if name.strip() in queries:
+            raise UserError(f"{where}: line {number}: query {name.strip()} stands there twice")
+        queries[name.strip()] = query.strip()
+    if not queries:
+        raise UserError(f"{where}: there is no query in it")
+    return queries
+
+
+def run_lines(answers: Sequence[Mapping[str, Any]], order: Sequence[str], tag: str) -> list[str]:
+    """Return the lines `query Q0 document rank score tag` of a run, queries in the given order, best answers first.
+
+    Scores have nine decimals, in which equal scores stay equal; evaluation programs order by score, so they agree
+    with `rank`. White space in a document's name is written as %20.
+    """
+    position = {name: at for at, name in enumerate(order)}
+    rows = sorted(answers, key=lambda row: (position[row["query_id"]], row["rank"]))
+    return [
+        f"{row['query_id']} Q0 {row['document'].replace(' ', '%20')} {row['rank']} {row['score']:.9f} {tag}"
+        for row in rows
+    ]
+
 
 _ANSWERS = "query_id string, rank int, document string, score double"
 _FEWEST = 50  # queries in a share
+FIRST_RESULTS = "query string, page_id bigint, score double, terms array<string>, weights array<double>"
+BEST_RESULTS = "query string, page_id bigint, document string, score double"
+Step = Callable[[Index], Iterator[pa.RecordBatch]]
+RunStep = Callable[[Step, str], pa.Table]  # a step on every shard; its columns as a schema of Spark
 
 
-def answer_in_shares(
-    spark: SparkSession, folder: tuple[str, str], asked: Asked, weighting: Weighting, workers: int
+@dataclass(frozen=True)
+class QueryBatch:
+    """Queries and how they are to be answered.
+
+    Attributes:
+        queries: by id.
+        top: results of each.
+        rank_weight: of the link prior.
+        feedback: on, off or auto.
+        ranking: everything else.
+    """
+
+    queries: Mapping[str, Query]
+    top: int
+    rank_weight: float
+    feedback: str
+    ranking: Ranking = field(default_factory=Ranking)
+
+    def expands(self, query: Query, known: AnalyzedQuery) -> bool:
+        """Return whether a query is expanded by feedback."""
+        auto = query.plain and known.units >= self.ranking.feedback.units
+        return self.feedback == "on" or (self.feedback == "auto" and auto)
+
+
+def first_results(batch: QueryBatch) -> Step:
+    """Find the first results of queries that are expanded, with the terms of each page."""
+
+    def step(index: Index) -> Iterator[pa.RecordBatch]:
+        searcher, block = Searcher(index, batch.ranking), index.block
+        for name, query in batch.queries.items():
+            found = searcher.find(query, batch.ranking.feedback.pages, 0.0, "off", exhaustive=True)
+            terms, weights = [], []
+            for page in found.pages.tolist():
+                at = slice(int(block["page_begins"][page]), int(block["page_begins"][page + 1]))
+                terms.append([index.string("term", int(term)) for term in block["page_terms"][at]])
+                weights.append(block["page_values"][at].astype(float).tolist())
+            yield pa.record_batch(
+                {
+                    "query": pa.array([name] * len(terms), pa.string()),
+                    "page_id": block["page_ids"][found.pages],
+                    "score": found.scores,
+                    "terms": pa.array(terms, pa.list_(pa.string())),
+                    "weights": pa.array(weights, pa.list_(pa.float64())),
+                }
+            )
+
+    return step
+
+
+def best_results(batch: QueryBatch, weights: Mapping[str, Mapping[str, float]]) -> Step:
+    """Find the best results of a shard.
+
+    Args:
+        batch: the queries.
+        weights: of expanded ones: query → term → weight.
+    """
+
+    def step(index: Index) -> Iterator[pa.RecordBatch]:
+        searcher = Searcher(index, batch.ranking)
+        for name, query in batch.queries.items():
+            found = searcher.find(query, batch.top, batch.rank_weight, "off", terms=weights.get(name))
+            urls = [index.name(page) for page in found.pages.tolist()]
+            yield pa.record_batch(
+                {
+                    "query": pa.array([name] * len(urls), pa.string()),
+                    "page_id": index.block["page_ids"][found.pages],
+                    "document": pa.array(urls, pa.string()),
+                    "score": found.scores,
+                }
+            )
+
+    return step
+
+
+def merge_shards(batch: QueryBatch, language: str, statistics: Statistics, run: RunStep) -> list[dict[str, Any]]:
+    """Answer queries from all shards: `query_id`, `rank`, `document`, `score`, by query in any order, best first.
+
+    Args:
+        batch: the queries.
+        language: that queries are analysed in.
+        statistics: of the whole index.
+        run: runs a step on every shard.
+    """
+    analyzer, known = Analyzer(language), set(statistics.terms.to_pylist())
+    expanding = {}
+    for name, query in batch.queries.items():
+        terms = analyze_query(query, analyzer)
+        weights = {term: weight for term, weight in terms.weights.items() if term in known}
+        if weights and batch.expands(query, terms):
+            expanding[name] = weights
+    weights_by_query: dict[str, dict[str, float]] = {}
+    if expanding:
+        some = QueryBatch({name: batch.queries[name] for name in expanding}, batch.top, 0.0, "off", batch.ranking)
+        for name, rows in _by_query(run(first_results(some), FIRST_RESULTS)).items():
+            weights_by_query[name] = _expand(expanding[name], rows, batch.ranking)
+    found = _by_query(run(best_results(batch, weights_by_query), BEST_RESULTS))
+    return [
+        {"query_id": name, "rank": rank, "document": row["document"], "score": row["score"]}
+        for name, rows in found.items()
+        for rank, row in enumerate(rows[: batch.top], start=1)
+    ]
+
+
+def _by_query(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Group rows by query, best first; equal scores in the order of page ids, as everywhere."""
+    out: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        out.setdefault(row["query"], []).append(row)
+    for rows in out.values():
+        rows.sort(key=lambda row: (-row["score"], row["page_id"]))
+    return out
+
+
+def _expand(query: Mapping[str, float], rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> dict[str, float]:
+    """Expand a query as `Searcher` does, from the shards' first results."""
+    first = rows[: ranking.feedback.pages]
+    total = sum(row["score"] for row in first)
+    weighed: dict[str, float] = {}
+    for row in first:
+        for term, value in zip(row["terms"], row["weights"], strict=True):
+            weighed[term] = weighed.get(term, 0.0) + row["score"] / total * value
+    heaviest = sorted(weighed.items(), key=lambda item: (-item[1], item[0].encode()))[: ranking.feedback.terms]
+    return expand_query(query, heaviest, ranking.feedback.weight)
+
+
+def answer_batch(
+    spark: SparkSession, lake: str, batch: QueryBatch, shards: int = 0, cache_dir: str = ""
 ) -> list[dict[str, Any]]:
-    """Answer from a decoded index that every worker can map.
+    """Answer many queries on Spark's workers.
 
     Args:
         spark: the session.
-        folder: store and key of the arrays.
-        asked: the queries. weighting: that the arrays were made for.
-        workers: how many shares there may be.
+        lake: where the tables of the index are.
+        batch: the queries.
+        shards: 0: each worker opens the whole index and answers a share of the queries. Else the index is cut into so
+            many shards by whole segments, each opened by one worker, for an index too large for one machine.
+        cache_dir: folder for decoded indexes, seen by all workers, or empty for the usual one.
 
     Returns:
-        `query_id`, `rank`, `document`, `score`.
+        `query_id`, `rank`, `document`, `score`, in any order of queries.
+
+    Raises:
+        UserError: there is no index, or it cannot be cut into so many shards.
     """
+    if shards:
+        return _answer_from_shards(spark, index_shards(lake, shards), cache_folder(lake, cache_dir), batch)
+    opened = open_index(lake, cache_dir, lambda: spark)
+    return _answer_from_whole_index(spark, opened.folder, opened.index.language, batch)
+
+
+def _answer_from_whole_index(
+    spark: SparkSession, folder: tuple[str, str], language: str, batch: QueryBatch
+) -> list[dict[str, Any]]:
+    """Answer from a decoded index (`OpenIndex.folder`) that every worker maps."""
     root, key = folder
 
-    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        index = Index(BlockStore(root).get(key), weighting, asked.language)
-        searcher = Searcher(index, asked.ranking)
-        for batch in batches:
-            for name in batch["query_id"].to_pylist():
-                found = searcher.find(asked.queries[name], asked.top, asked.rank_weight, asked.feedback)
+    def answer_share(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        index = Index(BlockStore(root).get(key), Weighting(), language)
+        searcher = Searcher(index, batch.ranking)
+        for share in batches:
+            for name in share["query_id"].to_pylist():
+                found = searcher.find(batch.queries[name], batch.top, batch.rank_weight, batch.feedback)
                 pages = found.pages.tolist()
                 yield pa.record_batch(
                     {
@@ -53,49 +253,40 @@ def answer_in_shares(
                     }
                 )
 
-    names = spark.createDataFrame(pa.table({"query_id": list(asked.queries)}))
-    shares = names.repartition(min(workers, max(1, len(asked.queries) // _FEWEST)))
-    rows: list[dict[str, Any]] = shares.mapInArrow(work, _ANSWERS).toArrow().to_pylist()
+    from lakerank.spark.session import cores  # here: reading queries needs no pyspark
+
+    names = spark.createDataFrame(pa.table({"query_id": list(batch.queries)}))
+    shares = names.repartition(min(cores(spark), max(1, len(batch.queries) // _FEWEST)))
+    rows: list[dict[str, Any]] = shares.mapInArrow(answer_share, _ANSWERS).toArrow().to_pylist()
     return rows
 
 
-def answer_in_parts(
-    spark: SparkSession, parts: Sequence[IndexPart], folder: str, asked: Asked, weighting: Weighting
+def _answer_from_shards(
+    spark: SparkSession, shards: Sequence[IndexShard], folder: str, batch: QueryBatch
 ) -> list[dict[str, Any]]:
-    """Answer from parts of the index, each opened by one worker; see `parts.answer`.
+    """Answer from shards, each opened by one worker, which keeps what it has decoded in `folder`."""
+    weighting, language = Weighting(), shards[0].language
+    numbers = spark.createDataFrame([(n,) for n in range(len(shards))], "shard int").repartition(len(shards), "shard")
 
-    Args:
-        spark: the session.
-        parts: of the index.
-        folder: where workers keep what they have decoded.
-        asked: the queries. weighting: BM25F's settings.
+    def on_shards(work: Callable[[IndexShard], Iterator[pa.RecordBatch]], schema: str) -> pa.Table:
+        def run_shards(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for rows in batches:
+                for number in rows["shard"].to_pylist():
+                    yield from work(shards[number])
 
-    Returns:
-        `query_id`, `rank`, `document`, `score`.
-    """
-    numbers = spark.createDataFrame([(n,) for n in range(len(parts))], "part int").repartition(len(parts), "part")
+        return numbers.mapInArrow(run_shards, schema).toArrow()
 
-    def decode(documents: pa.Table, postings: pa.Table, pages: pa.Table) -> Block:
-        return decoded(documents, postings, pages, snippets=False)
+    def survey(shard: IndexShard) -> Iterator[pa.RecordBatch]:
+        yield collection_statistics(shard.decoded(folder), weighting).to_batch()
 
-    def on_parts(work: Callable[[Block], Iterator[pa.RecordBatch]], schema: str) -> pa.Table:
-        def run_parts(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for batch in batches:
-                for number in batch["part"].to_pylist():
-                    yield from work(parts[number].block(folder, "decoded", decode))
-
-        return numbers.mapInArrow(run_parts, schema).toArrow()
-
-    def survey(block: Block) -> Iterator[pa.RecordBatch]:
-        yield statistics_of(block, weighting).packed()
-
-    statistics = merged_statistics([Statistics.unpacked(row) for row in on_parts(survey, PACKED).to_pylist()])
+    found = on_shards(survey, STATISTICS_SCHEMA).to_pylist()
+    statistics = merge_statistics([Statistics.from_row(row) for row in found])
 
     def run(step: Step, schema: str) -> pa.Table:
-        def work(block: Block) -> Iterator[pa.RecordBatch]:
-            whole = block | scored(block, statistics, weighting, asked.language)
-            yield from step(Index(whole, weighting, asked.language))
+        def work(shard: IndexShard) -> Iterator[pa.RecordBatch]:
+            block = shard.decoded(folder)
+            yield from step(Index(block | score_arrays(block, statistics, weighting, language), weighting, language))
 
-        return on_parts(work, schema)
+        return on_shards(work, schema)
 
-    return answer(asked, statistics, run)
+    return merge_shards(batch, language, statistics, run)

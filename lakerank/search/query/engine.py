@@ -1,21 +1,18 @@
-"""The search call: a query in, a page of results out, with snippets, copies folded, spelling and reasons."""
+"""The search call: a query in, a page of results out, with snippets, duplicates collapsed, spelling and reasons."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lakerank.search.query.explanation import Explanation, explain
-from lakerank.search.query.index import Index, Page
-from lakerank.search.query.lookup_kernels import gather
-from lakerank.search.query.query import Query, parse
-from lakerank.search.query.ranking import Ranking
-from lakerank.search.query.score_kernels import score_all
-from lakerank.search.query.searcher import Found, Searcher
-from lakerank.search.query.snippets import Marker, Pieces
-from lakerank.search.query.spelling import Speller
+from lakerank.search.query.index import Index, Page, ShownField
+from lakerank.search.query.kernels import score_all, sum_impacts
+from lakerank.search.query.parse import Query, parse
+from lakerank.search.query.presentation import Explanation, Highlighter, Pieces, Speller, explain
+from lakerank.search.query.searcher import Ranking, Searcher, TopPages
 from lakerank.search.text.analyzer import Analyzer
 
 _RELATED_TERMS = 30
@@ -26,30 +23,72 @@ class Hit:
     """One result.
 
     Attributes:
-        place: from 1, over all pages of results.
-        score: BM25F, phrases and link prior.
+        rank: from 1, over all pages of results.
+        score: BM25F, phrases and link prior; higher is better.
         page: its addresses, title and description.
-        title: title in pieces, matches marked; the address where there is no title.
-        snippet: piece of the text, matches marked.
+        title_pieces: title in pieces, matches marked; the address where there is no title.
+        snippet_pieces: piece of the text, matches marked.
         pagerank: probability, 0 if unknown.
         prominence: 0 to 1, the link prior relative to the highest of the index: what a bar shows.
         copies: other pages with the same content among the results, by address.
         explanation: if asked for.
     """
 
-    place: int
+    rank: int
     score: float
     page: Page
-    title: Pieces
-    snippet: Pieces
+    title_pieces: Pieces
+    snippet_pieces: Pieces
     pagerank: float
     prominence: float
     copies: tuple[str, ...]
     explanation: Explanation | None
 
+    @property
+    def id(self) -> str:
+        """Its id in the frame or collection it came from; of a web page the address."""
+        return self.page.doc_id or self.page.url
+
+    @property
+    def url(self) -> str:
+        """Its address; may be empty."""
+        return self.page.url
+
+    @property
+    def title(self) -> str:
+        """Its title as it stands; may be empty."""
+        return self.page.title
+
+    @property
+    def snippet(self) -> str:
+        """The piece of its text that shows best why it was found."""
+        return "".join(text for text, _ in self.snippet_pieces)
+
+    def as_text(self) -> str:
+        """Return the hit as lines for a terminal, matches in brackets."""
+        shown = "".join(f"[{text}]" if match else text for text, match in self.snippet_pieces)
+        lines = [f"{self.rank:>3}. {self.title or self.url}", f"     {self.url}", f"     {shown}"]
+        lines += [f"     {field.label}: {field.value}" for field in self.fields]
+        lines += [f"     same content: {', '.join(self.copies)}"] if self.copies else []
+        lines += [f"     {line}" for line in self.explanation.lines()] if self.explanation else []
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the hit's url, title, score, pagerank, snippet, fields and copies."""
+        return {
+            "url": self.url, "title": self.title, "score": self.score, "pagerank": self.pagerank,
+            "snippet": self.snippet, "fields": {field.name: field.value for field in self.fields},
+            "copies": list(self.copies),
+        }  # fmt: skip
+
+    @property
+    def fields(self) -> tuple[ShownField, ...]:
+        """Further stored fields that are shown, with their labels."""
+        return self.page.fields
+
 
 @dataclass(frozen=True)
-class Answer:
+class ResultPage:
     """One page of results.
 
     Attributes:
@@ -65,6 +104,13 @@ class Answer:
     suggestion: str | None
     expanded: bool
     seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return hits (`Hit.as_json`), more, suggestion, expanded and seconds."""
+        return {
+            "hits": [hit.as_json() for hit in self.hits], "more": self.more, "suggestion": self.suggestion,
+            "expanded": self.expanded, "seconds": round(self.seconds, 6),
+        }  # fmt: skip
 
 
 class SearchEngine:
@@ -82,18 +128,18 @@ class SearchEngine:
         page: int = 1,
         rank_weight: float | None = None,
         feedback: str = "auto",
-        fold: bool = True,
+        collapse_duplicates: bool = True,
         reasons: bool = False,
-    ) -> Answer:
+    ) -> ResultPage:
         """Answer a query.
 
         Args:
-            text: in the query language (`query.parse`).
+            text: in the query language (`parse.parse`).
             top: results on a page, ≥ 1.
             page: which page of results, from 1.
             rank_weight: of the link prior; None: the usual one.
             feedback: on, off or auto.
-            fold: show of pages with the same content only the best.
+            collapse_duplicates: show of pages with the same content only the best.
             reasons: explain each score.
         """
         started = time.perf_counter()
@@ -102,25 +148,25 @@ class SearchEngine:
         wanted = skipped + top + 1
         limit = 2 * wanted
         found = self.searcher.find(query, limit, rank_weight, feedback)
-        kept, copies = self._fold(found, fold)
-        while len(kept) < wanted and len(found.pages) == limit:  # copies took the places of others
+        kept, copies = self._shown(found, collapse_duplicates)
+        while len(kept) < wanted and len(found.pages) == limit:  # copies stood where others could have
             limit *= 4
             found = self.searcher.find(query, limit, rank_weight, feedback)
-            kept, copies = self._fold(found, fold)
+            kept, copies = self._shown(found, collapse_duplicates)
         weight = self.searcher.ranking.rank_weight if rank_weight is None else rank_weight
-        marker = Marker(self._shown_terms(query), Analyzer(self.index.language))
+        highlighter = Highlighter(self._shown_terms(query), Analyzer(self.index.language))
         hits = [
-            self._hit(found, at, place, copies.get(at, ()), marker, weight, reasons)
-            for place, at in enumerate(kept[skipped : skipped + top], start=skipped + 1)
+            self._hit(found, at, rank, copies.get(at, ()), highlighter, weight, reasons)
+            for rank, at in enumerate(kept[skipped : skipped + top], start=skipped + 1)
         ]
         suggestion = self.speller.query(text, found.query.unknown) if found.query.unknown else None
         seconds = time.perf_counter() - started
-        return Answer(tuple(hits), len(kept) > skipped + top, suggestion, found.expanded, seconds)
+        return ResultPage(tuple(hits), len(kept) > skipped + top, suggestion, found.expanded, seconds)
 
     def related(self, number: int, top: int = 5) -> list[Page]:
-        """Pages that share the heaviest terms of a page; copies of it and of one another are left out."""
+        """Find pages that share the heaviest terms of a page; copies of it and of one another are left out."""
         block, n = self.index.block, len(self.index)
-        terms, values = gather(
+        terms, values = sum_impacts(
             np.array([number], np.int32), np.ones(1), block["page_begins"], block["page_terms"], block["page_values"]
         )
         chosen = np.sort(np.lexsort((terms, -values))[:_RELATED_TERMS])
@@ -128,7 +174,8 @@ class SearchEngine:
         scores, found = np.empty(size, np.float64), np.empty(size, np.int32)
         size, _ = score_all(
             terms[chosen].astype(np.int64), values[chosen], block["ends"], block["docs"], block["values"],
-            self.searcher.prior, 0.0, np.empty(0, np.uint8), np.empty(0), block["tie"], np.zeros(n), scores, found,
+            self.searcher.prior, 0.0, np.empty(0, np.uint8), np.empty(0), block["tiebreak_rank"], np.zeros(n),
+            scores, found,
         )  # fmt: skip
         seen, out = {int(block["groups"][number])}, []
         for at in found[:size].tolist():
@@ -137,38 +184,38 @@ class SearchEngine:
                 out.append(self.index.page(at))
         return out[:top]
 
-    def _fold(self, found: Found, fold: bool) -> tuple[list[int], dict[int, tuple[str, ...]]]:
-        """Places in `found` of the results to show, and the addresses of each one's copies."""
-        if not fold:
+    def _shown(self, found: TopPages, collapse_duplicates: bool) -> tuple[list[int], dict[int, tuple[str, ...]]]:
+        """Return the positions in `found` of the results to show, and the addresses of each one's copies."""
+        if not collapse_duplicates:
             return list(range(len(found.pages))), {}
         members: dict[int, list[int]] = {}
         for at, group in enumerate(self.index.block["groups"][found.pages].tolist()):
             members.setdefault(group, []).append(at)
         copies, kept = {}, []
         ids = self.index.block["page_ids"][found.pages]
-        for group, places in members.items():
-            best = [at for at in places if found.scores[at] == found.scores[places[0]]]
+        for group, members_at in members.items():
+            best = [at for at in members_at if found.scores[at] == found.scores[members_at[0]]]
             shown = next((at for at in best if ids[at] == group), best[0])  # of equals the original
             kept.append(shown)
-            others = [int(found.pages[at]) for at in places if at != shown]
+            others = [int(found.pages[at]) for at in members_at if at != shown]
             copies[shown] = tuple(self.index.string("url", page) for page in others)
         return kept, copies
 
     def _shown_terms(self, query: Query) -> dict[str, float]:
-        """Terms that are marked in snippets, with their idf; stop words only if there is nothing else."""
+        """Return the terms that are marked in snippets, with their idf; stop words only if there is nothing else."""
         terms = [term for term in Analyzer(self.index.language).analyze(query.words) if not term.is_pair]
-        telling = [term for term in terms if not term.stop] or terms
+        distinctive = [term for term in terms if not term.stop] or terms
         idfs = self.index.block["idfs"]
-        numbers = {term.text: self.index.term_number(term.text) for term in telling}
+        numbers = {term.text: self.index.term_number(term.text) for term in distinctive}
         return {text: float(idfs[number]) + 1e-3 for text, number in numbers.items() if number >= 0}
 
     def _hit(
         self,
-        found: Found,
+        found: TopPages,
         at: int,
-        place: int,
+        rank: int,
         copies: tuple[str, ...],
-        marker: Marker,
+        highlighter: Highlighter,
         rank_weight: float,
         reasons: bool,
     ) -> Hit:
@@ -176,11 +223,11 @@ class SearchEngine:
         page = self.index.page(number)
         prior = float(self.searcher.prior[number])
         return Hit(
-            place,
+            rank,
             float(found.scores[at]),
             page,
-            marker.marked(page.title or page.url),
-            marker.snippet(self.index.bytes_of("text", number), page.description),
+            highlighter.highlight(page.title or page.url),
+            highlighter.snippet(self.index.bytes_of("text", number), page.description),
             float(self.index.block["pageranks"][number]),
             prior / float(self.searcher.prior.max()) if prior > 0 else 0.0,
             copies,

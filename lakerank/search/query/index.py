@@ -1,38 +1,70 @@
-"""An open index: arrays, and look-ups in them. Needs no Spark; any number of threads may use it."""
+"""An open index: its arrays, decoded from the tables and mapped from disk, and look-ups in them.
+
+Needs no Spark; any number of threads may use it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lakerank.search.index.fields import Weighting
-from lakerank.search.query.lookup_kernels import find_term
+from lakerank.lake.schemas import PAGES
+from lakerank.search.index.coding import decode
+from lakerank.search.index.fields import FIELDS, Weighting
+from lakerank.search.index.segment import PAGES_TERM
+from lakerank.search.query.kernels import find_term
+from lakerank.search.query.statistics import collection_statistics, score_arrays
 from lakerank.spark.array_store import Block
+
+FORMAT = 4  # of the arrays; those of another one are decoded anew
+SHOWN = {column.name: column.shown for column in PAGES.columns if column.shown}  # stored field → its label
+_TEXTS = tuple(dict.fromkeys(("url", "doc_id", "title", "description", "text", *SHOWN)))
+PAGE_COLUMNS = ("page_id", *_TEXTS)  # of `pages`, that an index stores
+
+
+class ShownField(NamedTuple):
+    """A stored field of a page as an answer shows it: column, label, text."""
+
+    name: str
+    label: str
+    value: str
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is shown of a page."""
+    """What is shown of a page.
+
+    Attributes:
+        page_id: number of the page in the lake.
+        url, doc_id: its address, and its id in a collection of documents; either may be empty.
+        title, description: may be empty.
+        fields: the columns of `pages` with a label (`schemas.Column.shown`), those that are null or empty left out.
+    """
 
     page_id: int
     url: str
     doc_id: str
     title: str
     description: str
+    fields: tuple[ShownField, ...] = ()
 
 
 @dataclass(frozen=True)
 class Index:
-    """Arrays of `arrays.build_arrays`; n pages, t terms, p postings, F fields.
+    """Arrays of `build_arrays`; n pages, t terms, p postings, F fields.
 
     Attributes:
-        block: `page_ids`, `groups` (page's original, if it is a copy), `pageranks`, `prior`, `tie` (n); `lengths`,
-            `norms` (n, F); `ends` (t), where each term's postings end; `docs`, `values`, `place_ends` (p), `tfs`
-            (p, F); `places` (field and position of each occurrence); `block_firsts`, `maxima`; `page_begins` (n + 1),
-            `page_terms`, `page_values`: the terms by page; texts as `…_data` and `…_ends`.
+        block: `page_ids`, `groups` (page's original, if it is a copy), `pageranks`, `prior`, `tiebreak_rank` (n: order
+            among equal scores); `lengths`, `norms` (n, F); `ends` (t), where each term's postings end; `docs`,
+            `values`, `position_ends` (p), `tfs` (p, F); `positions` (field and position of each occurrence);
+            `block_firsts`, `maxima`; `page_begins` (n + 1), `page_terms`, `page_values`: the terms by page; texts as
+            `…_data` and `…_ends`.
         weighting: that `values` are computed for.
         language: that queries are analysed in.
     """
@@ -50,37 +82,37 @@ class Index:
         return len(self.block["ends"])
 
     def term_number(self, term: str) -> int:
-        """A term's number, or -1 if no page has it."""
+        """Return a term's number, or -1 if no page has it."""
         wanted = np.frombuffer(term.encode("utf-8"), np.uint8)
         number = int(find_term(self.block["term_data"], self.block["term_ends"], wanted))
         return number if number >= 0 and self.frequency(number) else -1
 
     def frequency(self, number: int) -> int:
-        """How many pages have a term."""
+        """Return how many pages have a term."""
         ends = self.block["ends"]
         return int(ends[number] - (ends[number - 1] if number else 0))
 
     def postings(self, number: int) -> slice:
-        """Where a term's postings stand in the arrays."""
+        """Return where a term's postings stand in the arrays."""
         ends = self.block["ends"]
         return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
 
     def string(self, name: str, number: int) -> str:
-        """A page's `url`, `doc_id`, `host`, `title`, `description` or `text`, or a term's `term` or `word`."""
+        """Return a page's `url`, `host`, `text` or other stored field, or a term's `term` or `word`."""
         return self.bytes_of(name, number).tobytes().decode("utf-8", "replace")
 
     def bytes_of(self, name: str, number: int) -> NDArray[np.uint8]:
-        """The same in UTF-8, as it lies in the index."""
+        """Return the same text in UTF-8, as it lies in the index."""
         ends = self.block[f"{name}_ends"]
         begin = int(ends[number - 1]) if number else 0
         return np.asarray(self.block[f"{name}_data"])[begin : int(ends[number])]
 
     def name(self, number: int) -> str:
-        """What a run calls a page: its id in a collection, or its address."""
+        """Return what a run calls a page: its id in a collection, or its address."""
         return self.string("doc_id", number) or self.string("url", number)
 
     def strings(self, name: str) -> list[str]:
-        """All of them, in order."""
+        """Return all texts of one name, in order."""
         data, begin, out = self.block[f"{name}_data"].tobytes(), 0, []
         for end in self.block[f"{name}_ends"].tolist():
             out.append(data[begin:end].decode("utf-8", "replace"))
@@ -88,12 +120,149 @@ class Index:
         return out
 
     def page(self, number: int) -> Page:
-        """What is shown of a page."""
-        shown = (self.string(name, number) for name in ("url", "doc_id", "title", "description"))
-        return Page(int(self.block["page_ids"][number]), *shown)
+        """Return what is shown of a page."""
+        url, doc_id, title, description = (self.string(n, number) for n in ("url", "doc_id", "title", "description"))
+        fields = (ShownField(name, label, self.string(name, number)) for name, label in SHOWN.items())
+        filled = tuple(field for field in fields if field.value)
+        return Page(int(self.block["page_ids"][number]), url, doc_id, title, description, filled)
 
     def number_of(self, page_id: int) -> int | None:
-        """A page's number from its id."""
+        """Return a page's number from its id, or None."""
         ids: NDArray[Any] = self.block["page_ids"]
         found = np.flatnonzero(ids == page_id)
         return int(found[0]) if len(found) else None
+
+
+def build_arrays(
+    documents: pa.Table, postings: pa.Table, pages: pa.Table, weighting: Weighting, language: str
+) -> Block:
+    """Decode an index and score its postings: `decode_arrays`, then `score_arrays` with its own statistics."""
+    block = decode_arrays(documents, postings, pages)
+    return block | score_arrays(block, collection_statistics(block, weighting), weighting, language)
+
+
+def decode_arrays(documents: pa.Table, postings: pa.Table, pages: pa.Table, snippets: bool = True) -> Block:
+    """Decode an index, or a shard of one.
+
+    Args:
+        documents: `index_documents`.
+        postings: `index_postings`.
+        pages: `PAGE_COLUMNS` of at least the indexed pages.
+        snippets: whether to keep the pages' texts.
+
+    Returns:
+        Arrays by name; `Index` says what they are.
+    """
+    documents = documents.sort_by([("segment", "ascending"), ("ordinal", "ascending")])
+    headers = postings.filter(pc.equal(postings["term"], PAGES_TERM)).sort_by("segment")
+    rows = postings.filter(pc.not_equal(postings["term"], PAGES_TERM))
+    block = _pages(documents, pages, snippets)
+    numbers, bases = _numbers(documents, headers)
+    return block | _terms(rows, numbers, bases) | {"lengths": _lengths(documents)}
+
+
+def _column(table: pa.Table, name: str) -> NDArray[Any]:
+    return np.ascontiguousarray(table[name].to_numpy())
+
+
+def _lengths(documents: pa.Table) -> NDArray[np.int32]:
+    flat = documents["lengths"].combine_chunks()
+    values = flat.flatten() if isinstance(flat, pa.Array) else pa.concat_arrays([c.flatten() for c in flat.chunks])
+    lengths: NDArray[np.int32] = values.to_numpy().astype(np.int32).reshape(len(documents), len(FIELDS))
+    return lengths
+
+
+def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
+    """Gather what is known of each page, in the order of the documents."""
+    ids = _column(documents, "page_id")
+    found = _column(pages, "page_id")
+    order = np.argsort(found, kind="stable")
+    at = np.searchsorted(found[order], ids)
+    at = np.minimum(at, max(len(order) - 1, 0))
+    if len(ids) and not (len(found) and np.array_equal(found[order][at], ids)):
+        raise ValueError("pages of the index are missing from `pages`")
+    chosen = pages.take(pa.array(order[at])) if len(ids) else pages.slice(0, 0)
+    urls = chosen["url"].to_pylist()
+    texts = {name: chosen[name] for name in _TEXTS} | {"host": [urlsplit(url).hostname or "" for url in urls]}
+    if not snippets:
+        texts["text"] = [""] * len(ids)
+    copies = documents["duplicate_of"]
+    group = pc.fill_null(copies, 0).to_numpy()
+    rank = pc.fill_null(documents["pagerank"], 0.0).to_numpy()
+    block: Block = {
+        "page_ids": ids,
+        "groups": np.where(pc.is_valid(copies).to_numpy(zero_copy_only=False), group, ids).astype(np.int64),
+        "pageranks": rank.astype(np.float64),
+        "tiebreak_rank": np.argsort(np.argsort(ids, kind="stable"), kind="stable").astype(np.int32),
+    }
+    for name, values in texts.items():
+        block |= _strings(name, values)
+    return block
+
+
+def _strings(name: str, values: Any) -> Block:
+    """Store a list of texts as bytes and where each ends; lists within it are joined by commas, null is empty."""
+    column = values if isinstance(values, pa.ChunkedArray) else pa.array(values, pa.string())
+    if pa.types.is_list(column.type):
+        column = pc.binary_join(column.cast(pa.list_(pa.string())), ", ")
+    column = pc.fill_null(column.cast(pa.large_string()), "")
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], pa.large_string())
+    if not len(whole):
+        return {f"{name}_data": np.empty(0, np.uint8), f"{name}_ends": np.empty(0, np.int64)}
+    offsets = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset : whole.offset + len(whole) + 1]
+    data = np.frombuffer(whole.buffers()[2], np.uint8) if whole.buffers()[2] else np.empty(0, np.uint8)
+    return {f"{name}_data": data[offsets[0] : offsets[-1]], f"{name}_ends": offsets[1:] - offsets[0]}
+
+
+def _numbers(documents: pa.Table, headers: pa.Table) -> tuple[NDArray[np.int32], dict[int, int]]:
+    """Number the pages of each segment in the open index (-1: no longer there); return where segments begin, too."""
+    bases, total = {}, 0
+    for segment, pages in zip(headers["segment"].to_pylist(), headers["pages"].to_pylist(), strict=True):
+        bases[segment] = total
+        total += pages
+    numbers = np.full(total, -1, np.int32)
+    begin = np.array([bases[segment] for segment in documents["segment"].to_pylist()], np.int64)
+    if len(documents):
+        numbers[begin + _column(documents, "ordinal")] = np.arange(len(documents), dtype=np.int32)
+    return numbers, bases
+
+
+def _terms(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) -> Block:
+    """Decode all posting lists, a term's segments one after another."""
+    order = pc.sort_indices(rows, [("term", "ascending"), ("segment", "ascending")]).to_numpy()
+    names = rows["term"].take(pa.array(order)).combine_chunks() if len(rows) else pa.array([], pa.string())
+    names = pa.concat_arrays(names.chunks) if isinstance(names, pa.ChunkedArray) else names
+    fresh = np.ones(len(names), np.bool_)
+    if len(names) > 1:
+        fresh[1:] = pc.not_equal(names[1:], names[:-1]).to_numpy(zero_copy_only=False)
+    lists = np.cumsum(fresh, dtype=np.int64) - 1
+    terms = int(lists[-1]) + 1 if len(lists) else 0
+    counts = _column(rows, "pages")[order].astype(np.int32)
+    occurrences = _column(rows, "occurrences")[order]
+    postings, begins = _bytes(rows["postings"])
+    coded, coded_begins = _bytes(rows["positions"])
+    base = np.array([bases[s] for s in rows["segment"].to_pylist()], np.int64)[order]
+    n, m = int(counts.sum()), int(occurrences.sum())
+    docs, tfs = np.empty(n, np.int32), np.zeros((n, len(FIELDS)), np.uint16)
+    ends, positions, sizes = np.empty(n, np.int64), np.empty(m, np.uint32), np.zeros(terms, np.int64)
+    n, m = decode(
+        postings, begins[order], counts, base, lists, numbers, sizes,
+        docs, tfs, coded, coded_begins[order], ends, positions,
+    )  # fmt: skip
+    words = rows["word"].take(pa.array(order[fresh])) if terms else []
+    unique = names.filter(pa.array(fresh)) if terms else names
+    block: Block = {"ends": np.cumsum(sizes), "docs": docs[:n], "tfs": tfs[:n], "position_ends": ends[:n]}
+    block["positions"] = positions[:m]
+    return block | _strings("term", pa.chunked_array([unique])) | _strings("word", words)
+
+
+def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the bytes of a binary column, and where each row begins."""
+    if not len(column):
+        return np.zeros(1, np.uint8), np.empty(0, np.int64)
+    whole = column.cast(pa.large_binary()).combine_chunks()
+    whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+    offsets = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset : whole.offset + len(whole)]
+    return np.frombuffer(whole.buffers()[2], np.uint8), offsets

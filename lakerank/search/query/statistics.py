@@ -1,7 +1,7 @@
-"""What scores depend on besides a page's own words: sums over the collection, and everything made of them.
+"""Statistics of a collection and what is computed from them: idf, length norms, link priors, impacts of postings.
 
-A collection that is too large for one machine is searched in parts. Each part is scored with the statistics of all, so
-that its scores are those of one whole index.
+A collection that is too large for one machine is searched in shards. Each shard is scored with the statistics of all,
+so that its scores are those of one whole index.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lakerank.search.index.fields import FIELDS, Weighting
-from lakerank.search.query.impact_kernels import block_maxima, impacts, transpose
-from lakerank.search.query.ranking import link_prior
+from lakerank.search.query.kernels import BLOCK
 from lakerank.search.text.analyzer import PAIR_SIGN
 from lakerank.search.text.languages import stemmer, stop_words
 from lakerank.spark.array_store import Block
+from lakerank.spark.jit import compiled
 
-PACKED = (
+_BLOCK = BLOCK
+
+STATISTICS_SCHEMA = (
     "pages bigint, lengths array<bigint>, ranked bigint, rank double, terms array<string>, frequencies array<bigint>"
 )
 
@@ -46,8 +48,8 @@ class Statistics:
     terms: pa.Array
     frequencies: NDArray[np.int64]
 
-    def packed(self) -> pa.RecordBatch:
-        """As one row of `PACKED`."""
+    def to_batch(self) -> pa.RecordBatch:
+        """Return the statistics as one row of `STATISTICS_SCHEMA`."""
         row = [[self.pages], [self.lengths], [self.ranked], [self.rank], [self.terms], [self.frequencies]]
         names = ["pages", "lengths", "ranked", "rank", "terms", "frequencies"]
         types = [
@@ -61,35 +63,35 @@ class Statistics:
         return pa.record_batch([pa.array(*one) for one in zip(row, types, strict=True)], names=names)
 
     @classmethod
-    def unpacked(cls, row: Mapping[str, Any]) -> Statistics:
-        """From a row of `PACKED`."""
+    def from_row(cls, row: Mapping[str, Any]) -> Statistics:
+        """Read the statistics from a row of `STATISTICS_SCHEMA`."""
         lengths, frequencies = np.array(row["lengths"], np.int64), np.array(row["frequencies"], np.int64)
         return cls(row["pages"], lengths, row["ranked"], row["rank"], pa.array(row["terms"], pa.string()), frequencies)
 
     def of(self, terms: pa.Array) -> NDArray[np.int64]:
-        """Frequencies of some terms, all of which must be known."""
+        """Return the frequencies of some terms, all of which must be known."""
         found: NDArray[np.int64] = self.frequencies[pc.index_in(terms, self.terms).to_numpy(zero_copy_only=False)]
         return found
 
 
-def merged_statistics(parts: Sequence[Statistics]) -> Statistics:
-    """The statistics of several parts of a collection together."""
+def merge_statistics(shards: Sequence[Statistics]) -> Statistics:
+    """Add up the statistics of several shards of a collection together."""
     rows = pa.table(
         {
-            "term": pa.chunked_array([part.terms for part in parts], pa.string()),
-            "n": pa.chunked_array([pa.array(part.frequencies) for part in parts], pa.int64()),
+            "term": pa.chunked_array([shard.terms for shard in shards], pa.string()),
+            "n": pa.chunked_array([pa.array(shard.frequencies) for shard in shards], pa.int64()),
         }
     )
     summed = rows.group_by("term").aggregate([("n", "sum")]).sort_by("term").combine_chunks()
-    lengths = np.asarray(np.sum([part.lengths for part in parts], axis=0, dtype=np.int64))
+    lengths = np.asarray(np.sum([shard.lengths for shard in shards], axis=0, dtype=np.int64))
     terms = summed["term"].combine_chunks()
     terms = pa.concat_arrays(terms.chunks) if isinstance(terms, pa.ChunkedArray) else terms
-    ranked, rank = sum(part.ranked for part in parts), sum(part.rank for part in parts)
-    return Statistics(sum(part.pages for part in parts), lengths, ranked, rank, terms, summed["n_sum"].to_numpy())
+    ranked, rank = sum(shard.ranked for shard in shards), sum(shard.rank for shard in shards)
+    return Statistics(sum(shard.pages for shard in shards), lengths, ranked, rank, terms, summed["n_sum"].to_numpy())
 
 
-def statistics_of(block: Block, weighting: Weighting) -> Statistics:
-    """The statistics of the pages of `decoded`."""
+def collection_statistics(block: Block, weighting: Weighting) -> Statistics:
+    """Compute the statistics of the pages of `decode_arrays`."""
     lengths, ranks = block["lengths"], block["pageranks"]
     sums = np.asarray(lengths.sum(axis=0, dtype=np.int64)) if len(lengths) else np.zeros(len(FIELDS), np.int64)
     frequencies = _frequencies(block, weighting)
@@ -99,20 +101,20 @@ def statistics_of(block: Block, weighting: Weighting) -> Statistics:
 
 
 def field_norms(lengths: NDArray[np.int32], means: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float64]:
-    """w_f / (1 − b_f + b_f · len_f / mean len_f) of each page and field, float64 (pages, fields)."""
+    """Compute w_f / (1 − b_f + b_f · len_f / mean len_f) of each page and field, float64 (pages, fields)."""
     relative = lengths / np.where(means > 0, means, 1.0)
     b = np.array(weighting.bs)
     return np.ascontiguousarray(np.array(weighting.weights) / np.maximum(1 - b + b * relative, 1e-9))
 
 
 def inverse_frequencies(pages: int, frequencies: NDArray[Any]) -> NDArray[np.float64]:
-    """Lucene's idf, ln(1 + (N − df + ½) / (df + ½)); 0 where no page has the term."""
+    """Compute Lucene's idf, ln(1 + (N − df + ½) / (df + ½)); 0 where no page has the term."""
     idf = np.log1p((pages - frequencies + 0.5) / (frequencies + 0.5))
     return np.where(frequencies > 0, idf, 0.0)
 
 
 def _frequencies(block: Block, weighting: Weighting) -> NDArray[np.int64]:
-    """How many pages have each term in a field that counts."""
+    """Count the pages that have each term in a field that counts."""
     counting = np.array(weighting.weights) > 0
     ends: NDArray[np.int64] = block["ends"]
     if counting.all():
@@ -123,17 +125,17 @@ def _frequencies(block: Block, weighting: Weighting) -> NDArray[np.int64]:
 
 
 def term_list(block: Block) -> pa.Array:
-    """The terms of `decoded`, in order."""
+    """Return the terms of `decode_arrays`, in order."""
     ends = np.r_[np.int64(0), block["term_ends"]]
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(block["term_data"]))]
     return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers).cast(pa.string())
 
 
-def scored(block: Block, statistics: Statistics, weighting: Weighting, language: str) -> Block:
-    """Everything that depends on the whole collection: idf, norms, impacts, their maxima, terms by page.
+def score_arrays(block: Block, statistics: Statistics, weighting: Weighting, language: str) -> Block:
+    """Compute everything that depends on the whole collection: idf, norms, impacts, their maxima, terms by page.
 
     Args:
-        block: `decoded`; of the whole collection or of a part of it.
+        block: `decode_arrays`; of the whole collection or of a shard of it.
         statistics: of the whole collection.
         weighting: BM25F's settings; the impacts of all postings are computed for them.
         language: that queries are analysed in.
@@ -160,7 +162,7 @@ def scored(block: Block, statistics: Statistics, weighting: Weighting, language:
 
 
 def expandable(block: Block, language: str) -> NDArray[np.bool_]:
-    """Which terms may expand a query: no pairs, no stop words, no bare numbers."""
+    """Return which terms may expand a query: no pairs, no stop words, no bare numbers."""
     stem = stemmer(language)
     stops = stop_words(language)
     stems = set(stem.stemWords(list(stops))) | stops if stem else stops
@@ -172,3 +174,109 @@ def expandable(block: Block, language: str) -> NDArray[np.bool_]:
         wanted[number] = PAIR_SIGN not in term and not term.isdecimal() and term not in stems
         begin = end
     return wanted & (np.diff(block["ends"], prepend=0) > 0)
+
+
+def link_prior(pageranks: NDArray[np.float64], ranked: int, total: float) -> NDArray[np.float32]:
+    """Compute the log-linear prior: log₁₀ of how many times its even share of rank a page has, 0 to 3.
+
+    Pages with less than their share have 0 as those without a rank: a documentation's leaf pages are no worse for
+    being leaves. Beyond a thousand times the prior stops, so that no rank, however it came about, replaces a match.
+
+    Args:
+        pageranks: float64, probabilities; 0 where unknown.
+        ranked: how many pages of the collection have a rank. total: the sum of their ranks.
+    """
+    if total <= 0:
+        return np.zeros(len(pageranks), np.float32)
+    share = pageranks * (ranked / total)
+    prior: NDArray[np.float32] = np.clip(np.log10(np.maximum(share, 1e-12)), 0.0, 3.0).astype(np.float32)
+    return prior
+
+
+@compiled(nogil=True)
+def impacts(
+    ends: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    tfs: NDArray[np.uint16],
+    norms: NDArray[np.float64],
+    idfs: NDArray[np.float64],
+    k1: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Compute each posting's share of a score (`fields.Weighting`).
+
+    Args:
+        ends: int64, where each term's postings end. docs: int32. tfs: uint16 (n, fields).
+        norms: float64 (pages, fields), w_f / (1 − b_f + b_f · len_f / mean len_f).
+        idfs: float64, of the terms. k1: > 0. out: out, float32 (n).
+    """
+    at = 0
+    for term in range(len(ends)):
+        while at < ends[term]:
+            x = 0.0
+            for field in range(tfs.shape[1]):
+                x += tfs[at, field] * norms[docs[at], field]
+            out[at] = idfs[term] * (x / (k1 + x))
+            at += 1
+
+
+@compiled(nogil=True)
+def impacts_of(
+    docs: NDArray[np.int32], tfs: NDArray[Any], norms: NDArray[np.float64], idf: float, k1: float
+) -> NDArray[np.float64]:
+    """Compute the shares in the score of a list of pages with the given frequencies, as `impacts`."""
+    out = np.zeros(len(docs), np.float64)
+    for at in range(len(docs)):
+        x = 0.0
+        for field in range(tfs.shape[1]):
+            x += tfs[at, field] * norms[docs[at], field]
+        out[at] = idf * (x / (k1 + x))
+    return out
+
+
+@compiled(nogil=True)
+def block_maxima(
+    ends: NDArray[np.int64], values: NDArray[np.float32], firsts: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Compute the maximum of each run of `BLOCK` postings; term t's runs begin at `firsts[t]` (out, terms + 1)."""
+    begin = 0
+    for term in range(len(ends)):
+        firsts[term + 1] = firsts[term] + (ends[term] - begin + _BLOCK - 1) // _BLOCK
+        begin = ends[term]
+    out = np.zeros(firsts[-1], np.float32)
+    begin = 0
+    for term in range(len(ends)):
+        for at in range(begin, ends[term]):
+            block = firsts[term] + (at - begin) // _BLOCK
+            out[block] = max(out[block], values[at])
+        begin = ends[term]
+    return out
+
+
+@compiled(nogil=True)
+def transpose(
+    ends: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    values: NDArray[np.float32],
+    wanted: NDArray[np.bool_],
+    doc_begins: NDArray[np.int64],
+    terms_out: NDArray[np.int32],
+    values_out: NDArray[np.float32],
+) -> None:
+    """Group postings by page: page d's terms are `doc_begins[d]:doc_begins[d + 1]` (out, pages + 1, zeros before)."""
+    at = 0
+    for term in range(len(ends)):
+        while at < ends[term]:
+            doc_begins[docs[at] + 1] += wanted[term]
+            at += 1
+    for doc in range(1, len(doc_begins)):
+        doc_begins[doc] += doc_begins[doc - 1]
+    fill = doc_begins[:-1].copy()
+    at = 0
+    for term in range(len(ends)):
+        while at < ends[term]:
+            if wanted[term]:
+                free = fill[docs[at]]
+                terms_out[free], values_out[free] = term, values[at]
+                fill[docs[at]] = free + 1
+            at += 1

@@ -1,10 +1,12 @@
-"""The query language: words, "phrases", +must, -not, OR, site:host, title:word."""
+"""The query language: words, "phrases", +must, -not, OR, site:host, title:word; and a query's terms."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+
+from lakerank.search.text.analyzer import Analyzer, Term
 
 _PIECE = re.compile(
     r"""(?P<sign>[+-])?(?:(?P<key>site|title):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))""", re.IGNORECASE
@@ -105,6 +107,39 @@ def parse(text: str) -> Query:
 
 
 def plain(text: str) -> Query:
-    """A text as a query of words alone, for collections of questions in which quotes and hyphens mean nothing."""
+    """Read a text as a query of words alone, for collections of questions in which quotes and hyphens mean nothing."""
     words = (word.strip("\"'+-") for word in text.split())
     return Query(tuple(Clause((Part(word),)) for word in words if any(char.isalnum() for char in word)))
+
+
+@dataclass(frozen=True)
+class AnalyzedQuery:
+    """A query in terms, whatever index it is put to.
+
+    Attributes:
+        clauses: each with its parts and their terms.
+        weights: of the wanted terms, in the order they were written: how often each is there.
+        units: words that count, a pair and its halves as one.
+    """
+
+    clauses: tuple[tuple[Clause, tuple[tuple[Part, tuple[Term, ...]], ...]], ...]
+    weights: dict[str, float]
+    units: int
+
+
+def analyze_query(query: Query, analyzer: Analyzer) -> AnalyzedQuery:
+    """Analyse a query's parts. Stop words are wanted only where they must be there, or where there is nothing else."""
+    clauses = tuple(
+        (clause, tuple((part, tuple(analyzer.analyze(part.text))) for part in clause.parts)) for clause in query.clauses
+    )
+    only_stops = all(term.stop or term.is_pair for _, parts in clauses for _, terms in parts for term in terms)
+    weights: dict[str, float] = {}
+    units = 0
+    for clause, parts in clauses:
+        for part, terms in parts if clause.occur is not Occur.NOT else ():
+            for term in terms:
+                wanted = only_stops or clause.occur is Occur.MUST or not term.stop
+                if wanted and not (part.phrase and term.is_pair):
+                    weights[term.text] = weights.get(term.text, 0.0) + 1.0
+            units += any(not term.stop for term in terms)
+    return AnalyzedQuery(clauses, weights, units)

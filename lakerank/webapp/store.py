@@ -1,0 +1,83 @@
+"""The newest version of a lake's index with the links around it, opened and opened again when it changes."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_arrow import ArrowTable, GetSpark
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import LINKS
+from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.index import Index
+from lakerank.search.query.store import index_version, open_index
+from lakerank.webapp.links import COLUMNS, Links, gather_links
+from lakerank.webapp.site import Site
+
+NO_LINKS = "none"
+
+
+class NewestSite:
+    """The newest version of the index that could be opened; `site` is replaced as a whole.
+
+    Args:
+        lake: where the tables are.
+        links: table of links; empty: the lake's, if it is there; `NO_LINKS`: none.
+        cache_dir: folder for the decoded index, or empty for the usual one.
+        get_spark: gives a session for tables of a catalog.
+
+    Raises:
+        UserError: there is no index at first, or no table of links where one is named.
+    """
+
+    def __init__(self, lake: str, links: str, cache_dir: str, get_spark: GetSpark) -> None:
+        self._lake, self._links_table, self._cache_dir, self._get_spark = lake, links, cache_dir, get_spark
+        self._last_problem = ""
+        self._version = index_version(lake, get_spark)
+        self.site = self._site(self._version[1])
+
+    def _site(self, version: int) -> Site:
+        engine = SearchEngine(open_index(self._lake, self._cache_dir, self._get_spark).index)
+        warm_up(engine)
+        return Site.of(engine, self._links(engine.index), version)
+
+    def _links(self, index: Index) -> Links | None:
+        if self._links_table == NO_LINKS:
+            return None
+        try:
+            table = ArrowTable(TableRef.find(self._links_table, LINKS, self._lake), LINKS, self._get_spark)
+            return gather_links(table.read(COLUMNS), index.block["page_ids"], index.block["pageranks"])
+        except UserError as error:
+            if self._links_table:
+                raise
+            print(f"serve: pages are shown without links: {error}", flush=True)
+            return None
+
+    def refresh(self) -> None:
+        """Open the newest version if it is another one; if that fails the old one stays."""
+        try:
+            newest = index_version(self._lake, self._get_spark)
+            if newest != self._version:
+                self.site = self._site(newest[1])
+                self._version = newest
+                print(f"serve: version {newest[1]} of the index, {len(self.site):,} pages", flush=True)
+            self._last_problem = ""
+        except Exception as error:  # whatever it is, readers go on with what they have
+            problem = f"serve: cannot open the newest index, the old one stays: {error}"
+            if problem != self._last_problem:
+                print(problem, file=sys.stderr, flush=True)
+            self._last_problem = problem
+
+    def watch(self, seconds: float, over: threading.Event) -> None:
+        """`refresh` every so many seconds until it is over."""
+        while not over.wait(seconds):
+            self.refresh()
+
+
+def warm_up(engine: SearchEngine) -> None:
+    """Call every kernel once and make the lists of spellings, before the first reader comes."""
+    if len(engine.index):
+        engine.search(f"{engine.index.string('title', 0)} qwxyzzyx", reasons=True)
+        engine.search('"a b" +c', feedback="on")
+        engine.related(0)
