@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.data.synthetic import generate_ratings
 from lakerank.recommend.latent_factors import estimator
 from lakerank.recommend.latent_factors.estimator import LFM, LFMModel
 from lakerank.recommend.latent_factors.estimator_columns import ratings_from
@@ -28,8 +28,8 @@ NAMES = {"userCol": "user_id", "itemCol": "film", "ratingCol": "stars", "timesta
 
 @pytest.fixture(scope="module")
 def ratings(spark: SparkSession) -> DataFrame:
-    """Planted ratings; negative users, and names that the trainer uses inside."""
-    made = plant(30, 20, 400, rank=2, noise=0.2, seed=3)
+    """GeneratedRatings ratings; negative users, and names that the trainer uses inside."""
+    made = generate_ratings(30, 20, 400, rank=2, noise=0.2, seed=3)
     rows = zip((made.users - 10).tolist(), made.items.tolist(), made.ratings.tolist(), strict=True)
     return spark.createDataFrame(list(rows), "user_id int, film int, stars double")
 

@@ -134,7 +134,7 @@ def split_ratings(
             test and the rest `history`, for a model to be asked about them with, but not to learn from.
         seed: for `random` and for validation.
         valid: share of the training part set aside for validation.
-        scratch: folder for `lineage.cut`.
+        scratch: folder for checkpoints.
 
     Raises:
         UserError: the split needs times that are missing.

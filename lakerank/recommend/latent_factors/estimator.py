@@ -22,6 +22,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.recommend.latent_factors.build_blocks import prepare
 from lakerank.recommend.latent_factors.estimator_columns import id_column, kind_of, ratings_from
 from lakerank.recommend.latent_factors.estimator_params import (
     LFMModelParams,
@@ -31,7 +32,6 @@ from lakerank.recommend.latent_factors.estimator_params import (
     parameter_names,
 )
 from lakerank.recommend.latent_factors.latent import LatentFactors
-from lakerank.recommend.latent_factors.rating_blocks import prepare
 from lakerank.recommend.latent_factors.train import train
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import cut
