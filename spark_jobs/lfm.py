@@ -61,7 +61,7 @@ class LfmArgs(LfmConfig, JobArgs):
 
     def config(self) -> LfmConfig:
         """The settings of training alone."""
-        return LfmConfig.from_settings(dataclasses.asdict(self))
+        return LfmConfig.from_mapping(dataclasses.asdict(self))
 
 
 def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""GeneratedRatings ratings: exact counts, everybody occurs, skew, and a truth that the ratings bear out."""
+"""Generated ratings: exact counts, everybody occurs, skew, and a truth that the ratings bear out."""
 
 from __future__ import annotations
 

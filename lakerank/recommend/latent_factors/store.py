@@ -214,7 +214,7 @@ def plan_update(
     """
     source.newest(spark)  # without ratings nothing else matters
     base = read_base(spark, lake, source)
-    config = dataclasses.replace(LfmConfig.from_settings(base.settings), epochs=epochs, blocks=blocks)
+    config = dataclasses.replace(LfmConfig.from_mapping(base.settings), epochs=epochs, blocks=blocks)
     return plan_run(spark, config, source, scratch, resume, version, base)
 
 
