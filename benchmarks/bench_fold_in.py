@@ -27,8 +27,9 @@ from pyspark.sql import functions as F
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import RATINGS
 from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import LatentFactors
-from lakerank.recommend.latent_factors.train import LfmConfig, Trained, train
+from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.session import session

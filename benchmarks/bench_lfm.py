@@ -40,7 +40,7 @@ from memory import resident_mib
 from peers import VERSIONS, peer_python
 from pyspark.sql import SparkSession
 
-from lakerank.recommend.latent_factors.train import LfmConfig
+from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.spark.session import session
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 from peers import VERSIONS
 from pyspark.sql import SparkSession
 
-from lakerank.recommend.latent_factors.train import LfmConfig
+from lakerank.recommend.latent_factors.config import LfmConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -13,11 +13,12 @@ from lfm_quality_folds import Part, as_array, as_frame
 from numpy.typing import NDArray
 from pyspark.sql import functions as F
 
-from lakerank.recommend.latent_factors.arrays import unpack_ids
+from lakerank.recommend.latent_factors.build_blocks import unpack_ids
+from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import LatentFactors
+from lakerank.recommend.latent_factors.predictions import predictions
 from lakerank.recommend.latent_factors.run_state import Run
-from lakerank.recommend.latent_factors.scoring import predictions
-from lakerank.recommend.latent_factors.train import LfmConfig, Trained, train
+from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.spark.array_store import BlockStore
 
 

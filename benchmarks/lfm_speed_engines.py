@@ -18,7 +18,8 @@ from pyspark.ml.recommendation import ALS
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakerank.recommend.latent_factors.train import LfmConfig, train
+from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.train import train
 from lakerank.spark.array_store import BlockStore
 
 # ALS cuts its lineage this often; a checkpoint directory must be set.

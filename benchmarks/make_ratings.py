@@ -5,7 +5,7 @@ OUT/truth.json with the RMSE of the planted model itself: no recommender can do 
 
     python benchmarks/make_ratings.py OUT [--like 20m | 1m] [--users N --items N --ratings N] [--rank K] [--seed S]
 
-Exactly so many ratings, users and items as MovieLens-20M (or 1M) has; skewed alike (`recsys/planted.py`); rank-20
+Exactly so many ratings, users and items as MovieLens-20M (or 1M) has; skewed alike (`data/synthetic.py`); rank-20
 factors, user and item biases and noise, rounded to half stars. 20 million take a minute and 2 GB.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.data.synthetic import generate_ratings
 
 LIKE = {"20m": (138_493, 27_278, 20_000_263), "1m": (6_040, 3_706, 1_000_209)}
 # In stars. They give MovieLens's standard deviation of all ratings, 1.05, and an oracle RMSE of 0.68.
@@ -33,7 +33,7 @@ def write_ratings(out: Path, users: int, items: int, ratings: int, rank: int = 2
     Raises:
         ValueError: sizes that `plant` cannot give exactly.
     """
-    made = plant(users, items, ratings, rank, NOISE, seed, TASTE, exact=True)
+    made = generate_ratings(users, items, ratings, rank, NOISE, seed, TASTE, exact=True)
     out.mkdir(parents=True, exist_ok=True)
     order = np.argsort(made.users, kind="stable")  # user by user as in MovieLens's files, each in order of time
     table = pa.table(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.data.synthetic import generate_ratings
 
 GENRES = ("Comedy", "Drama", "Thriller", "Documentary", "Animation", "Western", "Musical", "Mystery")
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    made = plant(args.users, args.items, args.ratings, rank=len(GENRES), seed=args.seed)
+    made = generate_ratings(args.users, args.items, args.ratings, rank=len(GENRES), seed=args.seed)
     with (args.out / "ratings.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["userId", "movieId", "rating", "timestamp"])

@@ -22,7 +22,7 @@ from lakerank.graph.kernels import pull
 values = np.zeros(1)
 pull(np.array([0.25, 0.5]), np.array([0, 2]), np.array([0, 1], np.uint32), np.empty(0), values)
 assert values[0] == 0.75
-from lakerank.recommend.latent_factors.sgd_kernels import predict_pairs
+from lakerank.recommend.latent_factors.predictions import predict_pairs
 one, none = np.ones((1, 1), np.float32), np.zeros(1, np.float32)
 at, guess = np.zeros(1, np.int32), np.zeros(1, np.float32)
 predict_pairs(at, at, one, none, one, none, guess)

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS
 from lakerank.recommend.data.splits import Split, split_ratings
-from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.data.synthetic import generate_ratings
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import MODELS
 from lakerank.spark.array_store import BlockStore
@@ -30,7 +30,7 @@ INDEPENDENT = {"ndcg@5": nDCG @ 5, "recall@5": R @ 5, "map@5": AP @ 5, "mrr@5": 
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ratings and items, as ingest_ratings leaves them; item 99 is rated by nobody."""
     folder = str(tmp_path_factory.mktemp("lake"))
-    made = plant(60, 40, 900, rank=3, seed=1)
+    made = generate_ratings(60, 40, 900, rank=3, seed=1)
     when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
     rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
     TableSink(TableRef.find("", RATINGS, folder), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))

@@ -14,11 +14,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from lakerank.recommend.data.cleaning import DUPLICATE
-from lakerank.recommend.data.deduplicate import Judged
+from lakerank.recommend.data import store
+from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows
 from lakerank.recommend.data.movielens import GENRES_100K
-from spark_jobs import ingest_ratings
-from spark_jobs.ingest_ratings import Args, Source, main, open_source, read_source
+from lakerank.recommend.data.store import ReadOptions, Source, open_source, read_source
+from spark_jobs.ingest_ratings import main
 from tests.conftest import SHARED
 
 SMALL = SHARED / "movielens" / "ml-latest-small"
@@ -81,8 +81,8 @@ def folder(path: Path, files: Mapping[str, list[str]], encoding: str = "utf-8") 
     return path
 
 
-def read(spark: SparkSession, source: Path, **settings: str) -> Judged:
-    return read_source(spark, Args(source=str(source), **settings), Source(str(source), str(source)))
+def read(spark: SparkSession, source: Path, **options: Any) -> CheckedRows:
+    return read_source(spark, Source(str(source), str(source)), ReadOptions(**options), "")
 
 
 @pytest.mark.connect
@@ -209,13 +209,13 @@ def test_100k_is_tab_separated_with_flags_for_genres(spark: SparkSession, tmp_pa
         },
         "latin-1",
     )
-    judged = read(spark, source)
-    assert judged.items is not None
-    assert judged.tags is None
-    assert [tuple(r) for r in judged.items.select("item", "title", "year", "genres").collect()] == [
+    checked = read(spark, source)
+    assert checked.items is not None
+    assert checked.tags is None
+    assert [tuple(r) for r in checked.items.select("item", "title", "year", "genres").collect()] == [
         ("1", "Señor", 1971, ["Drama", "War"])
     ]
-    assert rows(judged.ratings.select("line", "reason")) == [(1, None), (2, OFF_1_5)]
+    assert rows(checked.ratings.select("line", "reason")) == [(1, None), (2, OFF_1_5)]
 
 
 def test_10m_has_half_stars_tags_and_utf_8(spark: SparkSession, tmp_path: Path) -> None:
@@ -224,13 +224,13 @@ def test_10m_has_half_stars_tags_and_utf_8(spark: SparkSession, tmp_path: Path) 
         "movies.dat": ["122::Ōkami “Wolf” (2007)::Animation", "185::Other (1995)::Thriller"],
         "tags.dat": ["15::122::sehr schön::1215184630", "15::4::x::1215184630"],
     }
-    judged = read(spark, folder(tmp_path / "ml-10M100K", files).parent)  # one folder further up
-    assert judged.items is not None
-    assert judged.tags is not None
-    assert rows(judged.items.select("title", "year")) == [("Other", 1995), ("Ōkami “Wolf”", 2007)]
+    checked = read(spark, folder(tmp_path / "ml-10M100K", files).parent)  # one folder further up
+    assert checked.items is not None
+    assert checked.tags is not None
+    assert rows(checked.items.select("title", "year")) == [("Other", 1995), ("Ōkami “Wolf”", 2007)]
     off = "rating outside the scale 0.5 to 5"
-    assert rows(judged.ratings.select("rating", "reason")) == [(0.5, None), (5.5, off)]
-    assert rows(judged.tags.select("tag", "reason")) == [
+    assert rows(checked.ratings.select("rating", "reason")) == [(0.5, None), (5.5, off)]
+    assert rows(checked.tags.select("tag", "reason")) == [
         ("sehr schön", None),
         ("x", "unknown item: not in movies.dat"),
     ]
@@ -242,14 +242,14 @@ def test_parquet_rows_are_numbered_and_typed(spark: SparkSession, tmp_path: Path
     data = [(1, "a", 4.5, at), (2, "b", float("nan"), at), (3, None, 1.0, at), (4, "d", 2.0, None)]
     path = tmp_path / "a b+c.parquet"
     spark.createDataFrame(data, schema).coalesce(1).write.parquet(str(path))
-    judged = read(spark, path, columns="user=the user,item=sku,rating=stars,time=seen").ratings
-    assert rows(judged.select("line", "user", "item", "rating", "reason"))[:1] == [(1, "1", "a", 4.5, None)]
-    assert rows(judged.where("line > 1").select("line", "reason")) == [
+    checked = read(spark, path, columns="user=the user,item=sku,rating=stars,time=seen").ratings
+    assert rows(checked.select("line", "user", "item", "rating", "reason"))[:1] == [(1, "1", "a", 4.5, None)]
+    assert rows(checked.where("line > 1").select("line", "reason")) == [
         (2, "rating is not a number"),
         (3, "empty item id"),
         (4, "bad timestamp"),
     ]
-    first = judged.where("line = 1").collect()[0]
+    first = checked.where("line = 1").collect()[0]
     assert first["rated_at"] == at
     assert json.loads(first["raw"])["sku"] == "a"
     assert Path(first["source"]).parent == path
@@ -257,15 +257,15 @@ def test_parquet_rows_are_numbered_and_typed(spark: SparkSession, tmp_path: Path
 
 def test_files_without_a_header_and_folders_of_parts(spark: SparkSession, tmp_path: Path) -> None:
     folder(tmp_path / "x", {"plain.tsv": ["9\t1\t2.5", "9\t2\t3\t4"]})
-    judged = read(spark, tmp_path / "x" / "plain.tsv", header="no", columns="item=1,user=2,rating=3").ratings
-    assert rows(judged.select("user", "item", "reason")) == [
+    checked = read(spark, tmp_path / "x" / "plain.tsv", header=False, columns="item=1,user=2,rating=3").ratings
+    assert rows(checked.select("user", "item", "reason")) == [
         ("1", "9", None),
         ("2", "9", "wrong number of fields (3 expected)"),
     ]
     parts = {"part-0.csv": ["u,i,r", "1,1,1"], "part-1.csv": ["u,i,r", "2,2,2"], "_SUCCESS": []}
     source = folder(tmp_path / "parts", parts)
-    judged = read(spark, source, columns="user=u,item=i,rating=r").ratings
-    assert rows(judged.select("source", "line", "user")) == [
+    checked = read(spark, source, columns="user=u,item=i,rating=r").ratings
+    assert rows(checked.select("source", "line", "user")) == [
         (str(source / "part-0.csv"), 2, "1"),
         (str(source / "part-1.csv"), 2, "2"),
     ]
@@ -284,14 +284,13 @@ def test_a_dataset_is_fetched_into_the_lake_and_unpacked(
             archive.writestr("top/genome-scores.csv", "not needed")
         return into / "x.zip"
 
-    monkeypatch.setattr(ingest_ratings, "fetch", fetch)
+    monkeypatch.setattr(store, "fetch", fetch)
     scratch = tmp_path / "lake" / "_downloads"
-    args = Args(dataset="ml-latest", lake=str(tmp_path / "lake"), mirror="http://m")
-    with open_source(args, scratch) as source:
+    with open_source("", "ml-latest", "http://m", scratch) as source:
         assert source.names() == ["top/ratings.csv"]
-        judged = read_source(spark, args, source)
-        assert judged.items is None
-        assert rows(judged.ratings.select("source", "line", "reason")) == [
+        checked = read_source(spark, source, ReadOptions(), "")
+        assert checked.items is None
+        assert rows(checked.ratings.select("source", "line", "reason")) == [
             (f"{scratch}/x.zip/top/ratings.csv", 2, None)
         ]
     assert asked == [("ml-latest", scratch, "http://m")]

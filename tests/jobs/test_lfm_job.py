@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, RATINGS, RECOMMENDATIONS, USER_FACTORS
-from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.data.synthetic import generate_ratings
 from spark_jobs import lfm, recommend
 
 QUICK = ["--factors", "4", "--epochs", "3", "--blocks", "2"]
@@ -28,7 +28,7 @@ QUICK = ["--factors", "4", "--epochs", "3", "--blocks", "2"]
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ratings and items, as ingest_ratings leaves them."""
     folder = tmp_path_factory.mktemp("lake")
-    made = plant(80, 60, 2500, rank=3, seed=1)
+    made = generate_ratings(80, 60, 2500, rank=3, seed=1)
     when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
     rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
     TableSink(TableRef(str(folder / "ratings")), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))

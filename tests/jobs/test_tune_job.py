@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,15 @@ from pyspark.sql import SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import LFM_TRIALS, RATINGS
-from lakerank.recommend.data.synthetic import plant
-from lakerank.recommend.latent_factors import rating_blocks as blocks
-from lakerank.recommend.latent_factors.search_space import Range
-from lakerank.recommend.latent_factors.train import Epoch, LfmConfig, train
+from lakerank.recommend.data.synthetic import generate_ratings
+from lakerank.recommend.latent_factors import build_blocks, tuning
+from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.store import TrialTable
+from lakerank.recommend.latent_factors.train import Epoch, train
+from lakerank.recommend.latent_factors.tuning import Range, Trial, best_of
 from lakerank.spark.array_store import BlockStore
 from spark_jobs import lfm, tune
-from spark_jobs.tune import Study, Trial, TuneArgs, best_of
+from spark_jobs.tune import TuneArgs
 
 QUICK = ["--factors", "2:6", "--epochs", "3", "--early-stop", "1", "--blocks", "1", "--split", "random:0.2"]
 SPACE = {"lr": Range(0.001, 1.0, log=True), "reg": Range(0.01, 1.0, log=True)}
@@ -49,17 +52,18 @@ def train_by_formula(_: Any, config: LfmConfig, store: BlockStore, on_epoch: Cal
 @pytest.fixture
 def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., list[Trial]]:
     """A search of the formula; gives all trials, and checks that each was written when it ended."""
-    monkeypatch.setattr(tune, "train", train_by_formula)
+    monkeypatch.setattr(tuning, "train", train_by_formula)
 
     def search(trials: int, seen: list[Trial] | None = None, seed: int = 0, **changes: Any) -> list[Trial]:
         written: list[tuple[int, str]] = []
         monkeypatch.setattr(
-            Study, "write", lambda self, spark, rows, replaced: written.append((rows[0].trial, replaced))
+            TrialTable, "write", lambda self, spark, rows, replaced: written.append((rows[0].trial, replaced))
         )
-        args = TuneArgs(trials=trials, seed=seed, epochs=10, **changes)
-        study = Study("s", SPACE, args.base(), TableRef("nowhere"))
+        study = TuneArgs(trials=trials, seed=seed, epochs=10, **changes).study()
+        study = dataclasses.replace(study, space=SPACE)
+        table = TrialTable(TableRef("nowhere"), "s")
         store = BlockStore.open(str(tmp_path), "--scratch")
-        found = tune.search(None, study, seen or [], args, None, store)  # type: ignore[arg-type]
+        found = tuning.search(study, seen or [], None, store, partial(table.put, None))  # type: ignore[arg-type]
         assert written == [(t.trial, f"trial = {t.trial}") for t in found[len(seen or []) :]]
         return found
 
@@ -75,13 +79,13 @@ def test_a_search_finds_the_best_settings(searched: Callable[..., list[Trial]]) 
     best = best_of(trials)
     assert best is not None
     assert best.epoch == 5
-    assert tune.final_config(best) == dataclasses.replace(best.config, epochs=5, early_stop=0)
+    assert tuning.final_config(best) == dataclasses.replace(best.config, epochs=5, early_stop=0)
     assert best.valid_rmse == min(t.valid_rmse for t in trials if t.state == "complete")
     assert best.valid_rmse < 0.805
     assert trials[0].config.lr == LfmConfig().lr  # the defaults come first
     # What TPE proposes is nearer to the optimum than what was drawn at random before.
     far = [loss(trial.config, 5) for trial in trials]
-    assert np.median(far[tune.RANDOM_TRIALS :]) < np.median(far[: tune.RANDOM_TRIALS])
+    assert np.median(far[tuning.RANDOM_TRIALS :]) < np.median(far[: tuning.RANDOM_TRIALS])
 
 
 def test_bad_trials_are_stopped_early_and_diverged_ones_recorded(searched: Callable[..., list[Trial]]) -> None:
@@ -89,7 +93,7 @@ def test_bad_trials_are_stopped_early_and_diverged_ones_recorded(searched: Calla
     pruned = [trial for trial in trials if trial.state == "pruned"]
     failed = [trial for trial in trials if trial.state == "failed"]
     assert pruned
-    assert all(tune.UNPRUNED_EPOCHS <= len(trial.curve) < 10 for trial in pruned)
+    assert all(tuning.UNPRUNED_EPOCHS <= len(trial.curve) < 10 for trial in pruned)
     assert failed
     assert all("diverged" in str(t.reason) and (t.valid_rmse, t.epoch, t.curve) == (None, None, []) for t in failed)
     assert all(trial.config.lr > 0.6 for trial in failed)
@@ -113,7 +117,7 @@ def test_other_mistakes_than_divergence_end_the_job(
     def no_valid(_: Any, config: LfmConfig, store: BlockStore, on_epoch: Callable[[Epoch], None], data: Any) -> None:
         on_epoch(Epoch(1, config.lr, 1.0, None, None, 0.1, 1.0))
 
-    monkeypatch.setattr(tune, "train", no_valid)
+    monkeypatch.setattr(tuning, "train", no_valid)
     with pytest.raises(UserError, match="no validation ratings: raise --valid"):
         searched(3)
 
@@ -122,7 +126,7 @@ def test_other_mistakes_than_divergence_end_the_job(
 def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Ratings, as ingest_ratings leaves them."""
     folder = tmp_path_factory.mktemp("lake")
-    made = plant(60, 40, 1500, rank=3, seed=1)
+    made = generate_ratings(60, 40, 1500, rank=3, seed=1)
     when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
     rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
     TableSink(TableRef(str(folder / "ratings")), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))
@@ -142,7 +146,7 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_stopped_and_resumed_and_its_settings_train_the_model_it_tested(
     spark: SparkSession, lake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tune, "RANDOM_TRIALS", 2)
+    monkeypatch.setattr(tuning, "RANDOM_TRIALS", 2)
     parts: list[set[str]] = []
     built: list[int] = []
 
@@ -155,9 +159,9 @@ def test_stopped_and_resumed_and_its_settings_train_the_model_it_tested(
         built.append(1)
         return cut(*args)
 
-    cut = blocks.Building.cut
-    monkeypatch.setattr(tune, "train", watched)
-    monkeypatch.setattr(blocks.Building, "cut", builder)
+    cut = build_blocks.Building.cut
+    monkeypatch.setattr(tuning, "train", watched)
+    monkeypatch.setattr(build_blocks.Building, "cut", builder)
     assert tune.main(["--lake", lake, *QUICK, "--trials", "3", "--json"]) == 0
     facts = summary(capsys)
     whole = rows(spark, lake, facts["study"])
@@ -181,10 +185,10 @@ def test_stopped_and_resumed_and_its_settings_train_the_model_it_tested(
         return watched(ratings, config, store, *more)
 
     parts.clear()
-    monkeypatch.setattr(tune, "train", stopped)
+    monkeypatch.setattr(tuning, "train", stopped)
     assert tune.main(["--lake", lake, *QUICK, "--trials", "3"]) == 130
     assert rows(spark, lake, facts["study"]) == whole[:2]
-    monkeypatch.setattr(tune, "train", train)
+    monkeypatch.setattr(tuning, "train", train)
     assert tune.main(["--lake", lake, *QUICK, "--trials", "3", "--json", "--resume"]) == 0
     printed = capsys.readouterr().out
     assert f"study {facts['study']} goes on after 2 trials" in printed
@@ -198,7 +202,7 @@ def test_a_search_in_which_all_diverge_says_so(
     def diverging(ratings: Any, config: LfmConfig, store: BlockStore, *more: Any) -> None:
         raise UserError("training diverged in epoch 1 (train RMSE inf)")
 
-    monkeypatch.setattr(tune, "train", diverging)
+    monkeypatch.setattr(tuning, "train", diverging)
     assert tune.main(["--lake", str(tmp_path), "--ratings", f"{lake}/ratings", "--trials", "2", "--resume"]) == 2
     said = capsys.readouterr()
     assert "nothing to resume for these settings and ratings" in said.out

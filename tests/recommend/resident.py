@@ -9,13 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from lakerank.recommend.latent_factors import gibbs, sgd
-from lakerank.recommend.latent_factors.arrays import arrange, pack_ids
+from lakerank.recommend.latent_factors.build_blocks import arrange, pack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig
-from lakerank.recommend.latent_factors.map_blocks import here
-from lakerank.recommend.latent_factors.rating_blocks import RatingBlocks
-from lakerank.recommend.latent_factors.run_state import Run
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
 from lakerank.recommend.latent_factors.train import _advance, _kept, _saved
-from lakerank.spark.array_store import BlockStore
+from lakerank.spark.array_store import BlockStore, in_process
 
 
 def blocks_of(folder: Path, parts: dict[str, tuple], blocks: int = 1, bins: int = 4) -> RatingBlocks:
@@ -52,7 +50,7 @@ def blocks_of(folder: Path, parts: dict[str, tuple], blocks: int = 1, bins: int 
 def trained(folder: Path, data: RatingBlocks, config: LfmConfig) -> tuple[Run, list, list[int]]:
     """Train; returns the run, its curve, and the epochs whose factors make the model."""
     run = Run(config, data, BlockStore.open(str(folder), "").root)
-    runner = partial(here, data.blocks)
+    runner = partial(in_process, data.blocks)
     if not run.store.has("epoch-0") and not _saved(run)[0]:
         (gibbs if config.bayesian else sgd).start(run, runner)
     _advance(run, runner, float("inf"))

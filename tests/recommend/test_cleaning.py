@@ -7,8 +7,16 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.cleaning import DUPLICATE, from_lines, judge, read_scale, with_moment
-from lakerank.recommend.data.deduplicate import Judged, survey, without_duplicates
+from lakerank.recommend.data.cleaning import (
+    DUPLICATE,
+    CheckedRows,
+    check_ratings,
+    count_rows,
+    drop_duplicates,
+    from_lines,
+    parse_time,
+    read_scale,
+)
 from lakerank.recommend.data.delimited import find_columns, read_mapping, shape_of
 
 RATINGS = "source string, line long, user_id long, item_id long, rating float, rated_at timestamp, reason string"
@@ -44,7 +52,7 @@ def test_times_in_every_form(spark: SparkSession) -> None:
     zone = spark.conf.get("spark.sql.session.timeZone")
     try:
         spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")  # text without a zone is UTC all the same
-        frame = with_moment(lines(spark, *cases), "value", "at").withColumn("at", F.unix_micros("at"))
+        frame = parse_time(lines(spark, *cases), "value", "at").withColumn("at", F.unix_micros("at"))
         got = [row["at"] for row in frame.orderBy("line").collect()]
     finally:
         spark.conf.set("spark.sql.session.timeZone", zone)
@@ -79,8 +87,8 @@ def test_each_bad_line_has_its_reason(spark: SparkSession) -> None:
         "1,2,3,": "bad timestamp",
     }
     shape = shape_of("userId,movieId,rating,timestamp", {}, True, "", "f")
-    judged = judge(from_lines(lines(spark, *cases), shape), (0.5, 5))
-    rows = judged.orderBy("line").collect()
+    checked = check_ratings(from_lines(lines(spark, *cases), shape), (0.5, 5))
+    rows = checked.orderBy("line").collect()
     assert {row["raw"]: row["reason"] for row in rows} == cases
     assert [(r["user"], r["item"], r["rating"]) for r in rows[:3]] == [
         ("1", "2", 3.5),
@@ -103,7 +111,7 @@ def test_of_duplicates_the_newest_is_kept(spark: SparkSession) -> None:
         ("f", 6, 3, 1, 1.0, None, None),
         ("f", 7, 3, 1, 2.0, at(1), None),
     ]
-    kept, losers, lost = without_duplicates(spark.createDataFrame(rows, RATINGS), "")
+    kept, losers, lost = drop_duplicates(spark.createDataFrame(rows, RATINGS), "")
     assert sorted(row["line"] for row in kept.collect()) == [1, 3, 5, 7]
     assert sorted((row["line"], row["reason"]) for row in losers.collect()) == [
         (2, DUPLICATE),
@@ -112,7 +120,7 @@ def test_of_duplicates_the_newest_is_kept(spark: SparkSession) -> None:
     ]
     assert lost == 3
     single = spark.createDataFrame(rows[:1], RATINGS)
-    kept, losers, lost = without_duplicates(single, "")
+    kept, losers, lost = drop_duplicates(single, "")
     assert (kept.count(), losers.count(), lost) == (1, 0, 0)
 
 
@@ -132,7 +140,7 @@ def test_ids_are_numbers_only_if_all_are_and_nothing_is_lost(spark: SparkSession
     rows = [(name, "5", None) for name in ids]
     ratings = spark.createDataFrame([*rows, bad], "user string, item string, reason string")
     items = spark.createDataFrame([(name, None) for name in ids], "item string, reason string")
-    found = survey(Judged(ratings, items))
+    found = count_rows(CheckedRows(ratings, items))
     assert (found.user_type, found.item_type) == (kind, kind)
     assert found.good == {"ratings": len(ids), "items": len(ids)}
     assert found.reasons["ratings"] == {"some reason": 1}

@@ -15,12 +15,12 @@ from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.synthetic import plant
+from lakerank.recommend.data.synthetic import generate_ratings
 from lakerank.recommend.latent_factors import estimator
-from lakerank.recommend.latent_factors.estimator import LFM, LFMModel
-from lakerank.recommend.latent_factors.estimator_columns import ratings_from
+from lakerank.recommend.latent_factors.estimator import LFM, LFMModel, ratings_from
 from lakerank.spark import ml_persistence
 
 NAMES = {"userCol": "user_id", "itemCol": "film", "ratingCol": "stars", "timestampCol": ""}
@@ -28,8 +28,8 @@ NAMES = {"userCol": "user_id", "itemCol": "film", "ratingCol": "stars", "timesta
 
 @pytest.fixture(scope="module")
 def ratings(spark: SparkSession) -> DataFrame:
-    """Planted ratings; negative users, and names that the trainer uses inside."""
-    made = plant(30, 20, 400, rank=2, noise=0.2, seed=3)
+    """Generated ratings; negative users, and names that the trainer uses inside."""
+    made = generate_ratings(30, 20, 400, rank=2, noise=0.2, seed=3)
     rows = zip((made.users - 10).tolist(), made.items.tolist(), made.ratings.tolist(), strict=True)
     return spark.createDataFrame(list(rows), "user_id int, film int, stars double")
 
@@ -271,6 +271,62 @@ def test_columns_of_the_wrong_kind_are_named(spark: SparkSession, changed: dict[
         migrated(LFM).fit(frame)
 
 
+@pytest.mark.connect
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (
+            lambda ratings: ratings.toPandas(),
+            r"a Spark DataFrame is needed, not pandas\..*: spark.create",
+        ),
+        (lambda ratings: [(1, 2, 3.0)], "a Spark DataFrame is needed, not list"),
+        (
+            lambda ratings: ratings.sparkSession.readStream.format("rate").load(),
+            "a streaming DataFrame has no end: read the ratings as a batch",
+        ),
+        (
+            lambda ratings: ratings.withColumn("n", F.lit(1)).selectExpr("*", "n AS Film"),
+            r"itemCol 'film': 2 columns have this name \(film, Film\): rename or drop one",
+        ),
+    ],
+)
+def test_what_is_no_frame_of_ratings_is_named(ratings: DataFrame, frame: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        migrated(LFM).fit(frame(ratings))
+
+
+def test_a_model_asks_for_frames_too(ratings: DataFrame, model: LFMModel) -> None:
+    calls = (
+        lambda given: model.transform(given),
+        lambda given: model.recommendForUserSubset(given, 3),
+        lambda given: model.recommendForAllUsers(3, seen=given),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match="a Spark DataFrame is needed, not dict"):
+            call({"user_id": [1]})
+        with pytest.raises(UserError, match="userCol 'user_id': no such column; the frame has film"):
+            call(ratings.select("film"))
+
+
+@pytest.mark.connect
+def test_times_that_are_no_unix_seconds_are_counted(spark: SparkSession) -> None:
+    rows = [
+        (1, 2, 3.0, 981_158_400),
+        (1, 3, 3.0, 981_158_400_000),
+        (1, 4, 3.0, 2**62),
+        (2, 2, 3.0, -(2**62)),
+        (2, 3, 3.0, None),
+    ]
+    frame = spark.createDataFrame(rows, "user_id int, film int, stars double, at bigint")
+    said = (
+        r"timestampCol 'at' lies outside the years 1 to 9999 \(are they Unix seconds\?\) in 3 of 5 rows: remove or mend"
+    )
+    with pytest.raises(UserError, match=said):
+        ratings_from(frame, NAMES | {"timestampCol": "at"}, 0.0, 0, "")
+    left = ratings_from(frame.where("abs(at) < 1e9 OR at IS NULL"), NAMES | {"timestampCol": "at"}, 0.0, 0, "")
+    assert sorted((row["item_id"], row["rated_at"] is None) for row in left.collect()) == [(2, False), (6, True)]
+
+
 def test_a_folder_that_workers_do_not_see_is_an_error(
     ratings: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +359,16 @@ def test_a_folder_that_workers_do_not_see_is_an_error(
 def test_wrong_settings_are_named(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         LFM(**settings).config()
+
+
+def test_the_guides_example_runs_and_is_short(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (ROOT / "docs" / "estimator.md").read_text(encoding="utf-8")
+    example = guide.split("```python\n")[1].split("```")[0]
+    assert len([line for line in example.splitlines() if line]) <= 10
+    exec(example, {"spark": spark})
+    printed = capsys.readouterr().out
+    assert "|prediction|" in printed
+    assert "|recommendations" in printed
 
 
 def test_parameters_as_pyspark_has_them() -> None:

@@ -7,21 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recsys.resident import blocks_of, trained
+from recommend.resident import blocks_of, trained
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.synthetic import plant
-from lakerank.recommend.latent_factors import gibbs_kernels
-from lakerank.recommend.latent_factors.arrays import NO_DAY
+from lakerank.recommend.data.synthetic import generate_ratings
+from lakerank.recommend.latent_factors import gibbs, implicit_feedback
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.gibbs import gamma_precision, normal_wishart
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
-from lakerank.recommend.latent_factors.map_blocks import added_up, here
-from lakerank.recommend.latent_factors.row_layout import degrees, gather, held_groups, make_layout
-from lakerank.recommend.latent_factors.run_state import Run
-from lakerank.recommend.latent_factors.scoring import scorer
-from lakerank.recommend.latent_factors.time_effects import fit_effects
-from lakerank.spark.array_store import BlockStore
+from lakerank.recommend.latent_factors.predictions import fit_effects, scorer
+from lakerank.recommend.latent_factors.run_state import NO_DAY, Run, degrees, gather, held_groups, make_layout
+from lakerank.spark.array_store import BlockStore, added_up, in_process
 
 
 def split(seed: int = 0, *columns: np.ndarray, held: float = 0.15) -> dict[str, tuple]:
@@ -30,7 +26,7 @@ def split(seed: int = 0, *columns: np.ndarray, held: float = 0.15) -> dict[str, 
 
 
 def planted(n: int = 9000) -> dict[str, tuple]:
-    made = plant(150, 100, n, rank=3, noise=0.4, seed=2)
+    made = generate_ratings(150, 100, n, rank=3, noise=0.4, seed=2)
     return split(0, made.users, made.items, made.ratings)
 
 
@@ -61,7 +57,7 @@ def rmse(folder: Path, parts: dict[str, tuple], blocks: int = 1, **settings: obj
     total, n = (
         added_up(scorer([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
         if blocks == 1
-        else (here(blocks, scorer([(run, f"epoch-{e}") for e in kept], ("test",)))["test"])
+        else (in_process(blocks, scorer([(run, f"epoch-{e}") for e in kept], ("test",)))["test"])
     )
     return float(np.sqrt(total / n))
 
@@ -143,7 +139,7 @@ def test_drawn_rows_have_the_posterior_mean_and_covariance() -> None:
     n = 4000
     indptr = np.arange(n + 1) * 25
     out, left = np.empty((n, 3), np.float32), np.empty(25 * n, np.float32)
-    gibbs_kernels.draw_rows(
+    gibbs.draw_rows(
         indptr, np.tile(others, n), np.tile(targets, n), v, np.repeat(centre, n, 0), prior, np.full(n, weight), alpha,
         rng.standard_normal((n, 3)), out, left,
     )  # fmt: skip
@@ -154,11 +150,11 @@ def test_drawn_rows_have_the_posterior_mean_and_covariance() -> None:
 
 def test_rows_with_many_ratings_are_summed_in_chunks() -> None:
     rng = np.random.default_rng(1)
-    n = 2 * gibbs_kernels.CHUNK + 77
+    n = 2 * gibbs.CHUNK + 77
     v = rng.normal(size=(500, 4)).astype(np.float32)
     others, targets = rng.integers(0, 500, n).astype(np.int32), rng.normal(size=n).astype(np.float32)
     out, left, zeros = np.empty((1, 4), np.float32), np.empty(n, np.float32), np.zeros((1, 4))
-    gibbs_kernels.draw_rows(
+    gibbs.draw_rows(
         np.array([0, n]), others, targets, v, zeros.astype(np.float32), np.eye(4), np.ones(1), 1.0, zeros, out, left
     )
     w = v[others].astype(float)
@@ -174,7 +170,7 @@ def test_regression_converges_to_ridge() -> None:
     indptr = np.concatenate([[0], np.cumsum(rated.sum(axis=0))])
     left, coef = target.copy(), np.zeros((12, 2), np.float32)
     for _ in range(300):
-        total = gibbs_kernels.regress_rows(indptr, others, weight, left, coef, 0.5, np.zeros((12, 2), np.float32))
+        total = implicit_feedback.regress_rows(indptr, others, weight, left, coef, 0.5, np.zeros((12, 2), np.float32))
     x = rated * weight[:, None]
     wanted = np.linalg.solve(x.T @ x + 0.5 * np.eye(12), x.T @ target)
     np.testing.assert_allclose(coef, wanted, atol=1e-4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lakerank.recommend.latent_factors import sgd_kernels as kernels
-from lakerank.recommend.latent_factors.arrays import arrange
-from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.build_blocks import arrange
+from lakerank.recommend.latent_factors.config import OPTIMIZERS, LfmConfig
+from lakerank.recommend.latent_factors.predictions import predict_pairs
 from lakerank.recommend.latent_factors.sgd import initial_rows, initial_slots, train_in_place
 
 
@@ -57,7 +57,7 @@ def _reference(users, items, ratings, config: LfmConfig, mean: float, lr: float,
     return total
 
 
-@pytest.mark.parametrize("optimizer", list(kernels.OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 @pytest.mark.parametrize(("bias", "centred"), [(True, False), (False, False), (True, True)])
 def test_kernel_does_the_published_updates(optimizer: str, bias: bool, centred: bool) -> None:
     rng = np.random.default_rng(1)
@@ -89,7 +89,7 @@ def test_unknown_rows_fall_back_to_what_is_known() -> None:
     bias_u, bias_i = np.array([0.5], np.float32), np.array([0.25], np.float32)
     u, i = np.array([0, 0, -1, -1], np.int32), np.array([0, -1, 0, -1], np.int32)
     guess = np.full(4, 3, np.float32)
-    kernels.predict_pairs(u, i, one, bias_u, one, bias_i, guess)
+    predict_pairs(u, i, one, bias_u, one, bias_i, guess)
     np.testing.assert_allclose(guess, [3 + 0.5 + 0.25 + 2, 3.5, 3.25, 3.0])
 
 

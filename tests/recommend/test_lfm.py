@@ -11,17 +11,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.synthetic import plant
-from lakerank.recommend.latent_factors import rating_blocks
-from lakerank.recommend.latent_factors.config import parse_init
+from lakerank.recommend.data.synthetic import generate_ratings
+from lakerank.recommend.latent_factors import build_blocks
+from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.sgd import initial_rows
-from lakerank.recommend.latent_factors.train import Epoch, LfmConfig, Trained, learning_rate, train
+from lakerank.recommend.latent_factors.train import Epoch, Trained, learning_rate, train
 from lakerank.spark.array_store import BlockStore
 
 
 def planted_frame(spark: SparkSession, add: float = 0.0, held: float = 0.1, n: int = 12_000) -> DataFrame:
     """Ratings with `part`, from planted factors."""
-    made = plant(200, 120, n, rank=4, noise=0.3, seed=3)
+    made = generate_ratings(200, 120, n, rank=4, noise=0.3, seed=3)
     rng = np.random.default_rng(0)
     part = np.where(rng.random(len(made.users)) < held, "test", "train")
     rows = zip(made.users.tolist(), made.items.tolist(), (made.ratings + add).tolist(), part.tolist(), strict=True)
@@ -82,7 +82,7 @@ def test_resumed_on_a_machine_with_other_cores_keeps_its_blocks(
     for name, cores in (("whole", (2, 2)), ("moved", (2, 5))):
         store = BlockStore.open(str(tmp_path / name), "")
         for epochs, count in zip((1, 2), cores, strict=True):
-            monkeypatch.setattr(rating_blocks, "_block_count", lambda spark, ratings, count=count: count)
+            monkeypatch.setattr(build_blocks, "_block_count", lambda spark, ratings, count=count: count)
             trained = train(ratings, dataclasses.replace(config, epochs=epochs), store)
         results.append(factors(trained))
     for one, other in zip(*results, strict=True):

@@ -8,8 +8,9 @@ import pytest
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import parse_args
-from lakerank.recommend.latent_factors.config import parse_init
-from lakerank.recommend.latent_factors.search_space import (
+from lakerank.recommend.latent_factors.config import OPTIMIZERS, LfmConfig, parse_init
+from lakerank.recommend.latent_factors.train import learning_rate
+from lakerank.recommend.latent_factors.tuning import (
     SPACES,
     Range,
     as_yaml,
@@ -18,8 +19,6 @@ from lakerank.recommend.latent_factors.search_space import (
     search_space,
     to_config,
 )
-from lakerank.recommend.latent_factors.sgd_kernels import OPTIMIZERS
-from lakerank.recommend.latent_factors.train import LfmConfig, learning_rate
 from spark_jobs.lfm import LfmArgs
 
 EVERY = [(model, optimizer) for model in SPACES for optimizer in OPTIMIZERS]

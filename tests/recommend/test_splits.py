@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.data.splits import Split, split_ratings, train_test_split
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +115,31 @@ def test_only_an_evaluation_knows_users_whose_history_is_not_trained_on() -> Non
 def test_bad_split_is_an_error(text: str, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         Split.parse(text)
+
+
+@pytest.mark.connect
+def test_a_frame_of_any_names_is_divided_as_the_table_is(ratings: DataFrame) -> None:
+    names = {"user_id": "who", "item_id": "what", "rating": "stars", "rated_at": "part"}  # a name used inside
+    frame = ratings.withColumnsRenamed(names).withColumn("what", F.col("what").cast("int"))
+    columns = {"user_col": "who", "item_col": "what"}
+    for split in ("random:0.2", "time:0.1", "leave-one-out", "items:0.3", "corner:20,10", "none"):
+        parts = split_ratings(ratings, ratings, Split.parse(split), seed=4)
+        halves = train_test_split(frame, split, 4, **columns, time_col="part")
+        for part, half in zip(("train", "test"), halves, strict=True):
+            assert half.dtypes == frame.dtypes
+            assert {(row["who"], row["what"]) for row in half.collect()} == rows_of(parts, part), split
+    newest = train_test_split(frame.drop("part"), "leave-one-out", **columns)[1].collect()
+    assert {row["what"] for row in newest if row["who"] == 1} == {117}  # without times the largest item id
+
+
+@pytest.mark.connect
+def test_a_frame_that_cannot_be_divided_is_named(ratings: DataFrame) -> None:
+    for given, wrong, said in (
+        (ratings, {"user_col": "who"}, "user_col 'who': no such column; the frame has user_id"),
+        (ratings, {"item_col": "rating"}, "item_col 'rating' is float: must be whole numbers"),
+        (ratings, {"split": "time:0.1"}, "split time:0.1: name the column of times by time_col"),
+        (ratings, {"split": "half"}, "--split half: must be one of"),
+        ([], {}, "a Spark DataFrame is needed, not list"),
+    ):
+        with pytest.raises(UserError, match=said):
+            train_test_split(given, **wrong)

@@ -1,14 +1,22 @@
-"""Rating rows judged: typed, and each one that cannot be used with its reason."""
+"""Clean rating rows: give them types, name the reason of each one that cannot be used, and drop duplicates.
+
+Every function adds or fills a column `reason`, null for a good row; the rows themselves stay until the end, so that
+all of them can be counted.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.delimited import Shape, cut
+from lakerank.recommend.data.delimited import Shape, split_fields
+from lakerank.spark.checkpoint import checkpoint
 
 NO_USER = "empty user id"
 NO_ITEM = "empty item id"
@@ -19,6 +27,8 @@ DUPLICATE = "duplicate: same user and item, and the newest rating (the last line
 # Below, a number is seconds; from here on, milliseconds. As seconds it is the year 5138, as ms 1973.
 _FIRST_MILLISECONDS = 1e11
 _LAST_SECOND = 253_402_300_799  # 9999-12-31, where Spark's and Python's calendars end
+# Up to here the pairs that are rated more than once are sent to every worker.
+_BROADCAST_PAIRS = 1_000_000
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{1,2}:[0-9]{2}.*)?$"
@@ -26,15 +36,15 @@ _ZONED = r":[0-9]{2}[0-9:.]*\s*([A-Za-z][A-Za-z0-9/_+-]*|[+-][0-9:]+)$"
 
 
 def from_lines(lines: DataFrame, shape: Shape) -> DataFrame:
-    """Lines as `source, line, raw, user, item, rating, rated_at, timed, problem`, not yet judged."""
-    rows = cut(lines, shape)
+    """Cut lines into fields: `source, line, raw, user, item, rating, rated_at, timed, problem`, not yet checked."""
+    rows = split_fields(lines, shape)
     if "time" in shape.at:
-        return with_moment(rows, "time", "rated_at").withColumn("timed", F.lit(True))
+        return parse_time(rows, "time", "rated_at").withColumn("timed", F.lit(True))
     return rows.withColumn("rated_at", F.lit(None).cast("timestamp")).withColumn("timed", F.lit(False))
 
 
 def from_columns(rows: DataFrame, columns: Mapping[str, str]) -> DataFrame:
-    """Rows of `source, line, row struct` as the same columns; `columns` maps each field to its column."""
+    """Make the columns of `from_lines` of `source, line, row struct`; `columns` maps each field to its column."""
     kinds = {field.name: field.dataType for field in rows.select("row.*").schema.fields}
 
     def column(name: str) -> Column:
@@ -51,11 +61,11 @@ def from_columns(rows: DataFrame, columns: Mapping[str, str]) -> DataFrame:
         F.lit("time" in columns).alias("timed"),
         F.lit(None).cast("string").alias("problem"),
     )
-    return told if known else with_moment(told, "time", "rated_at")
+    return told if known else parse_time(told, "time", "rated_at")
 
 
-def judge(rows: DataFrame, scale: tuple[float, float] | None) -> DataFrame:
-    """Rows as `source, line, raw, user, item, rating float, rated_at, reason`; reason is null if it is good.
+def check_ratings(rows: DataFrame, scale: tuple[float, float] | None) -> DataFrame:
+    """Give rows their types and a reason each: `source, line, raw, user, item, rating float, rated_at, reason`.
 
     Args:
         rows: what `from_lines` or `from_columns` made.
@@ -78,7 +88,7 @@ def judge(rows: DataFrame, scale: tuple[float, float] | None) -> DataFrame:
 
 
 def read_scale(text: str) -> tuple[float, float]:
-    """`0.5,5` as two numbers.
+    """Parse `0.5,5` as two numbers.
 
     Raises:
         UserError: these are not two numbers, the lower one first.
@@ -93,45 +103,45 @@ def read_scale(text: str) -> tuple[float, float]:
 
 
 def off_scale(scale: tuple[float, float]) -> str:
-    """The reason for ratings outside the scale."""
+    """Say that a rating lies outside the scale."""
     return f"rating outside the scale {scale[0]:g} to {scale[1]:g}"
 
 
 def unknown_item(items_file: str) -> str:
-    """The reason for items that the items file does not have."""
+    """Say that the items file does not have an item."""
     return f"unknown item: not in {items_file}"
 
 
-def only_known(judged: DataFrame, items: DataFrame, items_file: str) -> DataFrame:
-    """`judged`, with a reason for rows whose item is not among the good rows of `items`."""
+def mark_unknown_items(rows: DataFrame, items: DataFrame, items_file: str) -> DataFrame:
+    """Add a reason to rows whose item is not among the good rows of `items`."""
     known = items.where("reason IS NULL").select(F.col("item").alias("known")).distinct()
     reason = F.coalesce("reason", F.when(F.col("known").isNull(), unknown_item(items_file)).otherwise(F.lit(None)))
-    joined = judged.join(F.broadcast(known), F.col("item") == F.col("known"), "left")
+    joined = rows.join(F.broadcast(known), F.col("item") == F.col("known"), "left")
     return joined.withColumn("reason", reason).drop("known")
 
 
 def whole(name: str) -> Column:
-    """Whether an id is a whole number that is written as one: 12 is, 012 and 1.0 are names."""
+    """Tell whether an id is a whole number that is written as one: 12 is, 012 and 1.0 are names."""
     return F.col(name).rlike(_WHOLE) & F.col(name).try_cast("bigint").isNotNull()
 
 
-def repeated(good: DataFrame) -> DataFrame:
-    """The users and items that more than one good row rates: `user_id, item_id`."""
+def duplicate_pairs(good: DataFrame) -> DataFrame:
+    """Find the users and items that more than one good row rates: `user_id, item_id`."""
     pairs = good.groupBy("user_id", "item_id").agg(F.count("*").alias("n"))
     return pairs.where("n > 1").select("user_id", "item_id")
 
 
-def settle(contested: DataFrame) -> DataFrame:
-    """Rows that share users and items, with a reason on all but the newest of each."""
+def mark_duplicates(contested: DataFrame) -> DataFrame:
+    """Add a reason to all but the newest of rows that share user and item."""
     newest_first = Window.partitionBy("user_id", "item_id").orderBy(
         F.col("rated_at").desc_nulls_last(), F.col("source").desc(), F.col("line").desc()
     )
-    place = contested.withColumn("place", F.row_number().over(newest_first))
-    return place.withColumn("reason", F.when(F.col("place") > 1, DUPLICATE)).drop("place")
+    numbered = contested.withColumn("number", F.row_number().over(newest_first))
+    return numbered.withColumn("reason", F.when(F.col("number") > 1, DUPLICATE)).drop("number")
 
 
-def with_moment(rows: DataFrame, text: str, name: str) -> DataFrame:
-    """`rows` with a timestamp column `name` instead of the string column `text`.
+def parse_time(rows: DataFrame, text: str, name: str) -> DataFrame:
+    """Replace the string column `text` by a timestamp column `name`.
 
     Epoch seconds, epoch milliseconds, and ISO 8601 text (UTC unless it says a zone) are understood; anything
     else becomes null.
@@ -148,3 +158,97 @@ def with_moment(rows: DataFrame, text: str, name: str) -> DataFrame:
     epoch = F.when(F.col("seconds").between(0, _LAST_SECOND), from_epoch)
     time = F.when(F.col("seconds").isNotNull(), epoch).when(value.rlike(_DATE), iso)
     return rows.withColumn(name, time).drop("number", "seconds", text)
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """Rows of a source with a `reason`, null for the good ones.
+
+    Attributes:
+        ratings: all its ratings.
+        items, tags: where the source has them.
+        layout: the MovieLens layout, its files and its scale, in words; empty if it has none.
+    """
+
+    ratings: DataFrame
+    items: DataFrame | None = None
+    tags: DataFrame | None = None
+    layout: str = ""
+
+    def tables(self) -> dict[str, DataFrame]:
+        """The frames that there are, by table."""
+        named = {"ratings": self.ratings, "items": self.items, "tags": self.tags}
+        return {name: frame for name, frame in named.items() if frame is not None}
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What one pass over a source counts, before duplicates are dropped.
+
+    Attributes:
+        good: table → rows without a reason.
+        reasons: table → reason → rows.
+        user_type: `bigint` if every good row's user is a whole number, else `string`.
+        item_type: the same for items.
+    """
+
+    good: Mapping[str, int]
+    reasons: Mapping[str, Mapping[str, int]]
+    user_type: str
+    item_type: str
+
+
+def count_rows(checked: CheckedRows) -> RowCounts:
+    """Count rows by table and reason, and find the types of the ids; one Spark job."""
+
+    def told(table: str, frame: DataFrame) -> DataFrame:
+        def of(name: str) -> Column:
+            return F.col(name) if name in frame.columns else F.lit("0")
+
+        return frame.select(F.lit(table).alias("table"), "reason", of("user").alias("user"), of("item").alias("item"))
+
+    rows = reduce(DataFrame.unionAll, (told(*pair) for pair in checked.tables().items()))
+    counts = rows.groupBy("table", "reason").agg(
+        F.count("*").alias("n"), F.bool_and(whole("user")).alias("user"), F.bool_and(whole("item")).alias("item")
+    )
+    found = counts.collect()
+    fine = [row for row in found if row["reason"] is None]
+    reasons: dict[str, Counter[str]] = {table: Counter() for table in checked.tables()}
+    for row in found:
+        if row["reason"] is not None:
+            reasons[row["table"]][row["reason"]] += row["n"]
+    return RowCounts(
+        dict.fromkeys(reasons, 0) | {row["table"]: row["n"] for row in fine},
+        reasons,
+        *("bigint" if all(row[name] for row in fine) else "string" for name in ("user", "item")),
+    )
+
+
+def cast_ids(checked: CheckedRows, found: RowCounts) -> dict[str, DataFrame]:
+    """Return the frames by table, with `user_id` and `item_id` of the types found (null where a bad row's is not)."""
+    kinds = {"user": found.user_type, "item": found.item_type}
+    return {
+        table: frame.select(
+            *(F.col(n).try_cast(kinds[n]).alias(f"{n}_id") if n in kinds else F.col(n) for n in frame.columns)
+        )
+        for table, frame in checked.tables().items()
+    }
+
+
+def drop_duplicates(good: DataFrame, scratch: str) -> tuple[DataFrame, DataFrame, int]:
+    """Keep the newest rating of each user and item; return those kept, those left out, and how many these are.
+
+    Args:
+        good: ratings without a reason, with `user_id` and `item_id`.
+        scratch: folder for checkpoints.
+    """
+    pairs = checkpoint(duplicate_pairs(good), scratch)
+    n = pairs.count()
+    if n == 0:  # as in every MovieLens edition: no second look at the rows
+        return good, good.limit(0), 0
+    if n <= _BROADCAST_PAIRS:
+        pairs = F.broadcast(pairs)
+    contested = checkpoint(mark_duplicates(good.join(pairs, ["user_id", "item_id"], "left_semi")), scratch)
+    single = good.join(pairs, ["user_id", "item_id"], "left_anti")
+    losers = contested.where(F.col("reason") == DUPLICATE)
+    return single.unionByName(contested.where("reason IS NULL")), losers, losers.count()

@@ -40,7 +40,7 @@ class Shape:
 
 
 def read_mapping(text: str) -> dict[str, str]:
-    """`user=uid,item=sku,rating=stars,time=ts` as a dictionary; `time` may be left out.
+    """Parse `user=uid,item=sku,rating=stars,time=ts`; `time` may be left out.
 
     Raises:
         UserError: not of this form, a name that is none of the four, or one of the first three is missing.
@@ -58,7 +58,7 @@ def read_mapping(text: str) -> dict[str, str]:
 
 
 def find_columns(have: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, int]:
-    """Position of each field among the columns a file has, by `mapping` or, if empty, by the usual names.
+    """Find the position of each field among the columns a file has, by `mapping` or, if empty, by the usual names.
 
     Raises:
         UserError: a column is not there, or its name is there twice.
@@ -85,7 +85,7 @@ def find_columns(have: Sequence[str], mapping: Mapping[str, str], where: str) ->
 
 
 def shape_of(first: str, mapping: Mapping[str, str], header: bool, separator: str, where: str) -> Shape:
-    """The shape of a CSV-like file, told from its first line.
+    """Tell the shape of a CSV-like file from its first line.
 
     Args:
         first: the file's first line.
@@ -115,7 +115,7 @@ def shape_of(first: str, mapping: Mapping[str, str], header: bool, separator: st
 
 
 def header_names(line: str, separator: str) -> list[str]:
-    """The fields of one line, cut here and not by Spark."""
+    """Split one line into its fields, here and not by Spark."""
     if len(separator) > 1:
         return [part.strip() for part in line.split(separator)]
     try:
@@ -124,8 +124,8 @@ def header_names(line: str, separator: str) -> list[str]:
         return [line]
 
 
-def cut(lines: DataFrame, shape: Shape) -> DataFrame:
-    """Lines as named fields: `source, line, raw, <a string for each name>, problem`.
+def split_fields(lines: DataFrame, shape: Shape) -> DataFrame:
+    """Cut lines into named fields: `source, line, raw, <a string for each name>, problem`.
 
     Fields come without surrounding blanks. `problem` says why a line could not be cut, else it is null.
     """
@@ -144,18 +144,18 @@ def cut(lines: DataFrame, shape: Shape) -> DataFrame:
         .when(F.col("parts").isNull() | (F.size("parts") != shape.width), wrong_width(shape))
         .otherwise(F.lit(None).cast("string"))
     )
-    judged = whole.select("source", "line", "raw", "parts", problem.alias("problem"))
+    told = whole.select("source", "line", "raw", "parts", problem.alias("problem"))
     named = (F.trim(F.get("parts", F.lit(at))).alias(name) for name, at in shape.at.items())
-    return judged.select("source", "line", "raw", *named, "problem")
+    return told.select("source", "line", "raw", *named, "problem")
 
 
 def listed(names: Sequence[str]) -> str:
-    """Column names for a message: short, and readable even if the file is no text."""
+    """List column names for a message: short, and readable even if the file is no text."""
     return "".join(c if c.isprintable() else "?" for c in ", ".join(names))[:200]
 
 
 def wrong_width(shape: Shape) -> str:
-    """The reason for lines with too few or too many fields."""
+    """Say that a line has too few or too many fields."""
     return f"wrong number of fields ({shape.width} expected)"
 
 

@@ -14,8 +14,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.data.cleaning import BAD_TIME, NO_ITEM, NO_USER, with_moment
-from lakerank.recommend.data.delimited import Shape, cut, header_names, listed
+from lakerank.recommend.data.cleaning import BAD_TIME, NO_ITEM, NO_USER, parse_time
+from lakerank.recommend.data.delimited import Shape, header_names, listed, split_fields
 from lakerank.recommend.data.delimited import shape_of as csv_shape
 
 DUPLICATE_ITEM = "duplicate item id: its first line is kept"
@@ -83,22 +83,22 @@ KNOWN_FILES = frozenset(
 
 
 def is_headless(name: str) -> bool:
-    """Whether a file of this name is a ratings file whose columns need no telling."""
+    """Tell whether a file of this name is a ratings file whose columns need no telling."""
     return name.removesuffix(".gz") in {x.files["ratings"] for x in LAYOUTS if "ratings" in x.shapes}
 
 
 def is_ours(header: str) -> bool:
-    """Whether this is the header of a MovieLens ratings.csv."""
+    """Tell whether this is the header of a MovieLens ratings.csv."""
     return header.startswith("userId,movieId,rating")
 
 
 def is_table(name: str) -> bool:
-    """Whether a file name says CSV or the like."""
+    """Tell whether a file name says CSV or the like."""
     return name.removesuffix(".gz").endswith((".csv", ".tsv", ".dat", ".data"))
 
 
 def detect(names: Sequence[str], where: str) -> tuple[Layout, dict[str, str]]:
-    """The layout of a folder and its files by role, from the relative paths of what is in it.
+    """Find the layout of a folder and its files by role, from the relative paths of what is in it.
 
     Args:
         names: nearest first; the files of a layout stand in one folder, and may have `.gz` after their names.
@@ -121,7 +121,7 @@ def detect(names: Sequence[str], where: str) -> tuple[Layout, dict[str, str]]:
 
 
 def shape_of(role: str, header: str, where: str) -> Shape:
-    """The shape of ratings.csv, movies.csv or tags.csv, from its header.
+    """Tell the shape of ratings.csv, movies.csv or tags.csv from its header.
 
     Raises:
         UserError: a column is missing.
@@ -139,24 +139,24 @@ def shape_of(role: str, header: str, where: str) -> Shape:
 
 
 def item_shape(genres: Collection[str]) -> Shape:
-    """The shape of 100K's u.item: id, title, two dates, an address, and a flag for each genre."""
+    """Give the shape of 100K's u.item: id, title, two dates, an address, and a flag for each genre."""
     flags = {f"flag{i}": 5 + i for i in range(len(genres))}
     return Shape("|", 5 + len(genres), {"item": 0, "title": 1, **flags})
 
 
 def items(lines: DataFrame, shape: Shape, genres: Sequence[str] = ()) -> DataFrame:
-    """Items judged: `source, line, raw, item, title, year, genres, reason`.
+    """Check items and type them: `source, line, raw, item, title, year, genres, reason`.
 
     Args:
         lines: of the items file.
         shape: of its lines, with `genres` or with `flag0…`.
         genres: the names of the flags.
     """
-    rows = cut(lines, shape)
+    rows = split_fields(lines, shape)
     named = _flagged(genres) if genres else _listed(F.col("genres"))
     reason = F.coalesce("problem", F.when(F.coalesce("item", F.lit("")) == "", NO_ITEM))
     title, year = split_title(F.col("title"))
-    judged = rows.select(
+    typed = rows.select(
         "source",
         "line",
         "raw",
@@ -168,12 +168,12 @@ def items(lines: DataFrame, shape: Shape, genres: Sequence[str] = ()) -> DataFra
     )
     first = Window.partitionBy("item").orderBy(F.col("reason").isNotNull(), "line")
     again = F.when(F.row_number().over(first) > 1, DUPLICATE_ITEM)
-    return judged.withColumn("reason", F.coalesce("reason", again))
+    return typed.withColumn("reason", F.coalesce("reason", again))
 
 
 def tags(lines: DataFrame, shape: Shape) -> DataFrame:
-    """Tags judged: `source, line, raw, user, item, tag, tagged_at, reason`."""
-    rows = with_moment(cut(lines, shape), "time", "tagged_at")
+    """Check tags and type them: `source, line, raw, user, item, tag, tagged_at, reason`."""
+    rows = parse_time(split_fields(lines, shape), "time", "tagged_at")
     reason = (
         F.when(F.col("problem").isNotNull(), F.col("problem"))
         .when(F.col("user") == "", NO_USER)
@@ -185,7 +185,7 @@ def tags(lines: DataFrame, shape: Shape) -> DataFrame:
 
 
 def split_title(title: Column) -> tuple[Column, Column]:
-    """`Toy Story (1995)` → title `Toy Story`, year 1995; a title that is only a year stays one."""
+    """Split `Toy Story (1995)` into title `Toy Story` and year 1995; a title that is only a year stays one."""
     bare = F.trim(F.regexp_replace(title, _YEAR, ""))
     has_name = bare != ""
     year = F.regexp_extract(title, _YEAR, 1).try_cast("int")

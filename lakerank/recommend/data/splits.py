@@ -1,4 +1,4 @@
-"""Divide ratings into train and test (and validation), the same way every time.
+"""Divide ratings into training and test (and validation), the same way every time.
 
 Every split adds one column, `part`: `train`, `valid` or `test`, and for `users` also `history`. No split uses
 `rand()`: its values follow the partitioning of the frame, so a re-read table would be split differently; a hash of the
@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.recommend.data.frames import check_frame, id_column, time_column
 from lakerank.spark.dense_ids import dense_index
 
 _BUCKETS = 1 << 20
@@ -76,12 +78,12 @@ _EXAMPLES = {
 
 
 def bucket(seed: int, salt: str) -> Column:
-    """A number in [0, 1) for each rating that depends only on its user, its item and the seed."""
+    """Draw a number in [0, 1) for each rating that depends only on its user, its item and the seed."""
     return F.pmod(F.xxhash64("user_id", "item_id", F.lit(seed), F.lit(salt)), F.lit(_BUCKETS)) / _BUCKETS
 
 
 def _drawn(column: str, seed: int, salt: str) -> Column:
-    """A number in [0, 1) that depends only on one column and the seed."""
+    """Draw a number in [0, 1) that depends only on one column and the seed."""
     return F.pmod(F.xxhash64(column, F.lit(seed), F.lit(salt)), F.lit(_BUCKETS)) / _BUCKETS
 
 
@@ -134,7 +136,7 @@ def split_ratings(
             test and the rest `history`, for a model to be asked about them with, but not to learn from.
         seed: for `random` and for validation.
         valid: share of the training part set aside for validation.
-        scratch: folder for `checkpoint`.
+        scratch: folder for checkpoints.
 
     Raises:
         UserError: the split needs times that are missing.
@@ -155,3 +157,44 @@ def split_ratings(
     if valid > 0:
         part = part.when(bucket(seed, "valid") < valid, "valid")
     return ratings.withColumn("part", part.otherwise("train")).drop("_u", "_i")
+
+
+def train_test_split(
+    ratings: Any,
+    split: str = "random:0.1",
+    seed: int = 0,
+    user_col: str = "user_id",
+    item_col: str = "item_id",
+    time_col: str = "",
+    scratch: str = "",
+) -> tuple[DataFrame, DataFrame]:
+    """Divide a frame of ratings into training and test; both have its columns.
+
+    A rating's part depends on its user, its item and the seed, not on the order or partitioning of the frame.
+
+    Args:
+        ratings: one row per rating.
+        split: `random:SHARE`, `time:SHARE` (the newest), `leave-one-out` (the newest of each user), `items:SHARE` (all
+            ratings of some items) or `corner:ROW,COLS`.
+        seed: for `random` and `items`.
+        user_col, item_col: columns of ids, whole numbers or strings.
+        time_col: column of times (timestamp, date or Unix seconds); `time` needs it, `leave-one-out` takes the largest
+            item id without it.
+        scratch: folder for checkpoints, where Spark refuses local ones.
+
+    Raises:
+        UserError: no such split, a column is missing or of the wrong type, or `time` without times.
+    """
+    parsed, frame = Split.parse(split), check_frame(ratings)
+    if parsed.kind == "time" and not time_col:
+        raise UserError(f"split {split}: name the column of times by time_col")
+    time = time_column(frame, "time_col", time_col) if time_col else F.lit(None).cast("timestamp")
+    rows = frame.select(
+        F.struct("*").alias("row"),
+        id_column(frame, "user_col", user_col).alias("user_id"),
+        id_column(frame, "item_col", item_col).alias("item_id"),
+        time.alias("rated_at"),
+    )
+    parts = split_ratings(rows, rows.select("item_id").distinct(), parsed, seed, scratch=scratch)
+    train, test = (parts.where(F.col("part") == part).select("row.*") for part in ("train", "test"))
+    return train, test

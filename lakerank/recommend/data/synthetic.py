@@ -13,7 +13,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Planted:
+class GeneratedRatings:
     """Generated ratings and the model they came from.
 
     Attributes:
@@ -33,7 +33,7 @@ class Planted:
     oracle_rmse: float
 
 
-def plant(
+def generate_ratings(
     n_users: int,
     n_items: int,
     n_ratings: int,
@@ -42,7 +42,7 @@ def plant(
     seed: int = 0,
     taste: float = 0.8,
     exact: bool = False,
-) -> Planted:
+) -> GeneratedRatings:
     """Generate ratings r = 3.5 + b_u + b_i + p_u·q_i + noise, rounded to half stars.
 
     Items are drawn with power-law popularity and users with log-normal activity, as in real data.
@@ -73,7 +73,7 @@ def plant(
         truth[some] += np.einsum("nk,nk->n", p_UK[users[some]], q_IK[items[some]])
     rounded = np.round(2 * (truth + rng.normal(0, noise, len(users)))) / 2
     ratings = np.clip(rounded, 0.5, 5.0).astype(np.float32)
-    return Planted(
+    return GeneratedRatings(
         users=users,
         items=items,
         ratings=ratings,

@@ -1,8 +1,12 @@
-"""How rating blocks are built: Spark reads the ratings once, the rest is arrays in files.
+"""Build rating blocks: B × B blocks by user and item in a `BlockStore`, so that an epoch ships only their names.
 
-Three rounds of tasks: each input partition is written as it is, with the ids that occur in it; its ids become numbers
-and its ratings are divided by user block; each user block is put in order. No row is shuffled by the JVM: 18 million
-ratings take 6.9 s on two cores instead of 13.2 by joins, a shuffle and Arrow. The ids of one side must fit a worker.
+Spark reads the ratings once, the rest is arrays in files. Three rounds of tasks: each input partition is written as it
+is, with the ids that occur in it; its ids become numbers and its ratings are divided by user block; each user block is
+put in order. No row is shuffled by the JVM: 18 million ratings take 6.9 s on two cores instead of 13.2 by joins, a
+shuffle and Arrow. The ids of one side must fit a worker.
+
+The order within a block is a hash of user and item: it does not depend on the order in which Spark delivers the rows.
+A second run on the same table finds the blocks and starts at once.
 """
 
 from __future__ import annotations
@@ -21,9 +25,56 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.arrays import NO_DAY, PARTS, SIDES, arrange, pack_ids, unpack_ids
-from lakerank.recommend.latent_factors.map_blocks import on_workers
-from lakerank.spark.array_store import Block, BlockStore
+from lakerank.recommend.latent_factors.run_state import NO_DAY, PARTS, SIDES, RatingBlocks
+from lakerank.spark.array_store import Block, BlockStore, on_workers
+from lakerank.spark.session import cores
+
+# A worker sorts the ratings of its user block in memory when blocks are built.
+MOST_RATINGS_PER_USER_BLOCK = 20_000_000
+# Below this a worker finishes sooner (10 ms) than Spark starts the next one (100 ms).
+FEWEST_RATINGS_PER_USER_BLOCK = 250_000
+# Users × items of one tile: with 64 float32 factors their rows are 1 MiB each side, which a core's cache holds.
+TILE_ROWS = 4096
+
+
+def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool = False, bins: int = 30) -> RatingBlocks:
+    """Number users and items, cut the ratings into blocks and store them; a stored set is used again.
+
+    Args:
+        ratings: the `ratings` relation with `part` (see `splits`).
+        store: where blocks go; it belongs to one set of ratings and one way to split them.
+        wanted: B; 0 takes one per core, fewer for few ratings, more for very many.
+        days: keep each rating's day, if the ratings have times.
+        bins: number of parts that `edges` divide the training ratings into.
+
+    Raises:
+        UserError: there are no training ratings.
+    """
+    spark, days, build = ratings.sparkSession, days and "rated_at" in ratings.columns, None
+    known = store.read_json("facts.json")
+    if known is None:
+        build = Building(store.below("raw").root, days)
+        known = {"n": build.take(ratings)}
+        store.write_json("facts.json", known)
+    aim = wanted or _block_count(spark, known["n"])
+    part = store.below(f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks")
+    noted = part.read_json("blocks.json")
+    if noted is None:
+        part.drop_where(lambda _: True)  # may be half there
+        if build is None:
+            build = Building(store.below("raw").root, days)
+            build.take(ratings)
+        noted = build.cut(spark, part, aim, bins)
+        part.write_json("blocks.json", noted)
+    if build is not None:
+        store.drop("raw")
+    return RatingBlocks(root=part.root, **(noted | {"edges": tuple(noted["edges"])}))
+
+
+def _block_count(spark: SparkSession, ratings: int) -> int:
+    """One user block per core, fewer where they would be tiny, more where they would not fit a worker."""
+    useful = min(cores(spark), ratings // FEWEST_RATINGS_PER_USER_BLOCK)
+    return max(useful, -(-ratings // MOST_RATINGS_PER_USER_BLOCK))
 
 
 @dataclass(frozen=True)
@@ -189,3 +240,70 @@ def _edges(facts: Sequence[Block], bins: int, wanted: bool) -> dict[str, Any]:
     ends = np.cumsum(ordered[:, 1])
     wanted_ends = ends[-1] * np.arange(1, bins) / bins
     return {"days": True, "edges": ordered[np.searchsorted(ends, wanted_ends), 0].tolist()}
+
+
+def scramble(keys: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014): a fixed, well mixed number for each key."""
+    with np.errstate(over="ignore"):
+        z = keys + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def arrange(
+    u: NDArray[Any], i: NDArray[Any], r: NDArray[Any], blocks: int, n_items: int, days: NDArray[Any] | None = None
+) -> Block:
+    """Order one block's ratings: tile by tile, within a tile by a hash, whatever order they came in.
+
+    Args:
+        u, i: int32 global numbers, −1 for unknown; r: float32 ratings. All of one block.
+        blocks: B; a row's place within its block is number // B.
+        n_items: number of items, which makes user · n_items + item unique.
+        days: int32, if kept.
+
+    Returns:
+        `rows`, `cols` (int32, within the block), `ratings` (float32), `tiles` (int64 boundaries), `days` if given.
+    """
+    pair = (u.astype(np.int64) * n_items + i).astype(np.uint64)
+    rows = np.where(u < 0, -1, u // blocks).astype(np.int32)
+    cols = np.where(i < 0, -1, i // blocks).astype(np.int32)
+    wide = max(1, -(-n_items // (blocks * TILE_ROWS)))
+    tile = (rows // TILE_ROWS).astype(np.int64) * wide + cols // TILE_ROWS
+    bits = np.uint64(int(tile.max(initial=0) - tile.min(initial=0)).bit_length())
+    # One key, tile before hash: a sort of whole numbers is several times as fast as one of two columns.
+    key = ((tile - tile.min(initial=0)).astype(np.uint64) << (np.uint64(63) - bits)) | (
+        scramble(pair) >> (bits + np.uint64(1))
+    )
+    order = np.argsort(key)
+    if np.any(key[order[1:]] == key[order[:-1]]):  # equal hashes, one time in thousands: order by the pair
+        order = np.lexsort((pair, key))
+    starts = np.flatnonzero(np.diff(tile[order], prepend=np.int64(-(1 << 40))))
+    block: Block = {
+        "rows": rows[order],
+        "cols": cols[order],
+        "ratings": r[order].astype(np.float32),
+        "tiles": np.append(starts, len(order)).astype(np.int64),
+    }
+    if days is not None:
+        block["days"] = days[order].astype(np.int32)
+    return block
+
+
+def pack_ids(ids: pa.Array) -> Block:
+    """Whole numbers as they are; text as `offsets` (int64) into `utf8` (bytes)."""
+    if pa.types.is_integer(ids.type):
+        return {"ids": ids.to_numpy(zero_copy_only=False).astype(np.int64)}
+    texts = ids.cast(pa.large_string())
+    _, offsets, utf8 = texts.buffers()
+    start = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    letters = np.frombuffer(utf8, np.uint8) if utf8 is not None else np.empty(0, np.uint8)
+    return {"offsets": start - start[0], "utf8": letters[start[0] : start[-1]]}
+
+
+def unpack_ids(block: Block) -> pa.Array:
+    """The Arrow array (int64 or string) that `pack_ids` packed."""
+    if "ids" in block:
+        return pa.array(np.asarray(block["ids"]))
+    offsets, utf8 = (pa.py_buffer(np.ascontiguousarray(block[name])) for name in ("offsets", "utf8"))
+    return pa.LargeStringArray.from_buffers(len(block["offsets"]) - 1, offsets, utf8).cast(pa.string())

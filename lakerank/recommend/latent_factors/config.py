@@ -1,14 +1,15 @@
-"""How the latent-factor model is trained: every setting in one place, as the job's flags and tests set them."""
+"""Settings of the latent-factor models: name, default, help text and range of each stand here and nowhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, flag
 
 # What a model is, and its defaults where the others differ. Choosing a model sets what nobody set.
 MODELS: Mapping[str, Mapping[str, Any]] = {
@@ -18,18 +19,33 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "bayesian": {"factors": 32, "epochs": 120, "average": 16, "implicit": "both", "time": True},
 }
 IMPLICIT = ("none", "user", "item", "both")
+OPTIMIZERS = ("sgd", "adagrad", "adam")  # the compiled loop knows them by their place here
+# Named settings of the `lfm` job.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # Those of the report this project grew from; one iteration is one epoch here.
+    "seed-2018": {
+        "factors": 1000,
+        "epochs": 10_000,
+        "init": "uniform:-5,5",
+        "optimizer": "adam",
+        "lr": 2e-4,
+        "lr_schedule": "exponential",
+        "lr_decay": 0.98,
+        "lr_decay_steps": 50,
+        "reg": 0.0,
+        "bias": False,
+        "split": "corner:133493,1000",
+    }
+}
 
 
-def model_defaults(settings: Any) -> None:
-    """Fill the fields of a frozen dataclass that are None with the defaults of its `model`."""
-    for name, value in MODELS[settings.model].items():
-        if getattr(settings, name) is None:
-            object.__setattr__(settings, name, value)
+def _by_model(name: str) -> str:
+    return "default: " + ", ".join(f"{model} {settings[name]}" for model, settings in MODELS.items())
 
 
 @dataclass(frozen=True)
 class LfmConfig:
-    """How to train.
+    """How to train: every setting once, with its default, help text and range; the `lfm` job's flags are derived.
 
     Attributes:
         model: `mf`; `svdpp` (implicit feedback: which items a user rated, and who rated an item); `timesvdpp`
@@ -37,53 +53,57 @@ class LfmConfig:
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
         average: predict by the mean of so many models: SGD runs that differ in their seeds, or samples.
-        burn_in: sweeps before the first sample is kept.
         implicit: whose factors are drawn to what they rated, or were rated by: none, user, item or both.
         time: effects of a user's day and of an item's time bin, where ratings have times.
+        burn_in: sweeps before the first sample is kept.
         optimizer: `sgd`, `adagrad` or `adam`.
         lr: learning rate η of the first epoch.
+        lr_schedule: `constant`; `exponential` (η·decay^(epoch/steps)); `bold-driver` (×1.05 after an epoch
+            that lowered the training error, ×0.5 after one that did not).
+        lr_decay, lr_decay_steps: of `exponential`; steps in epochs.
         reg: L2 weight λ of the factors, per rating.
         reg_bias: L2 weight of the biases, per rating.
         reg_implicit: L2 weight of the implicit factors, each as a whole.
         reg_time: a time effect counts as if so many more ratings without effect had been given.
         time_bins: an item's time is divided into so many parts with equally many ratings of all items.
+        bias: learn μ, b_u and b_i.
         init: `normal:SIGMA` (divided by √K) or `uniform:LOW,HIGH`.
         seed: of initial factors, visiting order and samples.
-        lr_schedule: `constant`; `exponential` (η·decay^(epoch/steps)); `bold-driver` (×1.05 after an epoch
-            that lowered the training error, ×0.5 after one that did not).
-        lr_decay, lr_decay_steps: of `exponential`; steps in epochs.
         early_stop: stop after this many epochs without a better validation RMSE; 0 never stops early.
-        bias: learn μ, b_u and b_i.
         blocks: B; 0 takes one per core, or more where the ratings ask for it.
     """
 
-    model: str = "mf"
-    factors: int = None  # type: ignore[assignment]  # these five: the model's own, see MODELS
-    epochs: int = None  # type: ignore[assignment]
-    average: int = None  # type: ignore[assignment]
-    implicit: str = None  # type: ignore[assignment]
-    time: bool = None  # type: ignore[assignment]
-    burn_in: int = 20
-    optimizer: str = "adagrad"
-    lr: float = 0.05
-    reg: float = 0.1
-    reg_bias: float = 0.01
-    reg_implicit: float = 5.0
-    reg_time: float = 10.0
-    time_bins: int = 30
-    init: str = "normal:0.1"
-    seed: int = 0
-    lr_schedule: str = "constant"
-    lr_decay: float = 0.98
-    lr_decay_steps: float = 1.0
-    early_stop: int = 0
-    bias: bool = True
-    blocks: int = 0
+    model: str = flag("mf", "what to train", choices=list(MODELS))
+    factors: int = flag(None, f"latent factors K ({_by_model('factors')})", within=POSITIVE)
+    epochs: int = flag(None, f"passes over the training ratings ({_by_model('epochs')})", within=NOT_NEGATIVE)
+    average: int = flag(None, f"mean of so many runs, or samples ({_by_model('average')})", within=POSITIVE)
+    implicit: str = flag(None, f"sides with implicit feedback ({_by_model('implicit')})", choices=list(IMPLICIT))
+    time: bool = flag(None, f"effects of the time of a rating ({_by_model('time')})")
+    burn_in: int = flag(20, "bayesian: sweeps before the first sample", within=NOT_NEGATIVE)
+    optimizer: str = flag("adagrad", "how steps are scaled", choices=list(OPTIMIZERS))
+    lr: float = flag(0.05, "learning rate", within=POSITIVE)
+    lr_schedule: str = flag("constant", "how it changes", choices=["constant", "exponential", "bold-driver"])
+    lr_decay: float = flag(0.98, "exponential: factor per --lr-decay-steps epochs", within=POSITIVE)
+    lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
+    reg: float = flag(0.1, "L2 weight of factors, per rating", within=NOT_NEGATIVE)
+    reg_bias: float = flag(0.01, "L2 weight of biases, per rating", within=NOT_NEGATIVE)
+    reg_implicit: float = flag(5.0, "L2 weight of implicit factors", within=POSITIVE)
+    reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
+    time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
+    bias: bool = flag(True, "learn the mean and the biases")
+    init: str = flag("normal:0.1", "first factors: normal:SIGMA (over sqrt K) or uniform:LOW,HIGH")
+    seed: int = flag(0, "of split, first factors, visiting order and samples", within=NOT_NEGATIVE)
+    early_stop: int = flag(
+        0, "stop after so many epochs without a better validation RMSE; 0: never", within=NOT_NEGATIVE
+    )
+    blocks: int = flag(0, "user blocks and item blocks; 0: one per core", within=NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise UserError(f"--model {self.model}: must be one of {', '.join(MODELS)}")
-        model_defaults(self)
+        for name, value in MODELS[self.model].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):
@@ -94,6 +114,12 @@ class LfmConfig:
             raise UserError(
                 f"--epochs {self.epochs} must be more than --burn-in {self.burn_in}: no sample would be kept"
             )
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> LfmConfig:
+        """The settings of training among others, such as those of a row of `lfm_models`."""
+        names = {field.name for field in fields(cls)}
+        return LfmConfig(**{name: value for name, value in settings.items() if name in names})
 
     @property
     def bayesian(self) -> bool:

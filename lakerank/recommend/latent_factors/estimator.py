@@ -1,6 +1,6 @@
-"""The latent-factor trainer as `pyspark.ml` has it: who uses `pyspark.ml.recommendation.ALS` changes one import.
+"""Fit latent factors as a `pyspark.ml` Estimator: who uses `pyspark.ml.recommendation.ALS` changes one import.
 
-    from lakerank.recommend.latent_factors.estimator import LFM
+    from lakerank import LFM
     model = LFM(userCol="userId", itemCol="movieId", rank=64).fit(ratings)
     model.transform(pairs), model.recommendForAllUsers(10)
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, TypeVar, Unpack
 
@@ -22,7 +22,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.estimator_columns import id_column, kind_of, ratings_from
+from lakerank.recommend.data.frames import check_frame, id_column, ratings_relation, type_of
+from lakerank.recommend.data.splits import bucket
+from lakerank.recommend.latent_factors.build_blocks import prepare
 from lakerank.recommend.latent_factors.estimator_params import (
     LFMModelParams,
     LFMParams,
@@ -31,7 +33,6 @@ from lakerank.recommend.latent_factors.estimator_params import (
     parameter_names,
 )
 from lakerank.recommend.latent_factors.latent import LatentFactors
-from lakerank.recommend.latent_factors.rating_blocks import prepare
 from lakerank.recommend.latent_factors.train import train
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
@@ -69,7 +70,7 @@ class LFM(Estimator["LFMModel"], LFMParams, MLWritable, MLReadable["LFM"]):
         """A model for each of several settings; the ratings are read and cut into blocks once for all of them.
 
         Returns:
-            (place in `paramMaps`, model) pairs; threads may share the iterator.
+            (position in `paramMaps`, model) pairs; threads may share the iterator.
         """
         return _Fits([self.copy(extra) for extra in paramMaps], dataset)
 
@@ -87,7 +88,7 @@ class _Fits:
     """Iterates over the fits of several estimators to one frame. Estimators that read the same columns share blocks."""
 
     def __init__(self, estimators: Sequence[LFM], dataset: DataFrame) -> None:
-        self._dataset = dataset
+        self._dataset = check_frame(dataset)
         self._todo = list(enumerate(estimators))[::-1]
         self._left = len(estimators)
         self._ratings: dict[tuple[Any, ...], tuple[DataFrame, BlockStore]] = {}
@@ -127,7 +128,7 @@ class _Fits:
             finally:
                 store.drop(name)
         latent = LatentFactors(users, items, trained.mean, trained.low, trained.high)
-        kinds = [kind_of(self._dataset, column) for column in (estimator.getUserCol(), estimator.getItemCol())]
+        kinds = [type_of(self._dataset, column) for column in (estimator.getUserCol(), estimator.getItemCol())]
         model = LFMModel.of(latent, config.factors, kinds)
         model._resetUid(estimator.uid)
         return estimator._copyValues(model)
@@ -143,6 +144,22 @@ class _Fits:
             store = self._rooms.enter_context(room)
             self._ratings[key] = ratings_from(self._dataset, columns, share, seed, store.root), store
         return self._ratings[key]
+
+
+def ratings_from(frame: Any, names: Mapping[str, str], share: float, seed: int, scratch: str) -> DataFrame:
+    """Return the `ratings` relation of a frame, with `part`: train, or valid for a share of the rows.
+
+    Args:
+        frame, names, scratch: see `ratings_relation`.
+        share: of the ratings for validation.
+        seed: which these are.
+
+    Raises:
+        UserError: the frame does not fit.
+    """
+    ratings = ratings_relation(frame, names, scratch)
+    part = F.when(bucket(seed, "valid") < share, "valid").otherwise("train") if share else F.lit("train")
+    return ratings.withColumn("part", part)
 
 
 class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
@@ -190,14 +207,15 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
 
     def _transform(self, dataset: DataFrame) -> DataFrame:
         prediction, strategy = self.getPredictionCol(), self.strategy()
+        check_frame(dataset)
         if prediction in dataset.columns:
             raise UserError(f"predictionCol {prediction!r}: the frame has this column already: drop it or set another")
         model = self._latent()
         # All other columns travel in one, or names such as `user_id` would clash with those of `predict`.
         rows = dataset.select(
             F.struct("*").alias("row"),
-            id_column(dataset, "userCol", self.getUserCol(), kind_of(model.users, "user_id")).alias("user_id"),
-            id_column(dataset, "itemCol", self.getItemCol(), kind_of(model.items, "item_id")).alias("item_id"),
+            id_column(dataset, "userCol", self.getUserCol(), type_of(model.users, "user_id")).alias("user_id"),
+            id_column(dataset, "itemCol", self.getItemCol(), type_of(model.items, "item_id")).alias("item_id"),
         )
         scored, known = model.predict(rows), F.col("source") == "factors"
         if strategy == "drop":
@@ -242,16 +260,17 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
             raise UserError(f"{'numUsers' if swap else 'numItems'} {top}: must be 1 or more")
         model, turn = self._latent(swap), (-1 if swap else 1)
         settings, names = ("userCol", "itemCol")[::turn], (self.getUserCol(), self.getItemCol())[::turn]
-        given = [kind_of(frame, "id") for frame in (self.userFactors, self.itemFactors)[::turn]]
-        kinds = (kind_of(model.users, "user_id"), kind_of(model.items, "item_id"))
+        given = [type_of(frame, "id") for frame in (self.userFactors, self.itemFactors)[::turn]]
+        kinds = (type_of(model.users, "user_id"), type_of(model.items, "item_id"))
         who = model.users.select("user_id")
         if subset is not None:
-            asked = subset.select(id_column(subset, settings[0], names[0], kinds[0]).alias("user_id"))
+            asked = check_frame(subset).select(id_column(subset, settings[0], names[0], kinds[0]).alias("user_id"))
             asked = asked.dropna().distinct()
             who = asked if self.strategy() == "fallback" else asked.join(who, "user_id", "left_semi")
         if seen is None:
             pairs = who.sparkSession.createDataFrame([], f"user_id {kinds[0]}, item_id {kinds[1]}")
         else:
+            check_frame(seen)
             ids = [id_column(seen, *side) for side in zip(settings, names, kinds, strict=True)]
             pairs = seen.select(ids[0].alias("user_id"), ids[1].alias("item_id"))
         best = model.recommend(who, pairs, top)

@@ -21,8 +21,7 @@ from pyspark.ml.param.shared import (
 )
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.config import MODELS, LfmConfig
-from lakerank.recommend.latent_factors.sgd_kernels import OPTIMIZERS
+from lakerank.recommend.latent_factors.config import MODELS, OPTIMIZERS, LfmConfig
 
 _DEFAULT = LfmConfig()
 STRATEGIES = ("fallback", "nan", "drop")

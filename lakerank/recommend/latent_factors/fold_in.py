@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakerank.recommend.latent_factors.gibbs_kernels import draw_rows
+from lakerank.recommend.latent_factors.gibbs import draw_rows
 
 
 def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank: int = 0) -> DataFrame:

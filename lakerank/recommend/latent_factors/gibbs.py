@@ -5,26 +5,33 @@ additions: biases as a further factor, time effects, and prior means from implic
 users are drawn given the items, then all items given the users; rows of one side are independent of each other, so
 each worker draws its block (the data flow of ALS, whose solution is the mean of these draws). Then the hyperparameters
 are drawn from the moments that the workers left.
+
+Shape suffixes of the loop: R rows of one side, O rows of the other, D = K + 1 (factors, then the bias), N ratings.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.recommend.latent_factors import sgd
-from lakerank.recommend.latent_factors.arrays import SIDES
-from lakerank.recommend.latent_factors.gibbs_kernels import draw_rows
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
-from lakerank.recommend.latent_factors.map_blocks import Runner, Sums
-from lakerank.recommend.latent_factors.row_layout import gather, make_layout, other, pair
-from lakerank.recommend.latent_factors.run_state import Run, joined
-from lakerank.recommend.latent_factors.scoring import predictions, squared_error
-from lakerank.recommend.latent_factors.time_effects import fit_effects, of_groups, store_effects
-from lakerank.spark.array_store import Block
+from lakerank.recommend.latent_factors.predictions import (
+    FAST,
+    fit_effects,
+    of_groups,
+    predictions,
+    squared_error,
+    store_effects,
+)
+from lakerank.recommend.latent_factors.run_state import SIDES, Run, gather, joined, make_layout, other, pair
+from lakerank.spark.array_store import Block, Runner, Sums
+from lakerank.spark.jit import compiled
 
+CHUNK = 2048  # ratings whose factors are gathered at once: 270 KB at K = 32, which a core's cache holds
 DESCENT_EPOCHS = 8  # of SGD, whose factors the chain starts from: from random ones it needs hundreds of sweeps
 PRIOR_SCATTER = 1.0  # of the Wishart prior: the sum of squares, in rating units, of D rows seen before
 PRIOR_COUNT = 1.0  # of the Normal prior of the mean: as if one row at 0 had been seen
@@ -225,3 +232,69 @@ def _finish(run: Run, number: int, p: int) -> list[tuple[str, float, int]]:
             n += len(held["ratings"])
         found.append((part, error, n))
     return found or [("nothing", 0.0, 0)]
+
+
+@compiled(fastmath=FAST, nogil=True)
+def draw_rows(
+    indptr: Any,
+    others_N: Any,
+    targets_N: Any,
+    v_OD: Any,
+    centre_RD: Any,
+    precision_DD: Any,
+    weight_R: Any,
+    alpha: float,
+    noise_RD: Any,
+    out_RD: Any,
+    left_N: Any,
+) -> None:
+    """Draw each row x from its posterior N(A⁻¹b, A⁻¹), A = wΛ + α Σ v vᵀ, b = wΛc + α Σ v·target.
+
+    Salakhutdinov and Mnih 2008, "Bayesian probabilistic matrix factorization using MCMC", eq. 11 to 13. With
+    Cholesky's A = LLᵀ, x = L⁻ᵀ(L⁻¹b + z) has that mean and covariance for standard normal z.
+
+    Args:
+        indptr: int64 (R + 1); others_N: int32, rows of `v_OD`; targets_N: float32, what v·x shall be.
+        v_OD: float32, the other side's factors, and 1 in the last column.
+        centre_RD: float32 prior means c; precision_DD: float64 Λ; weight_R: float64 w, 1 for a prior that is the same
+            for all rows; alpha: precision of a rating.
+        noise_RD: float64, standard normal z; zeros give the mode.
+        out_RD: float32, the draws; left_N: float32, target − v·x afterwards.
+    """
+    d = v_OD.shape[1]
+    w = np.empty((CHUNK, d), np.float32)
+    y, x = np.empty(d), np.empty(d)
+    for r in range(indptr.shape[0] - 1):
+        gram = np.zeros((d, d), np.float64)
+        b = np.zeros(d, np.float64)
+        for start in range(indptr[r], indptr[r + 1], CHUNK):
+            n = min(CHUNK, indptr[r + 1] - start)
+            for t in range(n):
+                o = others_N[start + t]
+                for f in range(d):
+                    w[t, f] = v_OD[o, f]
+            part = w[:n]
+            gram += np.dot(part.T, part)
+            b += np.dot(part.T, targets_N[start : start + n])
+        weight = weight_R[r]
+        a = weight * precision_DD + alpha * gram
+        low = np.linalg.cholesky(a)
+        for f in range(d):
+            s = alpha * b[f]
+            for g in range(d):
+                s += weight * precision_DD[f, g] * centre_RD[r, g]
+            for g in range(f):
+                s -= low[f, g] * y[g]
+            y[f] = s / low[f, f]
+        for f in range(d - 1, -1, -1):
+            s = y[f] + noise_RD[r, f]
+            for g in range(f + 1, d):
+                s -= low[g, f] * x[g]
+            x[f] = s / low[f, f]
+            out_RD[r, f] = x[f]
+        for t in range(indptr[r], indptr[r + 1]):
+            o = others_N[t]
+            dot = np.float32(0)
+            for f in range(d):
+                dot += v_OD[o, f] * out_RD[r, f]
+            left_N[t] = targets_N[t] - dot

@@ -12,12 +12,14 @@ Cholesky factor C of the prior precision, which makes their noise independent, t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.recommend.latent_factors.gibbs_kernels import regress_rows
-from lakerank.recommend.latent_factors.row_layout import degrees, other
-from lakerank.recommend.latent_factors.run_state import Run
+from lakerank.recommend.latent_factors.predictions import FAST
+from lakerank.recommend.latent_factors.run_state import Run, degrees, other
+from lakerank.spark.jit import compiled
 
 
 def columns(run: Run, w: int) -> NDArray[np.int64]:
@@ -95,4 +97,51 @@ def regress(
         total += regress_rows(layout["indptr"], layout["others"], weight, left, part, ridge, noise)
         coef[q :: data.blocks] = part
     run.store.put(f"{after}/centre-{side}-{w}", {"fit": (turned - left).astype(np.float32), "coef": coef})
+    return total
+
+
+@compiled(fastmath=FAST, nogil=True)
+def regress_rows(
+    indptr: Any, others_N: Any, weight_O: Any, left_OC: Any, coef_RC: Any, ridge: float, noise_RC: Any
+) -> float:
+    """One Gauss–Seidel sweep of regressing `left` on who rated what; with noise, one sweep of Gibbs sampling.
+
+    left_o = Σ_r w_o·coef_r + noise, over the rows r that o has rated; columns are independent. For each row in turn,
+    coef_r ← N((Σ w·(left + w·coef_r)) / (Σw² + ridge), 1 / (Σw² + ridge)), and `left` is kept up to date.
+
+    Args:
+        indptr, others_N: the rows' layout (int64 (R + 1), int32).
+        weight_O: float32, 1/√(number of ratings) of each o.
+        left_OC: float32, what is not explained yet; changed in place.
+        coef_RC: float32 coefficients; changed in place.
+        ridge: L2 weight of a coefficient, in units of the noise.
+        noise_RC: float32, standard normal; zeros give the least squares.
+
+    Returns:
+        Σ coef² afterwards.
+    """
+    columns = coef_RC.shape[1]
+    step = np.empty(columns, np.float32)
+    total = 0.0
+    for r in range(indptr.shape[0] - 1):
+        square = np.float32(0)
+        step[:] = 0
+        for t in range(indptr[r], indptr[r + 1]):
+            o = others_N[t]
+            w = weight_O[o]
+            square += w * w
+            for c in range(columns):
+                step[c] += w * left_OC[o, c]
+        precision = square + np.float32(ridge)
+        deviation = np.float32(1) / np.sqrt(precision)
+        for c in range(columns):
+            fresh = (step[c] + square * coef_RC[r, c]) / precision + deviation * noise_RC[r, c]
+            step[c] = fresh - coef_RC[r, c]
+            coef_RC[r, c] = fresh
+            total += np.float64(fresh) * np.float64(fresh)
+        for t in range(indptr[r], indptr[r + 1]):
+            o = others_N[t]
+            w = weight_O[o]
+            for c in range(columns):
+                left_OC[o, c] -= w * step[c]
     return total

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.factor_scorer import FactorScorer
 from lakerank.recommend.latent_factors.fold_in import fold_in
-from lakerank.recommend.latent_factors.train import LfmConfig, train
+from lakerank.recommend.latent_factors.train import train
 from lakerank.recommend.models.array_model import UNKNOWN_ITEM, ArrayModel
 from lakerank.recommend.models.base import Data, Stored
 from lakerank.recommend.models.biases import Biases

@@ -11,27 +11,27 @@ same factors (same block count, same machine type).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.recommend.latent_factors import gibbs, sgd
+from lakerank.recommend.latent_factors.build_blocks import prepare, unpack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
-from lakerank.recommend.latent_factors.map_blocks import Runner, Sums, here, on_workers
-from lakerank.recommend.latent_factors.rating_blocks import RatingBlocks, prepare
-from lakerank.recommend.latent_factors.run_state import Run
-from lakerank.recommend.latent_factors.scoring import factor_frame, scorer
+from lakerank.recommend.latent_factors.predictions import of_groups, scorer
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
 from lakerank.recommend.latent_factors.warm_start import WarmStart
-from lakerank.spark.array_store import BlockStore
+from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_workers
 
+ROWS_AT_ONCE = 8192
 SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
-
-__all__ = ["Epoch", "LfmConfig", "Trained", "learning_rate", "train"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _fit(
 
     def locally(work: Callable[[Runner], None]) -> None:
         def task(p: int) -> list[tuple[str, float, int]]:
-            work(partial(here, 1))
+            work(partial(in_process, 1))
             return [("done", 0.0, 0)]
 
         on_workers(spark, 1, task)
@@ -276,3 +276,52 @@ def train(
         resumed_from=resumed_from,
         ratings=blocks,
     )
+
+
+def factor_frame(spark: SparkSession, models: Sequence[tuple[Run, str]], side: str) -> DataFrame:
+    """Frame (id, bias float, factors array<float>) of one side of the mean of several models.
+
+    Their factors stand one after the other, over √(number of models): p·q is then the mean of their products. The
+    bias has the time effects in it as they were on average over the row's ratings.
+
+    Args:
+        models: (run, state) pairs on the same ratings.
+        side: user or item.
+    """
+    data = models[0][0].data
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for p in batch.column(0).to_pylist():
+                ids = unpack_ids(data.store.get(f"ids/{side}-{p}"))
+                blocks = [run.store.get(f"{state}/{side}-{p}") for run, state in models]
+                bias = np.stack([_bias(run, state, side, p) for run, state in models]).mean(axis=0)
+                scale = np.float32(1 / np.sqrt(len(models)))
+                for lo in range(0, len(ids), ROWS_AT_ONCE):
+                    factors = np.concatenate([b["factors"][lo : lo + ROWS_AT_ONCE] for b in blocks], axis=1) * scale
+                    lists = pa.FixedSizeListArray.from_arrays(pa.array(factors.ravel()), factors.shape[1])
+                    yield pa.RecordBatch.from_arrays(
+                        [
+                            ids.slice(lo, ROWS_AT_ONCE),
+                            pa.array(bias[lo : lo + ROWS_AT_ONCE]),
+                            lists.cast(pa.list_(pa.float32())),
+                        ],
+                        names=[f"{side}_id", "bias", "factors"],
+                    )
+
+    kind = "bigint" if "ids" in data.store.get(f"ids/{side}-0") else "string"
+    schema = f"{side}_id {kind}, bias float, factors array<float>"
+    return spark.range(0, data.blocks, 1, data.blocks).mapInArrow(read, schema)
+
+
+def _bias(run: Run, state: str, side: str, p: int) -> NDArray[np.float32]:
+    """A row's bias with its time effects as they were on average over its ratings."""
+    bias = np.asarray(run.store.get(f"{state}/{side}-{p}")["bias"])
+    if not run.timed or not run.store.has(f"{state}/effects-{side}-{p}"):
+        return bias
+    layout = run.data.store.get(f"rows/{side}-{p}")
+    effects = run.store.get(f"{state}/effects-{side}-{p}")["effects"]
+    indptr = layout["indptr"]
+    each, counts = np.append(of_groups(effects, layout["groups"]), 0), np.diff(indptr)
+    totals = np.where(counts > 0, np.add.reduceat(each, indptr[:-1]), 0)
+    return (bias + totals / np.maximum(counts, 1)).astype(np.float32)

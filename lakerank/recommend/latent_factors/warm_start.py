@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
-from lakerank.recommend.latent_factors.arrays import SIDES, pack_ids, unpack_ids
-from lakerank.recommend.latent_factors.row_layout import gather
-from lakerank.recommend.latent_factors.run_state import Run
+from lakerank.recommend.latent_factors.build_blocks import pack_ids, unpack_ids
+from lakerank.recommend.latent_factors.run_state import SIDES, Run, gather
 from lakerank.spark.array_store import Block, BlockStore
 
 

@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from scipy import sparse
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.arrays import pack_ids, unpack_ids
+from lakerank.recommend.latent_factors.build_blocks import pack_ids, unpack_ids
 from lakerank.recommend.models.user_histories import Histories
 from lakerank.recommend.neighbors.kernels import counted_order
 from lakerank.spark.array_store import BlockStore

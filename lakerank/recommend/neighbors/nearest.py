@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from scipy import sparse
 
-from lakerank.recommend.latent_factors.map_blocks import here, on_workers
 from lakerank.recommend.neighbors.kernels import counted_order, nearest_rows
 from lakerank.recommend.neighbors.measures import MEASURES, Similarity
-from lakerank.spark.array_store import Block, BlockStore
+from lakerank.spark.array_store import Block, BlockStore, in_process, on_workers
 
 SMALL = 200_000_000  # additions up to which one process is quicker than Spark's tasks
 STEPS_AT_ONCE = 200_000_000  # additions of a task, about a second
@@ -99,7 +98,7 @@ def nearest(spark: SparkSession, x_RC: sparse.csr_matrix, how: Similarity, store
 
     blocks = len(edges) - 1
     if steps_R.sum() <= SMALL:
-        here(blocks, work)
+        in_process(blocks, work)
     else:
         on_workers(spark, blocks, work)
     return Nearest(store, blocks, n_rows)

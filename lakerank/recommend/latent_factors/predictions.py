@@ -1,21 +1,97 @@
-"""Time-aware biases: a user's mood on one day, an item's standing in one part of time.
+"""Predict the ratings of a block from a run's state: biases, factors and time effects; and fit the time effects.
 
-Koren 2009, "Collaborative filtering with temporal dynamics": b_u(t) = b_u + b_{u,day}, b_i(t) = b_i + b_{i,bin}.
-An effect is the mean of what the rest of the model leaves of its ratings, shrunk as if `strength` more ratings
-without effect had been given; a sampler adds noise to it.
+Time-aware biases are a user's mood on one day and an item's standing in one part of time. Koren 2009, "Collaborative
+filtering with temporal dynamics": b_u(t) = b_u + b_{u,day}, b_i(t) = b_i + b_{i,bin}. An effect is the mean of what
+the rest of the model leaves of its ratings, shrunk as if `strength` more ratings without effect had been given; a
+sampler adds noise to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.recommend.latent_factors.rating_blocks import RatingBlocks
-from lakerank.recommend.latent_factors.row_layout import held_groups, lengths, other, pair
-from lakerank.recommend.latent_factors.run_state import Run
-from lakerank.recommend.latent_factors.sgd_kernels import predict_pairs
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, held_groups, lengths, other, pair
+from lakerank.spark.array_store import Work
+from lakerank.spark.jit import compiled
+
+# Reordered sums and fused operations make the loops vectors; NaN and infinity must stay what they are, or a
+# diverging run could not be told from a good one. No "afn": numba 0.68 then calls a function it does not link.
+FAST = {"reassoc", "contract", "arcp", "nsz"}
+
+
+@compiled(fastmath=FAST, nogil=True)
+def predict_pairs(rows_N: Any, cols_N: Any, p_UK: Any, bu_U: Any, q_IK: Any, bi_I: Any, out_N: Any) -> None:
+    """Add b_u + b_i + p_u·q_i to `out_N` (float32); index −1 stands for an unknown row.
+
+    An unknown user or item contributes neither bias nor factors: the prediction falls back to what is known.
+    """
+    for n in range(rows_N.shape[0]):
+        u, i = rows_N[n], cols_N[n]
+        guess = np.float32(0)
+        if u >= 0:
+            guess += bu_U[u]
+        if i >= 0:
+            guess += bi_I[i]
+        if u >= 0 and i >= 0:
+            for f in range(p_UK.shape[1]):
+                guess += p_UK[u, f] * q_IK[i, f]
+        out_N[n] += guess
+
+
+def predictions(run: Run, state: str, part: str, p: int, q: int) -> NDArray[np.float32]:
+    """r̂ of one state for each rating of a block, time effects included, not clipped."""
+    block = run.data.get(part, p, q)
+    assert block is not None
+    users, items = run.store.get(f"{state}/user-{p}"), run.store.get(f"{state}/item-{q}")
+    guess = np.full(len(block["ratings"]), run.mean, np.float32)
+    predict_pairs(block["rows"], block["cols"], users["factors"], users["bias"], items["factors"], items["bias"], guess)
+    shift = _train_shift(run, state, p, q) if part == "train" else held_shift(run, state, part, p, q)
+    return guess if shift is None else guess + shift
+
+
+def _train_shift(run: Run, state: str, p: int, q: int) -> NDArray[np.float32] | None:
+    if not run.timed or not run.store.has(f"{state}/effects-user-{p}"):
+        return None
+    total: NDArray[np.float32] | None = None
+    for side, row, turn in (("user", p, q), ("item", q, p)):
+        effects = run.store.get(f"{state}/effects-{side}-{row}")["effects"]
+        starts = np.cumsum([0, *lengths(run.data, side, row)])
+        mine = per_rating(run.data, side, row, effects)[starts[turn] : starts[turn + 1]]
+        total = mine if total is None else total + mine
+    return total
+
+
+def squared_error(guess: NDArray[np.floating[Any]], ratings: NDArray[np.float32], data: RatingBlocks) -> float:
+    """Σ (r − r̂)², r̂ clipped to the rating scale."""
+    errors = np.asarray(ratings, np.float64) - np.clip(guess, np.float32(data.low), np.float32(data.high))
+    return float(errors @ errors)
+
+
+def scorer(models: Sequence[tuple[Run, str]], parts: Sequence[str]) -> Work:
+    """Squared error of user block p on each part, by the mean prediction of (run, state) pairs on the same ratings."""
+    data = models[0][0].data
+
+    def work(p: int) -> list[tuple[str, float, int]]:
+        found = []
+        for part in parts:
+            total, n = 0.0, 0
+            for q in range(data.blocks):
+                block = data.get(part, p, q)
+                if block is not None:
+                    guess = np.zeros(len(block["ratings"]), np.float32)
+                    for run, state in models:
+                        guess += predictions(run, state, part, p, q)
+                    guess /= np.float32(len(models))
+                    total += squared_error(guess, block["ratings"], data)
+                    n += len(block["ratings"])
+            found.append((part, total, n))
+        return found or [("nothing", 0.0, 0)]
+
+    return work
 
 
 def fit_effects(

@@ -1,0 +1,291 @@
+"""Ratings files and the lake: open a source, read and check its rows, write the tables and count what they hold."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakerank.cli.download import fetch, verify
+from lakerank.cli.errors import UserError
+from lakerank.lake.archive import listing, opened
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
+from lakerank.lake.input_files import first_line, has_scheme, read_lines, read_rows
+from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED, RELATIONS
+from lakerank.recommend.data import cleaning, delimited, movielens
+from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows, RowCounts
+from lakerank.spark.checkpoint import checkpoint
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a source's files; what is empty is told from the files.
+
+    Attributes:
+        columns: `user=…,item=…,rating=…[,time=…]`.
+        header: whether a CSV file's first line holds the names.
+        separator: between CSV fields.
+        scale: `LOW,HIGH`, the lowest and the highest rating.
+    """
+
+    columns: str = ""
+    header: bool = True
+    separator: str = ""
+    scale: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder of ratings, under the name that messages and `ratings_rejected` use.
+
+    Attributes:
+        path: where it is.
+        label: what people know it as; of a zip that was unpacked, the zip's own path.
+        note: what checking its sum has told.
+    """
+
+    path: str
+    label: str
+    note: str = ""
+
+    def names(self) -> list[str]:
+        """The files, relative to the source if that is a folder."""
+        return listing(Path(self.path)) if Path(self.path).is_dir() else []
+
+    def file(self, name: str) -> str:
+        """A file's path from its relative name."""
+        return str(Path(self.path) / name) if name else self.path
+
+    def label_of(self, path: str) -> str:
+        """What people know a path as."""
+        return path.replace(self.path, self.label, 1)
+
+    def lines(self, spark: SparkSession, paths: Sequence[str]) -> DataFrame:
+        """Numbered lines of some of the files."""
+        return self.labelled(read_lines(spark, paths, "auto"))
+
+    def labelled(self, rows: DataFrame) -> DataFrame:
+        """Rows whose `source` is what people know."""
+        return rows.withColumn("source", F.replace("source", F.lit(self.path), F.lit(self.label)))
+
+    def first_line(self, spark: SparkSession, path: str) -> str:
+        """The first line of a file.
+
+        Raises:
+            UserError: it is empty, or the file is not text.
+        """
+        line = first_line(spark, path, "auto")
+        if not line.strip():
+            raise UserError(f"{self.label_of(path)}: is empty, or its first line is")
+        if any(sign < " " and sign != "\t" for sign in line.strip()):
+            raise UserError(f"{self.label_of(path)}: is not a text file")
+        return line
+
+
+def download_folder(lake: str) -> Path:
+    """Return where downloads are kept and zips unpacked: in the lake if it is a local folder, else a temporary one."""
+    location = TableRef.find("", RATINGS, lake).location
+    if is_catalog_name(location) or has_scheme(location):
+        return Path(tempfile.gettempdir()) / "lakerank-downloads"
+    return Path(lake) / "_downloads"
+
+
+@contextmanager
+def open_source(source: str, dataset: str, mirror: str, scratch: Path, any_file: bool = False) -> Iterator[Source]:
+    """Open a source, downloaded and unpacked as needed; what was unpacked is removed in the end.
+
+    Args:
+        source: file or folder; empty downloads `dataset`.
+        dataset: a MovieLens edition; with `source`, the one to check it against.
+        mirror: address of the folder that has the zips.
+        scratch: folder for downloads and what is unpacked.
+        any_file: unpack all of a zip, not only what MovieLens's layouts have.
+
+    Raises:
+        UserError: neither is given, or the source is missing or broken.
+    """
+    note = ""
+    if not source:
+        if not dataset:
+            raise UserError("say what to read: --source PATH, or --dataset NAME to download it")
+        source = str(fetch(dataset, scratch, mirror))
+    elif dataset and Path(source).is_file():
+        note = f"{source}: {verify(Path(source), dataset)}"
+    if has_scheme(source):
+        yield Source(source, source, note)
+        return
+    with opened(Path(source), scratch, () if any_file else movielens.KNOWN_FILES) as path:
+        yield Source(str(path), source, note)
+
+
+def read_source(spark: SparkSession, source: Source, options: ReadOptions, scratch: str) -> CheckedRows:
+    """Read a source's rows with their reasons: by MovieLens's layout if it has one, else by columns.
+
+    Args:
+        spark: the session.
+        source: where they are.
+        options: how to read them.
+        scratch: folder for checkpoints.
+
+    Raises:
+        UserError: a file or column is missing or cannot be read.
+    """
+    names = source.names()
+    parquet = [name for name in names or [source.path] if name.endswith(".parquet")]
+    if options.columns or parquet or not (names or movielens.is_headless(Path(source.path).name)):
+        return CheckedRows(_read_columns(spark, source, options, parquet))
+    if names:
+        layout, files = movielens.detect(names, source.label)
+        paths = {role: source.file(name) for role, name in files.items()}
+    else:
+        layout, _ = movielens.detect([Path(source.path).name], source.label)
+        paths = {"ratings": source.path}
+    scale = cleaning.read_scale(options.scale) if options.scale else layout.scale
+    genres: Sequence[str] = ()
+    shapes = dict(layout.shapes)
+    if "u.item" in layout.files.values():
+        genres = _genres(source.lines(spark, [paths["genres"]])) if "genres" in paths else movielens.GENRES_100K
+        shapes["items"] = movielens.item_shape(genres)
+    lines = {}
+    for role in ("ratings", "items", "tags"):
+        if role in paths:
+            lines[role] = source.lines(spark, [paths[role]])
+            if role not in shapes:
+                header = source.first_line(spark, paths[role])
+                shapes[role] = movielens.shape_of(role, header, source.label_of(paths[role]))
+                lines[role] = lines[role].where("line > 1")
+    ratings = cleaning.check_ratings(cleaning.from_lines(lines["ratings"], shapes["ratings"]), scale)
+    items = None
+    if "items" in lines:  # looked at for every rating, and few
+        items = checkpoint(movielens.items(lines["items"], shapes["items"], genres), scratch)
+    tags = movielens.tags(lines["tags"], shapes["tags"]) if "tags" in lines else None
+    if items is not None:
+        ratings = cleaning.mark_unknown_items(ratings, items, layout.files["items"])
+        tags = tags if tags is None else cleaning.mark_unknown_items(tags, items, layout.files["items"])
+    layout_note = f"{layout.name}: {', '.join(Path(path).name for path in paths.values())}; scale {scale}"
+    return CheckedRows(ratings, items, tags, layout_note)
+
+
+def _read_columns(spark: SparkSession, source: Source, options: ReadOptions, parquet: Sequence[str]) -> DataFrame:
+    """Read ratings from any CSV or Parquet files, their columns given or known by their usual names."""
+    mapping = delimited.read_mapping(options.columns) if options.columns else {}
+    scale = cleaning.read_scale(options.scale) if options.scale else None
+    if parquet:
+        paths = [source.file(name) for name in (source.names() and parquet) or [""]]
+        rows = source.labelled(read_rows(spark, paths))
+        have = rows.select("row.*").columns
+        at = delimited.find_columns(have, mapping, source.label)
+        return cleaning.check_ratings(cleaning.from_columns(rows, {n: have[i] for n, i in at.items()}), scale)
+    tables = [name for name in source.names() if movielens.is_table(name)] or source.names() or [""]
+    paths = [source.file(name) for name in tables]
+    first = {path: source.first_line(spark, path) for path in paths}
+    separator = options.separator.replace("\\t", "\t")
+    shape = delimited.shape_of(first[paths[0]], mapping, options.header, separator, source.label_of(paths[0]))
+    lines = source.lines(spark, paths)
+    if options.header:
+        lines = lines.where("line > 1")
+        if other := next((path for path in paths if first[path] != first[paths[0]]), ""):
+            raise UserError(
+                f"{source.label_of(other)}: its header is different from that of {source.label_of(paths[0])}; pass "
+                "one file"
+            )
+    if not options.columns and not options.scale and movielens.is_ours(first[paths[0]]):
+        scale = movielens.LAYOUTS[-1].scale
+    return cleaning.check_ratings(cleaning.from_lines(lines, shape), scale)
+
+
+def _genres(lines: DataFrame) -> list[str]:
+    """The names in u.genre (`name|position`), in the order of the flags."""
+    rows = delimited.split_fields(lines, delimited.Shape("|", 2, {"name": 0, "at": 1})).where("problem IS NULL")
+    return [row["name"] for row in rows.orderBy(F.col("at").try_cast("int")).collect()]
+
+
+def write_ratings(spark: SparkSession, lake: str, checked: CheckedRows, label: str, scratch: str) -> dict[str, Any]:
+    """Drop duplicates, write the good rows and the rejected ones, and count what stands in the tables.
+
+    Args:
+        spark: the session.
+        lake: where to.
+        checked: rows with their reasons.
+        label: the source, for messages.
+        scratch: folder for checkpoints.
+
+    Returns:
+        Numbers of rows: read, kept, rejected, rejected_by_reason, rejected_elsewhere (of items and tags), users,
+        items, rated_items, tags.
+
+    Raises:
+        UserError: no rating can be used; nothing is written then.
+    """
+    found = cleaning.count_rows(checked)
+    frames = cleaning.cast_ids(checked, found)
+    kept, losers, lost = cleaning.drop_duplicates(frames["ratings"].where("reason IS NULL"), scratch)
+    by_reason = dict(found.reasons["ratings"]) | ({DUPLICATE: lost} if lost else {})
+    if not found.good["ratings"]:
+        raise UserError(_nothing_good(label, by_reason))
+    # No second pass over tables without a bad row; of an empty frame Spark plans no scan.
+    refused = [frames[t].where("reason IS NOT NULL") for t in frames if found.reasons[t]] + [losers]
+    names = [column.name for column in RATINGS_REJECTED.columns]
+    rejected = reduce(DataFrame.unionAll, (frame.select(*names) for frame in refused))
+    tables = {name: frames[name].where("reason IS NULL") for name in frames} | {"ratings": kept}
+    for name, frame in ({"ratings_rejected": rejected} | tables).items():
+        relation = RELATIONS[name]
+        columns = [column.name for column in relation.columns]
+        TableSink(TableRef.find("", relation, lake), relation).write(frame.select(*columns))
+    other = {f"{t}: {reason}": n for t in frames if t != "ratings" for reason, n in found.reasons[t].items()}
+    return _count_tables(spark, lake, found, by_reason, other)
+
+
+def tables_left(spark: SparkSession, lake: str, checked: CheckedRows) -> list[str]:
+    """Name the tables of an earlier source that this one has nothing for; they stay as they are."""
+    missing = (name for name in ("items", "tags") if name not in checked.tables())
+    return [name for name in missing if TableRef.find("", RELATIONS[name], lake).exists(spark)]
+
+
+def _nothing_good(label: str, by_reason: Mapping[str, int]) -> str:
+    if not by_reason:
+        return f"{label}: there is no rating in it; nothing was written"
+    reason, n = max(by_reason.items(), key=lambda item: item[1])
+    return (
+        f"{label}: none of {sum(by_reason.values())} ratings can be used, {n} of them because: {reason}. Is it "
+        "the right file, with the right --columns, --separator, --header and --scale? Nothing was written"
+    )
+
+
+def _count_tables(
+    spark: SparkSession, lake: str, found: RowCounts, by_reason: Mapping[str, int], other: Mapping[str, int]
+) -> dict[str, Any]:
+    """Count what stands in the tables; more or fewer rows than were read is our mistake."""
+    ratings = TableRef.find("", RATINGS, lake).frame(spark)
+    counted = [
+        ratings.groupBy(key).agg(F.count("*").alias("n")).agg(F.lit(key), F.count("*"), F.sum("n"))
+        for key in ("user_id", "item_id")
+    ]
+    rows = TableRef.find("", RATINGS_REJECTED, lake).frame(spark).agg(F.lit("bad"), F.count("*"), F.lit(0))
+    tally = {row[0]: (row[1], row[2]) for row in reduce(DataFrame.unionAll, [*counted, rows]).collect()}
+    (users, kept), rated_items, refused = tally["user_id"], tally["item_id"][0], tally["bad"][0]
+    rejected = sum(by_reason.values())
+    read = found.good["ratings"] + sum(found.reasons["ratings"].values())
+    if read != kept + rejected or refused != rejected + sum(other.values()):
+        raise RuntimeError(
+            f"counts do not add up: read {read}, kept {kept}, rejected {rejected} and {dict(other)} of other "
+            f"tables, {refused} rows in ratings_rejected"
+        )
+    return {
+        "read": read,
+        "kept": kept,
+        "rejected": rejected,
+        "rejected_by_reason": dict(by_reason),
+        "rejected_elsewhere": dict(other),
+        "users": users,
+        "items": found.good.get("items", rated_items),
+        "rated_items": rated_items,
+        "tags": found.good.get("tags", 0),
+    }

@@ -1,0 +1,387 @@
+"""Runs and searches in the lake: which ratings they read, how they are named and resumed, which tables they write.
+
+A run is named by its settings and by the ratings table and its version. Its epochs and the rating blocks stay in a
+scratch folder under these names, so that the same settings find them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
+from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.train import Trained, train
+from lakerank.recommend.latent_factors.tuning import Study, Trial
+from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
+from lakerank.recommend.models.lfm_store import StoredModel, read_model
+from lakerank.spark.array_cache import trim, used
+from lakerank.spark.array_store import BlockStore
+from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
+
+UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from the factor tables alone
+
+
+@dataclass(frozen=True)
+class RatingsSource:
+    """Ratings in the lake, and how they are divided into training, validation and test.
+
+    Attributes:
+        ratings: the ratings table.
+        items: the catalogue, for the split `corner`; it may be missing.
+        split: as `--split` has it.
+        seed: of the split.
+        valid: share of the training ratings for validation.
+    """
+
+    ratings: TableRef
+    items: TableRef
+    split: str
+    seed: int
+    valid: float = 0.0
+
+    @classmethod
+    def find(cls, lake: str, ratings: str, split: str, seed: int, valid: float = 0.0) -> RatingsSource:
+        """The tables of a lake, or a ratings table somewhere else.
+
+        Raises:
+            UserError: there is no such split.
+        """
+        Split.parse(split)
+        return cls(TableRef.find(ratings, RATINGS, lake), TableRef.find("", ITEMS, lake), split, seed, valid)
+
+    def read(self, spark: SparkSession, scratch: str, version: int | None = None) -> DataFrame:
+        """The ratings with `part`.
+
+        Args:
+            spark: the session.
+            scratch: folder for checkpoints.
+            version: of the table; None reads the newest.
+
+        Raises:
+            UserError: there is no such table or version.
+        """
+        ratings = self.ratings.read(spark, RATINGS, version)
+        items = self.items.read(spark, ITEMS) if self.items.exists(spark) else ratings.select("item_id").distinct()
+        return split_ratings(ratings, items, Split.parse(self.split), self.seed, self.valid, scratch)
+
+    def newest(self, spark: SparkSession) -> int:
+        """The newest version of the ratings table.
+
+        Raises:
+            UserError: there is no such table.
+        """
+        if not self.ratings.exists(spark):
+            self.ratings.read(spark, RATINGS)  # says what is missing
+        return self.ratings.version(spark)
+
+    def params(self, spark: SparkSession) -> dict[str, Any]:
+        """What the parts depend on besides the version of the ratings table."""
+        params: dict[str, Any] = {"split": self.split, "seed": self.seed, "valid": self.valid}
+        params["table"] = self.ratings.identity(spark)
+        if self.split.startswith("corner") and self.items.exists(spark):
+            params["items"] = [self.items.identity(spark), self.items.version(spark)]
+        return params
+
+
+def open_scratch(lake: str, scratch: str) -> BlockStore:
+    """Open the folder of all runs and their rating blocks: the one given, or `_lfm` in the lake.
+
+    Raises:
+        UserError: the lake is a catalog and no folder is given, or the folder cannot be used.
+    """
+    if not scratch and is_catalog_name(lake):
+        raise UserError(f"--lake {lake} is no folder: give --scratch DIR, a folder that all workers mount")
+    folder = scratch or f"{lake.rstrip('/')}/_lfm"
+    return BlockStore.open(folder, "--scratch" if scratch else "--lake")
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run trains, on which version of the ratings table, and under which names it is kept.
+
+    Attributes:
+        config: settings of training.
+        source: the ratings and how they are divided.
+        version, newest: of the ratings table: the one to read, and the newest there is.
+        run_id, data_id: names of the run and of its rating blocks.
+        scratch: the folder of all runs.
+        base: the model to go on from, of an update.
+    """
+
+    config: LfmConfig
+    source: RatingsSource
+    version: int
+    newest: int
+    run_id: str
+    data_id: str
+    scratch: BlockStore
+    base: StoredModel | None = None
+
+    @property
+    def store(self) -> BlockStore:
+        """Where the run's epochs are kept."""
+        return self.scratch.below(self.run_id)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an epoch of this run has been finished before."""
+        return self.store.read_json("progress.json") is not None
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the model to update is of this version of the ratings already."""
+        return self.base is not None and self.base.row["ratings_version"] == self.version
+
+    def trim(self, limit: float) -> list[str]:
+        """Remove the least recently used of other runs and blocks, down to `limit` bytes; returns their names."""
+        return trim(self.scratch, limit, {self.data_id, self.run_id})
+
+
+def plan_run(
+    spark: SparkSession,
+    config: LfmConfig,
+    source: RatingsSource,
+    scratch: BlockStore,
+    resume: bool = False,
+    version: int | None = None,
+    base: StoredModel | None = None,
+) -> RunPlan:
+    """Name a run: the same settings (of SGD, but for `epochs`) on the same table and version have the same name.
+
+    Args:
+        spark: the session.
+        config: settings of training.
+        source: the ratings; their share for validation counts with `early_stop` only.
+        scratch: the folder of all runs.
+        resume: take the version that the run began with, whatever has been written to the table since.
+        version: of the ratings table; None takes the newest, or with `resume` the one of the run.
+        base: the model to update.
+
+    Raises:
+        UserError: there is no ratings table.
+    """
+    if not config.early_stop:
+        source = dataclasses.replace(source, valid=0.0)  # validation ratings would be lost to training
+    newest, split = source.newest(spark), source.params(spark)
+    settings = dataclasses.asdict(config)
+    if base is not None:
+        settings = {"base": base.run_id, "epochs": config.epochs}
+    elif not config.bayesian:
+        del settings["epochs"]  # a run with more epochs goes on from one with fewer
+    name = digest([settings, split])
+    if version is None and resume:
+        begun = [int(key.removeprefix(f"{name}-v")) for key in scratch.keys("") if key.startswith(f"{name}-v")]
+        version = max(begun, default=None)
+    version = newest if version is None else version
+    data_id = f"data-{digest(split)}-v{version}"
+    return RunPlan(config, source, version, newest, f"{name}-v{version}", data_id, scratch, base)
+
+
+def plan_update(
+    spark: SparkSession,
+    lake: str,
+    epochs: int,
+    blocks: int,
+    source: RatingsSource,
+    scratch: BlockStore,
+    resume: bool = False,
+    version: int | None = None,
+) -> RunPlan:
+    """Plan to go on from the model in the lake, with its own settings.
+
+    Args:
+        spark: the session.
+        lake: where the model is.
+        epochs: passes over all ratings.
+        blocks: B; 0 as cores and ratings ask for.
+        source, scratch, resume, version: see `plan_run`.
+
+    Raises:
+        UserError: there is no model, it was trained on another table or split, or is of a kind that cannot go on.
+    """
+    source.newest(spark)  # without ratings nothing else matters
+    base = read_base(spark, lake, source)
+    config = dataclasses.replace(LfmConfig.from_mapping(base.settings), epochs=epochs, blocks=blocks)
+    return plan_run(spark, config, source, scratch, resume, version, base)
+
+
+def digest(params: Any) -> str:
+    """Ten letters that stand for anything JSON can hold."""
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def read_base(spark: SparkSession, lake: str, source: RatingsSource) -> StoredModel:
+    """Read the model in the lake that an update goes on from.
+
+    Raises:
+        UserError: there is none, it was trained on another table or split, or is of a kind that cannot go on.
+    """
+    base = read_model(spark, lake)
+    if base.row["model"] not in UPDATED_MODELS:
+        raise UserError(f"--update goes with {' and '.join(UPDATED_MODELS)}, not {base.row['model']}: train it anew")
+    if base.row["ratings"] != source.ratings.location:
+        raise UserError(f"--update: the model was trained on {base.row['ratings']}, not on {source.ratings.location}")
+    for name in ("split", "seed"):
+        if base.settings[name] != getattr(source, name):
+            raise UserError(
+                f"--update: the model was trained with --{name} {base.settings[name]}; with another, ratings that it "
+                "was tested on would be trained on"
+            )
+    return base
+
+
+def train_run(spark: SparkSession, plan: RunPlan, resume: bool = False) -> Trained:
+    """Train what a plan says, from its last finished epoch with `resume`, else anew.
+
+    Raises:
+        UserError: see `train`; or there is no such version of the ratings.
+    """
+    data, store = used(plan.scratch.below(plan.data_id)), used(plan.store)
+    if not resume:
+        store.drop_where(lambda _: True)
+    ratings = plan.source.read(spark, store.root, plan.version)
+    trained = train(ratings, plan.config, store, data=data, warm=_warm_start(plan.base))
+    store.drop_where(lambda name: name.startswith(CHECKPOINT_PREFIX) or name == "warm")
+    return trained
+
+
+def _warm_start(base: StoredModel | None) -> WarmStart | None:
+    if base is None:
+        return None
+    known = Known(base.row["mean"], int(base.row["epoch"]), float(base.row["train_rmse"]))
+    return WarmStart(base.users, base.items, known)
+
+
+def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, settings: dict[str, Any]) -> None:
+    """Write a run's factors, its learning curves and its row of `lfm_models`.
+
+    Args:
+        spark: the session.
+        lake: where the tables go.
+        plan: what was trained.
+        trained: the result.
+        settings: of the job, to be kept beside those of training.
+    """
+
+    def sink(relation: Any) -> TableSink:
+        return TableSink(TableRef.find("", relation, lake), relation, stamp=plan.run_id)
+
+    model = (
+        plan.run_id,
+        trained.mean,
+        trained.low,
+        trained.high,
+        trained.epoch + (plan.base.row["epoch"] if plan.base else 0),
+        json.dumps(settings | dataclasses.asdict(plan.config)),
+        plan.config.model,
+        trained.train_rmse,
+        trained.test_rmse,
+        plan.source.ratings.location,
+        plan.version,
+    )
+    curves = [
+        (plan.run_id if n == 0 else f"{plan.run_id}.{n}", *dataclasses.astuple(epoch))
+        for n, curve in enumerate(trained.curves)
+        for epoch in curve
+    ]
+    metrics = spark.createDataFrame(curves, LFM_METRICS.schema())
+    own = f"run_id = '{plan.run_id}'"
+    sink(LFM_METRICS).write(metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
+    sink(LFM_MODELS).write(spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
+    sink(ITEM_FACTORS).write(trained.item_factors)
+    sink(USER_FACTORS).write(trained.user_factors)
+
+
+def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:
+    """Name a search: the same one of the same version of a table has the same name, however long it goes on.
+
+    Raises:
+        UserError: there is no ratings table.
+    """
+    space = {name: dataclasses.asdict(allowed) for name, allowed in study.space.items()}
+    version = source.newest(spark)
+    return digest([space, dataclasses.asdict(study.base), source.params(spark), version])
+
+
+def tuning_folder(lake: str, out: str) -> Path:
+    """The folder for a search's settings file and its plot: the one given, or `tuning` in the lake.
+
+    Raises:
+        UserError: the lake is no local folder and none is given, or the one given is not local.
+    """
+    if has_scheme(out) or (not out and (is_catalog_name(lake) or has_scheme(lake))):
+        raise UserError(f"lfm.yaml and trials.png are local files and {out or lake} is not: give --out DIR")
+    return Path(out) if out else Path(lake.removeprefix("file:")) / "tuning"
+
+
+@dataclass(frozen=True)
+class TrialTable:
+    """The trials of one search in `lfm_trials`."""
+
+    ref: TableRef
+    study: str
+
+    @classmethod
+    def find(cls, lake: str, study: str) -> TrialTable:
+        """The table of a lake."""
+        return cls(TableRef.find("", LFM_TRIALS, lake), study)
+
+    def read(self, spark: SparkSession) -> list[Trial]:
+        """The trials in the table, in order."""
+        if not self.ref.exists(spark):
+            return []
+        rows = self.ref.read(spark, LFM_TRIALS).where(F.col("study") == self.study).sort("trial").collect()
+        return [
+            Trial(
+                row["trial"],
+                row["state"],
+                json.loads(row["params"]),
+                LfmConfig(**json.loads(row["settings"])),
+                row["valid_rmse"],
+                row["epoch"],
+                list(row["curve"]),
+                row["seconds"],
+                row["reason"],
+            )
+            for row in rows
+        ]
+
+    def put(self, spark: SparkSession, trial: Trial) -> None:
+        """Write one trial."""
+        self.write(spark, [trial], f"trial = {trial.trial}")
+
+    def clear(self, spark: SparkSession) -> None:
+        """Remove the trials of this search, and make the table if there is none."""
+        self.write(spark, [], "true")
+
+    def write(self, spark: SparkSession, trials: Sequence[Trial], replaced: str) -> None:
+        """Replace those of this search's rows that match `replaced`."""
+        rows = [
+            (
+                self.study,
+                t.trial,
+                t.state,
+                json.dumps(t.params),
+                json.dumps(dataclasses.asdict(t.config)),
+                t.valid_rmse,
+                t.epoch,
+                t.curve,
+                t.seconds,
+                t.reason,
+            )
+            for t in trials
+        ]
+        frame = spark.createDataFrame(rows, LFM_TRIALS.schema())
+        TableSink(self.ref, LFM_TRIALS, stamp=self.study).write(frame, f"study = '{self.study}' AND {replaced}")
