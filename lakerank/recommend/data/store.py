@@ -16,8 +16,8 @@ from pyspark.sql import functions as F
 from lakerank.cli.download import fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.lake.archive import listing, opened
-from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
-from lakerank.lake.input_files import first_line, has_scheme, read_lines, read_rows
+from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.input_files import first_line, read_lines, read_rows
 from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED, RELATIONS
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows, RowCounts

@@ -93,9 +93,7 @@ class LfmConfig:
     bias: bool = flag(True, "learn the mean and the biases")
     init: str = flag("normal:0.1", "first factors: normal:SIGMA (over sqrt K) or uniform:LOW,HIGH")
     seed: int = flag(0, "of split, first factors, visiting order and samples", within=NOT_NEGATIVE)
-    early_stop: int = flag(
-        0, "stop after so many epochs without a better validation RMSE; 0: never", within=NOT_NEGATIVE
-    )
+    early_stop: int = flag(0, "stop after so many epochs without better validation RMSE; 0: never", within=NOT_NEGATIVE)
     blocks: int = flag(0, "user blocks and item blocks; 0: one per core", within=NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
