@@ -20,13 +20,15 @@ from pyspark.sql import SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
-from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, RATINGS, USER_FACTORS
+from lakerank.lake.schemas import ITEMS, LFM_METRICS, LFM_MODELS, RATINGS
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.latent_factors.config import IMPLICIT, MODELS, LfmConfig, model_defaults
+from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
 from lakerank.recommend.latent_factors.sgd_kernels import OPTIMIZERS
 from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
 from lakerank.recommend.models.lfm_store import StoredModel, read_model
+from lakerank.recommend.models.store import save_model
 from lakerank.spark.array_cache import trim, used
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import CUT
@@ -269,8 +271,7 @@ def _write(spark: SparkSession, args: LfmArgs, what: Plan, ratings: TableRef, tr
     own = f"run_id = '{what.run_id}'"
     sink(LFM_METRICS).write(metrics, replace_where=f"{own} OR run_id LIKE '{what.run_id}.%'")
     sink(LFM_MODELS).write(spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
-    sink(ITEM_FACTORS).write(trained.item_factors)
-    sink(USER_FACTORS).write(trained.user_factors)
+    save_model(spark, out, SPEC, LatentFactors.of(trained, what.config), ratings, what.run_id)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lakerank.recommend.models.training_matrix import MemmapArrays
+from lakerank.spark.array_store import BlockStore
+
 _WORD = re.compile(r"[^\W_]+")
 CONSTANT, TAGGED = "constant", "tagged"
 GENRE, YEAR, TAG, WORD = "genre:", "year:", "tag:", "word:"
@@ -87,12 +90,12 @@ def make_features(items: pa.Table, tags: pa.Table | None = None, rated: pa.Array
     everything = ids if rated is None else pa.chunked_array([ids, rated.cast(ids.type)]).combine_chunks()
     everything = everything.unique()
     everything = everything.take(pc.sort_indices(everything))
-    place = pc.index_in(ids, value_set=everything).to_numpy(zero_copy_only=False)
+    position = pc.index_in(ids, value_set=everything).to_numpy(zero_copy_only=False)
     n = len(everything)
     genres: list[list[str]] = [[] for _ in range(n)]
     titles: list[list[str]] = [[] for _ in range(n)]
     years = np.full(n, np.nan)
-    rows = zip(place.tolist(), *(items.column(c).to_pylist() for c in ("title", "year", "genres")), strict=True)
+    rows = zip(position.tolist(), *(items.column(c).to_pylist() for c in ("title", "year", "genres")), strict=True)
     for at, title, year, listed in rows:
         genres[at], titles[at] = list(dict.fromkeys(listed or [])), words(title or "")
         years[at] = np.nan if year is None else year
@@ -143,9 +146,9 @@ def _matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = N
     listed = sorted({name for row in rows for name in row}) if names is None else list(names)
     at = {name: k for k, name in enumerate(listed)}
     starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    places = np.fromiter((at[name] for row in rows for name in row), np.int32, starts[-1])
+    positions = np.fromiter((at[name] for row in rows for name in row), np.int32, starts[-1])
     values = np.fromiter((value for row in rows for value in row.values()), np.float64, starts[-1])
-    matrix = sparse.csr_matrix((values, places, starts), shape=(len(rows), len(listed)))
+    matrix = sparse.csr_matrix((values, positions, starts), shape=(len(rows), len(listed)))
     matrix.sort_indices()
     return listed, matrix
 
@@ -157,3 +160,58 @@ def from_named(
     rows = [{CONSTANT: 1.0, **dict(zip(f, v, strict=True))} for f, v in zip(features, values, strict=True)]
     order = pc.sort_indices(items).to_numpy()
     return Features(items.take(pa.array(order)), tuple(names), _matrix([rows[k] for k in order], names)[1])
+
+
+@dataclass(frozen=True)
+class MemmapFeatures:
+    """`Features` in a store.
+
+    Attributes:
+        kept: features and profiles as `x_` and `p_` starts, positions, values (see `sparse.csr_matrix`).
+        names: (F).
+        dense: D.
+        known: (I) whether an item has any feature of its own.
+    """
+
+    kept: MemmapArrays
+    names: list[str]
+    dense: int
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def put(cls, store: BlockStore, key: str, features: Features) -> MemmapFeatures:
+        """Write them; what stood under the key is replaced."""
+        x, p = features.x_IF, features.profiles()
+        kept = MemmapArrays.put(
+            store, key,
+            x_starts=x.indptr, x_places=x.indices, x_values=x.data,
+            p_starts=p.indptr, p_places=p.indices, p_values=p.data,
+        )  # fmt: skip
+        own = np.diff(x.indptr) > int(CONSTANT in features.names)
+        return cls(kept, list(features.names), features.dense, own)
+
+    def features(self, items: pa.Array) -> Features:
+        """As they were put, with the ids that belong to them."""
+        return Features(items, tuple(self.names), self._matrix("x"))
+
+    @property
+    def z_ID(self) -> sparse.csr_matrix:
+        """(I, D) the dense features."""
+        return self._matrix("x")[:, : self.dense].tocsr()
+
+    @property
+    def profiles(self) -> sparse.csr_matrix:
+        """(I, F) see `Features.profiles`."""
+        return self._matrix("p")
+
+    def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(N, I) cosines of the profiles at `positions` with all, −∞ where both share no feature."""
+        profiles = self.profiles
+        like = (profiles[positions] @ profiles.T).toarray()
+        like[like <= 0] = -np.inf
+        like[np.arange(len(positions)), positions] = -np.inf
+        return np.asarray(like)
+
+    def _matrix(self, which: str) -> sparse.csr_matrix:
+        parts = tuple(np.asarray(self.kept[f"{which}_{name}"]) for name in ("values", "positions", "starts"))
+        return sparse.csr_matrix(parts, shape=(len(self.known), len(self.names)))

@@ -32,7 +32,7 @@ class Ease:
         x_UI: the matrix of ones, by rows.
         inverse: (XXᵀ + λI)⁻¹ if `dual`, else (X_CᵀX_C + λI)⁻¹.
         dual: whether it is that of users.
-        core: (C) places of the items that speak; all of them if `dual`.
+        core: (C) positions of the items that speak; all of them if `dual`.
     """
 
     x_UI: sparse.csc_matrix

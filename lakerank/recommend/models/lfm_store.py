@@ -1,4 +1,4 @@
-"""The latent-factor model in the lake: two factor tables of one run, and the run's row."""
+"""The latent-factor model in the lake, with what its training left of itself: what an update goes on from."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import ITEM_FACTORS, LFM_MODELS, USER_FACTORS
+from lakerank.recommend.latent_factors.latent import SPEC
+from lakerank.recommend.models.store import find_model
 
 
 @dataclass(frozen=True)
@@ -22,29 +24,23 @@ class StoredModel:
     users: DataFrame
     items: DataFrame
     row: Row
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings it was trained with."""
-        loaded: dict[str, Any] = json.loads(self.row["settings"])
-        return loaded
+    settings: dict[str, Any]
 
 
 def read_model(spark: SparkSession, lake: str) -> StoredModel:
-    """The model that the last lfm run left in the lake.
+    """Return the model that the last lfm run left in the lake.
 
     Raises:
-        UserError: a table is missing, or the two halves come from different runs.
+        UserError: there is none, or its tables come from different runs.
     """
-    user_ref, item_ref = TableRef.find("", USER_FACTORS, lake), TableRef.find("", ITEM_FACTORS, lake)
-    users, items = user_ref.read(spark, USER_FACTORS), item_ref.read(spark, ITEM_FACTORS)
-    run = user_ref.stamp(spark)
-    if run != item_ref.stamp(spark):
-        raise UserError(
-            f"{user_ref.location} and {item_ref.location} are from different runs (one was stopped while it wrote): "
-            "repeat lfm with --resume"
-        )
-    row = TableRef.find("", LFM_MODELS, lake).read(spark, LFM_MODELS).where(F.col("run_id") == run).first()
+    saved = find_model(spark, lake, SPEC)
+    if saved is None:
+        raise UserError(f"{lake} has no model `{SPEC.name}`: run {SPEC.producer} first")
+    runs = TableRef.find("", LFM_MODELS, lake).read(spark, LFM_MODELS)
+    row = runs.where(F.col("run_id") == saved.run_id).first()
     if row is None:
-        raise UserError(f"{lake}: table `lfm_models` has no run {run}: repeat lfm with --resume")
-    return StoredModel(run, users, items, row)
+        raise UserError(f"{lake}: table `lfm_models` has no run {saved.run_id}: repeat {SPEC.repeat}")
+    tables = saved.tables
+    return StoredModel(
+        saved.run_id, tables[USER_FACTORS.name], tables[ITEM_FACTORS.name], row, json.loads(row["settings"])
+    )

@@ -35,7 +35,7 @@ def nearest_rows(
     similar_RN: Any,
     support_RN: Any,
 ) -> None:
-    """The N most alike of the rows `first` … `first` + len(places), best first, equal ones by number.
+    """The N most alike of the rows `first` … `first` + len(positions), best first, equal ones by number.
 
     Args:
         first: the first row to do.
@@ -102,18 +102,18 @@ def nearest_rows(
 @compiled(nogil=True)
 def _keep(places_N: Any, similar_N: Any, support_N: Any, n_kept: int, other: int, like: float, support: int) -> None:
     """Insert into a list that is in order: higher similarity first, of equal ones the lower number."""
-    place = n_kept
-    while place > 0 and (
-        places_N[place - 1] < 0
-        or similar_N[place - 1] < like
-        or (similar_N[place - 1] == like and places_N[place - 1] > other)
+    position = n_kept
+    while position > 0 and (
+        places_N[position - 1] < 0
+        or similar_N[position - 1] < like
+        or (similar_N[position - 1] == like and places_N[position - 1] > other)
     ):
-        place -= 1
-    if place == n_kept:
+        position -= 1
+    if position == n_kept:
         return
-    for k in range(n_kept - 1, place, -1):
+    for k in range(n_kept - 1, position, -1):
         places_N[k], similar_N[k], support_N[k] = places_N[k - 1], similar_N[k - 1], support_N[k - 1]
-    places_N[place], similar_N[place], support_N[place] = other, like, support
+    places_N[position], similar_N[position], support_N[position] = other, like, support
 
 
 @compiled(nogil=True)
