@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.evaluation.compare import Sums, as_text, bootstrap, compare, percentile_interval
+from lakerank.recommend.evaluation.compare import as_text, bootstrap, compare, percentile_interval
 from lakerank.recommend.evaluation.evaluate_model import draw_negatives, rank_candidates
-from lakerank.recommend.evaluation.metrics import Metric, parse_metrics
+from lakerank.recommend.evaluation.metrics import Metric, Sums, parse_metrics
 from lakerank.recommend.evaluation.test_set import EvaluationSet, user_groups
 from lakerank.report.comparison import comparison_png
 

@@ -167,13 +167,13 @@ class MemmapFeatures:
     """`Features` in a store.
 
     Attributes:
-        kept: features and profiles as `x_` and `p_` starts, positions, values (see `sparse.csr_matrix`).
+        arrays: features and profiles as `x_` and `p_` starts, positions, values (see `sparse.csr_matrix`).
         names: (F).
         dense: D.
         known: (I) whether an item has any feature of its own.
     """
 
-    kept: MemmapArrays
+    arrays: MemmapArrays
     names: list[str]
     dense: int
     known: NDArray[np.bool_]
@@ -213,5 +213,5 @@ class MemmapFeatures:
         return np.asarray(like)
 
     def _matrix(self, which: str) -> sparse.csr_matrix:
-        parts = tuple(np.asarray(self.kept[f"{which}_{name}"]) for name in ("values", "positions", "starts"))
+        parts = tuple(np.asarray(self.arrays[f"{which}_{name}"]) for name in ("values", "positions", "starts"))
         return sparse.csr_matrix(parts, shape=(len(self.known), len(self.names)))

@@ -172,8 +172,8 @@ def _item_rows(scorer: LearnedContent | ProfileCosine) -> pa.Table:
     n = len(scorer.items)
     quality, parts = np.zeros(n), {"directions": np.empty((n, 0)), "factors": np.empty((n, 0))}
     if isinstance(scorer, LearnedContent):
-        quality = np.asarray(scorer.kept["quality"])
-        parts = {"directions": scorer.kept["directions"], "factors": scorer.kept["factors_KI"].T}
+        quality = np.asarray(scorer.arrays["quality"])
+        parts = {"directions": scorer.arrays["directions"], "factors": scorer.arrays["factors_KI"].T}
     lists = {name: pa.array(list(np.ascontiguousarray(part)), pa.list_(pa.float64())) for name, part in parts.items()}
     return pa.table(
         {

@@ -31,7 +31,7 @@ class LearnedContent:
     Attributes:
         name, items, known: see `Scorer`; known are items with a feature of their own.
         catalogue: the items' features.
-        kept: float64 `quality` (I) in rating units, `directions` V (I, K), `factors_KI` q̃ (K, I), `typical` (K), the
+        arrays: float64 `quality` (I) in rating units, `directions` V (I, K), `factors_KI` q̃ (K, I), `typical` (K), the
             mean of x_u V over the training users, for users without ratings.
         mean: μ, in rating units.
         taste: the prior of w_u.
@@ -42,7 +42,7 @@ class LearnedContent:
     items: pa.Array
     known: NDArray[np.bool_]
     catalogue: MemmapFeatures
-    kept: MemmapArrays
+    arrays: MemmapArrays
     mean: float
     taste: Taste
     recency: float
@@ -85,20 +85,20 @@ class LearnedContent:
     def scores(self, block: Histories) -> Floats:
         """(U, I) x_u V q̃_i; see `Scorer`."""
         chosen = block.matrix(recency_weights(block, self.recency), len(self.items))
-        p_UK = np.asarray(chosen @ self.kept["directions"])
-        p_UK[~self.is_warm(block)] = self.kept["typical"]
+        p_UK = np.asarray(chosen @ self.arrays["directions"])
+        p_UK[~self.is_warm(block)] = self.arrays["typical"]
         # Not by BLAS, whose last bits depend on how many users are asked about together.
-        return np.asarray(sparse.csr_matrix(p_UK) @ self.kept["factors_KI"])
+        return np.asarray(sparse.csr_matrix(p_UK) @ self.arrays["factors_KI"])
 
     def weights(self, block: Histories) -> Floats:
         """(U, D) w_u, in rating units."""
-        left = block.ratings - self.mean - self.kept["quality"][block.positions]
+        left = block.ratings - self.mean - self.arrays["quality"][block.positions]
         return self.taste.of(Ratings(block.starts, block.positions, left.astype(np.float64)), self.catalogue.z_ID)
 
     def ratings(self, block: Histories) -> Floats:
         """(U, I) μ + quality_i + z_i·w_u; see `Scorer`."""
         own_IU = self.catalogue.z_ID @ np.ascontiguousarray(self.weights(block).T)
-        return np.asarray(self.mean + self.kept["quality"] + own_IU.T)
+        return np.asarray(self.mean + self.arrays["quality"] + own_IU.T)
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
         """(N, I) cosines of profiles; see `Scorer`."""
@@ -107,10 +107,10 @@ class LearnedContent:
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
         """One summand for each rated item; see `Scorer`."""
         one = block.part(row, row + 1)
-        q_K = self.kept["factors_KI"][:, position]
+        q_K = self.arrays["factors_KI"][:, position]
         if not len(one.positions):
-            return [Reason("content, typical user", -1, float(self.kept["typical"] @ q_K))]
-        values = recency_weights(one, self.recency) * (self.kept["directions"][one.positions] @ q_K)
+            return [Reason("content, typical user", -1, float(self.arrays["typical"] @ q_K))]
+        values = recency_weights(one, self.recency) * (self.arrays["directions"][one.positions] @ q_K)
         return [
             Reason(self.name, rated, value)
             for rated, value in zip(one.positions.tolist(), values.tolist(), strict=True)

@@ -14,33 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lakerank.recommend.evaluation.metrics import Sums, ratio
 from lakerank.recommend.evaluation.test_set import EVERYONE
 
 Floats = NDArray[np.float64]
 _NUMBERS_AT_ONCE = 1 << 22  # weights held at a time: 32 MiB
-
-
-@dataclass(frozen=True)
-class Sums:
-    """A metric as Σ top ÷ Σ bottom over users, (U) each; of that the root for an RMSE."""
-
-    top: Floats
-    bottom: Floats
-    root: bool = False
-
-    def value(self) -> float:
-        """NaN where no user counts."""
-        return float(_ratio(np.array([self.top.sum()]), np.array([self.bottom.sum()]), self.root)[0])
-
-    def of(self, chosen: NDArray[np.bool_]) -> Sums:
-        """The same for some of the users (U)."""
-        return Sums(np.where(chosen, self.top, 0.0), np.where(chosen, self.bottom, 0.0), self.root)
-
-
-def _ratio(top: Floats, bottom: Floats, root: bool) -> Floats:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.where(bottom == 0, np.nan, top / np.where(bottom == 0, 1.0, bottom))
-        return np.sqrt(value) if root else value
 
 
 def bootstrap(metrics: list[Sums], n_bootstrap: int, seed: int) -> Floats:
@@ -63,7 +41,7 @@ def bootstrap(metrics: list[Sums], n_bootstrap: int, seed: int) -> Floats:
         drawn = generator.multinomial(n, np.full(n, 1.0 / n), size=rows) if n else np.zeros((rows, 0))
         found.append(drawn.astype(np.float64) @ sums_US)
     totals = np.concatenate(found) if found else np.empty((0, sums_US.shape[1]))
-    columns = [_ratio(totals[:, 2 * k], totals[:, 2 * k + 1], m.root) for k, m in enumerate(metrics)]
+    columns = [ratio(totals[:, 2 * k], totals[:, 2 * k + 1], m.root) for k, m in enumerate(metrics)]
     return np.column_stack(columns)
 
 

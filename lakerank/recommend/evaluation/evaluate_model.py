@@ -25,8 +25,8 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import CheckedSettings, flag
 from lakerank.recommend.data.splits import Split, split_ratings
-from lakerank.recommend.evaluation.compare import Score, Sums, as_text, compare
-from lakerank.recommend.evaluation.metrics import USUAL, Metric, parse_metrics
+from lakerank.recommend.evaluation.compare import Score, as_text, compare
+from lakerank.recommend.evaluation.metrics import USUAL, Metric, Sums, parse_metrics
 from lakerank.recommend.evaluation.test_set import EVERYONE, EvaluationSet, positions_of
 from lakerank.recommend.models.base import Data, ModelSpec, Recommender
 from lakerank.spark.array_store import BlockStore

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
 
+Floats = NDArray[np.float64]
+Hits = NDArray[np.bool_]
+Counts = NDArray[np.int64]
+
 # Kinds that need a number of recommendations, as `ndcg@10`, and what they say.
 RANKED = {
     "ndcg": "normalised discounted cumulative gain, binary; the ideal has min(N, relevant) hits",
@@ -60,6 +64,30 @@ class Metric:
         return self.ranked and self.kind not in (*OVERALL, "novelty", "popularity", "popularity-lift")
 
 
+@dataclass(frozen=True)
+class Sums:
+    """A metric as Σ top ÷ Σ bottom over users, (U) each; of that the root for an RMSE."""
+
+    top: Floats
+    bottom: Floats
+    root: bool = False
+
+    def value(self) -> float:
+        """NaN where no user counts."""
+        return float(ratio(np.array([self.top.sum()]), np.array([self.bottom.sum()]), self.root)[0])
+
+    def of(self, chosen: NDArray[np.bool_]) -> Sums:
+        """The same for some of the users (U)."""
+        return Sums(np.where(chosen, self.top, 0.0), np.where(chosen, self.bottom, 0.0), self.root)
+
+
+def ratio(top: Floats, bottom: Floats, root: bool) -> Floats:
+    """Return top ÷ bottom, of that the root if asked for; NaN where bottom is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        value = np.where(bottom == 0, np.nan, top / np.where(bottom == 0, 1.0, bottom))
+        return np.sqrt(value) if root else value
+
+
 def parse_metrics(text: str) -> list[Metric]:
     """Metrics from `rmse,ndcg@10`, each once.
 
@@ -82,11 +110,6 @@ def parse_metrics(text: str) -> list[Metric]:
     if not found:
         raise UserError(f"--metrics: name at least one, as {USUAL}")
     return list(found.values())
-
-
-Floats = NDArray[np.float64]
-Hits = NDArray[np.bool_]
-Counts = NDArray[np.int64]
 
 
 def hits(top_UN: NDArray[np.int32], rows_P: NDArray[Any], items_P: NDArray[Any], n_items: int) -> tuple[Hits, Counts]:

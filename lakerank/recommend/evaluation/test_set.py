@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lakerank.recommend.evaluation.compare import Sums
 from lakerank.recommend.evaluation.metrics import (
     BY_USER,
     OVERALL,
     Metric,
+    Sums,
     coverage,
     gini,
     hits,

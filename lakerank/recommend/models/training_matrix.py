@@ -22,8 +22,8 @@ from scipy import sparse
 from lakerank.cli.errors import UserError
 from lakerank.recommend.latent_factors.arrays import pack_ids, unpack_ids
 from lakerank.recommend.models.user_histories import Histories
-from lakerank.recommend.neighbors.kernels import counted_order
 from lakerank.spark.array_store import Block, BlockStore
+from lakerank.spark.jit import compiled
 
 
 class MemmapArrays:
@@ -129,3 +129,24 @@ def _keeper(store: BlockStore) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
         yield pa.RecordBatch.from_pydict({"k": pa.array([k], pa.int32())})
 
     return work
+
+
+@compiled(nogil=True)
+def counted_order(keys_P: Any, n_keys: int, order_P: Any, starts_K: Any) -> None:
+    """Sort keys by counting, stably: `order_P` (int64) puts `keys_P` (0 … n_keys − 1) in order.
+
+    Args:
+        order_P: on entry the order in which the keys are visited, on return the sorted one.
+        starts_K: int64 (n_keys + 1), filled with where each key begins.
+    """
+    starts_K[:] = 0
+    for p in range(len(keys_P)):
+        starts_K[keys_P[p] + 1] += 1
+    for k in range(n_keys):
+        starts_K[k + 1] += starts_K[k]
+    at = starts_K.copy()
+    before = order_P.copy()
+    for p in range(len(before)):
+        key = keys_P[before[p]]
+        order_P[at[key]] = before[p]
+        at[key] += 1

@@ -114,24 +114,3 @@ def _keep(places_N: Any, similar_N: Any, support_N: Any, n_kept: int, other: int
     for k in range(n_kept - 1, position, -1):
         places_N[k], similar_N[k], support_N[k] = places_N[k - 1], similar_N[k - 1], support_N[k - 1]
     places_N[position], similar_N[position], support_N[position] = other, like, support
-
-
-@compiled(nogil=True)
-def counted_order(keys_P: Any, n_keys: int, order_P: Any, starts_K: Any) -> None:
-    """A stable counting sort: `order_P` (int64) puts `keys_P` (0 … n_keys − 1) in order.
-
-    Args:
-        order_P: on entry the order in which the keys are visited, on return the sorted one.
-        starts_K: int64 (n_keys + 1), filled with where each key begins.
-    """
-    starts_K[:] = 0
-    for p in range(len(keys_P)):
-        starts_K[keys_P[p] + 1] += 1
-    for k in range(n_keys):
-        starts_K[k + 1] += starts_K[k]
-    at = starts_K.copy()
-    before = order_P.copy()
-    for p in range(len(before)):
-        key = keys_P[before[p]]
-        order_P[at[key]] = before[p]
-        at[key] += 1

@@ -18,7 +18,8 @@ from scipy import sparse
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import CheckedSettings, flag
 from lakerank.recommend.latent_factors.map_blocks import here, on_workers
-from lakerank.recommend.neighbors.kernels import counted_order, nearest_rows
+from lakerank.recommend.models.training_matrix import counted_order
+from lakerank.recommend.neighbors.kernels import nearest_rows
 from lakerank.spark.array_store import Block, BlockStore
 
 # The kernel sums over common raters only what the measure needs (`kernels.py`).
