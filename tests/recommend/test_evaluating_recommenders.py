@@ -1,4 +1,4 @@
-"""Comparing models: bootstrap, groups, sampled candidates, and one test_set worked out by hand."""
+"""Comparing models: bootstrap, groups, sampled candidates, and one evaluation set worked out by hand."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_candidates_are_ranked_by_score_and_equal_ones_by_item() -> None:
 
 
 @pytest.fixture
-def test_set() -> EvaluationSet:
+def held_out() -> EvaluationSet:
     """Users a, b, c; items 10, 20, 30, 40, of which 40 is not rated in training; c has no training rating."""
     relevant = pa.table({"user_id": ["c", "a", "a", "b"], "item_id": [40, 30, 40, 10]})
     raters = pa.table({"item_id": [10, 20, 30], "n": [2, 4, 1]})
@@ -119,14 +119,14 @@ def test_set() -> EvaluationSet:
     return EvaluationSet.of(relevant, pa.array([10, 20, 30, 40]), raters, profiles, 4)
 
 
-def test_a_setting_worked_out_by_hand(test_set: EvaluationSet) -> None:
-    assert test_set.users.to_pylist() == ["a", "b", "c"]
-    np.testing.assert_allclose(test_set.profile, [0.75, 1.0, np.nan])
+def test_a_setting_worked_out_by_hand(held_out: EvaluationSet) -> None:
+    assert held_out.users.to_pylist() == ["a", "b", "c"]
+    np.testing.assert_allclose(held_out.profile, [0.75, 1.0, np.nan])
     rows = pa.table({"user_id": ["b", "a", "a", "b", "x"], "rank": [1, 2, 1, 3, 1], "item_id": [10, 30, 20, 40, 10]})
-    top = test_set.top(rows, 2)
+    top = held_out.top(rows, 2)
     assert top.tolist() == [[1, 2], [0, -1], [-1, -1]]
     metrics = parse_metrics("hr@2,precision@5,recall@2,novelty@2,popularity@2,popularity-lift@2,coverage@2")
-    found = test_set.ranked(top, metrics)
+    found = held_out.ranked(top, metrics)
     assert found["hr@2"].top.tolist() == [1.0, 1.0, 0.0]
     assert found["precision@5"].top.tolist() == [0.2, 0.2, 0.0]
     assert found["recall@2"].value() == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -134,27 +134,27 @@ def test_a_setting_worked_out_by_hand(test_set: EvaluationSet) -> None:
     lift = (0.625 - 0.75 + 0.5 - 1.0) / (0.75 + 1.0)
     assert found["popularity-lift@2"].value() == pytest.approx(lift)
     assert found["novelty@2"].top[1] == pytest.approx(-np.log2(3 / 5))
-    assert test_set.overall(top, metrics) == {"coverage@2": 0.75}
+    assert held_out.overall(top, metrics) == {"coverage@2": 0.75}
 
 
-def test_sampled_rankings_weigh_users_by_their_test_items(test_set: EvaluationSet) -> None:
-    order = np.lexsort((test_set.positions, test_set.rows))
-    assert test_set.positions[order].tolist() == [2, 3, 0, 3]
-    best = test_set.positions[:, None].astype(np.int32).repeat(2, axis=1)
+def test_sampled_rankings_weigh_users_by_their_test_items(held_out: EvaluationSet) -> None:
+    order = np.lexsort((held_out.positions, held_out.rows))
+    assert held_out.positions[order].tolist() == [2, 3, 0, 3]
+    best = held_out.positions[:, None].astype(np.int32).repeat(2, axis=1)
     best[:, 0] = 1  # second position for all but the first of a, who is not found
     best[order[0]] = 1
-    found = test_set.sampled(best, [Metric("mrr", 2), Metric("hr", 1), Metric("ndcg", 10)])
+    found = held_out.sampled(best, [Metric("mrr", 2), Metric("hr", 1), Metric("ndcg", 10)])
     assert found["mrr@2"].value() == pytest.approx((0.5 + 0.5 + 0.5) / 4)
     assert found["mrr@2"].of(np.array([True, False, False])).value() == pytest.approx(0.25)
     assert found["hr@1"].value() == 0.0
     assert found["ndcg@10"].value() == pytest.approx(3 / 4 / np.log2(3))
 
 
-def test_errors_of_users_who_are_not_asked_do_not_count(test_set: EvaluationSet) -> None:
+def test_errors_of_users_who_are_not_asked_do_not_count(held_out: EvaluationSet) -> None:
     rows = pa.table(
         {"user_id": ["a", "a", "b", "z"], "rating": [4.0, 2.0, 1.0, 5.0], "prediction": [3.0, 4.0, 1.0, 0.0]}
     )
-    found = test_set.accuracy(rows)
+    found = held_out.accuracy(rows)
     assert found["rmse"].value() == pytest.approx(np.sqrt(5 / 3))
     assert found["mae"].value() == pytest.approx(1.0)
     assert np.isnan(found["mae"].of(np.array([False, False, True])).value())

@@ -38,13 +38,13 @@ class Part:
     at: NDArray[np.int32]
 
     def own(self, block: Histories, n_items: int) -> Histories:
-        """The block in the part's own positions."""
+        """Return the block in the part's own positions."""
         to = np.full(n_items, -1, np.int32)
         to[self.at] = np.arange(len(self.at))
         return block.reindex(to)
 
     def standard(self, block: Histories, n_items: int) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
-        """(U, I) scores less their mean, over their deviation; 0 for items it does not have; and both (U)."""
+        """Return (U, I) scores less their mean, over their deviation; 0 for items it does not have; and both (U)."""
         scores = np.asarray(self.scorer.scores(self.own(block, n_items)), np.float64)
         mean_U, deviation_U = scores.mean(axis=1), scores.std(axis=1)
         some = deviation_U > _ROUNDING * np.abs(scores).max(axis=1, initial=0.0)
@@ -99,29 +99,29 @@ class BlendScorer:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(I) what any part knows."""
+        """Return (I) what any part knows."""
         known = np.zeros(len(self.items), np.bool_)
         for part in self.parts:
             known[part.at] |= part.scorer.known
         return known
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something."""
+        """Return (U) who has rated something."""
         return block.counts > 0
 
     def weights_of(self, block: Histories) -> NDArray[np.float64]:
-        """(U, M) the weights of each user's parts."""
+        """Return (U, M) the weights of each user's parts."""
         return self.weights[np.searchsorted(EDGES, block.counts, side="right")]
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I); see the module."""
+        """Return (U, I); see the module."""
         total = np.zeros((len(block), len(self.items)))
         for m, part in enumerate(self.parts):
             total += self.weights_of(block)[:, m, None] * part.standard(block, len(self.items))[0]
         return total
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) of the best part that knows the item; biases where none does."""
+        """Return (U, I) of the best part that knows the item; biases where none does."""
         guess = self.biases.ratings(block)
         for part in reversed(self.rating_parts()):
             own = part.scorer.ratings(part.own(block, len(self.items)))
@@ -130,11 +130,11 @@ class BlendScorer:
         return guess
 
     def rating_parts(self) -> list[Part]:
-        """The parts that predict ratings, the best first."""
+        """Return the parts that predict ratings, the best first."""
         return [part for name in self.raters for part in self.parts if part.name == name]
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) that of the first part which knows the item."""
+        """Return (N, I) that of the first part which knows the item."""
         like = np.full((len(positions), len(self.items)), -np.inf)
         for part in self.parts:
             own = np.full(len(self.items), -1)
@@ -145,7 +145,7 @@ class BlendScorer:
         return like
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """The summands of the parts, in the blend's units, and the parts' means."""
+        """Return the summands of the parts, in the blend's units, and the parts' means."""
         one = block.part(row, row + 1)
         found, start = [], 0.0
         for m, part in enumerate(self.parts):
@@ -163,7 +163,7 @@ class BlendScorer:
 
 
 def rating_source(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Where the predictions come from, for users (rows) and items (positions; −1: in no catalogue)."""
+    """Return where the predictions come from, for users (rows) and items (positions; −1: in no catalogue)."""
     assert isinstance(scorer, BlendScorer)
     personal = scorer.is_warm(block)[rows]
     rated = np.append(scorer.biases.of_items != 0, False)[positions]
@@ -178,7 +178,7 @@ def rating_source(scorer: Scorer, block: Histories, rows: NDArray[Any], position
 
 
 def leading_part(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """The part that adds most to each score, or that nothing is known of the user."""
+    """Return the part that adds most to each score, or that nothing is known of the user."""
     assert isinstance(scorer, BlendScorer)
     shares = np.stack(
         [
@@ -196,7 +196,7 @@ def leading_part(scorer: Scorer, block: Histories, rows: NDArray[Any], positions
 
 
 def union_of(lists: list[pa.Array]) -> pa.Array:
-    """All ids, ascending."""
+    """Return all ids, ascending."""
     ids = pc.unique(pa.chunked_array(lists))
     return ids.take(pc.sort_indices(ids))
 

@@ -26,7 +26,7 @@ RIDGE = 0.01  # pulls weights to 0, in log-likelihood per user
 
 
 def learn(blend: BlendScorer, block: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights (G, M), each group's summing to 1.
+    """Return weights (G, M), each group's summing to 1.
 
     Args:
         blend: the parts, fitted without the targets; its weights are not used.
@@ -68,7 +68,7 @@ def _candidates(
 
 
 def _fit(z_VCM: list[NDArray[np.float64]], which_V: list[int], n_parts: int) -> NDArray[np.float64]:
-    """(M) the weights of most likelihood, over their sum; equal ones if nobody counts."""
+    """Return (M) the weights of most likelihood, over their sum; equal ones if nobody counts."""
     if not z_VCM:
         return np.full(n_parts, 1.0 / n_parts)
     z = np.concatenate(z_VCM)

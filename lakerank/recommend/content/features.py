@@ -57,7 +57,8 @@ class Features:
         return self.x_IF[:, : self.dense].tocsr()
 
     def profiles(self) -> sparse.csr_matrix:
-        """(I, F) rows of length 1 for cosines, without the constant and `tagged`; a row without features stays 0."""
+        """Return (I, F) rows of length 1 for cosines, without the constant and `tagged`; a row without features stays
+        0."""
         kept = np.array([float(name not in (CONSTANT, TAGGED)) for name in self.names])
         x_IF = sparse.csr_matrix(self.x_IF @ sparse.diags(kept))
         x_IF.eliminate_zeros()
@@ -65,7 +66,7 @@ class Features:
         return sparse.csr_matrix(sparse.diags(1.0 / np.where(lengths > 0, lengths, 1.0)) @ x_IF)
 
     def named(self) -> tuple[list[list[str]], list[list[float]]]:
-        """Names and values of each item's features, without the constant."""
+        """Return names and values of each item's features, without the constant."""
         x, first = self.x_IF, int(self.names[:1] == (CONSTANT,))
         rows = [slice(a, b) for a, b in zip(x.indptr[:-1], x.indptr[1:], strict=True)]
         kept = [[(int(f), float(v)) for f, v in zip(x.indices[s], x.data[s], strict=True) if f >= first] for s in rows]
@@ -73,13 +74,13 @@ class Features:
 
 
 def words(text: str) -> list[str]:
-    """Words of a title or tag: small letters, without accents."""
+    """Return words of a title or tag: small letters, without accents."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)))
 
 
 def make_features(items: pa.Table, tags: pa.Table | None = None, rated: pa.Array | None = None) -> Features:
-    """Features of all items.
+    """Return features of all items.
 
     Args:
         items: `item_id`, `title`, `year`, `genres`.
@@ -156,7 +157,7 @@ def _matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = N
 def from_named(
     items: pa.Array, names: Sequence[str], features: Sequence[Sequence[str]], values: Sequence[Sequence[float]]
 ) -> Features:
-    """What `named` returned, for items in any order of ids, with the constant put back."""
+    """Return what `named` returned, for items in any order of ids, with the constant put back."""
     rows = [{CONSTANT: 1.0, **dict(zip(f, v, strict=True))} for f, v in zip(features, values, strict=True)]
     order = pc.sort_indices(items).to_numpy()
     return Features(items.take(pa.array(order)), tuple(names), _matrix([rows[k] for k in order], names)[1])
@@ -191,21 +192,21 @@ class MemmapFeatures:
         return cls(kept, list(features.names), features.dense, own)
 
     def features(self, items: pa.Array) -> Features:
-        """As they were put, with the ids that belong to them."""
+        """Return them as they were put, with the ids that belong to them."""
         return Features(items, tuple(self.names), self._matrix("x"))
 
     @property
     def z_ID(self) -> sparse.csr_matrix:
-        """(I, D) the dense features."""
+        """Return (I, D) the dense features."""
         return self._matrix("x")[:, : self.dense].tocsr()
 
     @property
     def profiles(self) -> sparse.csr_matrix:
-        """(I, F) see `Features.profiles`."""
+        """Return (I, F) see `Features.profiles`."""
         return self._matrix("p")
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) cosines of the profiles at `positions` with all, −∞ where both share no feature."""
+        """Return (N, I) cosines of the profiles at `positions` with all, −∞ where both share no feature."""
         profiles = self.profiles
         like = (profiles[positions] @ profiles.T).toarray()
         like[like <= 0] = -np.inf

@@ -60,7 +60,7 @@ class ContentModel(ArrayModel):
     """An `ArrayModel` whose tables are made when they are asked for."""
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """`item_profiles`, and `user_profiles` of the users at hand."""
+        """Return `item_profiles`, and `user_profiles` of the users at hand."""
         scorer = self.scorer
         assert isinstance(scorer, LearnedContent | ProfileCosine)
         spark = self.history.sparkSession
@@ -89,7 +89,7 @@ def fit(data: Data, store: BlockStore, settings: ContentConfig | None = None, /)
 
 
 def learn(block: Histories, features: Features, config: ContentConfig) -> dict[str, Any]:
-    """What `LearnedContent.make` takes, but for `typical`.
+    """Return what `LearnedContent.make` takes, but for `typical`.
 
     Args:
         block: all training ratings; positions are positions in the catalogue.
@@ -156,7 +156,7 @@ def make_scorer(
     store: BlockStore,
     config: ContentConfig,
 ) -> LearnedContent | ProfileCosine:
-    """The scorer of `config.method`, out of the training ratings and what `learn` returned."""
+    """Return the scorer of `config.method`, out of the training ratings and what `learn` returned."""
     n_items = len(features.items)
     if config.method == "heuristic":
         counts = np.bincount(block.positions, minlength=n_items)

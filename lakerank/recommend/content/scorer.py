@@ -62,7 +62,7 @@ class LearnedContent:
         factors: Floats,
         typical: Floats,
     ) -> LearnedContent:
-        """Out of what was learned; the arrays go to the store."""
+        """Make one out of what was learned; the arrays go to the store."""
         kept = MemmapArrays.put(
             store,
             f"{name}-learned",
@@ -75,15 +75,15 @@ class LearnedContent:
         return cls(name, features.items, catalogue.known, catalogue, kept, mean, taste, recency)
 
     def features(self) -> Features:
-        """The catalogue."""
+        """Return the catalogue."""
         return self.catalogue.features(self.items)
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something."""
+        """Return (U) who has rated something."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> Floats:
-        """(U, I) x_u V q̃_i; see `Scorer`."""
+        """Return (U, I) x_u V q̃_i; see `Scorer`."""
         chosen = block.matrix(recency_weights(block, self.recency), len(self.items))
         p_UK = np.asarray(chosen @ self.arrays["directions"])
         p_UK[~self.is_warm(block)] = self.arrays["typical"]
@@ -91,21 +91,21 @@ class LearnedContent:
         return np.asarray(sparse.csr_matrix(p_UK) @ self.arrays["factors_KI"])
 
     def weights(self, block: Histories) -> Floats:
-        """(U, D) w_u, in rating units."""
+        """Return (U, D) w_u, in rating units."""
         left = block.ratings - self.mean - self.arrays["quality"][block.positions]
         return self.taste.of(Ratings(block.starts, block.positions, left.astype(np.float64)), self.catalogue.z_ID)
 
     def ratings(self, block: Histories) -> Floats:
-        """(U, I) μ + quality_i + z_i·w_u; see `Scorer`."""
+        """Return (U, I) μ + quality_i + z_i·w_u; see `Scorer`."""
         own_IU = self.catalogue.z_ID @ np.ascontiguousarray(self.weights(block).T)
         return np.asarray(self.mean + self.arrays["quality"] + own_IU.T)
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
-        """(N, I) cosines of profiles; see `Scorer`."""
+        """Return (N, I) cosines of profiles; see `Scorer`."""
         return self.catalogue.item_similarity(positions)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """One summand for each rated item; see `Scorer`."""
+        """Return one summand for each rated item; see `Scorer`."""
         one = block.part(row, row + 1)
         q_K = self.arrays["factors_KI"][:, position]
         if not len(one.positions):
@@ -117,7 +117,7 @@ class LearnedContent:
         ]
 
     def tastes(self, block: Histories) -> Iterator[tuple[Any, Floats, list[str]]]:
-        """Each user with their weights on the dense features, in rating units, and the names of these."""
+        """Return each user with their weights on the dense features, in rating units, and the names of these."""
         names = self.catalogue.names[: self.catalogue.dense]
         for user, own in zip(block.users, self.weights(block), strict=True):
             yield user, own, names
@@ -157,21 +157,21 @@ class ProfileCosine:
         store: BlockStore,
         recency: float,
     ) -> ProfileCosine:
-        """Out of the catalogue and how many ratings each item has."""
+        """Make one out of the catalogue and how many ratings each item has."""
         catalogue = MemmapFeatures.put(store, f"{name}-features", features)
         popularity = counts / max(counts.max(initial=0), 1)
         return cls(name, features.items, catalogue.known, catalogue, biases, popularity, recency)
 
     def features(self) -> Features:
-        """The catalogue."""
+        """Return the catalogue."""
         return self.catalogue.features(self.items)
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something that has features."""
+        """Return (U) who has rated something that has features."""
         return np.asarray(block.matrix(np.ones(len(block.positions)), len(self.items)) @ self.known > 0)
 
     def scores(self, block: Histories) -> Floats:
-        """(U, I) cos(Σ_j x_uj p_j, p_i), x the recency of a rating; see `Scorer`."""
+        """Return (U, I) cos(Σ_j x_uj p_j, p_i), x the recency of a rating; see `Scorer`."""
         profiles, own = self._profiles(block)
         return np.asarray((own @ profiles.T).toarray() + POPULARITY_SHARE * self.popularity)
 
@@ -183,7 +183,8 @@ class ProfileCosine:
         return profiles, sparse.csr_matrix(sparse.diags(1.0 / np.where(lengths > 0, lengths, 1.0)) @ own)
 
     def ratings(self, block: Histories) -> Floats:
-        """(U, I) the user's mean rating, and the mean of how far their ratings are from it, weighted by the cosine of
+        """Return (U, I) the user's mean rating, and the mean of how far their ratings are from it, weighted by the
+        cosine of
         the rated item's profile with that of the item in question; see `Scorer`."""
         n, profiles = len(self.items), self.catalogue.profiles
         mean = self.biases.mean
@@ -193,11 +194,11 @@ class ProfileCosine:
         return np.asarray(typical_U[:, None] + far / (like + LIKE_PRIOR))
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
-        """(N, I) cosines of profiles; see `Scorer`."""
+        """Return (N, I) cosines of profiles; see `Scorer`."""
         return self.catalogue.item_similarity(positions)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """One summand for each rated item that shares a feature; see `Scorer`."""
+        """Return one summand for each rated item that shares a feature; see `Scorer`."""
         one = block.part(row, row + 1)
         profiles = self.catalogue.profiles
         weights = recency_weights(one, self.recency)
@@ -207,7 +208,7 @@ class ProfileCosine:
         return [*reasons, Reason("popularity", -1, float(POPULARITY_SHARE * self.popularity[position]))]
 
     def tastes(self, block: Histories) -> Iterator[tuple[Any, Floats, list[str]]]:
-        """Each user with the entries of their profile that are not 0, and the names of these features."""
+        """Return each user with the entries of their profile that are not 0, and the names of these features."""
         _, own = self._profiles(block)
         for k, user in enumerate(block.users):
             lo, hi = own.indptr[k], own.indptr[k + 1]

@@ -31,11 +31,11 @@ class Ratings:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """(P) the user of each rating."""
+        """Return (P) the user of each rating."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     def part(self, lo: int, hi: int) -> Ratings:
-        """The users from `lo` to `hi` (excluded)."""
+        """Return the users from `lo` to `hi` (excluded)."""
         starts = self.starts[lo : hi + 1]
         a, b = int(starts[0]), int(starts[-1])
         return Ratings(starts - a, self.positions[a:b], self.values[a:b])
@@ -54,7 +54,7 @@ class Taste:
     noise: float
 
     def of(self, ratings: Ratings, z_ID: sparse.csr_matrix) -> Floats:
-        """(U, D) each user's weights, in rating units; 0 for users without ratings.
+        """Return (U, D) each user's weights, in rating units; 0 for users without ratings.
 
         Args:
             ratings: by user, what is left of them when mean and quality are taken off.
@@ -75,7 +75,7 @@ class Taste:
 
     @classmethod
     def learn(cls, ratings: Ratings, z_ID: sparse.csr_matrix) -> Taste:
-        """Covariance and noise that make the ratings most likely, by expectation-maximisation for random effects
+        """Return covariance and noise that make the ratings most likely, by expectation-maximisation for random effects
         (Dempster, Laird and Rubin 1977, section 4.5): ridge regression for each user, whose penalty all users share.
         """
         d, some = z_ID.shape[1], ratings.part(0, PRIOR_USERS)
@@ -124,7 +124,7 @@ def _sums(part: Ratings, z_ID: sparse.csr_matrix, pairs: sparse.csr_matrix) -> t
 
 
 def shared_quality(ratings: Ratings, x_IF: sparse.csr_matrix, reg: float) -> tuple[float, Floats]:
-    """μ and (I) how much better than it an item with these features is rated, for items that nobody rated too.
+    """Return μ and (I) how much better than it an item with these features is rated, for items that nobody rated too.
 
     User means and a ridge regression of the items' mean residuals are computed in turn. An item's mean of n residuals
     weighs n / (n + ITEM_PRIOR), as its variance is a part of its own and one that falls with n.
@@ -152,7 +152,7 @@ def shared_quality(ratings: Ratings, x_IF: sparse.csr_matrix, reg: float) -> tup
 
 
 def directions(chosen_UI: sparse.csr_matrix, rank: int) -> NDArray[np.float64]:
-    """(I, K) the right singular vectors of who rated what, the largest first (PureSVD, Cremonesi et al. 2010).
+    """Return (I, K) the right singular vectors of who rated what, the largest first (PureSVD, Cremonesi et al. 2010).
 
     Their signs are fixed: the entry of largest size of each is positive.
     """
@@ -168,7 +168,7 @@ def directions(chosen_UI: sparse.csr_matrix, rank: int) -> NDArray[np.float64]:
 
 
 def shared_factors(x_IF: sparse.csr_matrix, v_IK: Floats, rated: NDArray[np.bool_], reg: float) -> Floats:
-    """(I, K) where items stand in the directions by their features: ridge regression of the rated items' rows.
+    """Return (I, K) where items stand in the directions by their features: ridge regression of the rated items' rows.
 
     Args:
         x_IF: features.

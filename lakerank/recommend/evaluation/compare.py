@@ -22,7 +22,7 @@ _NUMBERS_AT_ONCE = 1 << 22  # weights held at a time: 32 MiB
 
 
 def bootstrap(metrics: list[Sums], n_bootstrap: int, seed: int) -> Floats:
-    """Values of all metrics on the same draws of users, (n_bootstrap, metrics).
+    """Return the values of all metrics on the same draws of users, (n_bootstrap, metrics).
 
     Args:
         metrics: all with the same users.
@@ -46,7 +46,7 @@ def bootstrap(metrics: list[Sums], n_bootstrap: int, seed: int) -> Floats:
 
 
 def percentile_interval(drawn: Floats) -> tuple[float, float]:
-    """95 % percentile interval; draws without a value are left out, and NaN comes back if none has one."""
+    """Return the 95 % percentile interval; draws without a value are left out, and NaN comes back if none has one."""
     known = drawn[np.isfinite(drawn)]
     if not len(known):
         return float("nan"), float("nan")
@@ -91,7 +91,7 @@ def compare(
     n_bootstrap: int,
     seed: int,
 ) -> list[Score]:
-    """Scores of all models; the first one is the reference.
+    """Return the scores of all models; the first one is the reference.
 
     Args:
         by_user: model → metric → its sums over the same users.
@@ -131,7 +131,7 @@ def compare(
 
 
 def as_text(scores: Sequence[Score], rows: Sequence[str], models: Sequence[str], row_of: str, note: str) -> str:
-    """A table for people: rows of `row_of` (`metric` or `group`), a column for each model.
+    """Return a table for people: rows of `row_of` (`metric` or `group`), a column for each model.
 
     A value is followed by half the width of its interval; a star says that it differs from the first model's.
     """

@@ -38,7 +38,7 @@ FULL, COLD = "full", "cold"
 def draw_negatives(
     rows_P: NDArray[Any], rated: tuple[NDArray[Any], NDArray[Any]], n_users: int, n_items: int, n: int, seed: int
 ) -> NDArray[np.int32]:
-    """(P, n) distinct items for each test pair, none of which its user has rated, test items included.
+    """Return (P, n) distinct items for each test pair, none of which its user has rated, test items included.
 
     Args:
         rows_P: the user of each test pair.
@@ -68,7 +68,7 @@ def draw_negatives(
 
 
 def rank_candidates(scores_PC: NDArray[np.float64], ids_PC: NDArray[np.int32], top: int) -> NDArray[np.int32]:
-    """(P, min(top, C)) the candidates of highest score, best first, equal ones by item."""
+    """Return (P, min(top, C)) the candidates of highest score, best first, equal ones by item."""
     by_item = np.argsort(ids_PC, axis=1, kind="stable")
     scores = np.take_along_axis(scores_PC, by_item, axis=1)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -93,7 +93,7 @@ class SplitRatings:
 
     @classmethod
     def of(cls, parts: DataFrame, relevant_from: float, cold: bool) -> SplitRatings:
-        """From ratings with `part`.
+        """Make one from ratings with `part`.
 
         Args:
             parts: see `splits.split_ratings`.
@@ -134,7 +134,8 @@ class SplitRatings:
 def recommend_positions(
     model: Recommender, parts: SplitRatings, test_set: EvaluationSet, top: int, candidates: str
 ) -> NDArray[np.int32]:
-    """(U, top) positions of what each user is recommended out of all items they have not rated; of `cold` ones those
+    """Return (U, top) positions of what each user is recommended out of all items they have not rated; of `cold` ones
+    those
     that nobody has rated in training."""
     spark = parts.test.sparkSession
     allowed = None
@@ -146,7 +147,8 @@ def recommend_positions(
 
 
 def sample_candidates(parts: SplitRatings, test_set: EvaluationSet, n: int, seed: int) -> NDArray[np.int32]:
-    """(P, 1 + n) candidates of each test pair: its item and `n` that its user has rated neither in training nor test;
+    """Return (P, 1 + n) candidates of each test pair: its item and `n` that its user has rated neither in training
+    nor test;
     the same for every model."""
     asked = parts.relevant.select("user_id").distinct()
     tested = parts.test.select("user_id", "item_id").join(asked, "user_id", "left_semi")
@@ -162,7 +164,7 @@ def sample_candidates(parts: SplitRatings, test_set: EvaluationSet, n: int, seed
 def rank_sampled(
     model: Recommender, parts: SplitRatings, test_set: EvaluationSet, candidates_PC: NDArray[np.int32], top: int
 ) -> NDArray[np.int32]:
-    """(P, top) the best of each pair's candidates, by the model's scores."""
+    """Return (P, top) the best of each pair's candidates, by the model's scores."""
     n_pairs, n = candidates_PC.shape
     rows = np.repeat(test_set.rows, n)
     keys = rows * len(test_set.items) + candidates_PC.ravel()

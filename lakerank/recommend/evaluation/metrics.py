@@ -73,11 +73,11 @@ class Sums:
     root: bool = False
 
     def value(self) -> float:
-        """NaN where no user counts."""
+        """Return the value; NaN where no user counts."""
         return float(ratio(np.array([self.top.sum()]), np.array([self.bottom.sum()]), self.root)[0])
 
     def of(self, chosen: NDArray[np.bool_]) -> Sums:
-        """The same for some of the users (U)."""
+        """Return the same for some of the users (U)."""
         return Sums(np.where(chosen, self.top, 0.0), np.where(chosen, self.bottom, 0.0), self.root)
 
 
@@ -89,7 +89,7 @@ def ratio(top: Floats, bottom: Floats, root: bool) -> Floats:
 
 
 def parse_metrics(text: str) -> list[Metric]:
-    """Metrics from `rmse,ndcg@10`, each once.
+    """Return metrics from `rmse,ndcg@10`, each once.
 
     Raises:
         UserError: a name is unknown, or its number is missing, not one, or not wanted.
@@ -113,7 +113,7 @@ def parse_metrics(text: str) -> list[Metric]:
 
 
 def hits(top_UN: NDArray[np.int32], rows_P: NDArray[Any], items_P: NDArray[Any], n_items: int) -> tuple[Hits, Counts]:
-    """Which recommendations are relevant, and how many relevant items each user has.
+    """Return which recommendations are relevant, and how many relevant items each user has.
 
     Args:
         top_UN: positions of the recommended items, best first; −1 fills the end.
@@ -135,7 +135,7 @@ def hits(top_UN: NDArray[np.int32], rows_P: NDArray[Any], items_P: NDArray[Any],
 
 
 def discounted_gain(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) nDCG: Σ 1/log2(position + 1) over the hits ÷ the same over min(N, relevant) first positions
+    """Return (U) nDCG: Σ 1/log2(position + 1) over the hits ÷ the same over min(N, relevant) first positions
     (Järvelin and Kekäläinen 2002, binary gains)."""
     gains = 1.0 / np.log2(np.arange(2.0, hit_UN.shape[1] + 2.0))
     ideal = np.concatenate([[1.0], np.cumsum(gains)])  # nobody without relevant items has a hit: 0 / 1
@@ -143,33 +143,33 @@ def discounted_gain(hit_UN: Hits, relevant_U: Counts) -> Floats:
 
 
 def recall(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) hits ÷ relevant items."""
+    """Return (U) hits ÷ relevant items."""
     return np.asarray(hit_UN.sum(axis=1) / np.maximum(relevant_U, 1), np.float64)
 
 
 def recall_capped(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) hits ÷ min(N, relevant items)."""
+    """Return (U) hits ÷ min(N, relevant items)."""
     return np.asarray(hit_UN.sum(axis=1) / np.clip(relevant_U, 1, hit_UN.shape[1]), np.float64)
 
 
 def precision(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) hits ÷ N, also where fewer than N were recommended."""
+    """Return (U) hits ÷ N, also where fewer than N were recommended."""
     return np.asarray(hit_UN.mean(axis=1), np.float64)
 
 
 def average_precision(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) Σ over the hits of the precision down to there ÷ relevant items."""
+    """Return (U) Σ over the hits of the precision down to there ÷ relevant items."""
     so_far = np.cumsum(hit_UN, axis=1) / np.arange(1, hit_UN.shape[1] + 1)
     return np.asarray((so_far * hit_UN).sum(axis=1) / np.maximum(relevant_U, 1), np.float64)
 
 
 def reciprocal_rank(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) 1 ÷ position of the first hit; 0 without one."""
+    """Return (U) 1 ÷ position of the first hit; 0 without one."""
     return np.asarray(hit_UN.any(axis=1) / (hit_UN.argmax(axis=1) + 1.0), np.float64)
 
 
 def hit_rate(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """(U) 1 if there is any hit, else 0."""
+    """Return (U) 1 if there is any hit, else 0."""
     return np.asarray(hit_UN.any(axis=1), np.float64)
 
 
@@ -188,12 +188,12 @@ Positions = NDArray[np.int32]
 
 
 def coverage(top_UN: Positions, n_items: int) -> float:
-    """Share of the catalogue that is recommended to at least one user."""
+    """Return the share of the catalogue that is recommended to at least one user."""
     return len(np.unique(top_UN[top_UN >= 0])) / max(n_items, 1)
 
 
 def gini(top_UN: Positions, n_items: int) -> float:
-    """Gini coefficient of how often each item of the catalogue is recommended, 0 to 1 − 1/I."""
+    """Compute the Gini coefficient of how often each item of the catalogue is recommended, 0 to 1 − 1/I."""
     times = np.sort(np.bincount(top_UN[top_UN >= 0], minlength=n_items)).astype(np.float64)
     if not times.sum():
         return 0.0
@@ -202,13 +202,13 @@ def gini(top_UN: Positions, n_items: int) -> float:
 
 
 def surprise(raters_I: NDArray[Any], n_users: int) -> Floats:
-    """(I) self-information −log2((n + 1) / (U + 1)) in bits, n the training users who rated the item
+    """Return (I) self-information −log2((n + 1) / (U + 1)) in bits, n the training users who rated the item
     (Vargas and Castells 2011, with 1 added so that items nobody rated have a value)."""
     return np.asarray(-np.log2((raters_I + 1.0) / (n_users + 1.0)), np.float64)
 
 
 def mean_over(top_UN: Positions, values_I: Floats) -> tuple[Floats, Floats]:
-    """Mean value of the items each user is recommended, (U), and 1 for users who are recommended any, else 0."""
+    """Return the mean value of the items each user is recommended, (U), and 1 for users who are recommended any, else 0."""
     there = top_UN >= 0
     n = there.sum(axis=1)
     if not len(values_I):
@@ -218,7 +218,7 @@ def mean_over(top_UN: Positions, values_I: Floats) -> tuple[Floats, Floats]:
 
 
 def popularity_lift(top_UN: Positions, share_I: Floats, profile_U: Floats) -> tuple[Floats, Floats]:
-    """Numerators and denominators, (U), of (Σ p(recommended) − Σ p(rated)) / Σ p(rated), the group average
+    """Return numerators and denominators, (U), of (Σ p(recommended) − Σ p(rated)) / Σ p(rated), the group average
     popularity's change of Abdollahpouri et al. 2019 (*The unfairness of popularity bias in recommendation*).
 
     Args:

@@ -52,7 +52,7 @@ class EvaluationSet:
     def of(
         cls, relevant: pa.Table, items: pa.Array, raters: pa.Table, profiles: pa.Table, n_users: int
     ) -> EvaluationSet:
-        """From columns in any order.
+        """Make one from columns in any order.
 
         Args:
             relevant: `user_id`, `item_id` of the relevant test ratings.
@@ -79,7 +79,8 @@ class EvaluationSet:
         return user_groups(self.counts, self.profile)
 
     def top(self, recommendations: pa.Table, n: int) -> NDArray[np.int32]:
-        """(U, n) positions of recommended items out of (`user_id`, `rank`, `item_id`); −1 where there is none."""
+        """Return (U, n) positions of recommended items out of (`user_id`, `rank`, `item_id`); −1 where there is
+        none."""
         rows = positions_of(_flat(recommendations, "user_id"), self.users)
         ranks = _flat(recommendations, "rank").to_numpy()
         kept = (rows >= 0) & (ranks <= n)
@@ -89,7 +90,7 @@ class EvaluationSet:
         return found
 
     def ranked(self, top_UN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, Sums]:
-        """Metrics of full rankings, by name; those of all users at once are not among them (`overall`)."""
+        """Return metrics of full rankings, by name; those of all users at once are not among them (`overall`)."""
         found: dict[str, Sums] = {}
         share_I = self.raters / max(self.n_training_users, 1)
         for metric in metrics:
@@ -107,7 +108,7 @@ class EvaluationSet:
         return found
 
     def overall(self, top_UN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, float]:
-        """Metrics of all users' recommendations together, by name."""
+        """Return metrics of all users' recommendations together, by name."""
         compute = {"coverage": coverage, "gini": gini}
         return {
             metric.name: compute[metric.kind](top_UN[:, : metric.cutoff], len(self.items))
@@ -116,7 +117,8 @@ class EvaluationSet:
         }
 
     def sampled(self, top_PN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, Sums]:
-        """Metrics of a ranking for each test pair, in which its item is the one relevant; users weigh by their pairs.
+        """Return metrics of a ranking for each test pair, in which its item is the one relevant; users weigh by their
+        pairs.
 
         Args:
             top_PN: positions of the best candidates of each pair, best first.
@@ -131,7 +133,8 @@ class EvaluationSet:
         return found
 
     def accuracy(self, predicted: pa.Table) -> dict[str, Sums]:
-        """RMSE and MAE from (`user_id`, `rating`, `prediction`); rows of users who are not asked are left out."""
+        """Return RMSE and MAE from (`user_id`, `rating`, `prediction`); rows of users who are not asked are left
+        out."""
         rows = positions_of(_flat(predicted, "user_id"), self.users)
         error = _flat(predicted, "prediction").to_numpy() - _flat(predicted, "rating").to_numpy().astype(np.float64)
         rows, error = rows[rows >= 0], error[rows >= 0]
@@ -141,7 +144,7 @@ class EvaluationSet:
 
 
 def positions_of(ids: pa.Array, listed: pa.Array) -> NDArray[np.int64]:
-    """Where ids stand in a list; −1 if they do not."""
+    """Return where ids stand in a list; −1 if they do not."""
     found = pc.index_in(ids.cast(listed.type), value_set=listed).fill_null(-1)
     return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
@@ -185,7 +188,7 @@ TASTE = ("niche", "mixed", "blockbuster")
 
 
 def user_groups(counts_U: NDArray[Any], profile_U: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
-    """Users (U) of each group that has any, everyone first.
+    """Return users (U) of each group that has any, everyone first.
 
     Activity and taste each divide the users who have training ratings into thirds (ties go to the lower third, so
     that the same user is in the same group whoever else is there with the same number).

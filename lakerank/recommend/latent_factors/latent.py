@@ -104,7 +104,7 @@ class LatentFactors:
         return self._as_arrays(recommendations).explain(recommendations, most)
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation, by the cosine of factors; see `contract.Recommender`."""
+        """The `similar_items` relation, by the cosine of factors; see `base.Recommender`."""
         return self._as_arrays(self.users).similar(items, top)
 
     def _as_arrays(self, users: DataFrame) -> ArrayModel:
@@ -117,7 +117,7 @@ class LatentFactors:
         return ArrayModel(self.as_scorer(), none, Biases(self.mean, np.zeros(0), self.low, self.high))
 
     def score(self, pairs: DataFrame) -> DataFrame:
-        """Add `score` to (user_id, item_id): the predicted rating, not clipped; see `contract.Recommender`."""
+        """Add `score` to (user_id, item_id): the predicted rating, not clipped; see `base.Recommender`."""
         known = F.col("_source").isin("factors", "item bias")
         score = F.when(known, F.col("_guess")).otherwise(F.lit(UNKNOWN_ITEM))
         return self._guess(pairs).select(*pairs.columns, score.alias("score"))

@@ -29,13 +29,14 @@ SIMILAR_AT_ONCE = 64  # items whose item_similarity with all others is held at o
 
 
 def default_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Where the scores of these users (rows) and items (positions) come from: the scorer, or what it falls back on."""
+    """Return where the scores of these users (rows) and items (positions) come from: the scorer, or what it falls
+    back on."""
     personal = scorer.is_warm(block)[rows]
     return [scorer.name if mine else "fallback: popularity, nothing known of this user" for mine in personal.tolist()]
 
 
 def default_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Where the predictions for these users and items (−1: not in the catalogue) come from."""
+    """Return where the predictions for these users and items (−1: not in the catalogue) come from."""
     known = positions >= 0
     known[known] = scorer.known[positions[known]]
     words = np.array(["mean", "item bias", "user bias", scorer.name], object)
@@ -64,7 +65,7 @@ class ArrayModel:
     sources: Reasons = default_sources
 
     def with_ratings(self, ratings: DataFrame) -> ArrayModel:
-        """The same model for the users of these ratings."""
+        """Return the same model for the users of these ratings."""
         return replace(self, history=ratings)
 
     def as_scorer(self, store: BlockStore) -> Scorer:
@@ -80,7 +81,7 @@ class ArrayModel:
         return self.saved_params
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
-        """The `recommendations` relation; see `contract.Recommender`."""
+        """Return the `recommendations` relation; see `base.Recommender`."""
         hidden_I = np.zeros(len(self.scorer.items), np.bool_)
         if allowed is not None:
             ids = allowed.select("item_id").distinct().toArrow().column("item_id").combine_chunks()
@@ -94,17 +95,18 @@ class ArrayModel:
         )
 
     def predict(self, pairs: DataFrame) -> DataFrame:
-        """Add `prediction` and `source`; see `contract.Recommender`."""
+        """Add `prediction` and `source`; see `base.Recommender`."""
         return self._of_pairs(
             pairs, _predictor(self.scorer, self.biases, self.sources), "prediction double, source string"
         )
 
     def score(self, pairs: DataFrame) -> DataFrame:
-        """Add `score`; see `contract.Recommender`."""
+        """Add `score`; see `base.Recommender`."""
         return self._of_pairs(pairs, _pair_scorer(self.scorer), "score double")
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
-        """The `explanations` relation: for each recommendation the `most` largest summands of its score and the sum of
+        """Return the `explanations` relation: for each recommendation the `most` largest summands of its score and
+        the sum of
         the rest, which add up to it.
 
         Args:
@@ -121,7 +123,7 @@ class ArrayModel:
         )
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation; see `contract.Recommender`."""
+        """Return the `similar_items` relation; see `base.Recommender`."""
         kind = self._item_type
         return (
             items.select(F.col("item_id").cast(kind))
@@ -250,7 +252,7 @@ REST = "all else"
 
 
 def largest(reasons: list[Reason], most: int) -> list[Reason]:
-    """The `most` largest by size, and one more with the sum of the others, if there are any."""
+    """Return the `most` largest by size, and one more with the sum of the others, if there are any."""
     ordered = sorted(reasons, key=lambda reason: (-abs(reason.value), reason.source, reason.because))
     if len(ordered) <= most:
         return ordered
@@ -258,7 +260,7 @@ def largest(reasons: list[Reason], most: int) -> list[Reason]:
 
 
 def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """Work for a batch of (user_id, rank, item_id) and the pieces of what these users have rated."""
+    """Return work for a batch of (user_id, rank, item_id) and the pieces of what these users have rated."""
 
     def work(asked: pa.Table, pieces: pa.Table) -> pa.Table:
         ids = asked.column("user_id").combine_chunks().unique()

@@ -81,25 +81,27 @@ class Scorer(Protocol):
         ...
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) whose scores are personal; the others get the fallback, the same for everybody."""
+        """Return (U) whose scores are personal; the others get the fallback, the same for everybody."""
         ...
 
     def scores(self, block: Histories) -> Floats:
-        """(U, I) finite numbers that the items are ranked by, also for users without ratings. A user's row must not
+        """Return (U, I) finite numbers that the items are ranked by, also for users without ratings. A user's row
+        must not
         depend on who else is in the block."""
         ...
 
     def ratings(self, block: Histories) -> Floats:
-        """(U, I) finite predicted ratings, not yet clipped to the scale. A model that only ranks gives
+        """Return (U, I) finite predicted ratings, not yet clipped to the scale. A model that only ranks gives
         μ + b_u + b_i (`biases.py`)."""
         ...
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
-        """(N, I) how alike items are to those at `positions`; −∞ where that is not known, and for an item itself."""
+        """Return (N, I) how alike items are to those at `positions`; −∞ where that is not known, and for an item
+        itself."""
         ...
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """The summands of `scores(block)[row, position]`; they add up to it (1e-5 of the largest)."""
+        """Return the summands of `scores(block)[row, position]`; they add up to it (1e-5 of the largest)."""
         ...
 
 
@@ -120,7 +122,7 @@ class Recommender(Protocol):
         ...
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
-        """The `recommendations` relation for (user_id), distinct, without the pairs in `seen`.
+        """Return the `recommendations` relation for (user_id), distinct, without the pairs in `seen`.
 
         Args:
             users: frame (user_id), distinct; unknown ones are served by a fallback, which `reason` names.
@@ -131,11 +133,11 @@ class Recommender(Protocol):
         ...
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
-        """The `explanations` relation for (user_id, rank, item_id), as `recommend` returned them."""
+        """Return the `explanations` relation for (user_id, rank, item_id), as `recommend` returned them."""
         ...
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation for (item_id): the `top` most alike others, best first; unknown items and
+        """Return the `similar_items` relation for (item_id): the `top` most alike others, best first; unknown items and
         models without such a notion bring no rows."""
         ...
 

@@ -61,7 +61,7 @@ class ItemWeights:
         recency: float,
         rates: bool,
     ) -> ItemWeights:
-        """Out of all training ratings and the matrix w (I, I), row j, column i."""
+        """Make one out of all training ratings and the matrix w (I, I), row j, column i."""
         counts = np.bincount(block.positions, minlength=len(items))
         kept = MemmapArrays.put(
             store,
@@ -79,11 +79,11 @@ class ItemWeights:
         return sparse.csr_matrix((w["values"], w["positions"], w["starts"]), shape=(n, n))
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something."""
+        """Return (U) who has rated something."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) Σ x_uj w_ji; see `Scorer`."""
+        """Return (U, I) Σ x_uj w_ji; see `Scorer`."""
         taste = block.matrix(self._taste(block), len(self.items))
         return np.asarray((taste @ self._matrix).toarray() + POPULARITY_SHARE * self.popularity)
 
@@ -91,7 +91,7 @@ class ItemWeights:
         return recency_weights(block, self.recency)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) biases, and if `rates` the weighted mean of what they leave of the ratings of similar items
+        """Return (U, I) biases, and if `rates` the weighted mean of what they leave of the ratings of similar items
         (Sarwar et al. 2001, section 3.2.1, around biases instead of means)."""
         guess = self.biases.ratings(block)
         if self.rates:
@@ -102,14 +102,14 @@ class ItemWeights:
         return guess
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) the weights of others for the items at `positions`; see `Scorer`."""
+        """Return (N, I) the weights of others for the items at `positions`; see `Scorer`."""
         columns = self._matrix[:, positions].T.tocoo()
         like = np.full((len(positions), len(self.items)), -np.inf)
         like[columns.row, columns.col] = columns.data
         return like
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """One summand for each rated item with a weight; see `Scorer`."""
+        """Return one summand for each rated item with a weight; see `Scorer`."""
         one = block.part(row, row + 1)
         column: Any = self._matrix[one.positions][:, [position]].toarray()[:, 0]
         values = self._taste(one) * column

@@ -36,7 +36,7 @@ class Popularity:
 
     @classmethod
     def of(cls, items: pa.Array, block: Histories) -> Popularity:
-        """From all training ratings."""
+        """Make one from all training ratings."""
         counts = np.bincount(block.positions, minlength=len(items))
         mean = float(block.ratings.mean(dtype=np.float64)) if len(block.ratings) else 0.0
         total = np.bincount(block.positions, block.ratings, len(items))
@@ -44,27 +44,27 @@ class Popularity:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(I) items with ratings."""
+        """Return (I) items with ratings."""
         return self.counts > 0
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something; it makes no difference to the scores."""
+        """Return (U) who has rated something; it makes no difference to the scores."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) the number of ratings; the mean shows in the decimals."""
+        """Return (U, I) the number of ratings; the mean shows in the decimals."""
         return np.tile(self.counts + self.means / 1000.0, (len(block), 1))
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) the damped means."""
+        """Return (U, I) the damped means."""
         return np.tile(self.means, (len(block), 1))
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) −∞: popularity knows of no item_similarity."""
+        """Return (N, I) −∞: popularity knows of no similar items."""
         return np.full((len(positions), len(self.items)), -np.inf)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """One summand."""
+        """Return one summand."""
         return [Reason(self.name, -1, float(self.counts[position] + self.means[position] / 1000.0))]
 
 

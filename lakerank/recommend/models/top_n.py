@@ -34,7 +34,7 @@ Taste = Callable[[pa.Table], tuple[Floats, Floats, pa.Array]]
 
 
 def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> DataFrame:
-    """The `recommendations` relation: each user's `top` items of highest score, without those they have seen.
+    """Return the `recommendations` relation: each user's `top` items of highest score, without those they have seen.
 
     The score is o_u + p_u·q_i in float64. A worker holds the items' ids and vectors, and of one batch of about
     `USERS_AT_ONCE` users the vectors, what these have seen and one tile of scores. The users are counted at once.
@@ -70,7 +70,8 @@ def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats,
 def best_unseen(
     p_UK: Floats, o_U: Floats, q_IK: Floats, longest: float, rows_P: NDArray[Any], items_P: NDArray[Any], top: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Positions and scores of each user's `top` items of highest o_u + p_u·q_i, best first, equal ones by position.
+    """Return positions and scores of each user's `top` items of highest o_u + p_u·q_i, best first, equal ones by
+    position.
 
     Args:
         p_UK, q_IK: vectors of users and items, float32 or float64.
@@ -108,7 +109,7 @@ def best_unseen(
 
 
 def longest_vector(q_IK: Floats) -> float:
-    """The greatest length of the finite rows; 0 if there are none."""
+    """Return the greatest length of the finite rows; 0 if there are none."""
     lengths_I = np.linalg.norm(q_IK.astype(np.float64, copy=False), axis=1)
     return float(np.max(lengths_I, initial=0.0, where=np.isfinite(lengths_I)))
 
@@ -236,7 +237,7 @@ def keep_best(
 
 
 def top_k(scores_UI: Any, hidden_UI: Any, top: int) -> tuple[Any, Any]:
-    """Positions int32 (U, N) and scores float64 (U, N), best first, equal ones by position.
+    """Return positions int32 (U, N) and scores float64 (U, N), best first, equal ones by position.
 
     Args:
         scores_UI: numbers; NaN and −∞ never come back.

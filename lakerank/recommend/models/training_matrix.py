@@ -71,7 +71,7 @@ class TrainingMatrix:
 
     @classmethod
     def collect(cls, ratings: DataFrame, store: BlockStore) -> TrainingMatrix:
-        """From the `ratings` relation.
+        """Make one from the `ratings` relation.
 
         Raises:
             UserError: there are none.
@@ -96,7 +96,7 @@ class TrainingMatrix:
     def of(
         cls, users: pa.ChunkedArray, items: pa.ChunkedArray, ratings: np.ndarray, seconds: np.ndarray
     ) -> TrainingMatrix:
-        """From columns in any order."""
+        """Make one from columns in any order."""
         user_ids, item_ids = _sorted(users), _sorted(items)
         own = pc.index_in(users, value_set=user_ids).to_numpy().astype(np.int32)
         positions = pc.index_in(items, value_set=item_ids).to_numpy().astype(np.int32)

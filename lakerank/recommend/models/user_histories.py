@@ -38,17 +38,17 @@ class Histories:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """(P) the user of each rating, by position in `users`."""
+        """Return (P) the user of each rating, by position in `users`."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """(U) how many ratings each user has."""
+        """Return (U) how many ratings each user has."""
         return np.diff(self.starts)
 
     @classmethod
     def of(cls, users: pa.Array, items: pa.Array, ratings: pa.Table) -> Histories:
-        """From rows of ratings; those of other users and of unknown items are left out.
+        """Make one from rows of ratings; those of other users and of unknown items are left out.
 
         Args:
             users: (U) distinct ids.
@@ -63,7 +63,7 @@ class Histories:
     def at(
         cls, users: pa.Array, rows: pa.Array, positions: pa.Array, ratings: pa.Array, seconds: pa.Array
     ) -> Histories:
-        """From columns (P) in any order; where a row or position is null, the rating is left out."""
+        """Make one from columns (P) in any order; where a row or position is null, the rating is left out."""
         known = pc.and_(pc.is_valid(rows), pc.is_valid(positions))
         own, where = (column.filter(known).to_numpy(zero_copy_only=False) for column in (rows, positions))
         order = np.lexsort((where, own))
@@ -72,7 +72,8 @@ class Histories:
         return cls(users, starts, where[order].astype(np.int32), values[0].astype(np.float32), values[1])
 
     def reindex(self, to: NDArray[np.int32]) -> Histories:
-        """The same for another list of items: `to` (I) has each item's new position, −1 where the list has it not."""
+        """Return the same for another list of items: `to` (I) has each item's new position, −1 where the list has it
+        not."""
         positions = to[self.positions]
         kept = positions >= 0
         counts = np.bincount(self.rows[kept], minlength=len(self))
@@ -80,7 +81,8 @@ class Histories:
         return Histories(self.users, starts, positions[kept], self.ratings[kept], self.seconds[kept])
 
     def newest(self, most: int) -> Histories:
-        """The same users with at most so many ratings each, the newest; of the same second, those of lower position."""
+        """Return the same users with at most so many ratings each, the newest; of the same second, those of lower
+        position."""
         order = np.lexsort((self.positions, -self.seconds, self.rows))
         kept = np.zeros(len(order), np.bool_)
         kept[order] = np.arange(len(order)) - self.starts[self.rows[order]] < most
@@ -88,11 +90,11 @@ class Histories:
         return Histories(self.users, starts, self.positions[kept], self.ratings[kept], self.seconds[kept])
 
     def anonymous(self) -> Histories:
-        """The same ratings, of users who are not known by any id."""
+        """Return the same ratings, of users who are not known by any id."""
         return Histories(pa.nulls(len(self), self.users.type), self.starts, self.positions, self.ratings, self.seconds)
 
     def part(self, lo: int, hi: int) -> Histories:
-        """The users from `lo` to `hi` (excluded)."""
+        """Return the users from `lo` to `hi` (excluded)."""
         a, b = self.starts[lo], self.starts[hi]
         return Histories(
             self.users[lo:hi],
@@ -103,12 +105,12 @@ class Histories:
         )
 
     def matrix(self, values: NDArray[Any], n_items: int) -> sparse.csr_matrix:
-        """(U, I) with these values (P)."""
+        """Return (U, I) with these values (P)."""
         return sparse.csr_matrix((values, self.positions, self.starts), shape=(len(self), n_items))
 
 
 def seconds_of(ratings: pa.Table) -> pa.Array:
-    """Unix seconds (P) from `seconds` or `rated_at`; 0 where there is no time."""
+    """Return unix seconds (P) from `seconds` or `rated_at`; 0 where there is no time."""
     if "seconds" in ratings.column_names:
         return _flat(ratings.column("seconds"))
     if "rated_at" not in ratings.column_names:
@@ -121,7 +123,7 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def recency_weights(block: Histories, power: float) -> NDArray[np.float64]:
-    """(P) (1 + number of the user's ratings that are newer)^−power; ratings of the same second count alike.
+    """Return (P) (1 + number of the user's ratings that are newer)^−power; ratings of the same second count alike.
 
     Where there are no times all weights are 1. A power law of the position fits sessions, in which seconds pass, and
     years, alike.
@@ -157,7 +159,7 @@ class Biases:
 
     @classmethod
     def fit(cls, block: Histories, n_items: int) -> Biases:
-        """From all training ratings."""
+        """Make one from all training ratings."""
         if not len(block.ratings):
             return cls(0.0, np.zeros(n_items), 0.0, 0.0)
         r = block.ratings.astype(np.float64)
@@ -167,21 +169,21 @@ class Biases:
         return cls(mean, of_items, float(r.min()), float(r.max()))
 
     def of_users(self, block: Histories) -> NDArray[np.float64]:
-        """(U) b_u; 0 for users without ratings."""
+        """Return (U) b_u; 0 for users without ratings."""
         left = block.ratings - self.mean - self.of_items[block.positions]
         return np.bincount(block.rows, left, len(block)) / (block.counts + USER_PRIOR)
 
     def residuals(self, block: Histories) -> NDArray[np.float64]:
-        """(P) what biases leave of each rating."""
+        """Return (P) what biases leave of each rating."""
         known = self.mean + self.of_items[block.positions] + self.of_users(block)[block.rows]
         return np.asarray(block.ratings - known, np.float64)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) μ + b_u + b_i."""
+        """Return (U, I) μ + b_u + b_i."""
         return self.mean + self.of_users(block)[:, None] + self.of_items[None, :]
 
 
 def items_of(table: pa.Table) -> pa.Array:
-    """The distinct ids in `item_id`, ascending."""
+    """Return the distinct ids in `item_id`, ascending."""
     ids = table.column("item_id").combine_chunks().unique()
     return ids.take(pc.sort_indices(ids))

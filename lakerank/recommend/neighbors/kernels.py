@@ -35,7 +35,7 @@ def nearest_rows(
     similar_RN: Any,
     support_RN: Any,
 ) -> None:
-    """The N most alike of the rows `first` … `first` + len(positions), best first, equal ones by number.
+    """Return the N most alike of the rows `first` … `first` + len(positions), best first, equal ones by number.
 
     Args:
         first: the first row to do.

@@ -58,7 +58,7 @@ def fit(data: Data, store: BlockStore, settings: NeighborsConfig | None = None, 
 
 
 def similar_users(ratings: DataFrame, store: BlockStore, how: Similarity) -> DataFrame:
-    """The `similar_users` relation: users compared by what they rated.
+    """Return the `similar_users` relation: users compared by what they rated.
 
     Raises:
         UserError: as `fit`.

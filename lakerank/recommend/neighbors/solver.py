@@ -72,13 +72,13 @@ class Similarity(CheckedSettings):
                     raise UserError(f"--{name} {getattr(self, name)} goes with --measure cosine, not {self.measure}")
 
     def lengths(self, x_RC: sparse.csr_matrix) -> NDArray[np.float64]:
-        """(R) what cosine divides by, for weighed rows."""
+        """Return (R) what cosine divides by, for weighed rows."""
         if self.weighting == "bm25":
             return np.ones(x_RC.shape[0])
         return np.asarray(np.sqrt(x_RC.multiply(x_RC).sum(axis=1)), np.float64).ravel()
 
     def weigh(self, x_RC: sparse.csr_matrix) -> sparse.csr_matrix:
-        """The values that the kernel adds up, float64, in place of the ratings."""
+        """Return the values that the kernel adds up, float64, in place of the ratings."""
         x = sparse.csr_matrix(x_RC, dtype=np.float64, copy=True)
         rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))
         if self.measure == "adjusted-cosine":
@@ -92,7 +92,8 @@ class Similarity(CheckedSettings):
         return x
 
     def _importance(self, x: sparse.csr_matrix, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(P) factors of the values, by the formulas of text retrieval: rows are documents, columns are terms."""
+        """Return (P) factors of the values, by the formulas of text retrieval: rows are documents, columns are
+        terms."""
         per_column = np.bincount(x.indices, minlength=x.shape[1])
         idf = np.log(x.shape[0] / (1.0 + per_column))
         idf = np.maximum(idf, 0.0)[x.indices]
@@ -127,7 +128,7 @@ class Nearest:
     n: int
 
     def matrix(self) -> sparse.csr_matrix:
-        """(R, R) row j, column i: the similarity of j in the list of i."""
+        """Return (R, R) row j, column i: the similarity of j in the list of i."""
         columns, rows, values = [], [], []
         for b in range(self.blocks):
             found = self.store.get(f"found/{b}")
@@ -143,7 +144,8 @@ class Nearest:
         return sparse.coo_matrix(entries, shape=shape).tocsr()
 
     def table(self, spark: SparkSession, ids: pa.Array, name: str) -> DataFrame:
-        """Frame (`name`_id, rank, other_id, similarity, support): the relation `similar_items` or `similar_users`."""
+        """Return frame (`name`_id, rank, other_id, similarity, support): the relation `similar_items` or
+        `similar_users`."""
         kind = "bigint" if pa.types.is_integer(ids.type) else "string"
         schema = f"{name}_id {kind}, rank int, other_id {kind}, similarity double, support bigint"
         return spark.range(0, self.blocks, 1, max(1, min(self.blocks, 64))).mapInArrow(
@@ -152,7 +154,7 @@ class Nearest:
 
 
 def nearest(spark: SparkSession, x_RC: sparse.csr_matrix, how: Similarity, store: BlockStore) -> Nearest:
-    """The `how.top` most alike others of each row, exactly.
+    """Return the `how.top` most alike others of each row, exactly.
 
     Args:
         spark: for the tasks.
