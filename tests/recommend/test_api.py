@@ -67,6 +67,7 @@ def test_answers_have_the_names_of_the_frame(model: FittedRecommender) -> None:
     for row in told.collect():
         sums[row["who"]] = sums.get(row["who"], 0.0) + row["contribution"]
     assert sums == pytest.approx({row["who"]: row["score"] for row in got.collect()}, abs=1e-6)
+    assert model.explain(pd.DataFrame({"who": ["p3"], "rank": [1], "film": [99]})).count() == 0
     alike = model.similar(pa.table({"film": [2, 99]}), top=3)
     assert alike.columns == ["film", "rank", "other_film", "similarity"]
     assert {(row["film"], row["other_film"] % 2) for row in alike.collect()} == {(2, 0)}

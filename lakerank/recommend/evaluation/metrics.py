@@ -208,7 +208,7 @@ def surprise(raters_I: NDArray[Any], n_users: int) -> Floats:
 
 
 def mean_over(top_UN: Positions, values_I: Floats) -> tuple[Floats, Floats]:
-    """Return the mean value of the items each user is recommended, (U), and 1 for users who are recommended any, else 0."""
+    """Return the mean value of the items each user is recommended, (U), and 1 for users with any, else 0."""
     there = top_UN >= 0
     n = there.sum(axis=1)
     if not len(values_I):

@@ -1,7 +1,7 @@
 """A recommender that answers in frames, out of a scorer that knows arrays: users travel in batches to the workers.
 
 A worker holds the scorer, what one batch of users has rated, and a few (U, I) matrices of their scores
-(`pieces.CELLS_AT_ONCE` bounds one). Shape suffixes: U users of a batch, I items, N best items.
+(`batch_shuffle.CELLS_AT_ONCE` bounds one). Shape suffixes: U users of a batch, I items, N best items.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lakerank.spark.array_store import BlockStore
 
 Reasons = Callable[[Scorer, Histories, NDArray[Any], NDArray[Any]], list[str]]
 UNKNOWN_ITEM = -1e9  # the score of an item that a model knows nothing of: below all others, and finite
-SIMILAR_AT_ONCE = 64  # items whose item_similarity with all others is held at once
+SIMILAR_AT_ONCE = 64  # items whose similarity to all others is held at once
 
 
 def default_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
@@ -46,7 +46,7 @@ def default_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positi
 
 @dataclass(frozen=True)
 class ArrayModel:
-    """A `Recommender` (see `contract.py` for the methods).
+    """A `Recommender` (see `base.py` for the methods).
 
     Attributes:
         scorer: what it knows of items.
@@ -270,6 +270,8 @@ def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Ta
         columns: dict[str, list[object]] = {"rank": [], "position": [], "source": [], "because": [], "contribution": []}
         owners: list[int] = []
         for row, position, rank in zip(rows, positions, asked.column("rank").to_pylist(), strict=True):
+            if position is None:  # no item of this model
+                continue
             for n, reason in enumerate(largest(scorer.explain(block, row, position), most), start=1):
                 owners.append(row)
                 columns["rank"].append(rank)
