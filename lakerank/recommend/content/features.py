@@ -185,8 +185,8 @@ class MemmapFeatures:
         x, p = features.x_IF, features.profiles()
         kept = MemmapArrays.put(
             store, key,
-            x_starts=x.indptr, x_places=x.indices, x_values=x.data,
-            p_starts=p.indptr, p_places=p.indices, p_values=p.data,
+            x_starts=x.indptr, x_positions=x.indices, x_values=x.data,
+            p_starts=p.indptr, p_positions=p.indices, p_values=p.data,
         )  # fmt: skip
         own = np.diff(x.indptr) > int(CONSTANT in features.names)
         return cls(kept, list(features.names), features.dense, own)
