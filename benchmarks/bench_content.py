@@ -32,19 +32,18 @@ from numpy.typing import NDArray
 
 from lakerank.recommend.content.features import make_features
 from lakerank.recommend.content.model import ContentConfig, learn, make_scorer
-from lakerank.recommend.evaluation.bootstrap import interval, resampled
-from lakerank.recommend.evaluation.metrics import read_measures
-from lakerank.recommend.evaluation.test_set import Setting
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.top_k import best_rows
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.evaluation.compare import bootstrap, percentile_interval
+from lakerank.recommend.evaluation.metrics import parse_metrics
+from lakerank.recommend.evaluation.test_set import EvaluationSet
+from lakerank.recommend.models.top_n import top_k
+from lakerank.recommend.models.user_histories import Biases, Histories
 from lakerank.spark.array_store import BlockStore
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data")) / "movielens" / "ml-latest-small"
 RESULTS = ROOT / "benchmarks" / "results"
 SHARE, TOP = 0.2, 10
-MEASURES = read_measures("ndcg@10,recall@10,hr@10")
+MEASURES = parse_metrics("ndcg@10,recall@10,hr@10")
 METHODS = {
     "model": (ContentConfig(), True),
     "model without tags": (ContentConfig(), False),
@@ -71,15 +70,15 @@ def read() -> tuple[pa.Table, pa.Table, pa.Table]:
     return ratings, items, tags
 
 
-def ranked(scores_UI: NDArray[Any], block: Histories, hidden_I: NDArray[np.bool_]) -> NDArray[np.int32]:
+def rank_candidates(scores_UI: NDArray[Any], block: Histories, hidden_I: NDArray[np.bool_]) -> NDArray[np.int32]:
     """(U, TOP) the best of what is neither hidden nor rated; equal ones by id."""
     hidden_UI = np.repeat(hidden_I[None], len(block), axis=0)
-    hidden_UI[block.rows, block.places] = True
-    return best_rows(scores_UI, hidden_UI, TOP)[0].astype(np.int32)
+    hidden_UI[block.rows, block.positions] = True
+    return top_k(scores_UI, hidden_UI, TOP)[0].astype(np.int32)
 
 
 def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> dict[str, dict[str, Any]]:
-    """All methods and yardsticks on one draw of held-out films: name → measure → value."""
+    """All methods and yardsticks on one draw of held-out films: name → metric → value."""
     rng = np.random.default_rng(draw)
     films = np.unique(ratings.column("item_id").to_numpy())
     cold = pa.array(np.sort(rng.permutation(films)[: int(SHARE * len(films))]))
@@ -90,11 +89,11 @@ def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> d
     raters = train.group_by("item_id").aggregate([([], "count_all")]).rename_columns(["item_id", "n"])
     by_user = train.group_by("user_id").aggregate([([], "count_all")]).rename_columns(["user_id", "n"])
     profiles = by_user.append_column("total", by_user.column("n"))  # groups are not reported here
-    setting = Setting.of(test.select(["user_id", "item_id"]), ids, raters, profiles, by_user.num_rows)
-    block = Histories.of(setting.users, ids, train)
+    test_set = EvaluationSet.of(test.select(["user_id", "item_id"]), ids, raters, profiles, by_user.num_rows)
+    block = Histories.of(test_set.users, ids, train)
     everyone = pc.unique(train.column("user_id"))
     all_users = Histories.of(everyone.take(pc.sort_indices(everyone)), ids, train)
-    rows, places = setting.rows, setting.places
+    rows, positions = test_set.rows, test_set.positions
     truth = test.column("rating").to_numpy()
     biases = Biases.fit(all_users, len(ids))
 
@@ -105,8 +104,8 @@ def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> d
     guesses = {"mean": np.full(len(truth), mean)}
     guesses["user mean"] = (total / np.maximum(block.counts, 1))[rows]
     guesses["user mean, damped"] = ((total + 5 * mean) / (block.counts + 5))[rows]
-    n_cold = np.bincount(places, minlength=len(ids)).astype(float)
-    popular = np.tile(setting.raters.astype(np.float64), (len(block), 1))
+    n_cold = np.bincount(positions, minlength=len(ids)).astype(float)
+    popular = np.tile(test_set.raters.astype(np.float64), (len(block), 1))
     orders = {"popularity": popular, "random": rng.random(popular.shape), "oracle": np.tile(n_cold, (len(block), 1))}
     with tempfile.TemporaryDirectory() as folder:
         for name, (config, tagged) in METHODS.items():
@@ -116,7 +115,7 @@ def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> d
             store = BlockStore.open(f"{folder}/{name}", "")
             scorer = make_scorer(all_users, features, learned, biases, store, config)
             seconds = time.process_time() - begun
-            guesses[name] = np.clip(scorer.ratings(block)[rows, places], biases.low, biases.high)
+            guesses[name] = np.clip(scorer.ratings(block)[rows, positions], biases.low, biases.high)
             orders[name] = scorer.scores(block)
             found[name] = {"fit_cpu_seconds": round(seconds, 2)}
             if name == "model":
@@ -124,16 +123,16 @@ def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> d
                 orders["typical"] = np.tile(scorer.scores(nobody), (len(block), 1))
     predicted = pa.table({"user_id": test.column("user_id"), "rating": truth})
     for name, guess in guesses.items():
-        sums[name] = setting.accuracy(predicted.append_column("prediction", pa.array(guess)))
+        sums[name] = test_set.accuracy(predicted.append_column("prediction", pa.array(guess)))
         found.setdefault(name, {})["rmse"] = sums[name]["rmse"].value()
-    drawn = resampled([sums[name]["rmse"] for name in ("model", "user mean")], 2000, draw)
+    drawn = bootstrap([sums[name]["rmse"] for name in ("model", "user mean")], 2000, draw)
     found["model"]["rmse_ratio"] = found["model"]["rmse"] / found["user mean"]["rmse"]
-    found["model"]["rmse_ratio_interval"] = interval(drawn[:, 0] / drawn[:, 1])
-    for among, hidden in (("cold", setting.raters > 0), ("full", np.zeros(len(ids), bool))):
+    found["model"]["rmse_ratio_interval"] = percentile_interval(drawn[:, 0] / drawn[:, 1])
+    for among, hidden in (("cold", test_set.raters > 0), ("full", np.zeros(len(ids), bool))):
         for name, scores in orders.items():
             if among == "full" and name not in ("popularity", *METHODS):
                 continue
-            values = setting.ranked(ranked(scores, block, hidden), MEASURES)
+            values = test_set.ranked(rank_candidates(scores, block, hidden), MEASURES)
             found.setdefault(name, {})[among] = {key: value.value() for key, value in values.items()}
     found["model"]["ratings"], found["model"]["users"] = len(truth), len(block)
     return found

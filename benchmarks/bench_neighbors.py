@@ -1,7 +1,7 @@
 """All neighbours of MovieLens-20M's 27,278 items: seconds and memory, from a Delta table to a Delta table.
 
     python benchmarks/make_ratings.py OUT
-    python benchmarks/bench_neighbors.py --ratings OUT [--of items|users] [--measure …] [--repeats 1] [--json]
+    python benchmarks/bench_neighbors.py --ratings OUT [--of items|users] [--metric …] [--repeats 1] [--json]
 
 `OUT` is what `make_ratings.py` wrote (or anything `ingest_ratings` reads), or a `ratings` Delta table, which is used as
 it is. Timed is `neighbors.run` in a session that is there: reading, all pairs, writing. A first run on 1 % of the users
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ratings", type=Path, required=True)
     parser.add_argument("--of", choices=["items", "users"], default="items")
-    parser.add_argument("--measure", default="cosine")
+    parser.add_argument("--metric", default="cosine")
     parser.add_argument("--top", type=int, default=neighbors.NeighborsArgs.top)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", action="store_true")
@@ -48,7 +48,7 @@ def main() -> None:
         ratings = TableRef(table).read(spark, RATINGS)
         few = TableSink(TableRef(f"{folder}/few"), RATINGS)
         few.write(ratings.where("pmod(hash(user_id), 100) = 0"))
-        settings = {"of": args.of, "measure": args.measure, "top": args.top, "out": f"{folder}/out"}
+        settings = {"of": args.of, "metric": args.metric, "top": args.top, "out": f"{folder}/out"}
         neighbors.run(spark, neighbors.NeighborsArgs(ratings=few.ref.location, **settings))
         seconds = []
         with PeakMemory() as memory:
@@ -60,7 +60,7 @@ def main() -> None:
     facts = {
         "benchmark": "neighbors",
         "of": args.of,
-        "measure": args.measure,
+        "metric": args.metric,
         "top": args.top,
         "ratings": n,
         args.of: told[args.of],
@@ -73,7 +73,7 @@ def main() -> None:
         "versions": {"python": platform.python_version(), "pyspark": pyspark.__version__},
     }
     RESULTS.mkdir(exist_ok=True)
-    name = f"neighbors-{args.of}-{args.measure}-{n}.json"
+    name = f"neighbors-{args.of}-{args.metric}-{n}.json"
     (RESULTS / name).write_text(json.dumps(facts, indent=1) + "\n")
     print(f"{facts['median_seconds']:.1f} s, peak {memory.mib:.0f} MiB; written to benchmarks/results/{name}")
     if args.json:

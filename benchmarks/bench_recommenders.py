@@ -37,23 +37,22 @@ from scipy import sparse
 
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import ITEMS, RATINGS, TAGS
-from lakerank.recommend.blend.blend import GROUPS, scorer_of
-from lakerank.recommend.blend.blend_scorer import BlendScorer
-from lakerank.recommend.blend.blend_weights import learn
+from lakerank.recommend.blend.model import GROUPS
+from lakerank.recommend.blend.scorer import BlendScorer
+from lakerank.recommend.blend.solver import learn
 from lakerank.recommend.content import model as content
 from lakerank.recommend.ease.solver import Ease
-from lakerank.recommend.evaluation.bootstrap import Sums, interval, resampled
-from lakerank.recommend.evaluation.ranking import discounted_gain, hit_rate, hits, reciprocal_rank
+from lakerank.recommend.evaluation.compare import Sums, bootstrap, percentile_interval
+from lakerank.recommend.evaluation.metrics import discounted_gain, hit_rate, hits, reciprocal_rank
 from lakerank.recommend.latent_factors import latent
 from lakerank.recommend.models import popular
 from lakerank.recommend.models.base import Data, Scorer
 from lakerank.recommend.models.batch_shuffle import users_at_once
-from lakerank.recommend.models.biases import Biases
 from lakerank.recommend.models.item_weights import ItemWeights
-from lakerank.recommend.models.top_k import best_rows
-from lakerank.recommend.models.training_matrix import Training
-from lakerank.recommend.neighbors.measures import Similarity
-from lakerank.recommend.neighbors.nearest import nearest
+from lakerank.recommend.models.top_n import top_k
+from lakerank.recommend.models.training_matrix import TrainingMatrix
+from lakerank.recommend.models.user_histories import Biases
+from lakerank.recommend.neighbors.solver import Similarity, nearest
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.session import session
 
@@ -85,22 +84,22 @@ class Stage:
     """
 
     ratings: pd.DataFrame
-    training: Training
+    training: TrainingMatrix
     held: NDArray[np.int64]
 
 
 def stages(ratings: pd.DataFrame) -> tuple[Stage, Stage]:
     """Validation and test."""
     ordered = ratings.sort_values(["user_id", "rated_at", "item_id"], ascending=[True, False, False])
-    place = ordered.groupby("user_id").cumcount()
+    position = ordered.groupby("user_id").cumcount()
     size = ordered.groupby("user_id").user_id.transform("size")
 
     def stage(n: int) -> Stage:
-        known = ordered[(place > n) | (size <= n + 1)]
-        asked = ordered[(place == n) & (size > n + 1)].set_index("user_id").item_id
+        known = ordered[(position > n) | (size <= n + 1)]
+        asked = ordered[(position == n) & (size > n + 1)].set_index("user_id").item_id
         columns = [pa.chunked_array([known[name].to_numpy()]) for name in ("user_id", "item_id")]
         seconds = known.rated_at.to_numpy().astype("datetime64[s]").astype(np.int64)
-        training = Training.of(*columns, known.rating.to_numpy(np.float32), seconds)
+        training = TrainingMatrix.of(*columns, known.rating.to_numpy(np.float32), seconds)
         return Stage(known, training, asked.reindex(training.block.users.to_numpy()).fillna(-1).to_numpy(np.int64))
 
     return stage(1), stage(0)
@@ -110,16 +109,16 @@ def top_of(scorer: Scorer, stage: Stage, given: int | None = None) -> NDArray[np
     """(users, 10) item ids, −1 at the end; with `given`, only so many ratings of each user are known."""
     items = scorer.items.to_numpy()
     to = pc.index_in(stage.training.items, value_set=scorer.items).fill_null(-1).to_numpy().astype(np.int32)
-    block = stage.training.block.moved(to)
-    asked = block if given is None else block.newest(given).nameless()
+    block = stage.training.block.reindex(to)
+    asked = block if given is None else block.newest(given).anonymous()
     found = []
     step = users_at_once(len(items))
     for lo in range(0, len(block), step):
         part = block.part(lo, min(lo + step, len(block)))
         hidden = np.zeros((len(part), len(items)), bool)
-        hidden[part.rows, part.places] = True
-        places = best_rows(scorer.scores(asked.part(lo, lo + len(part))), hidden, TOP)[0]
-        found.append(np.where(places >= 0, items[places], -1))
+        hidden[part.rows, part.positions] = True
+        positions = top_k(scorer.scores(asked.part(lo, lo + len(part))), hidden, TOP)[0]
+        found.append(np.where(positions >= 0, items[positions], -1))
     return np.concatenate(found)
 
 
@@ -127,8 +126,8 @@ def measured(top: NDArray[np.int64], held: NDArray[np.int64]) -> dict[str, NDArr
     """Values of each user who is asked for something."""
     some = held >= 0
     ids = np.unique(np.concatenate([top[some].ravel(), held[some]]))
-    places = np.where(top[some] >= 0, np.searchsorted(ids, top[some]), -1).astype(np.int32)
-    hit = hits(places, np.arange(int(some.sum())), np.searchsorted(ids, held[some]), len(ids))
+    positions = np.where(top[some] >= 0, np.searchsorted(ids, top[some]), -1).astype(np.int32)
+    hit = hits(positions, np.arange(int(some.sum())), np.searchsorted(ids, held[some]), len(ids))
     return {"ndcg": discounted_gain(*hit), "hr": hit_rate(*hit), "mrr": reciprocal_rank(*hit)}
 
 
@@ -175,7 +174,7 @@ def other_parts(spark: SparkSession, stage: Stage, lake: str, store: BlockStore)
     tables = [TableRef.find("", relation, lake).read(spark, relation) for relation in (ITEMS, TAGS)]
     data = Data(ratings, *tables)
     fits = {"lfm": latent.fit, "content": content.fit, "popular": popular.fit}
-    return {name: scorer_of(fit(data, store.below(f"fit-{name}")), store.below(name)) for name, fit in fits.items()}
+    return {name: fit(data, store.below(f"fit-{name}")).as_scorer(store.below(name)) for name, fit in fits.items()}
 
 
 def blended(parts: dict[str, Scorer], stage: Stage, weights: NDArray[np.float64]) -> BlendScorer:
@@ -189,7 +188,7 @@ def learned(parts: dict[str, Scorer], stage: Stage) -> NDArray[np.float64]:
     blend = blended(parts, stage, np.ones((4, len(parts))))
     to = pc.index_in(stage.training.items, value_set=blend.items).to_numpy().astype(np.int32)
     targets = pc.index_in(pa.array(stage.held), value_set=blend.items).fill_null(-1).to_numpy().astype(np.int64)
-    return learn(blend, stage.training.block.moved(to), targets)
+    return learn(blend, stage.training.block.reindex(to), targets)
 
 
 def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
@@ -201,10 +200,10 @@ def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[
         held = {}
         for key, stage in (("train", valid), ("all", test)):
             to = pc.index_in(stage.training.items, value_set=items).to_numpy().astype(np.int32)
-            block = stage.training.block.moved(to)
-            sparse.save_npz(folder / f"{key}.npz", block.matrix(np.ones(len(block.places)), len(items)))
-            places = pc.index_in(pa.array(stage.held), value_set=items).fill_null(-2).to_numpy()
-            held["valid" if key == "train" else "test"] = np.where(stage.held < 0, -1, places)
+            block = stage.training.block.reindex(to)
+            sparse.save_npz(folder / f"{key}.npz", block.matrix(np.ones(len(block.positions)), len(items)))
+            positions = pc.index_in(pa.array(stage.held), value_set=items).fill_null(-2).to_numpy()
+            held["valid" if key == "train" else "test"] = np.where(stage.held < 0, -1, positions)
         np.savez(folder / "held.npz", **held)
         command = [str(python), str(ROOT / "benchmarks" / "rec_peers.py"), name, *(["--quick"] if quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ})
@@ -267,14 +266,14 @@ def main() -> None:
         }
     rows = {name: measured(top, test.held) for name, top in {**tops, **theirs}.items()}
     one = np.ones(len(next(iter(rows.values()))["ndcg"]))
-    drawn = resampled([Sums(row["ndcg"], one) for row in rows.values()], RESAMPLES, 0)
+    drawn = bootstrap([Sums(row["ndcg"], one) for row in rows.values()], RESAMPLES, 0)
     names = list(rows)
     best_peer = max(theirs, key=lambda name: rows[name]["ndcg"].mean())
     table = {
         name: {
-            **{f"{measure}@{TOP}": float(values.mean()) for measure, values in rows[name].items()},
-            "interval": interval(drawn[:, k]),
-            f"less {best_peer}": interval(drawn[:, k] - drawn[:, names.index(best_peer)]),
+            **{f"{metric}@{TOP}": float(values.mean()) for metric, values in rows[name].items()},
+            "interval": percentile_interval(drawn[:, k]),
+            f"less {best_peer}": percentile_interval(drawn[:, k] - drawn[:, names.index(best_peer)]),
             **({"tuned": told[name]} if name in told else {"tuned": settings.get(name)}),
         }
         for k, name in enumerate(names)

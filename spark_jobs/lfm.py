@@ -50,10 +50,6 @@ class LfmArgs(LfmConfig, JobArgs):
     update: bool = flag(False, "go on from the model in the lake with what the ratings table has gained since")
     update_epochs: int = flag(3, "passes of an update", within=POSITIVE)
 
-    def __post_init__(self) -> None:
-        JobArgs.__post_init__(self)
-        LfmConfig.__post_init__(self)
-
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
         """The presets of `config`."""

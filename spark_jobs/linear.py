@@ -16,47 +16,30 @@ from pyspark.sql import SparkSession
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import LINEAR_WEIGHTS, RATINGS
-from lakerank.recommend.ease import model as linear
+from lakerank.recommend.ease.model import SPEC, LinearConfig
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.store import save_model
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 
-_DEFAULT = linear.LinearConfig()
-_POSITIVE: dict[str, Any] = {"check": lambda x: x > 0, "must": "be above 0"}
-
 
 @dataclass(frozen=True)
-class LinearArgs(JobArgs):
+class LinearArgs(LinearConfig, JobArgs):
     """Settings of the linear job; those of the model are `LinearConfig`'s."""
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
     scratch: str = flag("", "folder all workers mount, for the weights (default: this machine's temporary folder)")
-    reg: float = flag(_DEFAULT.reg, "L2 weight λ, in users", **_POSITIVE)
-    top: int = flag(_DEFAULT.top, "weights kept for each item, the largest by size", **_POSITIVE)
-    most: int = flag(_DEFAULT.most, "items, by number of ratings, that may speak for others", **_POSITIVE)
-    recency: float = flag(
-        _DEFAULT.recency,
-        "power by which older ratings count less; 0: all alike",
-        check=lambda x: x >= 0,
-        must="be 0 or more",
-    )
-
-    def config(self) -> linear.LinearConfig:
-        """The settings of the model alone."""
-        return linear.LinearConfig(self.reg, self.top, self.most, self.recency)
 
 
 def run(spark: SparkSession, args: LinearArgs) -> dict[str, Any]:
     """Read ratings, solve, write."""
     begun = time.perf_counter()
-    source = TableRef.find(args.ratings, RATINGS, args.lake)
+    source, out = TableRef.find(args.ratings, RATINGS, args.lake), args.out or args.lake
     ratings = source.read(spark, RATINGS)
-    out = args.out or args.lake
     with workspace(spark, args.scratch, "--scratch") as store:
-        model = linear.fit(Data(ratings), store, args.config())
-        save_model(spark, out, "linear", model.tables(), model.facts(), source)
+        model = SPEC.fit(Data(ratings), store, LinearConfig.from_settings(args))
+        save_model(spark, out, SPEC, model, source)
     target = TableRef.find("", LINEAR_WEIGHTS, out)
     rows = target.read(spark, LINEAR_WEIGHTS).count()
     seconds = round(time.perf_counter() - begun, 3)

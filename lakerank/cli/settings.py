@@ -98,12 +98,12 @@ def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
     return None
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Settings every command has."""
+C = TypeVar("C", bound="CheckedSettings")
 
-    json: bool = flag(False, "print one JSON summary as the last line of standard output")
-    verbose: bool = flag(False, "print all settings, not only those that differ from their defaults")
+
+@dataclasses.dataclass(frozen=True)
+class CheckedSettings:
+    """Settings of one thing, such as a model, made with `flag(…)`; a command that has them derives from them, too."""
 
     def __post_init__(self) -> None:
         """Check the values, so that settings made in code, as notebooks do, are checked like those of a command line.
@@ -114,6 +114,32 @@ class Settings:
         for field in dataclasses.fields(self):
             if problem := _problem(field, getattr(self, field.name)):
                 raise UserError(problem)
+
+    @classmethod
+    def from_settings(cls: type[C], settings: Any) -> C:
+        """Return these settings out of an object that has them among others, as a command's settings do."""
+        return cls(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)})
+
+    @classmethod
+    def from_values(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
+        """Return settings with these values instead of the defaults.
+
+        Raises:
+            UserError: a name is unknown, or a value of the wrong type or out of its range; `origin` is named.
+        """
+        hints = typing.get_type_hints(cls)
+        for name in values:
+            if name not in {field.name for field in dataclasses.fields(cls)}:
+                raise _unknown(name, [field.name for field in dataclasses.fields(cls)], origin)
+        return cls(**{name: _coerce(name, value, _value_type(hints[name]), origin) for name, value in values.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(CheckedSettings):
+    """Settings every command has."""
+
+    json: bool = flag(False, "print one JSON summary as the last line of standard output")
+    verbose: bool = flag(False, "print all settings, not only those that differ from their defaults")
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:

@@ -15,10 +15,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.lake.schemas import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, SIMILAR_ITEMS
-from lakerank.recommend.blend.blend import scorer_of
 from lakerank.recommend.models.array_model import UNKNOWN_ITEM
-from lakerank.recommend.models.base import Data, Recommender, Stored
-from lakerank.recommend.models.registry import MODELS
+from lakerank.recommend.models.base import Data, Recommender, SavedModel
+from lakerank.recommend.models.registry import BLENDS, MODELS, model_spec
 from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore
 
@@ -47,7 +46,7 @@ def data(spark: SparkSession) -> Data:
     return Data(ratings, spark.createDataFrame(items, ITEMS.schema()))
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=MODELS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -59,7 +58,7 @@ def store(name: str, tmp_path_factory: pytest.TempPathFactory) -> BlockStore:
 
 @pytest.fixture(scope="module")
 def model(name: str, data: Data, store: BlockStore) -> Recommender:
-    return MODELS[name].fit(data, store.below("fitted"))
+    return model_spec(name).fit(data, store.below("fitted"))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +93,7 @@ def test_recommendations_keep_the_contract(recommended: list[Row]) -> None:
 
 def test_strangers_and_the_fallback_are_named(name: str, recommended: list[Row]) -> None:
     words = {row["reason"] for row in lists(recommended)[STRANGER]}
-    assert all("fallback" in word for word in words) or name == "popular"
+    assert all("fallback" in word for word in words) or not model_spec(name).personal
 
 
 def test_predictions_and_scores_are_never_missing(
@@ -133,7 +132,7 @@ def test_explanations_add_up(model: Recommender, data: Data, recommended: list[R
     assert all(r["because_id"] is None or (r["user_id"], r["because_id"]) in rated for r in rows)
     sums: dict[tuple[int, int], float] = {}
     for row in rows:
-        assert row["place"] <= 4
+        assert row["position"] <= 4
         sums[row["user_id"], row["rank"]] = sums.get((row["user_id"], row["rank"]), 0.0) + row["contribution"]
     wanted = {(row["user_id"], row["rank"]): row["score"] for row in chosen}
     assert sums == pytest.approx(wanted, rel=1e-5, abs=1e-5)
@@ -144,23 +143,23 @@ def test_similar_items_keep_the_contract(name: str, model: Recommender, data: Da
     by_item: dict[int, list[Row]] = {}
     for row in SIMILAR_ITEMS.enforce(model.similar(items, 2), "here").sort("item_id", "rank").collect():
         by_item.setdefault(row["item_id"], []).append(row)
-    assert set(by_item) == (set() if name == "popular" else {0, 3})
+    assert set(by_item) == ({0, 3} if model_spec(name).knows_similar else set())
     for item, others in by_item.items():
         assert [row["rank"] for row in others] == [1, 2]
         assert item not in {row["other_id"] for row in others}
         assert others[0]["similarity"] >= others[1]["similarity"]
-        if name == "lfm":  # for the others, who rated counts, not how
+        if model_spec(name).ranks_by_value:  # for the others, who rated counts, not how
             assert all(row["other_id"] % 2 == item % 2 for row in others)
 
 
 def test_kept_and_found_again(
     name: str, model: Recommender, data: Data, store: BlockStore, recommended: list[Row]
 ) -> None:
-    kind = MODELS[name]
-    assert set(model.tables()) == {relation.name for relation in kind.relations}
-    tables = {r.name: r.enforce(model.tables()[r.name], "here") for r in kind.relations}
-    facts = json.loads(json.dumps(dict(model.facts())))
-    again = kind.load(Stored(tables, facts), data, store.below("loaded"))
+    spec = model_spec(name)
+    assert set(model.tables()) == {relation.name for relation in spec.relations}
+    tables = {r.name: r.enforce(model.tables()[r.name], "here") for r in spec.relations}
+    facts = json.loads(json.dumps(dict(model.params())))
+    again = spec.load(SavedModel(tables, facts), data, store.below("loaded"))
     users = data.ratings.select("user_id").distinct()
     got = again.recommend(users, data.ratings.select("user_id", "item_id"), 50).sort("user_id", "rank").collect()
     wanted = [row for row in recommended if row["user_id"] != STRANGER]
@@ -180,7 +179,7 @@ def test_newcomers_are_served_by_what_they_rated(
     ).collect()
     assert len(rows) == SHELF
     assert all("fallback" not in row["reason"] for row in rows)
-    if name == "lfm":
+    if model_spec(name).ranks_by_value:
         best = sorted(rows, key=lambda row: row["rank"])[:4]
         assert all(row["item_id"] % 2 == 1 for row in best)
 
@@ -188,7 +187,8 @@ def test_newcomers_are_served_by_what_they_rated(
 Fit = Callable[[Data, BlockStore], Recommender]
 
 
-def test_text_ids_come_back_as_given_and_fitting_twice_is_the_same(data: Data, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blend", BLENDS)  # has the others in it
+def test_text_ids_come_back_as_given_and_fitting_twice_is_the_same(blend: str, data: Data, tmp_path: Path) -> None:
     named: dict[str, Any] = {}
     for frame in ("ratings", "items"):
         df: DataFrame = getattr(data, frame)
@@ -198,7 +198,7 @@ def test_text_ids_come_back_as_given_and_fitting_twice_is_the_same(data: Data, t
         named[frame] = df.withColumns(columns)
     found = []
     for run in ("one", "two"):
-        fitted = MODELS["blend"].fit(Data(**named), BlockStore.open(str(tmp_path / run), ""))
+        fitted = model_spec(blend).fit(Data(**named), BlockStore.open(str(tmp_path / run), ""))
         users, seen = named["ratings"].select("user_id").distinct(), named["ratings"].select("user_id", "item_id")
         rows = fitted.recommend(users, seen, 2).sort("user_id", "rank").collect()
         assert len(rows) == 2 * (CAMP + 1)
@@ -208,7 +208,7 @@ def test_text_ids_come_back_as_given_and_fitting_twice_is_the_same(data: Data, t
 
 
 def test_scores_do_not_depend_on_the_block(name: str, model: Recommender, store: BlockStore) -> None:
-    scorer = scorer_of(model, store.below("scorer"))
+    scorer = model.as_scorer(store.below("scorer"))
     users = pa.array([*range(CAMP), 100, STRANGER])
     table = pa.table({k: [row[n] for row in _rows()] for n, k in enumerate(("user_id", "item_id", "rating"))})
     block = Histories.of(users, scorer.items, table)

@@ -11,9 +11,9 @@ from pyspark.sql import SparkSession
 
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, RECOMMENDERS, TAGS, USER_PROFILES
-from lakerank.recommend.models.base import Data, Stored
-from lakerank.recommend.models.registry import MODELS
-from lakerank.recommend.models.store import load_model
+from lakerank.recommend.models.base import Data
+from lakerank.recommend.models.registry import model_spec
+from lakerank.recommend.models.store import find_model
 from lakerank.spark.array_store import BlockStore
 from spark_jobs import content
 
@@ -53,8 +53,10 @@ def test_the_model_that_was_written_knows_films_nobody_rated(
     facts = summary(capsys)
     assert {key: facts[key] for key in ("method", "items", "users")} == {"method": "model", "items": 40, "users": 30}
 
-    kind = MODELS["content"]
-    tables, kept = load_model(spark, out, "content", kind.relations, kind.producer)
+    spec = model_spec("content")
+    saved = find_model(spark, out, spec)
+    assert saved is not None
+    tables, kept = saved.tables, saved.params
     assert "tag:dark" in kept["names"]
     assert facts["features"] == len(kept["names"])
     profiles = {row["item_id"]: row for row in tables["item_profiles"].collect()}
@@ -64,7 +66,7 @@ def test_the_model_that_was_written_knows_films_nobody_rated(
     assert any(profiles["f35"]["factors"])
 
     data = Data(TableRef.find("", RATINGS, lake).read(spark, RATINGS))
-    model = kind.load(Stored(tables, kept), data, BlockStore.open(str(tmp_path / "arrays"), "--scratch"))
+    model = spec.load(saved, data, BlockStore.open(str(tmp_path / "arrays"), "--scratch"))
     users = spark.createDataFrame([(4,), (7,)], "user_id bigint")
     cold = spark.createDataFrame([(f"f{n}",) for n in range(30, 40)], "item_id string")
     rows = model.recommend(users, data.ratings.select("user_id", "item_id"), 5, cold).collect()

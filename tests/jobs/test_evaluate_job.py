@@ -19,7 +19,7 @@ from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.data.synthetic import generate_ratings
 from lakerank.recommend.models.base import Data
-from lakerank.recommend.models.registry import MODELS
+from lakerank.recommend.models.registry import model_spec
 from lakerank.spark.array_store import BlockStore
 from spark_jobs import evaluate
 
@@ -51,14 +51,14 @@ def test_values_are_what_trec_eval_says_of_the_same_recommendations(
 ) -> None:
     picture = tmp_path / "scores.png"
     metrics = ",".join([*INDEPENDENT, "rmse", "mae", "coverage@5"])
-    flags = ["--models", "popular,content", "--split", "random:0.3", "--relevant", "3", "--metrics", metrics]
-    facts, said = judged(capsys, lake, *flags, "--resamples", "200", "--picture", str(picture))
+    flags = ["--models", "popular,content", "--split", "random:0.3", "--relevance-threshold", "3", "--metrics", metrics]
+    facts, said = judged(capsys, lake, *flags, "--n-bootstrap", "200", "--plot", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
 
     ratings = TableRef.find("", RATINGS, lake).read(spark, RATINGS)
     parts = split_ratings(ratings, ratings, Split.parse("random:0.3"), 0)
     train, test = (parts.where(F.col("part") == part).drop("part") for part in ("train", "test"))
-    model = MODELS["popular"].fit(Data(train), BlockStore.open(str(tmp_path / "store"), ""))
+    model = model_spec("popular").fit(Data(train), BlockStore.open(str(tmp_path / "store"), ""))
     asked = test.where("rating >= 3")
     users = asked.select("user_id").distinct()
     run = [
@@ -69,7 +69,7 @@ def test_values_are_what_trec_eval_says_of_the_same_recommendations(
     wanted = ir_measures.calc_aggregate(list(INDEPENDENT.values()), qrels, run)
     found = facts["models"]["popular"]
     assert {name: found[name] for name in INDEPENDENT} == pytest.approx(
-        {name: wanted[measure] for name, measure in INDEPENDENT.items()}
+        {name: wanted[metric] for name, metric in INDEPENDENT.items()}
     )
     predicted = model.predict(test.join(users, "user_id", "left_semi")).collect()
     errors = np.array([row["prediction"] - row["rating"] for row in predicted])
@@ -99,7 +99,7 @@ def test_held_out_users_are_asked_with_their_history(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--split", "users:0.4", "--models", "popular,linear", "--metrics", "recall@10,popularity-lift@10"]
-    facts, said = judged(capsys, lake, *flags, "--resamples", "0")
+    facts, said = judged(capsys, lake, *flags, "--n-bootstrap", "0")
     assert 10 < facts["users"] < 40
     # Without their history they would be told what everybody is, as by `popular`.
     assert facts["models"]["linear"]["recall@10"] != facts["models"]["popular"]["recall@10"]
@@ -107,7 +107,7 @@ def test_held_out_users_are_asked_with_their_history(
 
 
 def test_sampled_candidates(spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--models", "popular", "--candidates", "6", "--resamples", "0"]
+    flags = ["--models", "popular", "--candidates", "6", "--n-bootstrap", "0"]
     facts, _ = judged(capsys, lake, *flags, "--metrics", "hr@7,hr@3,mrr@10,rmse,coverage@10")
     found = facts["models"]["popular"]
     assert set(found) == {"hr@7", "hr@3", "mrr@10", "rmse"}, "of six candidates there is no coverage"
@@ -117,7 +117,7 @@ def test_sampled_candidates(spark: SparkSession, lake: str, capsys: pytest.Captu
 
 
 def test_items_nobody_has_rated(spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--split", "items:0.3", "--candidates", "cold", "--metrics", "hr@3,ndcg@30", "--resamples", "0"]
+    flags = ["--split", "items:0.3", "--candidates", "cold", "--metrics", "hr@3,ndcg@30", "--n-bootstrap", "0"]
     facts, _ = judged(capsys, lake, "--models", "popular,content", *flags)
     assert facts["models"]["popular"] == {"hr@3": 0.0, "ndcg@30": 0.0}
     assert facts["models"]["content"]["hr@3"] > 0.2
@@ -133,7 +133,7 @@ def test_items_nobody_has_rated(spark: SparkSession, lake: str, capsys: pytest.C
         (["--candidates", "many"], "--candidates many: must be full, cold or a number above 0"),
         (["--candidates", "9", "--metrics", "gini@10"], "of gini@10 nothing can be said among so few items"),
         (["--metrics", "auc"], "--metrics: `auc` is not one of"),
-        (["--relevant", "6", "--models", "popular"], "no relevant test rating"),
+        (["--relevance-threshold", "6", "--models", "popular"], "no relevant test rating"),
         (["--ratings", "/nowhere"], "no Delta table `ratings` at /nowhere: run ingest_ratings first"),
     ],
 )

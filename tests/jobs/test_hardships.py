@@ -39,7 +39,7 @@ def test_paths_with_spaces_signs_and_letters_of_all_kinds(spark: SparkSession, t
     source = ratings(tmp_path / "Daten für #1" / "ratings é*.csv", 12, 3.0)
     assert ingest_ratings.main(["--source", str(source), "--lake", lake]) == 0
     assert lfm.main(["--lake", lake, "--factors", "2", "--epochs", "1"]) == 0
-    assert recommend.main(["--lake", lake, "--seen", "--top", "2"]) == 0
+    assert recommend.main(["--lake", lake, "--include-seen", "--top", "2"]) == 0
     assert ingest_pages.main(["--source", SITE, "--base-url", "https://x.example/", "--lake", lake]) == 0
     assert pagerank.main(["--lake", lake]) == 0
     assert build_index.main(["--lake", lake]) == 0

@@ -47,7 +47,7 @@ def rows_of(spark: SparkSession, lake: str, relation: Relation) -> list[Row]:
     return TableRef.find("", relation, lake).read(spark, relation).collect()
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, Any]]:
+def format_lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, Any]]:
     printed = capsys.readouterr().out
     return printed, json.loads(printed.splitlines()[-1])
 
@@ -57,24 +57,24 @@ def test_from_ratings_to_recommendations_that_say_why(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert neighbors.main(["--lake", lake, "--min-support", "1", "--shrink", "0", "--json"]) == 0
-    assert told(capsys)[1]["items"] == SHELF
+    assert format_lines(capsys)[1]["items"] == SHELF
     similar = rows_of(spark, lake, SIMILAR_ITEMS)
     assert all(row["item_id"] % 2 == row["other_id"] % 2 and row["support"] > 0 for row in similar)
 
     assert neighbors.main(["--lake", lake, "--of", "users", "--measure", "jaccard", "--top", "3", "--json"]) == 0
-    assert told(capsys)[1]["users"] == USERS
+    assert format_lines(capsys)[1]["users"] == USERS
     alike = rows_of(spark, lake, SIMILAR_USERS)
     assert all(row["user_id"] % 2 == row["other_id"] % 2 and 0 < row["similarity"] < 1 for row in alike)
     assert max(row["rank"] for row in alike) == 3
 
     assert linear.main(["--lake", lake, "--reg", "5", "--json"]) == 0
-    assert told(capsys)[1]["rows"] == len(rows_of(spark, lake, LINEAR_WEIGHTS)) > 0
+    assert format_lines(capsys)[1]["rows"] == len(rows_of(spark, lake, LINEAR_WEIGHTS)) > 0
 
     users = tmp_path / "users.txt"
     users.write_text("3\n4\n\n77\n", encoding="utf-8")
     asked = ["--lake", lake, "--users", str(users), "--top", "2", "--explain", "--json"]
     assert recommend.main(["--model", "blend", *asked]) == 0
-    printed, facts = told(capsys)
+    printed, facts = format_lines(capsys)
     assert "blend goes without lfm, content" in printed
     assert "weights for users with more than 20 ratings" in printed
     assert "because you rated Film" in printed
@@ -103,7 +103,7 @@ def test_filters_and_wrong_input(
     items.write_text("1\n2\n3\n4\n5\n", encoding="utf-8")
     asked = ["--lake", lake, "--model", "popular", "--users", str(users)]
     filters = ["--genre", "drama", "--year", "1993-", "--items", str(items)]
-    assert recommend.main([*asked, *filters, "--seen"]) == 0
+    assert recommend.main([*asked, *filters, "--include-seen"]) == 0
     assert [row["item_id"] for row in rows_of(spark, lake, RECOMMENDATIONS)] == [4]
     for wrong, sentence in (
         (["--genre", "Western"], "no item has it; there are Comedy, Drama"),

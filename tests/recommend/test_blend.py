@@ -9,12 +9,11 @@ import pyarrow as pa
 import pytest
 from histories_made import random_training
 
-from lakerank.recommend.blend.blend_scorer import BlendScorer, led_by, rated_by
-from lakerank.recommend.blend.blend_weights import learn
+from lakerank.recommend.blend.scorer import BlendScorer, leading_part, rating_source
+from lakerank.recommend.blend.solver import learn
+from lakerank.recommend.models.array_model import REST, largest
 from lakerank.recommend.models.base import Reason
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.explain import REST, largest
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.models.user_histories import Biases, Histories
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Fixed:
     def of(cls, name: str, items: list[int], table: list[float]) -> Fixed:
         return cls(name, pa.array(items), np.array(table), np.ones(len(items), bool))
 
-    def serves(self, block: Histories) -> np.ndarray:
+    def is_warm(self, block: Histories) -> np.ndarray:
         return block.counts > 0
 
     def scores(self, block: Histories) -> np.ndarray:
@@ -39,13 +38,13 @@ class Fixed:
     def ratings(self, block: Histories) -> np.ndarray:
         return np.tile(self.table, (len(block), 1))
 
-    def likeness(self, places: np.ndarray) -> np.ndarray:
-        return np.tile(self.table, (len(places), 1))
+    def item_similarity(self, positions: np.ndarray) -> np.ndarray:
+        return np.tile(self.table, (len(positions), 1))
 
-    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
-        mine = block.places[block.starts[row] : block.starts[row + 1]]
-        return [Reason(self.name, int(p), float(self.table[place])) for p in mine] + [
-            Reason(self.name, -1, float(self.table[place]))
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
+        mine = block.positions[block.starts[row] : block.starts[row + 1]]
+        return [Reason(self.name, int(p), float(self.table[position])) for p in mine] + [
+            Reason(self.name, -1, float(self.table[position]))
         ]
 
 
@@ -58,11 +57,11 @@ def two_parts(weights: list[float]) -> BlendScorer:
     )
 
 
-def users(*places: list[int]) -> Histories:
-    starts = np.concatenate([[0], np.cumsum([len(p) for p in places])])
-    flat = np.array([p for own in places for p in own], np.int32)
+def users(*positions: list[int]) -> Histories:
+    starts = np.concatenate([[0], np.cumsum([len(p) for p in positions])])
+    flat = np.array([p for own in positions for p in own], np.int32)
     nothing = np.zeros(len(flat), np.int64)
-    return Histories(pa.array(range(len(places))), starts, flat, np.full(len(flat), 4.0, np.float32), nothing)
+    return Histories(pa.array(range(len(positions))), starts, flat, np.full(len(flat), 4.0, np.float32), nothing)
 
 
 def test_scores_are_weighted_sums_of_standardised_parts() -> None:
@@ -82,9 +81,9 @@ def test_a_part_whose_scores_are_equal_but_for_rounding_says_nothing() -> None:
 def test_explanations_add_up_to_the_score_and_name_the_rated_items() -> None:
     blend, block = two_parts([0.6, 0.4]), users([], [0, 1, 3])
     for row in range(2):
-        for place in range(4):
-            reasons = blend.explain(block, row, place)
-            assert sum(r.value for r in reasons) == pytest.approx(blend.scores(block)[row, place], abs=1e-12)
+        for position in range(4):
+            reasons = blend.explain(block, row, position)
+            assert sum(r.value for r in reasons) == pytest.approx(blend.scores(block)[row, position], abs=1e-12)
     because = {(r.source, r.because) for r in blend.explain(block, 1, 1)}
     assert because == {("one", 0), ("one", 1), ("one", -1), ("two", 1), ("two", 3), ("two", -1), ("starting point", -1)}
 
@@ -98,16 +97,16 @@ def test_the_smaller_summands_become_one() -> None:
 
 def test_words_name_the_part_and_the_fallback() -> None:
     blend, block = two_parts([0.5, 0.5]), users([], [0])
-    rows, places = np.array([0, 1, 1]), np.array([2, 2, 1])
-    assert led_by(blend, block, rows, places) == [
+    rows, positions = np.array([0, 1, 1]), np.array([2, 2, 1])
+    assert leading_part(blend, block, rows, positions) == [
         "fallback: one, nothing known of this user",
         "blend: most by one",
         "blend: most by two",
     ]
     # Item 30 is rated by `lfm`; 40 only by biases, which know nothing of it; −1 is in no catalogue.
-    places = np.array([2, 3, -1])
-    assert rated_by(blend, block, np.array([1, 1, 1]), places) == ["one", "user bias", "user bias"]
-    assert rated_by(blend, block, np.array([0, 0, 0]), np.array([0, 3, -1])) == ["item bias", "mean", "mean"]
+    positions = np.array([2, 3, -1])
+    assert rating_source(blend, block, np.array([1, 1, 1]), positions) == ["one", "user bias", "user bias"]
+    assert rating_source(blend, block, np.array([0, 0, 0]), np.array([0, 3, -1])) == ["item bias", "mean", "mean"]
     np.testing.assert_allclose(blend.ratings(block)[0], [1.0, 2.0, 6.0, 3.0])
 
 
@@ -115,7 +114,7 @@ def test_weights_follow_the_part_that_knows_what_comes_next() -> None:
     training = random_training(2, 200, 40)
     rng = np.random.default_rng(0)
     hidden = np.zeros((200, 40), bool)
-    hidden[training.block.rows, training.block.places] = True
+    hidden[training.block.rows, training.block.positions] = True
     quality = rng.standard_normal(40)
     targets = np.array([max(np.flatnonzero(~hidden[u]), key=lambda i: quality[i]) for u in range(200)])
     good = Fixed("good", training.items, quality, np.ones(40, bool))

@@ -7,13 +7,11 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from lakerank.recommend.content.content_cosine import ProfileCosine
-from lakerank.recommend.content.content_learned import LearnedContent
 from lakerank.recommend.content.features import Features, from_named, make_features, words
-from lakerank.recommend.content.learning import Ratings, Taste, _squared, directions, shared_factors, shared_quality
 from lakerank.recommend.content.model import ContentConfig, learn, make_scorer
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.content.scorer import LearnedContent, ProfileCosine
+from lakerank.recommend.content.solver import Ratings, Taste, _squared, directions, shared_factors, shared_quality
+from lakerank.recommend.models.user_histories import Biases, Histories
 from lakerank.spark.array_store import BlockStore
 
 GENRES = ["Comedy", "Horror", "War"]
@@ -105,12 +103,12 @@ def test_weights_are_the_posterior_mean() -> None:
     z = sparse.random(15, 4, 0.6, "csr", random_state=3)
     pairs = _squared(z).toarray().reshape(15, 4, 4)
     np.testing.assert_allclose(pairs, z.toarray()[:, :, None] * z.toarray()[:, None, :])
-    places, y = rng.integers(0, 15, 20).astype(np.int32), rng.normal(size=20)
+    positions, y = rng.integers(0, 15, 20).astype(np.int32), rng.normal(size=20)
     a = rng.normal(size=(4, 4))
     taste = Taste(a @ a.T + np.eye(4), 0.3)
-    weights = taste.of(Ratings(np.array([0, 8, 8, 20]), places, y), z)
+    weights = taste.of(Ratings(np.array([0, 8, 8, 20]), positions, y), z)
     for u, part in ((0, slice(0, 8)), (2, slice(8, 20))):
-        zu = z.toarray()[places[part]]
+        zu = z.toarray()[positions[part]]
         wanted = np.linalg.solve(taste.precision + zu.T @ zu / 0.3, zu.T @ y[part] / 0.3)
         np.testing.assert_allclose(weights[u], wanted, atol=1e-10)
     assert not weights[1].any()
@@ -121,19 +119,19 @@ def test_the_prior_is_found_again() -> None:
     z = sparse.csr_matrix(np.column_stack([np.ones(40), rng.random((40, 2)) < 0.5]).astype(float))
     spread = np.array([[0.4, 0.1, 0.0], [0.1, 0.3, -0.2], [0.0, -0.2, 0.5]])
     w = rng.multivariate_normal(np.zeros(3), spread, 600)
-    places = np.concatenate([rng.permutation(40)[:30] for _ in range(600)]).astype(np.int32)
+    positions = np.concatenate([rng.permutation(40)[:30] for _ in range(600)]).astype(np.int32)
     rows = np.repeat(np.arange(600), 30)
-    y = np.asarray(z[places].multiply(w[rows]).sum(axis=1)).ravel()
-    taste = Taste.learn(Ratings(np.arange(601) * 30, places, y + rng.normal(0, 0.7, len(y))), z)
+    y = np.asarray(z[positions].multiply(w[rows]).sum(axis=1)).ravel()
+    taste = Taste.learn(Ratings(np.arange(601) * 30, positions, y + rng.normal(0, 0.7, len(y))), z)
     np.testing.assert_allclose(np.linalg.inv(taste.precision), spread, atol=0.08)
     assert taste.noise == pytest.approx(0.49, rel=0.05)
 
 
 def test_quality_reaches_items_that_nobody_rated(films: pa.Table, history: tuple[Histories, np.ndarray]) -> None:
     block, _ = history
-    ratings = Ratings(block.starts, block.places, block.ratings.astype(float))
+    ratings = Ratings(block.starts, block.positions, block.ratings.astype(float))
     mean, quality = shared_quality(ratings, make_features(films).x_IF, 1.0)
-    assert np.mean(ratings.values - quality[block.places]) == pytest.approx(mean)
+    assert np.mean(ratings.values - quality[block.positions]) == pytest.approx(mean)
     cold = np.arange(40, 60)
     assert quality[cold[cold % 3 == 0]].min() > quality[cold[cold % 3 != 0]].max()
 
@@ -195,7 +193,7 @@ def test_a_user_alone_is_served_as_in_a_block(
         one = block.part(u, u + 1)
         assert np.array_equal(scorer.scores(one)[0], scorer.scores(block)[u])
         assert np.array_equal(scorer.ratings(one)[0], scorer.ratings(block)[u])
-    assert scorer.serves(block).tolist() == [True] * 80 + [False]
+    assert scorer.is_warm(block).tolist() == [True] * 80 + [False]
     assert np.isfinite(scorer.scores(block)).all()
     assert np.isfinite(scorer.ratings(block)).all()
     assert scorer.scores(block)[80].any()
@@ -204,16 +202,16 @@ def test_a_user_alone_is_served_as_in_a_block(
 def test_reasons_add_up(scorer: LearnedContent | ProfileCosine, history: tuple[Histories, np.ndarray]) -> None:
     block = history[0]
     scores = scorer.scores(block)
-    for u, place in ((0, 45), (7, 3), (80, 50)):
-        reasons = scorer.explain(block, u, place)
-        assert sum(reason.value for reason in reasons) == pytest.approx(scores[u, place], abs=1e-12)
-        assert {r.because for r in reasons} <= {-1, *block.part(u, u + 1).places.tolist()}
+    for u, position in ((0, 45), (7, 3), (80, 50)):
+        reasons = scorer.explain(block, u, position)
+        assert sum(reason.value for reason in reasons) == pytest.approx(scores[u, position], abs=1e-12)
+        assert {r.because for r in reasons} <= {-1, *block.part(u, u + 1).positions.tolist()}
     named = max(scorer.explain(block, 0, 45), key=lambda reason: reason.value)
     assert named.because % 3 == 45 % 3
 
 
 def test_likeness_is_of_profiles(scorer: LearnedContent | ProfileCosine) -> None:
-    like = scorer.likeness(np.array([0, 5]))
+    like = scorer.item_similarity(np.array([0, 5]))
     assert like[0, 0] == -np.inf
     assert (like[0][np.isfinite(like[0])] <= 1 + 1e-12).all()
     assert like[0].argmax() % 3 == 0

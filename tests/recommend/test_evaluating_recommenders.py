@@ -1,4 +1,4 @@
-"""Comparing models: bootstrap, groups, sampled candidates, and one setting worked out by hand."""
+"""Comparing models: bootstrap, groups, sampled candidates, and one evaluation set worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import pyarrow as pa
 import pytest
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.evaluation.bootstrap import Sums, interval, resampled
-from lakerank.recommend.evaluation.compare import as_text, compare
-from lakerank.recommend.evaluation.metrics import Measure, read_measures
-from lakerank.recommend.evaluation.sampled_candidates import draw_negatives, ranked
-from lakerank.recommend.evaluation.test_set import Setting
-from lakerank.recommend.evaluation.user_groups import user_groups
+from lakerank.recommend.evaluation.compare import as_text, bootstrap, compare, percentile_interval
+from lakerank.recommend.evaluation.evaluate_model import draw_negatives, rank_candidates
+from lakerank.recommend.evaluation.metrics import Metric, Sums, parse_metrics
+from lakerank.recommend.evaluation.test_set import EvaluationSet, user_groups
 from lakerank.report.comparison import comparison_png
 
 
 def test_the_bootstrap_spreads_as_the_mean_does() -> None:
     rng = np.random.default_rng(0)
     values = rng.exponential(2.0, 400)
-    drawn = resampled([Sums(values, np.ones(400))], 4000, seed=1)[:, 0]
+    drawn = bootstrap([Sums(values, np.ones(400))], 4000, seed=1)[:, 0]
     assert drawn.mean() == pytest.approx(values.mean(), abs=0.02)
     assert drawn.std() == pytest.approx(values.std() / np.sqrt(400), rel=0.05)
-    low, high = interval(drawn)
+    low, high = percentile_interval(drawn)
     assert (drawn < low).mean() == pytest.approx(0.025, abs=0.002)
     assert (drawn > high).mean() == pytest.approx(0.025, abs=0.002)
 
@@ -33,13 +31,13 @@ def test_an_rmse_is_the_root_of_a_ratio_of_sums() -> None:
     assert rmse.value() == pytest.approx(np.sqrt(13 / 4))
     assert rmse.of(np.array([False, True, True])).value() == pytest.approx(np.sqrt(3))
     assert np.isnan(rmse.of(np.array([False, False, True])).value())
-    drawn = resampled([rmse], 300, seed=0)[:, 0]
+    drawn = bootstrap([rmse], 300, seed=0)[:, 0]
     possible = {2.0, np.sqrt(3.0), np.sqrt(13 / 4), np.sqrt(17 / 5), np.sqrt(22 / 7), np.sqrt(13 / 4)}
     known = drawn[np.isfinite(drawn)]
     assert all(min(abs(x - y) for y in possible) < 1e-12 for x in known)
     assert len(known) < 300, "a draw of the third user alone has no rating"
-    assert np.isfinite(interval(drawn)).all()
-    assert np.isnan(interval(np.array([np.nan]))).all()
+    assert np.isfinite(percentile_interval(drawn)).all()
+    assert np.isnan(percentile_interval(np.array([np.nan]))).all()
 
 
 def test_models_are_compared_on_the_same_draws() -> None:
@@ -47,20 +45,20 @@ def test_models_are_compared_on_the_same_draws() -> None:
     hard = rng.normal(0, 1, 300)  # what is hard for one user is hard for both models
     both = {"a": {"x": Sums(hard, np.ones(300))}, "b": {"x": Sums(hard + 0.01, np.ones(300))}}
     groups = {"all": np.ones(300, bool), "few": np.arange(300) < 10}
-    whole = {"a": {"c": 0.5}, "b": {"c": 0.25}}
-    scores = {(s.model, s.group): s for s in compare(both, whole, groups, 500, seed=0) if s.metric == "x"}
+    overall = {"a": {"c": 0.5}, "b": {"c": 0.25}}
+    scores = {(s.model, s.group): s for s in compare(both, overall, groups, 500, seed=0) if s.metric == "x"}
     one = scores["b", "all"]
-    assert one.within is not None
-    assert one.difference_within is not None
-    assert one.within[0] < scores["a", "all"].value < one.within[1]
-    assert one.difference_within == pytest.approx((0.01, 0.01), abs=1e-9)
-    assert one.sure
+    assert one.interval is not None
+    assert one.difference_interval is not None
+    assert one.interval[0] < scores["a", "all"].value < one.interval[1]
+    assert one.difference_interval == pytest.approx((0.01, 0.01), abs=1e-9)
+    assert one.significant
     assert scores["a", "all"].reference is None
-    assert not scores["a", "all"].sure
+    assert not scores["a", "all"].significant
     assert scores["b", "few"].users == 10
     assert scores["b", "few"].value == pytest.approx(hard[:10].mean() + 0.01)
-    plain = [s for s in compare(both, whole, groups, 0, seed=0) if s.metric == "c"]
-    assert [(s.value, s.within, s.difference) for s in plain] == [(0.5, None, None), (0.25, None, -0.25)]
+    plain = [s for s in compare(both, overall, groups, 0, seed=0) if s.metric == "c"]
+    assert [(s.value, s.interval, s.difference) for s in plain] == [(0.5, None, None), (0.25, None, -0.25)]
     text = as_text(list(scores.values()), ["all", "few"], ["a", "b"], "group", "x")
     assert [line.split()[0] for line in text.splitlines()] == ["x", "all", "few"]
     assert text.splitlines()[1].count("±") == 2
@@ -109,26 +107,26 @@ def test_negatives_are_distinct_unrated_and_uniform() -> None:
 
 def test_candidates_are_ranked_by_score_and_equal_ones_by_item() -> None:
     scores = np.array([[0.1, 0.5, 0.5, 0.9]])
-    assert ranked(scores, np.array([[7, 9, 3, 1]], np.int32), 3).tolist() == [[1, 3, 9]]
+    assert rank_candidates(scores, np.array([[7, 9, 3, 1]], np.int32), 3).tolist() == [[1, 3, 9]]
 
 
 @pytest.fixture
-def setting() -> Setting:
+def held_out() -> EvaluationSet:
     """Users a, b, c; items 10, 20, 30, 40, of which 40 is not rated in training; c has no training rating."""
     relevant = pa.table({"user_id": ["c", "a", "a", "b"], "item_id": [40, 30, 40, 10]})
     raters = pa.table({"item_id": [10, 20, 30], "n": [2, 4, 1]})
     profiles = pa.table({"user_id": ["a", "b"], "n": [2, 1], "total": [6, 4]})
-    return Setting.of(relevant, pa.array([10, 20, 30, 40]), raters, profiles, 4)
+    return EvaluationSet.of(relevant, pa.array([10, 20, 30, 40]), raters, profiles, 4)
 
 
-def test_a_setting_worked_out_by_hand(setting: Setting) -> None:
-    assert setting.users.to_pylist() == ["a", "b", "c"]
-    np.testing.assert_allclose(setting.profile, [0.75, 1.0, np.nan])
+def test_a_setting_worked_out_by_hand(held_out: EvaluationSet) -> None:
+    assert held_out.users.to_pylist() == ["a", "b", "c"]
+    np.testing.assert_allclose(held_out.profile, [0.75, 1.0, np.nan])
     rows = pa.table({"user_id": ["b", "a", "a", "b", "x"], "rank": [1, 2, 1, 3, 1], "item_id": [10, 30, 20, 40, 10]})
-    top = setting.top(rows, 2)
+    top = held_out.top(rows, 2)
     assert top.tolist() == [[1, 2], [0, -1], [-1, -1]]
-    measures = read_measures("hr@2,precision@5,recall@2,novelty@2,popularity@2,popularity-lift@2,coverage@2")
-    found = setting.ranked(top, measures)
+    metrics = parse_metrics("hr@2,precision@5,recall@2,novelty@2,popularity@2,popularity-lift@2,coverage@2")
+    found = held_out.ranked(top, metrics)
     assert found["hr@2"].top.tolist() == [1.0, 1.0, 0.0]
     assert found["precision@5"].top.tolist() == [0.2, 0.2, 0.0]
     assert found["recall@2"].value() == pytest.approx((1 / 2 + 1 + 0) / 3)
@@ -136,27 +134,27 @@ def test_a_setting_worked_out_by_hand(setting: Setting) -> None:
     lift = (0.625 - 0.75 + 0.5 - 1.0) / (0.75 + 1.0)
     assert found["popularity-lift@2"].value() == pytest.approx(lift)
     assert found["novelty@2"].top[1] == pytest.approx(-np.log2(3 / 5))
-    assert setting.whole(top, measures) == {"coverage@2": 0.75}
+    assert held_out.overall(top, metrics) == {"coverage@2": 0.75}
 
 
-def test_sampled_rankings_weigh_users_by_their_test_items(setting: Setting) -> None:
-    order = np.lexsort((setting.places, setting.rows))
-    assert setting.places[order].tolist() == [2, 3, 0, 3]
-    best = setting.places[:, None].astype(np.int32).repeat(2, axis=1)
-    best[:, 0] = 1  # second place for all but the first of a, who is not found
+def test_sampled_rankings_weigh_users_by_their_test_items(held_out: EvaluationSet) -> None:
+    order = np.lexsort((held_out.positions, held_out.rows))
+    assert held_out.positions[order].tolist() == [2, 3, 0, 3]
+    best = held_out.positions[:, None].astype(np.int32).repeat(2, axis=1)
+    best[:, 0] = 1  # second position for all but the first of a, who is not found
     best[order[0]] = 1
-    found = setting.sampled(best, [Measure("mrr", 2), Measure("hr", 1), Measure("ndcg", 10)])
+    found = held_out.sampled(best, [Metric("mrr", 2), Metric("hr", 1), Metric("ndcg", 10)])
     assert found["mrr@2"].value() == pytest.approx((0.5 + 0.5 + 0.5) / 4)
     assert found["mrr@2"].of(np.array([True, False, False])).value() == pytest.approx(0.25)
     assert found["hr@1"].value() == 0.0
     assert found["ndcg@10"].value() == pytest.approx(3 / 4 / np.log2(3))
 
 
-def test_errors_of_users_who_are_not_asked_do_not_count(setting: Setting) -> None:
+def test_errors_of_users_who_are_not_asked_do_not_count(held_out: EvaluationSet) -> None:
     rows = pa.table(
         {"user_id": ["a", "a", "b", "z"], "rating": [4.0, 2.0, 1.0, 5.0], "prediction": [3.0, 4.0, 1.0, 0.0]}
     )
-    found = setting.accuracy(rows)
+    found = held_out.accuracy(rows)
     assert found["rmse"].value() == pytest.approx(np.sqrt(5 / 3))
     assert found["mae"].value() == pytest.approx(1.0)
     assert np.isnan(found["mae"].of(np.array([False, False, True])).value())

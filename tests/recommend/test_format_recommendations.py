@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyspark.sql import Row
 
-from lakerank.recommend.data.format_recommendations import told
+from lakerank.recommend.data.format_recommendations import format_lines
 
 
 def test_says_who_what_and_why() -> None:
@@ -15,11 +15,11 @@ def test_says_who_what_and_why() -> None:
         Row(user_id=2, rank=2, item_id=9, score=1.0, reason="blend: most by content"),
     ]
     why = [
-        Row(user_id=2, rank=1, place=1, source="linear", because_id=7, contribution=1.75),
-        Row(user_id=2, rank=1, place=2, source="all else", because_id=None, contribution=-0.5),
-        Row(user_id=2, rank=1, place=3, source="content", because_id=7, contribution=0.75),
+        Row(user_id=2, rank=1, position=1, source="linear", because_id=7, contribution=1.75),
+        Row(user_id=2, rank=1, position=2, source="all else", because_id=None, contribution=-0.5),
+        Row(user_id=2, rank=1, position=3, source="content", because_id=7, contribution=0.75),
     ]
-    lines = list(told(recommended, why, {5: "Alien (1979)", 7: "Dark Star"}))
+    lines = list(format_lines(recommended, why, {5: "Alien (1979)", 7: "Dark Star"}))
     assert lines == [
         "\nuser 1 (linear)",
         "    1  0.500  Alien (1979)",

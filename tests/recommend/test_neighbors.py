@@ -13,10 +13,9 @@ from scipy import sparse
 
 from lakerank.cli.errors import UserError
 from lakerank.recommend.models.item_weights import ItemWeights
-from lakerank.recommend.models.recency import recency_weights
-from lakerank.recommend.neighbors import nearest as nearest_module
-from lakerank.recommend.neighbors.measures import Similarity
-from lakerank.recommend.neighbors.nearest import nearest
+from lakerank.recommend.models.user_histories import recency_weights
+from lakerank.recommend.neighbors import solver as nearest_module
+from lakerank.recommend.neighbors.solver import Similarity, nearest
 from lakerank.spark.array_store import BlockStore
 
 # (values of row a, of row b, NaN where none; all values by rows) → similarity before shrinking.
@@ -106,14 +105,14 @@ def test_keeps_the_best_of_equal_ones_the_first(tmp_path: Path) -> None:
     x = sparse.csr_matrix(np.ones((6, 4)))  # all alike
     found = nearest(None, x, Similarity("jaccard", shrink=0.0, top=2), BlockStore.open(str(tmp_path), ""))
     kept = found.store.get("found/0")
-    assert kept["places"].tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], [0, 1]]
+    assert kept["positions"].tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1], [0, 1]]
     assert (kept["similar"] == 1.0).all()
     assert (kept["support"] == 4).all()
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(UserError, match="--weighting bm25 goes with --measure cosine"):
-        Similarity("jaccard", "bm25").checked()
+        Similarity("jaccard", "bm25")
 
 
 def test_recency_follows_the_place_and_not_the_seconds() -> None:
@@ -136,7 +135,7 @@ def scorer(tmp_path: Path) -> ItemWeights:
 def test_scores_are_weights_of_what_was_rated(scorer: ItemWeights) -> None:
     block, w = random_training(7).block, scorer._matrix.toarray()
     x = np.zeros((30, 20))
-    x[block.rows, block.places] = recency_weights(block, 0.5)
+    x[block.rows, block.positions] = recency_weights(block, 0.5)
     wanted = x @ w + 1e-6 * scorer.popularity
     np.testing.assert_allclose(scorer.scores(block), wanted, rtol=1e-12)
 
@@ -153,13 +152,13 @@ def test_a_predicted_rating_is_the_mean_of_neighbours_deviations(scorer: ItemWei
 
 def test_users_without_ratings_get_the_popular_items(scorer: ItemWeights) -> None:
     block = one_user([], [], [])
-    assert not scorer.serves(block)[0]
+    assert not scorer.is_warm(block)[0]
     order = np.argsort(-scorer.scores(block)[0], kind="stable")
     assert order.tolist() == np.argsort(-scorer.popularity, kind="stable").tolist()
 
 
 def test_likeness_is_the_weights_for_an_item(scorer: ItemWeights) -> None:
-    like = scorer.likeness(np.array([3, 4]))
+    like = scorer.item_similarity(np.array([3, 4]))
     column = scorer._matrix.toarray()[:, 3]
     assert np.isneginf(like[0, column == 0]).all()
     np.testing.assert_allclose(like[0, column != 0], column[column != 0], rtol=1e-6)
@@ -169,14 +168,14 @@ def test_arrays_from_ratings_in_any_order() -> None:
     block = random_training(1).block
     assert block.users.to_pylist() == sorted(block.users.to_pylist())
     for u in range(len(block)):
-        mine = block.places[block.starts[u] : block.starts[u + 1]]
+        mine = block.positions[block.starts[u] : block.starts[u + 1]]
         assert (np.diff(mine) > 0).all()
     newest = block.newest(2)
     for u in range(len(block)):
         lo, hi = block.starts[u], block.starts[u + 1]
-        best = sorted(zip((-block.seconds[lo:hi]).tolist(), block.places[lo:hi].tolist(), strict=True))[:2]
-        mine = newest.places[newest.starts[u] : newest.starts[u + 1]].tolist()
-        assert mine == sorted(place for _, place in best)
+        best = sorted(zip((-block.seconds[lo:hi]).tolist(), block.positions[lo:hi].tolist(), strict=True))[:2]
+        mine = newest.positions[newest.starts[u] : newest.starts[u + 1]].tolist()
+        assert mine == sorted(position for _, position in best)
     table = pa.table({"user_id": [20, 10, 99], "item_id": [5, 7, 5], "rating": [1.0, 2.0, 3.0]})
     block = type(block).of(pa.array([10, 20]), pa.array([5, 6]), table)
-    assert (block.counts.tolist(), block.places.tolist(), block.seconds.tolist()) == ([0, 1], [0], [0])
+    assert (block.counts.tolist(), block.positions.tolist(), block.seconds.tolist()) == ([0, 1], [0], [0])

@@ -132,7 +132,7 @@ RECOMMENDERS = Relation(
     (
         Column("model", "string", "its name, as `recommend --model` takes it"),
         Column("run_id", "string", "which run; its tables carry the same in their history"),
-        Column("facts", "string", "JSON of its settings and numbers"),
+        Column("params", "string", "JSON of its settings and numbers"),
         Column("ratings", "string", "the table it was trained on"),
         Column("ratings_version", "bigint", "version of that table"),
     ),
@@ -212,12 +212,12 @@ EXPLANATIONS = Relation(
     (
         Column("user_id", ID, "user"),
         Column("rank", "int", "of the recommendation"),
-        Column("place", "int", "of the summand, from 1"),
+        Column("position", "int", "of the summand, from 1"),
         Column("source", "string", "the part of the model it comes from; `all else`: the sum of the smaller ones"),
         Column("because_id", ID, "the rated item it comes from, if from one", nullable=True),
         Column("contribution", "double", "in units of the score"),
     ),
-    ("user_id", "rank", "place"),
+    ("user_id", "rank", "position"),
     "recommend",
     "recommendations × summands shown",
 )

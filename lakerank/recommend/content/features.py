@@ -17,6 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
+from lakerank.recommend.models.training_matrix import MemmapArrays
+from lakerank.spark.array_store import BlockStore
+
 _WORD = re.compile(r"[^\W_]+")
 CONSTANT, TAGGED = "constant", "tagged"
 GENRE, YEAR, TAG, WORD = "genre:", "year:", "tag:", "word:"
@@ -54,7 +57,8 @@ class Features:
         return self.x_IF[:, : self.dense].tocsr()
 
     def profiles(self) -> sparse.csr_matrix:
-        """(I, F) rows of length 1 for cosines, without the constant and `tagged`; a row without features stays 0."""
+        """Return (I, F) rows of length 1 for cosines, without the constant and `tagged`; a row without features stays
+        0."""
         kept = np.array([float(name not in (CONSTANT, TAGGED)) for name in self.names])
         x_IF = sparse.csr_matrix(self.x_IF @ sparse.diags(kept))
         x_IF.eliminate_zeros()
@@ -62,7 +66,7 @@ class Features:
         return sparse.csr_matrix(sparse.diags(1.0 / np.where(lengths > 0, lengths, 1.0)) @ x_IF)
 
     def named(self) -> tuple[list[list[str]], list[list[float]]]:
-        """Names and values of each item's features, without the constant."""
+        """Return names and values of each item's features, without the constant."""
         x, first = self.x_IF, int(self.names[:1] == (CONSTANT,))
         rows = [slice(a, b) for a, b in zip(x.indptr[:-1], x.indptr[1:], strict=True)]
         kept = [[(int(f), float(v)) for f, v in zip(x.indices[s], x.data[s], strict=True) if f >= first] for s in rows]
@@ -70,13 +74,13 @@ class Features:
 
 
 def words(text: str) -> list[str]:
-    """Words of a title or tag: small letters, without accents."""
+    """Return words of a title or tag: small letters, without accents."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return _WORD.findall("".join(c for c in plain if not unicodedata.combining(c)))
 
 
 def make_features(items: pa.Table, tags: pa.Table | None = None, rated: pa.Array | None = None) -> Features:
-    """Features of all items.
+    """Return features of all items.
 
     Args:
         items: `item_id`, `title`, `year`, `genres`.
@@ -87,12 +91,12 @@ def make_features(items: pa.Table, tags: pa.Table | None = None, rated: pa.Array
     everything = ids if rated is None else pa.chunked_array([ids, rated.cast(ids.type)]).combine_chunks()
     everything = everything.unique()
     everything = everything.take(pc.sort_indices(everything))
-    place = pc.index_in(ids, value_set=everything).to_numpy(zero_copy_only=False)
+    position = pc.index_in(ids, value_set=everything).to_numpy(zero_copy_only=False)
     n = len(everything)
     genres: list[list[str]] = [[] for _ in range(n)]
     titles: list[list[str]] = [[] for _ in range(n)]
     years = np.full(n, np.nan)
-    rows = zip(place.tolist(), *(items.column(c).to_pylist() for c in ("title", "year", "genres")), strict=True)
+    rows = zip(position.tolist(), *(items.column(c).to_pylist() for c in ("title", "year", "genres")), strict=True)
     for at, title, year, listed in rows:
         genres[at], titles[at] = list(dict.fromkeys(listed or [])), words(title or "")
         years[at] = np.nan if year is None else year
@@ -143,9 +147,9 @@ def _matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = N
     listed = sorted({name for row in rows for name in row}) if names is None else list(names)
     at = {name: k for k, name in enumerate(listed)}
     starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    places = np.fromiter((at[name] for row in rows for name in row), np.int32, starts[-1])
+    positions = np.fromiter((at[name] for row in rows for name in row), np.int32, starts[-1])
     values = np.fromiter((value for row in rows for value in row.values()), np.float64, starts[-1])
-    matrix = sparse.csr_matrix((values, places, starts), shape=(len(rows), len(listed)))
+    matrix = sparse.csr_matrix((values, positions, starts), shape=(len(rows), len(listed)))
     matrix.sort_indices()
     return listed, matrix
 
@@ -153,7 +157,62 @@ def _matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = N
 def from_named(
     items: pa.Array, names: Sequence[str], features: Sequence[Sequence[str]], values: Sequence[Sequence[float]]
 ) -> Features:
-    """What `named` returned, for items in any order of ids, with the constant put back."""
+    """Return what `named` returned, for items in any order of ids, with the constant put back."""
     rows = [{CONSTANT: 1.0, **dict(zip(f, v, strict=True))} for f, v in zip(features, values, strict=True)]
     order = pc.sort_indices(items).to_numpy()
     return Features(items.take(pa.array(order)), tuple(names), _matrix([rows[k] for k in order], names)[1])
+
+
+@dataclass(frozen=True)
+class MemmapFeatures:
+    """`Features` in a store.
+
+    Attributes:
+        arrays: features and profiles as `x_` and `p_` starts, positions, values (see `sparse.csr_matrix`).
+        names: (F).
+        dense: D.
+        known: (I) whether an item has any feature of its own.
+    """
+
+    arrays: MemmapArrays
+    names: list[str]
+    dense: int
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def put(cls, store: BlockStore, key: str, features: Features) -> MemmapFeatures:
+        """Write them; what stood under the key is replaced."""
+        x, p = features.x_IF, features.profiles()
+        kept = MemmapArrays.put(
+            store, key,
+            x_starts=x.indptr, x_positions=x.indices, x_values=x.data,
+            p_starts=p.indptr, p_positions=p.indices, p_values=p.data,
+        )  # fmt: skip
+        own = np.diff(x.indptr) > int(CONSTANT in features.names)
+        return cls(kept, list(features.names), features.dense, own)
+
+    def features(self, items: pa.Array) -> Features:
+        """Return them as they were put, with the ids that belong to them."""
+        return Features(items, tuple(self.names), self._matrix("x"))
+
+    @property
+    def z_ID(self) -> sparse.csr_matrix:
+        """Return (I, D) the dense features."""
+        return self._matrix("x")[:, : self.dense].tocsr()
+
+    @property
+    def profiles(self) -> sparse.csr_matrix:
+        """Return (I, F) see `Features.profiles`."""
+        return self._matrix("p")
+
+    def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (N, I) cosines of the profiles at `positions` with all, −∞ where both share no feature."""
+        profiles = self.profiles
+        like = (profiles[positions] @ profiles.T).toarray()
+        like[like <= 0] = -np.inf
+        like[np.arange(len(positions)), positions] = -np.inf
+        return np.asarray(like)
+
+    def _matrix(self, which: str) -> sparse.csr_matrix:
+        parts = tuple(np.asarray(self.arrays[f"{which}_{name}"]) for name in ("values", "positions", "starts"))
+        return sparse.csr_matrix(parts, shape=(len(self.known), len(self.names)))

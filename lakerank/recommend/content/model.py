@@ -6,8 +6,8 @@ Two methods: `model` learns from all users' ratings what features are worth and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,15 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.settings import CheckedSettings, flag
 from lakerank.lake.schemas import ITEM_PROFILES, USER_PROFILES
-from lakerank.recommend.content.content_cosine import ProfileCosine
-from lakerank.recommend.content.content_learned import LearnedContent
 from lakerank.recommend.content.features import Features, from_named, make_features
-from lakerank.recommend.content.learning import Ratings, Taste, directions, shared_factors, shared_quality
+from lakerank.recommend.content.scorer import LearnedContent, ProfileCosine
+from lakerank.recommend.content.solver import Ratings, Taste, directions, shared_factors, shared_quality
 from lakerank.recommend.models.array_model import ArrayModel
-from lakerank.recommend.models.base import Data, Stored
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.recency import recency_weights
-from lakerank.recommend.models.training_matrix import Training
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.models.base import Data, ModelSpec, SavedModel
+from lakerank.recommend.models.training_matrix import TrainingMatrix
+from lakerank.recommend.models.user_histories import Biases, Histories, recency_weights
 from lakerank.spark.array_store import BlockStore
 
 NAME = "content"
@@ -35,7 +33,7 @@ SHOWN = 20  # features of a user's profile
 
 
 @dataclass(frozen=True)
-class ContentConfig:
+class ContentConfig(CheckedSettings):
     """Settings.
 
     Attributes:
@@ -46,11 +44,15 @@ class ContentConfig:
         recency: see `recency_weights`; 0 takes old ratings for as good as new ones.
     """
 
-    method: str = "model"
-    factors: int = 64
-    reg: float = 0.1
-    reg_quality: float = 100.0
-    recency: float = 0.3
+    method: str = flag(
+        "model", "model: learned from all users' ratings; heuristic: cosine of profiles", choices=list(METHODS)
+    )
+    factors: int = flag(64, "model: directions of choice, K", check=lambda x: x > 0, must="be above 0")
+    reg: float = flag(0.1, "model: L2 weight for choices, per rated item", check=lambda x: x > 0, must="be above 0")
+    reg_quality: float = flag(100.0, "model: L2 weight for ratings, in items", check=lambda x: x > 0, must="be above 0")
+    recency: float = flag(
+        0.3, "power by which older ratings count less; 0: all alike", check=lambda x: x >= 0, must="be 0 or more"
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class ContentModel(ArrayModel):
     """An `ArrayModel` whose tables are made when they are asked for."""
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """`item_profiles`, and `user_profiles` of the users at hand."""
+        """Return `item_profiles`, and `user_profiles` of the users at hand."""
         scorer = self.scorer
         assert isinstance(scorer, LearnedContent | ProfileCosine)
         spark = self.history.sparkSession
@@ -68,16 +70,16 @@ class ContentModel(ArrayModel):
         }
 
 
-def fit(data: Data, store: BlockStore, config: ContentConfig | None = None) -> ContentModel:
+def fit(data: Data, store: BlockStore, settings: ContentConfig | None = None, /) -> ContentModel:
     """Read the catalogue's features and, by `method`, learn from the ratings; on the driver.
 
     Raises:
         UserError: there is no catalogue, or no rating.
     """
-    config = config or ContentConfig()
+    config = settings or ContentConfig()
     if data.items is None:
         raise UserError("content needs the table `items`: run ingest_ratings with a source that lists its items")
-    training = Training.collect(data.ratings, store)
+    training = TrainingMatrix.collect(data.ratings, store)
     tags = None if data.tags is None else data.tags.select("item_id", "tag").toArrow()
     items = data.items.select("item_id", "title", "year", "genres").toArrow()
     features = make_features(items, tags, training.items)
@@ -87,50 +89,46 @@ def fit(data: Data, store: BlockStore, config: ContentConfig | None = None) -> C
 
 
 def learn(block: Histories, features: Features, config: ContentConfig) -> dict[str, Any]:
-    """What `LearnedContent.make` takes, but for `typical`.
+    """Return what `LearnedContent.make` takes, but for `typical`.
 
     Args:
-        block: all training ratings; places are positions in the catalogue.
+        block: all training ratings; positions are positions in the catalogue.
         features: of the catalogue.
         config: settings.
     """
-    ratings = Ratings(block.starts, block.places, block.ratings.astype(np.float64))
+    ratings = Ratings(block.starts, block.positions, block.ratings.astype(np.float64))
     mean, quality_I = shared_quality(ratings, features.x_IF, config.reg_quality)
-    left = Ratings(block.starts, block.places, ratings.values - mean - quality_I[block.places])
+    left = Ratings(block.starts, block.positions, ratings.values - mean - quality_I[block.positions])
     taste = Taste.learn(left, features.z_ID)
-    rated = np.bincount(block.places, minlength=len(features.items)) > 0
-    v_IK = directions(block.matrix(np.ones(len(block.places)), len(features.items)), config.factors)
+    rated = np.bincount(block.positions, minlength=len(features.items)) > 0
+    v_IK = directions(block.matrix(np.ones(len(block.positions)), len(features.items)), config.factors)
     q_IK = shared_factors(features.x_IF, v_IK, rated, config.reg)
     return {"mean": mean, "quality": quality_I, "taste": taste, "directions": v_IK, "factors": q_IK}
 
 
-def load(stored: Stored, data: Data, store: BlockStore) -> ContentModel:
-    """The profiles that were kept, with the biases and popularity of the ratings at hand."""
-    facts = dict(stored.facts)
-    rows = stored.tables[ITEM_PROFILES.name].toArrow()
+def load(saved: SavedModel, data: Data, store: BlockStore) -> ContentModel:
+    """Return the model with the profiles that were saved, and the biases and popularity of the ratings at hand."""
+    params = dict(saved.params)
+    rows = saved.tables[ITEM_PROFILES.name].toArrow()
     columns = {name: rows.column(name).combine_chunks() for name in rows.column_names}
     named = (columns[name].to_pylist() for name in ("features", "weights"))
-    features = from_named(columns["item_id"], facts.pop("names"), *named)
+    features = from_named(columns["item_id"], params.pop("names"), *named)
     order = pc.sort_indices(columns["item_id"])
-    learned = facts.pop("learned", {})
+    learned = dict(params.pop("learned", {}))
     if learned:
         learned["quality"] = columns["quality"].take(order).to_numpy()
         learned["taste"] = Taste(np.array(learned.pop("precision")), learned.pop("noise"))
         for name in ("directions", "factors"):
             flat = columns[name].take(order).flatten().to_numpy()
             learned[name] = flat.reshape(len(order), -1)
-    training = Training.collect(data.ratings, store)
-    return _model(_moved(training, features.items), features, learned, data.ratings, store, ContentConfig(**facts))
+    training = TrainingMatrix.collect(data.ratings, store)
+    config = ContentConfig(**params["settings"])
+    return _model(_moved(training, features.items), features, learned, data.ratings, store, config)
 
 
-def refit(facts: Mapping[str, Any], data: Data, store: BlockStore) -> ContentModel:
-    """As `fit`, with the settings of a model that was kept."""
-    return fit(data, store, ContentConfig(**{field.name: facts[field.name] for field in fields(ContentConfig)}))
-
-
-def _moved(training: Training, items: pa.Array) -> Histories:
+def _moved(training: TrainingMatrix, items: pa.Array) -> Histories:
     """The training ratings by position in the catalogue."""
-    return training.block.moved(pc.index_in(training.items, value_set=items).fill_null(-1).to_numpy())
+    return training.block.reindex(pc.index_in(training.items, value_set=items).fill_null(-1).to_numpy())
 
 
 def _model(
@@ -143,11 +141,11 @@ def _model(
 ) -> ContentModel:
     biases = Biases.fit(block, len(features.items))
     scorer = make_scorer(block, features, learned, biases, store, config)
-    notes = asdict(config) | {"names": list(features.names)}
+    params: dict[str, Any] = {"settings": asdict(config), "names": list(features.names)}
     if learned:
         taste = learned["taste"]
-        notes["learned"] = {"mean": learned["mean"], "precision": taste.precision.tolist(), "noise": taste.noise}
-    return ContentModel(scorer, history, biases, {}, notes)
+        params["learned"] = {"mean": learned["mean"], "precision": taste.precision.tolist(), "noise": taste.noise}
+    return ContentModel(scorer, history, biases, {}, params)
 
 
 def make_scorer(
@@ -158,10 +156,10 @@ def make_scorer(
     store: BlockStore,
     config: ContentConfig,
 ) -> LearnedContent | ProfileCosine:
-    """The scorer of `config.method`, out of the training ratings and what `learn` returned."""
+    """Return the scorer of `config.method`, out of the training ratings and what `learn` returned."""
     n_items = len(features.items)
     if config.method == "heuristic":
-        counts = np.bincount(block.places, minlength=n_items)
+        counts = np.bincount(block.positions, minlength=n_items)
         return ProfileCosine.make(NAME, features, biases, counts, store, config.recency)
     chosen = block.matrix(recency_weights(block, config.recency), n_items)
     typical = np.asarray(chosen.sum(axis=0)).ravel() @ learned["directions"] / max(len(block), 1)
@@ -174,8 +172,8 @@ def _item_rows(scorer: LearnedContent | ProfileCosine) -> pa.Table:
     n = len(scorer.items)
     quality, parts = np.zeros(n), {"directions": np.empty((n, 0)), "factors": np.empty((n, 0))}
     if isinstance(scorer, LearnedContent):
-        quality = np.asarray(scorer.kept["quality"])
-        parts = {"directions": scorer.kept["directions"], "factors": scorer.kept["factors_KI"].T}
+        quality = np.asarray(scorer.arrays["quality"])
+        parts = {"directions": scorer.arrays["directions"], "factors": scorer.arrays["factors_KI"].T}
     lists = {name: pa.array(list(np.ascontiguousarray(part)), pa.list_(pa.float64())) for name, part in parts.items()}
     return pa.table(
         {
@@ -207,3 +205,16 @@ def _user_rows(scorer: LearnedContent | ProfileCosine, history: DataFrame) -> pa
             "weights": pa.array(values, pa.list_(pa.float64())),
         }
     )
+
+
+def format_profiles(profiles: DataFrame, n_users: int = 3, n_features: int = 6) -> Iterator[str]:
+    """Yield lines that say what the first few users of `user_profiles` like."""
+    for row in profiles.sort("user_id").limit(n_users).collect():
+        pairs = list(zip(row["features"], row["weights"], strict=True))[:n_features]
+        liked = ", ".join(f"{name} {weight:+.2f}" for name, weight in pairs)
+        yield f"user {row['user_id']} ({row['ratings']} ratings): {liked}"
+
+
+SPEC = ModelSpec(
+    NAME, fit, load, ContentConfig, (ITEM_PROFILES, USER_PROFILES), "content", needs_items=True, rating_priority=2
+)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
 
 # What a model is, and its defaults where the others differ. Choosing a model sets what nobody set.
 MODELS: Mapping[str, Mapping[str, Any]] = {
@@ -44,7 +44,7 @@ def _by_model(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class LfmConfig:
+class LfmConfig(CheckedSettings):
     """How to train: every setting once, with its default, help text and range; the `lfm` job's flags are derived.
 
     Attributes:
@@ -102,6 +102,7 @@ class LfmConfig:
         for name, value in MODELS[self.model].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        super().__post_init__()
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lakerank.recommend.latent_factors.fold_in import solve
 from lakerank.recommend.models.base import Reason
-from lakerank.recommend.models.memmap_arrays import Kept
+from lakerank.recommend.models.training_matrix import MemmapArrays
 from lakerank.recommend.models.user_histories import Histories
 
 
@@ -30,7 +30,7 @@ class FactorScorer:
 
     items: pa.Array
     users: pa.Array
-    arrays: Mapping[str, NDArray[Any]] | Kept
+    arrays: Mapping[str, NDArray[Any]] | MemmapArrays
     mean: float
     reg: float
     rank: int
@@ -41,7 +41,7 @@ class FactorScorer:
         """(I) all: others have no factors."""
         return np.ones(len(self.items), np.bool_)
 
-    def serves(self, block: Histories) -> NDArray[np.bool_]:
+    def is_warm(self, block: Histories) -> NDArray[np.bool_]:
         """(U) who was in training or has rated something since."""
         return np.asarray((self._at(block) >= 0) | (block.counts > 0))
 
@@ -56,22 +56,22 @@ class FactorScorer:
         product = p_UK.astype(np.float64) @ self.arrays["q"].T.astype(np.float64)
         return np.asarray(self.mean + b_U[:, None] + b_I + product)
 
-    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
         """(N, I) the cosine of the factors."""
         q = self.arrays["q"].astype(np.float64)
         q = q / np.maximum(np.linalg.norm(q, axis=1), 1e-12)[:, None]
-        like = q[places] @ q.T
-        like[np.arange(len(places)), places] = -np.inf
+        like = q[positions] @ q.T
+        like[np.arange(len(positions)), positions] = -np.inf
         return np.asarray(like)
 
-    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
         """μ, the two biases, and how the user's and the item's factors fit."""
         p_UK, b_U = self._taste(block.part(row, row + 1))
-        fit = float(p_UK[0].astype(np.float64) @ self.arrays["q"][place].astype(np.float64))
+        fit = float(p_UK[0].astype(np.float64) @ self.arrays["q"][position].astype(np.float64))
         return [
             Reason("mean rating", -1, self.mean),
             Reason("user bias", -1, float(b_U[0])),
-            Reason("item bias", -1, float(self.arrays["item_bias"][place])),
+            Reason("item bias", -1, float(self.arrays["item_bias"][position])),
             Reason(self.name, -1, fit),
         ]
 
@@ -79,8 +79,8 @@ class FactorScorer:
         """(U) the row of each user in the training; −1 for newcomers."""
         if block.users.type != self.users.type:
             return np.full(len(block), -1)
-        places = pc.index_in(block.users, value_set=self.users).fill_null(-1)
-        return np.asarray(places.to_numpy(zero_copy_only=False))
+        positions = pc.index_in(block.users, value_set=self.users).fill_null(-1)
+        return np.asarray(positions.to_numpy(zero_copy_only=False))
 
     def _taste(self, block: Histories) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """(U, K) and (U) factors and biases of users; zeros for those who rated nothing."""
@@ -96,5 +96,5 @@ class FactorScorer:
             bias, q = (np.array(self.arrays[name], np.float32) for name in ("item_bias", "q"))
             left = block.ratings[mine] - np.float32(self.mean)
             models = q.shape[1] // self.rank if self.rank else 1
-            p_UK[new], b_U[new], _ = solve(rows, block.places[mine], left, int(new.sum()), bias, q, self.reg, models)
+            p_UK[new], b_U[new], _ = solve(rows, block.positions[mine], left, int(new.sum()), bias, q, self.reg, models)
         return p_UK, b_U

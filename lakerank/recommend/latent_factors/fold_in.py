@@ -52,11 +52,11 @@ def _folder(
         for batch in batches:
             own = batch.column(1)
             pairs = own.flatten()
-            places = pc.index_in(pairs.field(0), value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False)
+            positions = pc.index_in(pairs.field(0), value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False)
             rows = np.repeat(np.arange(len(own)), np.diff(own.offsets.to_numpy()))
-            seen = places >= 0
+            seen = positions >= 0
             r = pairs.field(1).to_numpy(zero_copy_only=False)[seen].astype(np.float32)
-            factors, biases, counts = solve(rows[seen], places[seen], r - mean, len(own), bias, q_IK, reg, models)
+            factors, biases, counts = solve(rows[seen], positions[seen], r - mean, len(own), bias, q_IK, reg, models)
             some = pa.array(counts > 0)
             lists = pa.FixedSizeListArray.from_arrays(pa.array(factors.ravel()), factors.shape[1])
             found = [batch.column(0), pa.array(biases), lists.cast(pa.list_(pa.float32()))]
@@ -68,7 +68,7 @@ def _folder(
 
 def solve(
     rows: NDArray[np.int64],
-    places: NDArray[np.int32],
+    positions: NDArray[np.int32],
     targets: NDArray[np.float32],
     n_rows: int,
     bias: NDArray[np.float32],
@@ -79,7 +79,7 @@ def solve(
     """Factors (rows, K), biases and numbers of ratings of newcomers.
 
     Args:
-        rows: (N) ascending, who rated; places: (N) row of `q_IK`; targets: (N) rating − μ.
+        rows: (N) ascending, who rated; positions: (N) row of `q_IK`; targets: (N) rating − μ.
         n_rows: number of newcomers.
         bias, q_IK: float32 (I) and (I, K), of what is known.
         reg: L2 weight, per rating; a tenth of it for the bias.
@@ -89,7 +89,7 @@ def solve(
     indptr = np.concatenate([[0], np.cumsum(counts)])
     k = q_IK.shape[1] // models
     factors, biases = [], np.zeros(n_rows, np.float32)
-    left = (targets - bias[places]).astype(np.float32)
+    left = (targets - bias[positions]).astype(np.float32)
     ridge = np.diag(np.append(np.full(k, reg), reg / 10) + 1e-6)
     for m in range(models):
         v = np.ones((len(q_IK), k + 1), np.float32)
@@ -98,7 +98,7 @@ def solve(
         zeros = np.zeros((n_rows, k + 1), np.float32)
         weight = np.maximum(counts, 1).astype(np.float64)
         draw_rows(
-            indptr, places.astype(np.int32), left, v, zeros, ridge, weight, 1.0, zeros.astype(np.float64), out, rest
+            indptr, positions.astype(np.int32), left, v, zeros, ridge, weight, 1.0, zeros.astype(np.float64), out, rest
         )
         factors.append(out[:, :k] / np.float32(np.sqrt(models)))
         biases += out[:, k] / np.float32(models)

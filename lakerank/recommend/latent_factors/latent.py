@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakerank.lake.schemas import ITEM_FACTORS, USER_FACTORS
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.factor_scorer import FactorScorer
 from lakerank.recommend.latent_factors.fold_in import fold_in
-from lakerank.recommend.latent_factors.train import train
+from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.models.array_model import UNKNOWN_ITEM, ArrayModel
-from lakerank.recommend.models.base import Data, Stored
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.memmap_arrays import Kept
+from lakerank.recommend.models.base import Data, ModelSpec, SavedModel
 from lakerank.recommend.models.top_n import Taste, top_unseen
+from lakerank.recommend.models.training_matrix import MemmapArrays
+from lakerank.recommend.models.user_histories import Biases
 from lakerank.spark.array_store import BlockStore
 
 
@@ -35,6 +36,7 @@ class LatentFactors:
         mean: μ in rating units.
         low, high: predictions are clipped to this range; recommendation scores are not, so that they rank.
         reg, rank: for folding in; see `with_users`.
+        settings: it was trained with.
     """
 
     users: DataFrame
@@ -44,12 +46,13 @@ class LatentFactors:
     high: float
     reg: float = LfmConfig().reg
     rank: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, ratings: DataFrame, store: BlockStore) -> LatentFactors:
-        """Train on all of `ratings` with the default settings (see `factorization.train` for the rest)."""
-        trained = train(ratings.withColumn("part", F.lit("train")), LfmConfig(), store)
-        return cls(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
+    def of(cls, trained: Trained, config: LfmConfig) -> LatentFactors:
+        """Return the model that was trained with these settings."""
+        found = (trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
+        return cls(*found, config.reg, int(config.factors or 0), asdict(config))
 
     def with_users(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
         """This model with the users of `ratings` (user_id, item_id, rating) folded in; they must not be in it.
@@ -76,11 +79,11 @@ class LatentFactors:
         """Both tables of factors."""
         return {"user_factors": self.users, "item_factors": self.items}
 
-    def facts(self) -> Mapping[str, Any]:
+    def params(self) -> Mapping[str, Any]:
         """What `load` needs beside them."""
-        return {name: getattr(self, name) for name in ("mean", "low", "high", "reg", "rank")}
+        return {name: getattr(self, name) for name in ("mean", "low", "high", "reg", "rank", "settings")}
 
-    def scorer(self, store: BlockStore | None = None) -> FactorScorer:
+    def as_scorer(self, store: BlockStore | None = None) -> FactorScorer:
         """The same on arrays; in a store they do not travel with each task."""
         items, users = self.items.sort("item_id").toArrow(), self.users.sort("user_id").toArrow()
         k = len(items.column("factors")[0]) if items.num_rows else 1
@@ -90,16 +93,18 @@ class LatentFactors:
             "item_bias": items.column("bias").to_numpy(),
             "user_bias": users.column("bias").to_numpy(),
         }
-        kept: Kept | dict[str, NDArray[Any]] = arrays if store is None else Kept.put(store, "factors", **arrays)
+        placed: MemmapArrays | dict[str, NDArray[Any]] = arrays
+        if store is not None:
+            placed = MemmapArrays.put(store, "factors", **arrays)
         item_ids, user_ids = items.column("item_id").combine_chunks(), users.column("user_id").combine_chunks()
-        return FactorScorer(item_ids, user_ids, kept, self.mean, self.reg, self.rank)
+        return FactorScorer(item_ids, user_ids, placed, self.mean, self.reg, self.rank)
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
         """The `explanations` relation; see `ArrayModel.explain`."""
         return self._as_arrays(recommendations).explain(recommendations, most)
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation, by the cosine of factors; see `contract.Recommender`."""
+        """The `similar_items` relation, by the cosine of factors; see `base.Recommender`."""
         return self._as_arrays(self.users).similar(items, top)
 
     def _as_arrays(self, users: DataFrame) -> ArrayModel:
@@ -109,10 +114,10 @@ class LatentFactors:
             F.lit(0.0).cast("float").alias("rating"),
             F.lit(None).cast("timestamp").alias("rated_at"),
         )
-        return ArrayModel(self.scorer(), none, Biases(self.mean, np.zeros(0), self.low, self.high))
+        return ArrayModel(self.as_scorer(), none, Biases(self.mean, np.zeros(0), self.low, self.high))
 
     def score(self, pairs: DataFrame) -> DataFrame:
-        """Add `score` to (user_id, item_id): the predicted rating, not clipped; see `contract.Recommender`."""
+        """Add `score` to (user_id, item_id): the predicted rating, not clipped; see `base.Recommender`."""
         known = F.col("_source").isin("factors", "item bias")
         score = F.when(known, F.col("_guess")).otherwise(F.lit(UNKNOWN_ITEM))
         return self._guess(pairs).select(*pairs.columns, score.alias("score"))
@@ -199,30 +204,36 @@ def _taste(k: int, mean: float) -> Taste:
     return taste
 
 
-def fit(data: Data, store: BlockStore) -> LatentFactors:
-    """Train with the default settings; `lfm` has all of them."""
-    return LatentFactors.fit(data.ratings, store)
+def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> LatentFactors:
+    """Train on all of the ratings; the `lfm` job can hold some back."""
+    config = settings or LfmConfig()
+    return LatentFactors.of(train(data.ratings.withColumn("part", F.lit("train")), config, store), config)
 
 
-def refit(facts: Mapping[str, Any], data: Data, store: BlockStore) -> LatentFactors:
-    """As `fit`, with the `settings` of a model that was kept."""
-    names = {field.name for field in fields(LfmConfig)}
-    config = LfmConfig(**{key: value for key, value in facts.get("settings", {}).items() if key in names})
-    trained = train(data.ratings.withColumn("part", F.lit("train")), config, store)
-    found = (trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
-    return LatentFactors(*found, config.reg, int(config.factors or 0))
-
-
-def load(stored: Stored, data: Data, store: BlockStore) -> LatentFactors:
-    """The factors that `lfm` left; users who have rated since are folded in."""
-    facts, tables = stored.facts, stored.tables
+def load(saved: SavedModel, data: Data, store: BlockStore) -> LatentFactors:
+    """Return the factors that `lfm` left; users who have rated since are folded in."""
+    numbers = saved.params
     model = LatentFactors(
-        tables["user_factors"],
-        tables["item_factors"],
-        float(facts["mean"]),
-        float(facts["low"]),
-        float(facts["high"]),
-        float(facts["reg"]),
-        int(facts["rank"]),
+        saved.tables[USER_FACTORS.name],
+        saved.tables[ITEM_FACTORS.name],
+        float(numbers["mean"]),
+        float(numbers["low"]),
+        float(numbers["high"]),
+        float(numbers["reg"]),
+        int(numbers["rank"]),
+        numbers["settings"],
     )
     return model.with_ratings(data.ratings)
+
+
+SPEC = ModelSpec(
+    "lfm",
+    fit,
+    load,
+    LfmConfig,
+    (USER_FACTORS, ITEM_FACTORS),
+    "lfm",
+    repeat="lfm with --resume",
+    rating_priority=1,
+    ranks_by_value=True,
+)

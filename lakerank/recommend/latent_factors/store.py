@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
@@ -22,15 +22,46 @@ from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalo
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
 from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
-from lakerank.recommend.models.lfm_store import StoredModel, read_model
+from lakerank.recommend.models.store import find_model, save_model
 from lakerank.spark.array_cache import trim, used
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
 
 UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from the factor tables alone
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What the last lfm run left: its id, its frames (id, bias, factors), and its row of `lfm_models`."""
+
+    run_id: str
+    users: DataFrame
+    items: DataFrame
+    row: Row
+    settings: dict[str, Any]
+
+
+def read_model(spark: SparkSession, lake: str) -> StoredModel:
+    """Return the model that the last lfm run left in the lake.
+
+    Raises:
+        UserError: there is none, or its tables come from different runs.
+    """
+    saved = find_model(spark, lake, SPEC)
+    if saved is None:
+        raise UserError(f"{lake} has no model `{SPEC.name}`: run {SPEC.producer} first")
+    runs = TableRef.find("", LFM_MODELS, lake).read(spark, LFM_MODELS)
+    row = runs.where(F.col("run_id") == saved.run_id).first()
+    if row is None:
+        raise UserError(f"{lake}: table `lfm_models` has no run {saved.run_id}: repeat {SPEC.repeat}")
+    tables = saved.tables
+    return StoredModel(
+        saved.run_id, tables[USER_FACTORS.name], tables[ITEM_FACTORS.name], row, json.loads(row["settings"])
+    )
 
 
 @dataclass(frozen=True)
@@ -300,8 +331,7 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
     own = f"run_id = '{plan.run_id}'"
     sink(LFM_METRICS).write(metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
     sink(LFM_MODELS).write(spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
-    sink(ITEM_FACTORS).write(trained.item_factors)
-    sink(USER_FACTORS).write(trained.user_factors)
+    save_model(spark, lake, SPEC, LatentFactors.of(trained, plan.config), plan.source.ratings, plan.run_id)
 
 
 def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:

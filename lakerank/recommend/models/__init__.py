@@ -1,1 +1,1 @@
-"""Recommenders: `contract.py` says what one is, `registry.py` has them by name."""
+"""Recommenders: `base.py` says what one is, `registry.py` has them by name."""

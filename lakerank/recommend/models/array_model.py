@@ -1,7 +1,7 @@
 """A recommender that answers in frames, out of a scorer that knows arrays: users travel in batches to the workers.
 
 A worker holds the scorer, what one batch of users has rated, and a few (U, I) matrices of their scores
-(`pieces.CELLS_AT_ONCE` bounds one). Shape suffixes: U users of a batch, I items, N best items.
+(`batch_shuffle.CELLS_AT_ONCE` bounds one). Shape suffixes: U users of a batch, I items, N best items.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakerank.recommend.models.base import Floats, Scorer
+from lakerank.recommend.models.base import Floats, Reason, Scorer
 from lakerank.recommend.models.batch_shuffle import batch_of, block_of, pack, unpack, with_seen
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.explain import explainer
-from lakerank.recommend.models.top_k import best_rows
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.models.top_n import top_k
+from lakerank.recommend.models.user_histories import Biases, Histories
+from lakerank.spark.array_store import BlockStore
 
 Reasons = Callable[[Scorer, Histories, NDArray[Any], NDArray[Any]], list[str]]
 UNKNOWN_ITEM = -1e9  # the score of an item that a model knows nothing of: below all others, and finite
-SIMILAR_AT_ONCE = 64  # items whose likeness with all others is held at once
+SIMILAR_AT_ONCE = 64  # items whose similarity to all others is held at once
 
 
-def plain_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
-    """Where the scores of these users (rows) and items (places) come from: the scorer, or what it falls back on."""
-    personal = scorer.serves(block)[rows]
+def default_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
+    """Return where the scores of these users (rows) and items (positions) come from: the scorer, or what it falls
+    back on."""
+    personal = scorer.is_warm(block)[rows]
     return [scorer.name if mine else "fallback: popularity, nothing known of this user" for mine in personal.tolist()]
 
 
-def plain_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
-    """Where the predictions for these users and items (−1: not in the catalogue) come from."""
-    known = places >= 0
-    known[known] = scorer.known[places[known]]
+def default_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
+    """Return where the predictions for these users and items (−1: not in the catalogue) come from."""
+    known = positions >= 0
+    known[known] = scorer.known[positions[known]]
     words = np.array(["mean", "item bias", "user bias", scorer.name], object)
-    found: list[str] = words[known + 2 * scorer.serves(block)[rows]].tolist()
+    found: list[str] = words[known + 2 * scorer.is_warm(block)[rows]].tolist()
     return found
 
 
 @dataclass(frozen=True)
 class ArrayModel:
-    """A `Recommender` (see `contract.py` for the methods).
+    """A `Recommender` (see `base.py` for the methods).
 
     Attributes:
         scorer: what it knows of items.
@@ -59,25 +59,29 @@ class ArrayModel:
     scorer: Scorer
     history: DataFrame
     biases: Biases
-    frames: Mapping[str, DataFrame] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    reasons: Reasons = plain_reasons
-    sources: Reasons = plain_sources
+    saved_tables: Mapping[str, DataFrame] = field(default_factory=dict)
+    saved_params: Mapping[str, Any] = field(default_factory=dict)
+    reasons: Reasons = default_reasons
+    sources: Reasons = default_sources
 
     def with_ratings(self, ratings: DataFrame) -> ArrayModel:
-        """The same model for the users of these ratings."""
+        """Return the same model for the users of these ratings."""
         return replace(self, history=ratings)
 
-    def tables(self) -> Mapping[str, DataFrame]:
-        """What to keep, by relation."""
-        return self.frames
+    def as_scorer(self, store: BlockStore) -> Scorer:
+        """Return the scorer."""
+        return self.scorer
 
-    def facts(self) -> Mapping[str, Any]:
-        """What else to keep."""
-        return self.notes
+    def tables(self) -> Mapping[str, DataFrame]:
+        """Return what to save, by relation."""
+        return self.saved_tables
+
+    def params(self) -> Mapping[str, Any]:
+        """Return what else to save."""
+        return self.saved_params
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
-        """The `recommendations` relation; see `contract.Recommender`."""
+        """Return the `recommendations` relation; see `base.Recommender`."""
         hidden_I = np.zeros(len(self.scorer.items), np.bool_)
         if allowed is not None:
             ids = allowed.select("item_id").distinct().toArrow().column("item_id").combine_chunks()
@@ -91,17 +95,18 @@ class ArrayModel:
         )
 
     def predict(self, pairs: DataFrame) -> DataFrame:
-        """Add `prediction` and `source`; see `contract.Recommender`."""
+        """Add `prediction` and `source`; see `base.Recommender`."""
         return self._of_pairs(
             pairs, _predictor(self.scorer, self.biases, self.sources), "prediction double, source string"
         )
 
     def score(self, pairs: DataFrame) -> DataFrame:
-        """Add `score`; see `contract.Recommender`."""
+        """Add `score`; see `base.Recommender`."""
         return self._of_pairs(pairs, _pair_scorer(self.scorer), "score double")
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
-        """The `explanations` relation: for each recommendation the `most` largest summands of its score and the sum of
+        """Return the `explanations` relation: for each recommendation the `most` largest summands of its score and
+        the sum of
         the rest, which add up to it.
 
         Args:
@@ -113,12 +118,12 @@ class ArrayModel:
             recommendations.select("user_id", "rank", "item_id"),
             None,
             explainer(self.scorer, most),
-            f"user_id {user_type}, rank int, place int, source string, because_id {self._item_type}, "
+            f"user_id {user_type}, rank int, position int, source string, because_id {self._item_type}, "
             "contribution double",
         )
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation; see `contract.Recommender`."""
+        """Return the `similar_items` relation; see `base.Recommender`."""
         kind = self._item_type
         return (
             items.select(F.col("item_id").cast(kind))
@@ -159,11 +164,11 @@ def _recommender(
         ids = users.column("user_id").combine_chunks()
         block, seen = block_of(ids, scorer.items, unpack(pieces))
         hidden_UI = np.repeat(hidden_I[None, :], len(block), axis=0)
-        rows, places = _places(ids, scorer.items, seen)
-        hidden_UI[rows[places >= 0], places[places >= 0]] = True
-        places_UN, best_UN = best_rows(scorer.scores(block), hidden_UI, top)
-        rows, ranks = np.nonzero(places_UN >= 0)
-        chosen = places_UN[rows, ranks]
+        rows, positions = _positions(ids, scorer.items, seen)
+        hidden_UI[rows[positions >= 0], positions[positions >= 0]] = True
+        positions_UN, best_UN = top_k(scorer.scores(block), hidden_UI, top)
+        rows, ranks = np.nonzero(positions_UN >= 0)
+        chosen = positions_UN[rows, ranks]
         return pa.table(
             {
                 "user_id": ids.take(pa.array(rows)),
@@ -181,14 +186,14 @@ def _predictor(scorer: Scorer, biases: Biases, sources: Reasons) -> Callable[[pa
     def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
         block, pairs = block_of(ids, scorer.items, unpack(pieces))
-        rows, places = _places(ids, scorer.items, pairs)
-        listed = places >= 0
+        rows, positions = _positions(ids, scorer.items, pairs)
+        listed = positions >= 0
         guess = np.full(len(rows), biases.mean)
         if len(biases.of_items) == len(scorer.items):
             guess += biases.of_users(block)[rows]
-        guess[listed] = scorer.ratings(block)[rows[listed], places[listed]]
+        guess[listed] = scorer.ratings(block)[rows[listed], positions[listed]]
         return pairs.append_column("prediction", pa.array(np.clip(guess, biases.low, biases.high))).append_column(
-            "source", pa.array(sources(scorer, block, rows, places), pa.string())
+            "source", pa.array(sources(scorer, block, rows, positions), pa.string())
         )
 
     return work
@@ -198,22 +203,22 @@ def _pair_scorer(scorer: Scorer) -> Callable[[pa.Table, pa.Table], pa.Table]:
     def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
         block, pairs = block_of(ids, scorer.items, unpack(pieces))
-        rows, places = _places(ids, scorer.items, pairs)
+        rows, positions = _positions(ids, scorer.items, pairs)
         found = np.full(len(rows), UNKNOWN_ITEM)
-        listed = places >= 0
-        found[listed] = scorer.scores(block)[rows[listed], places[listed]]
+        listed = positions >= 0
+        found[listed] = scorer.scores(block)[rows[listed], positions[listed]]
         return pairs.append_column("score", pa.array(found))
 
     return work
 
 
-def _places(users: pa.Array, items: pa.Array, pairs: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row of the user and place of the item (−1: not in the list) of each pair."""
+def _positions(users: pa.Array, items: pa.Array, pairs: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row of the user and position of the item (−1: not in the list) of each pair."""
     rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=users)
-    places = pc.index_in(pairs.column("item_id").combine_chunks().cast(items.type), value_set=items)
+    positions = pc.index_in(pairs.column("item_id").combine_chunks().cast(items.type), value_set=items)
     return (
         rows.to_numpy(zero_copy_only=False).astype(np.int64),
-        places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
+        positions.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64),
     )
 
 
@@ -229,15 +234,60 @@ def _similar(scorer: Scorer, top: int) -> Callable[[Iterator[pa.RecordBatch]], I
 
 
 def _similar_rows(scorer: Scorer, asked: NDArray[np.int64], top: int) -> pa.RecordBatch:
-    like: Floats = scorer.likeness(asked)
-    places, best = best_rows(like, np.zeros(like.shape, np.bool_), top)
-    rows, ranks = np.nonzero(places >= 0)
+    like: Floats = scorer.item_similarity(asked)
+    positions, best = top_k(like, np.zeros(like.shape, np.bool_), top)
+    rows, ranks = np.nonzero(positions >= 0)
     return pa.RecordBatch.from_pydict(
         {
             "item_id": scorer.items.take(pa.array(asked[rows])),
             "rank": pa.array(ranks.astype(np.int32) + 1),
-            "other_id": scorer.items.take(pa.array(places[rows, ranks])),
+            "other_id": scorer.items.take(pa.array(positions[rows, ranks])),
             "similarity": pa.array(best[rows, ranks]),
             "support": pa.nulls(len(rows), pa.int64()),
         }
     )
+
+
+REST = "all else"
+
+
+def largest(reasons: list[Reason], most: int) -> list[Reason]:
+    """Return the `most` largest by size, and one more with the sum of the others, if there are any."""
+    ordered = sorted(reasons, key=lambda reason: (-abs(reason.value), reason.source, reason.because))
+    if len(ordered) <= most:
+        return ordered
+    return [*ordered[:most], Reason(REST, -1, sum(reason.value for reason in ordered[most:]))]
+
+
+def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
+    """Return work for a batch of (user_id, rank, item_id) and the pieces of what these users have rated."""
+
+    def work(asked: pa.Table, pieces: pa.Table) -> pa.Table:
+        ids = asked.column("user_id").combine_chunks().unique()
+        block, _ = block_of(ids, scorer.items, unpack(pieces))
+        rows = pc.index_in(asked.column("user_id"), value_set=ids).to_pylist()
+        positions = pc.index_in(asked.column("item_id"), value_set=scorer.items).to_pylist()
+        columns: dict[str, list[object]] = {"rank": [], "position": [], "source": [], "because": [], "contribution": []}
+        owners: list[int] = []
+        for row, position, rank in zip(rows, positions, asked.column("rank").to_pylist(), strict=True):
+            if position is None:  # no item of this model
+                continue
+            for n, reason in enumerate(largest(scorer.explain(block, row, position), most), start=1):
+                owners.append(row)
+                columns["rank"].append(rank)
+                columns["position"].append(n)
+                columns["source"].append(reason.source)
+                columns["because"].append(reason.because if reason.because >= 0 else None)
+                columns["contribution"].append(reason.value)
+        return pa.table(
+            {
+                "user_id": ids.take(pa.array(owners, pa.int64())),
+                "rank": pa.array(columns["rank"], pa.int32()),
+                "position": pa.array(columns["position"], pa.int32()),
+                "source": pa.array(columns["source"], pa.string()),
+                "because_id": scorer.items.take(pa.array(columns["because"], pa.int64())),
+                "contribution": pa.array(columns["contribution"], pa.float64()),
+            }
+        )
+
+    return work

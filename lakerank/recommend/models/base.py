@@ -1,16 +1,16 @@
-"""What a recommender is: how it is fitted, asked, kept and found again (`tests/contracts/test_models.py`).
+"""Define what a recommender is: how it is fitted, asked, saved and loaded (`tests/contracts/test_models.py`).
 
 There are two levels. A `Scorer` knows plain arrays only: for a block of users with what they have rated it scores all
 items. A `Recommender` answers in frames. `array_model.ArrayModel` makes the second out of the first, so a new model is
-a `Scorer`, a function that fits it, one that loads it, and a line in `MODELS` (`registry.py`). Jobs keep models and
-find them again by `lake/recommender_tables.py`.
+a module with a `Scorer`, a function that fits it, one that loads it and its `ModelSpec`, and a line in `registry.py`.
+`store.py` saves models in the lake and finds them again.
 
 Shape suffixes: U users of a block, I items, N items asked about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
+from lakerank.cli.settings import CheckedSettings
 from lakerank.lake.schemas import Relation
 from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore
@@ -56,7 +57,7 @@ class Reason:
 
 
 class Scorer(Protocol):
-    """A fitted model on plain arrays. It is pickled into workers: large arrays belong in a `Kept` (`kept.py`).
+    """A fitted model on plain arrays. It is pickled into workers: large arrays belong in `MemmapArrays`.
 
     Attributes:
         name: what it is called where a prediction or recommendation says where it comes from.
@@ -79,26 +80,28 @@ class Scorer(Protocol):
         """See the class."""
         ...
 
-    def serves(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) whose scores are personal; the others get the fallback, the same for everybody."""
+    def is_warm(self, block: Histories) -> NDArray[np.bool_]:
+        """Return (U) whose scores are personal; the others get the fallback, the same for everybody."""
         ...
 
     def scores(self, block: Histories) -> Floats:
-        """(U, I) finite numbers that the items are ranked by, also for users without ratings. A user's row must not
+        """Return (U, I) finite numbers that the items are ranked by, also for users without ratings. A user's row
+        must not
         depend on who else is in the block."""
         ...
 
     def ratings(self, block: Histories) -> Floats:
-        """(U, I) finite predicted ratings, not yet clipped to the scale. A model that only ranks gives
+        """Return (U, I) finite predicted ratings, not yet clipped to the scale. A model that only ranks gives
         μ + b_u + b_i (`biases.py`)."""
         ...
 
-    def likeness(self, places: NDArray[np.int64]) -> Floats:
-        """(N, I) how alike items are to those at `places`; −∞ where that is not known, and for an item with itself."""
+    def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
+        """Return (N, I) how alike items are to those at `positions`; −∞ where that is not known, and for an item
+        itself."""
         ...
 
-    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
-        """The summands of `scores(block)[row, place]`; they add up to it (1e-5 of the largest)."""
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
+        """Return the summands of `scores(block)[row, position]`; they add up to it (1e-5 of the largest)."""
         ...
 
 
@@ -119,7 +122,7 @@ class Recommender(Protocol):
         ...
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
-        """The `recommendations` relation for (user_id), distinct, without the pairs in `seen`.
+        """Return the `recommendations` relation for (user_id), distinct, without the pairs in `seen`.
 
         Args:
             users: frame (user_id), distinct; unknown ones are served by a fallback, which `reason` names.
@@ -130,51 +133,108 @@ class Recommender(Protocol):
         ...
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
-        """The `explanations` relation for (user_id, rank, item_id), as `recommend` returned them."""
+        """Return the `explanations` relation for (user_id, rank, item_id), as `recommend` returned them."""
         ...
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation for (item_id): the `top` most alike others, best first; unknown items and
+        """Return the `similar_items` relation for (item_id): the `top` most alike others, best first; unknown items and
         models without such a notion bring no rows."""
         ...
 
     def with_ratings(self, ratings: DataFrame) -> Recommender:
-        """The same model, asked about users who have rated this (the `ratings` relation): for newcomers, and for
-        strong generalisation. What was learned about items stays."""
+        """Return the same model, asked about users who have rated this (the `ratings` relation): for newcomers, and
+        for strong generalisation. What was learned about items stays."""
+        ...
+
+    def as_scorer(self, store: BlockStore) -> Scorer:
+        """Return the same on arrays; large ones go to the store."""
         ...
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """What to keep, by the relation's name; `Kind.load` takes it back."""
+        """Return what to save, by the relation's name; `ModelSpec.load` takes it back."""
         ...
 
-    def facts(self) -> Mapping[str, Any]:
-        """Numbers and settings to keep with the tables, fit for JSON."""
+    def params(self) -> Mapping[str, Any]:
+        """Return what to save beside the tables, fit for JSON: numbers, and the model's `settings` as a mapping."""
         ...
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A model as it was kept: frames by the relation's name, and facts."""
-
-    tables: Mapping[str, DataFrame]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A line of `MODELS`.
+class SavedModel:
+    """A model as it was saved.
 
     Attributes:
-        fit: learns from data; the store is a folder all workers see, and must stay while the model is in use.
-            Settings of the model are keyword arguments of its own `fit`; here they have their defaults.
-        refit: the same with the settings in `facts`, of a model that was kept.
-        load: the model that was kept, asked about the users in `data.ratings`.
-        relations: the tables it is kept in.
-        producer: the job that keeps it.
+        tables: frames by the relation's name.
+        params: what `Recommender.params` said.
+        run_id: of the run that saved it; empty if nothing needs saving.
     """
 
-    fit: Callable[[Data, BlockStore], Recommender]
-    load: Callable[[Stored, Data, BlockStore], Recommender]
-    refit: Callable[[Mapping[str, Any], Data, BlockStore], Recommender] | None = None
+    tables: Mapping[str, DataFrame]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = ""
+
+
+@dataclass(frozen=True)
+class NoSettings(CheckedSettings):
+    """Settings of a model that has none."""
+
+
+class Fit(Protocol):
+    """How a model learns."""
+
+    def __call__(self, data: Data, store: BlockStore, settings: Any = None, /) -> Recommender:
+        """Return a model fitted to the data.
+
+        Args:
+            data: what to learn from.
+            store: a folder that all workers see; it must stay while the model is in use.
+            settings: of the class `ModelSpec.settings`; None takes the defaults.
+        """
+        ...
+
+
+def _no_remarks(params: Mapping[str, Any]) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that jobs, the blend, the evaluation and the contract suite know of a model (`registry.py`).
+
+    Attributes:
+        name: what it is called in the registry and on command lines.
+        fit: see `Fit`.
+        load: the model that was saved, asked about the users in `data.ratings`.
+        settings: class of its settings; `params()["settings"]` are its fields.
+        relations: the tables it is saved in; a model without any is fitted instead of loaded, and needs no job.
+        producer: the job that saves it.
+        repeat: how that job is run again after it was stopped, if there is a shorter way than at first.
+        needs_items: whether it learns from `items`.
+        blended: whether it is a part of the blend unless other parts are named.
+        rating_priority: where it stands among the parts whose predicted ratings the blend takes, from 1; 0: it is none.
+        personal: whether what it recommends depends on the user.
+        knows_similar: whether it can name similar items.
+        ranks_by_value: whether its scores follow how high items were rated, not only which were.
+        parts: for a blend, the models in it.
+        remarks: lines to print about a fitted model, out of its `params()`.
+    """
+
+    name: str
+    fit: Fit
+    load: Callable[[SavedModel, Data, BlockStore], Recommender]
+    settings: type[Any] = NoSettings
     relations: tuple[Relation, ...] = ()
     producer: str = "recommend"
+    repeat: str = ""
+    needs_items: bool = False
+    blended: bool = True
+    rating_priority: int = 0
+    personal: bool = True
+    knows_similar: bool = True
+    ranks_by_value: bool = False
+    parts: Mapping[str, ModelSpec] = field(default_factory=dict)
+    remarks: Callable[[Mapping[str, Any]], Sequence[str]] = _no_remarks
+
+    def refit(self, params: Mapping[str, Any], data: Data, store: BlockStore) -> Recommender:
+        """Return a model fitted with the settings of one that was saved."""
+        return self.fit(data, store, self.settings(**params.get("settings", {})))

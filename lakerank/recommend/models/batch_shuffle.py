@@ -25,17 +25,17 @@ FEW_USERS = 10_000  # for so few the rows of others are dropped before Python se
 
 
 def users_at_once(n_items: int) -> int:
-    """How many users are scored together."""
+    """Return how many users are scored together."""
     return max(1, min(MOST_USERS, CELLS_AT_ONCE // max(n_items, 1)))
 
 
 def batch_of(n_users: int, n_items: int) -> Column:
-    """The batch of a user."""
+    """Return the batch of a user."""
     return F.pmod(F.hash("user_id"), F.lit(min(MOST_BATCHES, n_users // users_at_once(n_items) + 1))).alias("batch")
 
 
 def pack(rows: DataFrame, users: DataFrame, n_users: int, n_items: int) -> DataFrame:
-    """Frame (batch int, rows binary): the rows of these users, (`user_id`, …), as Arrow streams.
+    """Return frame (batch int, rows binary): the rows of these users, (`user_id`, …), as Arrow streams.
 
     Args:
         rows: (user_id, …); all columns travel.
@@ -52,7 +52,7 @@ def pack(rows: DataFrame, users: DataFrame, n_users: int, n_items: int) -> DataF
 def packer(
     column: str, rows_at_once: int = ROWS_AT_ONCE, prepare: Callable[[pa.Table], pa.Table] = lambda rows: rows
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """(batch, …) → (batch, `column`): what `prepare` makes of the rows, an Arrow stream for each batch of users.
+    """Return (batch, …) → (batch, `column`): what `prepare` makes of the rows, an Arrow stream for each batch of users.
 
     Args:
         column: name of the streams' column.
@@ -86,7 +86,7 @@ def _packed(table: pa.Table, column: str) -> pa.RecordBatch:
 
 
 def unpack(pieces: pa.Table) -> pa.Table | None:
-    """The rows of one batch; None if there are none."""
+    """Return the rows of one batch; None if there are none."""
     streams = pieces.column("rows").to_pylist()
     if not streams:
         return None
@@ -94,7 +94,7 @@ def unpack(pieces: pa.Table) -> pa.Table | None:
 
 
 def with_seen(history: DataFrame, seen: DataFrame) -> DataFrame:
-    """(user_id, item_id, rating, seconds): ratings, and pairs to leave out, whose rating is null."""
+    """Return (user_id, item_id, rating, seconds): ratings, and pairs to leave out, whose rating is null."""
     rated = history.select("user_id", "item_id", F.col("rating").cast("float"), _seconds())
     types = dict(history.dtypes)
     hidden = seen.select(
@@ -110,7 +110,8 @@ def _seconds() -> Column:
 
 
 def block_of(users: pa.Array, items: pa.Array, rows: pa.Table | None) -> tuple[Histories, pa.Table]:
-    """What these users have rated, and the pairs (user_id, item_id) without a rating, of the rows of `with_seen`."""
+    """Return what these users have rated, and the pairs (user_id, item_id) without a rating, of the rows of
+    `with_seen`."""
     if rows is None:
         rows = pa.table({"user_id": users[:0], "item_id": items[:0], "rating": pa.array([], pa.float32())})
     rated = pc.is_valid(rows.column("rating"))

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 from scipy import sparse
 
 from lakerank.recommend.models.base import Reason
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.memmap_arrays import Kept
-from lakerank.recommend.models.recency import recency_weights
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.models.training_matrix import MemmapArrays
+from lakerank.recommend.models.user_histories import Biases, Histories, recency_weights
 from lakerank.spark.array_store import BlockStore
 
 POPULARITY_SHARE = 1e-6  # orders what the weights leave equal, and all for users without ratings
@@ -33,8 +33,8 @@ class ItemWeights:
         name: see `Scorer`.
         items: (I) ids, ascending.
         known: bool (I), items with ratings.
-        weights: `starts` (I + 1), `places` int32 (W), `values` float32 (W): for each rated item j the items i that it
-            speaks for, and w_ji.
+        weights: `starts` (I + 1), `positions` int32 (W), `values` float32 (W): for each rated item j the items i
+            that it speaks for, and w_ji.
         biases: of the training ratings.
         popularity: float64 (I), ratings of each item over the most that one has.
         recency: see `recency_weights`.
@@ -44,7 +44,7 @@ class ItemWeights:
     name: str
     items: pa.Array
     known: NDArray[np.bool_]
-    weights: Kept
+    weights: MemmapArrays
     biases: Biases
     popularity: NDArray[np.float64]
     recency: float
@@ -61,13 +61,13 @@ class ItemWeights:
         recency: float,
         rates: bool,
     ) -> ItemWeights:
-        """Out of all training ratings and the matrix w (I, I), row j, column i."""
-        counts = np.bincount(block.places, minlength=len(items))
-        kept = Kept.put(
+        """Make one out of all training ratings and the matrix w (I, I), row j, column i."""
+        counts = np.bincount(block.positions, minlength=len(items))
+        kept = MemmapArrays.put(
             store,
             f"weights-{name}",
             starts=weights.indptr.astype(np.int64),
-            places=weights.indices.astype(np.int32),
+            positions=weights.indices.astype(np.int32),
             values=weights.data.astype(np.float32),
         )
         popularity = counts / max(counts.max(initial=0), 1)
@@ -76,14 +76,14 @@ class ItemWeights:
     @property
     def _matrix(self) -> sparse.csr_matrix:
         w, n = self.weights, len(self.items)
-        return sparse.csr_matrix((w["values"], w["places"], w["starts"]), shape=(n, n))
+        return sparse.csr_matrix((w["values"], w["positions"], w["starts"]), shape=(n, n))
 
-    def serves(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something."""
+    def is_warm(self, block: Histories) -> NDArray[np.bool_]:
+        """Return (U) who has rated something."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) Σ x_uj w_ji; see `Scorer`."""
+        """Return (U, I) Σ x_uj w_ji; see `Scorer`."""
         taste = block.matrix(self._taste(block), len(self.items))
         return np.asarray((taste @ self._matrix).toarray() + POPULARITY_SHARE * self.popularity)
 
@@ -91,27 +91,37 @@ class ItemWeights:
         return recency_weights(block, self.recency)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) biases, and if `rates` the weighted mean of what they leave of the ratings of similar items
+        """Return (U, I) biases, and if `rates` the weighted mean of what they leave of the ratings of similar items
         (Sarwar et al. 2001, section 3.2.1, around biases instead of means)."""
         guess = self.biases.ratings(block)
         if self.rates:
             n, w = len(self.items), self._matrix
             left = (block.matrix(self.biases.residuals(block), n) @ w).toarray()
-            total = (block.matrix(np.ones(len(block.places)), n) @ w).toarray()
+            total = (block.matrix(np.ones(len(block.positions)), n) @ w).toarray()
             guess += left / (total + SIMILARITY_PRIOR)
         return guess
 
-    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) the weights of others for the items at `places`; see `Scorer`."""
-        columns = self._matrix[:, places].T.tocoo()
-        like = np.full((len(places), len(self.items)), -np.inf)
+    def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (N, I) the weights of others for the items at `positions`; see `Scorer`."""
+        columns = self._matrix[:, positions].T.tocoo()
+        like = np.full((len(positions), len(self.items)), -np.inf)
         like[columns.row, columns.col] = columns.data
         return like
 
-    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
-        """One summand for each rated item with a weight; see `Scorer`."""
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
+        """Return one summand for each rated item with a weight; see `Scorer`."""
         one = block.part(row, row + 1)
-        column: Any = self._matrix[one.places][:, [place]].toarray()[:, 0]
+        column: Any = self._matrix[one.positions][:, [position]].toarray()[:, 0]
         values = self._taste(one) * column
-        reasons = [Reason(self.name, int(one.places[p]), float(values[p])) for p in np.flatnonzero(values)]
-        return [*reasons, Reason("popularity", -1, float(POPULARITY_SHARE * self.popularity[place]))]
+        reasons = [Reason(self.name, int(one.positions[p]), float(values[p])) for p in np.flatnonzero(values)]
+        return [*reasons, Reason("popularity", -1, float(POPULARITY_SHARE * self.popularity[position]))]
+
+
+def read_weights(table: DataFrame, items: pa.Array, column: str) -> sparse.csr_matrix:
+    """Return (I, I) row `other_id`, column `item_id` of a table; items not in the list are left out."""
+    rows = table.select("item_id", "other_id", column).toArrow()
+    at = [pc.index_in(rows.column(name).combine_chunks(), value_set=items) for name in ("other_id", "item_id")]
+    kept = pc.and_(pc.is_valid(at[0]), pc.is_valid(at[1]))
+    other, item = (position.filter(kept).to_numpy() for position in at)
+    values = rows.column(column).combine_chunks().filter(kept).to_numpy(zero_copy_only=False)
+    return sparse.coo_matrix((values, (other, item)), shape=(len(items), len(items))).tocsr()

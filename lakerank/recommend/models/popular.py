@@ -1,4 +1,4 @@
-"""The same list for everybody: what any personal model must beat."""
+"""Recommend the same list to everybody: what any personal model must beat."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lakerank.recommend.models.array_model import ArrayModel
-from lakerank.recommend.models.base import Data, Reason, Scorer, Stored
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.training_matrix import Training
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.models.base import Data, ModelSpec, NoSettings, Reason, SavedModel, Scorer
+from lakerank.recommend.models.training_matrix import TrainingMatrix
+from lakerank.recommend.models.user_histories import Biases, Histories
 from lakerank.spark.array_store import BlockStore
 
 NAME = "popularity"
@@ -37,49 +36,52 @@ class Popularity:
 
     @classmethod
     def of(cls, items: pa.Array, block: Histories) -> Popularity:
-        """From all training ratings."""
-        counts = np.bincount(block.places, minlength=len(items))
+        """Make one from all training ratings."""
+        counts = np.bincount(block.positions, minlength=len(items))
         mean = float(block.ratings.mean(dtype=np.float64)) if len(block.ratings) else 0.0
-        total = np.bincount(block.places, block.ratings, len(items))
+        total = np.bincount(block.positions, block.ratings, len(items))
         return cls(items, counts, (total + PRIOR_RATINGS * mean) / (counts + PRIOR_RATINGS))
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(I) items with ratings."""
+        """Return (I) items with ratings."""
         return self.counts > 0
 
-    def serves(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something; it makes no difference to the scores."""
+    def is_warm(self, block: Histories) -> NDArray[np.bool_]:
+        """Return (U) who has rated something; it makes no difference to the scores."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) the number of ratings; the mean shows in the decimals."""
+        """Return (U, I) the number of ratings; the mean shows in the decimals."""
         return np.tile(self.counts + self.means / 1000.0, (len(block), 1))
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) the damped means."""
+        """Return (U, I) the damped means."""
         return np.tile(self.means, (len(block), 1))
 
-    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) −∞: popularity knows of no likeness."""
-        return np.full((len(places), len(self.items)), -np.inf)
+    def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (N, I) −∞: popularity knows of no similar items."""
+        return np.full((len(positions), len(self.items)), -np.inf)
 
-    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
-        """One summand."""
-        return [Reason(self.name, -1, float(self.counts[place] + self.means[place] / 1000.0))]
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
+        """Return one summand."""
+        return [Reason(self.name, -1, float(self.counts[position] + self.means[position] / 1000.0))]
 
 
-def fit(data: Data, store: BlockStore) -> ArrayModel:
+def fit(data: Data, store: BlockStore, settings: NoSettings | None = None, /) -> ArrayModel:
     """Count the ratings at hand."""
-    training = Training.collect(data.ratings, store)
+    training = TrainingMatrix.collect(data.ratings, store)
     biases = Biases.fit(training.block, len(training.items))
     return ArrayModel(Popularity.of(training.items, training.block), data.ratings, biases, reasons=_reasons)
 
 
-def load(stored: Stored, data: Data, store: BlockStore) -> ArrayModel:
-    """Nothing is stored for it."""
+def load(saved: SavedModel, data: Data, store: BlockStore) -> ArrayModel:
+    """Count the ratings at hand: nothing is saved."""
     return fit(data, store)
 
 
-def _reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
+def _reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
     return ["popular with everybody"] * len(rows)
+
+
+SPEC = ModelSpec("popular", fit, load, personal=False, knows_similar=False)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakerank.recommend.models import top_n_kernels
 from lakerank.recommend.models.batch_shuffle import FEW_USERS, MOST_BATCHES, packer
 from lakerank.spark.arrow_ipc import from_bytes
+from lakerank.spark.jit import compiled
 
 USERS_AT_ONCE = 512  # users of a batch, on average
 ITEMS_AT_ONCE = 512  # with so many users their scores are 1 MiB of float32: they stay in the second-level cache
@@ -34,7 +34,7 @@ Taste = Callable[[pa.Table], tuple[Floats, Floats, pa.Array]]
 
 
 def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> DataFrame:
-    """The `recommendations` relation: each user's `top` items of highest score, without those they have seen.
+    """Return the `recommendations` relation: each user's `top` items of highest score, without those they have seen.
 
     The score is o_u + p_u·q_i in float64. A worker holds the items' ids and vectors, and of one batch of about
     `USERS_AT_ONCE` users the vectors, what these have seen and one tile of scores. The users are counted at once.
@@ -54,7 +54,7 @@ def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats,
     if n_users <= FEW_USERS:
         pairs = pairs.join(F.broadcast(users.select("user_id")), "user_id", "left_semi")
     pieces = pairs.select(batch, "user_id", "item_id").mapInArrow(
-        packer("pairs", PAIRS_AT_ONCE, partial(_places, items=items)), "batch int, pairs binary"
+        packer("pairs", PAIRS_AT_ONCE, partial(_positions, items=items)), "batch int, pairs binary"
     )
     return (
         users.select(batch, "*")
@@ -70,7 +70,8 @@ def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats,
 def best_unseen(
     p_UK: Floats, o_U: Floats, q_IK: Floats, longest: float, rows_P: NDArray[Any], items_P: NDArray[Any], top: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Positions and scores of each user's `top` items of highest o_u + p_u·q_i, best first, equal ones by position.
+    """Return positions and scores of each user's `top` items of highest o_u + p_u·q_i, best first, equal ones by
+    position.
 
     Args:
         p_UK, q_IK: vectors of users and items, float32 or float64.
@@ -89,7 +90,7 @@ def best_unseen(
         return positions, scores
     p32, q32 = np.ascontiguousarray(p_UK, np.float32), np.ascontiguousarray(q_IK, np.float32)
     seen = np.zeros((n_users, (n_items + 7) // 8), np.uint8)
-    top_n_kernels.mark_seen(seen, rows_P, items_P)
+    mark_seen(seen, rows_P, items_P)
     k = p_UK.shape[1]
     # |float32 product − true product| is at most (K + 2)·2⁻²⁴·‖p‖‖q‖ to first order, in whatever order the sum is
     # taken, both vectors rounded to float32 included (Higham 2002, Accuracy and Stability, section 3.1); 2 more are
@@ -103,17 +104,17 @@ def best_unseen(
         rough_UT = room[: n_users * len(tile)].reshape(n_users, len(tile))
         with np.errstate(invalid="ignore", over="ignore"):  # an item with NaN or ∞ among its factors
             np.matmul(p32, tile.T, out=rough_UT)
-        top_n_kernels.keep_best(rough_UT, first, p_UK, q_IK, o_U, slack_U, bar_U, seen, scores, positions)
+        keep_best(rough_UT, first, p_UK, q_IK, o_U, slack_U, bar_U, seen, scores, positions)
     return positions, scores
 
 
 def longest_vector(q_IK: Floats) -> float:
-    """The greatest length of the finite rows; 0 if there are none."""
+    """Return the greatest length of the finite rows; 0 if there are none."""
     lengths_I = np.linalg.norm(q_IK.astype(np.float64, copy=False), axis=1)
     return float(np.max(lengths_I, initial=0.0, where=np.isfinite(lengths_I)))
 
 
-def _places(pairs: pa.Table, items: pa.Array) -> pa.Table:
+def _positions(pairs: pa.Table, items: pa.Array) -> pa.Table:
     """(batch, user_id, item_id) → (batch, user_id, item): the position of the item; unknown ones are dropped."""
     return pairs.set_column(2, "item", pc.index_in(pairs.column("item_id"), value_set=items)).drop_null()
 
@@ -149,3 +150,120 @@ def _seen(ids: pa.Array, pieces: list[bytes]) -> tuple[NDArray[Any], NDArray[Any
     rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=ids)
     asked = pc.is_valid(rows)
     return rows.filter(asked).to_numpy(), pairs.column("item").filter(asked).to_numpy()
+
+
+_STRIDE = 64  # scores compared at once: 4 vectors of 512 bits; most strides hold nothing to keep
+_DOUBLE_ROUNDING = 2.0**-50  # some float64 roundings, relative
+_FLOAT_ROUNDING = 2.0**-23  # one float32 rounding, relative
+
+
+@compiled(nogil=True)
+def mark_seen(bits: Any, rows_P: Any, items_P: Any) -> None:
+    """Set bit `item` of row `row` for each pair; repeats are harmless.
+
+    Args:
+        bits: uint8 (U, ⌈I/8⌉), changed in place.
+        rows_P, items_P: integers, positions of the user in the batch and of the item.
+    """
+    for pair in range(len(rows_P)):
+        item = items_P[pair]
+        bits[rows_P[pair], item >> 3] |= np.uint8(1 << (item & 7))
+
+
+# Reordered sums make the float64 product a vector loop; NaN and infinity must stay what they are.
+@compiled(fastmath={"reassoc", "contract"}, nogil=True)
+def keep_best(
+    rough_UT: Any,
+    first: int,
+    p_UK: Any,
+    q_IK: Any,
+    offset_U: Any,
+    slack_U: Any,
+    bar_U: Any,
+    bits: Any,
+    scores_UN: Any,
+    items_UN: Any,
+) -> None:
+    """Take the items of one tile that belong among the best N of a user into that user's list.
+
+    A rough float32 score only says which items may get in. Those are scored again in float64, one after another
+    in the same way for everybody, and this score decides, so the result depends neither on the batch a user is
+    in nor on the BLAS. Of N·ln(I/N) items in random order only so many get that far.
+
+    Tiles must come in ascending order: of equal scores the first stays.
+
+    Args:
+        rough_UT: float32, p_u·q_i of the items `first` … `first` + T − 1.
+        first: position of the tile's first item.
+        p_UK, q_IK: float32 or float64, factors.
+        offset_U: float64, added to the product.
+        slack_U: float64, how far a rough score can be from the true product at most.
+        bar_U: float32, changed in place: no item with a rough score up to this can get in. −inf at the start.
+        bits: uint8 (U, ⌈I/8⌉), items to leave out (`mark_seen`).
+        scores_UN, items_UN: float64 and int32, changed in place: the lists, best first. −inf and −1 at the start.
+    """
+    n_users, n_tile = rough_UT.shape
+    n_factors, last = p_UK.shape[1], scores_UN.shape[1] - 1
+    for u in range(n_users):
+        bar = bar_U[u]
+        for lo in range(0, n_tile, _STRIDE):
+            hi = min(lo + _STRIDE, n_tile)
+            hits = np.int32(0)
+            for t in range(lo, hi):
+                hits += np.int32(not rough_UT[u, t] <= bar)  # so written that NaN is a hit
+            if hits == 0:
+                continue
+            for t in range(lo, hi):
+                item = first + t
+                if rough_UT[u, t] <= bar or (bits[u, item >> 3] >> (item & 7)) & 1:
+                    continue
+                product = 0.0
+                for k in range(n_factors):
+                    product += np.float64(p_UK[u, k]) * np.float64(q_IK[item, k])
+                score = offset_U[u] + product
+                if not scores_UN[u, last] < score < np.inf:
+                    continue
+                position = last
+                while position > 0 and scores_UN[u, position - 1] < score:
+                    scores_UN[u, position] = scores_UN[u, position - 1]
+                    items_UN[u, position] = items_UN[u, position - 1]
+                    position -= 1
+                scores_UN[u, position] = score
+                items_UN[u, position] = item
+                worst = scores_UN[u, last]
+                lowest = worst - offset_U[u] - slack_U[u] - _DOUBLE_ROUNDING * (abs(worst) + abs(offset_U[u]))
+                bar = np.float32(lowest - _FLOAT_ROUNDING * abs(lowest))
+        bar_U[u] = bar
+
+
+def top_k(scores_UI: Any, hidden_UI: Any, top: int) -> tuple[Any, Any]:
+    """Return positions int32 (U, N) and scores float64 (U, N), best first, equal ones by position.
+
+    Args:
+        scores_UI: numbers; NaN and −∞ never come back.
+        hidden_UI: bool, what to leave out.
+        top: N; at most I columns come back. Where fewer are left, −1 and −∞ fill the end.
+    """
+    shape = len(scores_UI), min(top, scores_UI.shape[1])
+    positions, best = np.full(shape, -1, np.int32), np.full(shape, -np.inf)
+    if 0 not in shape:
+        _insert_top_k(scores_UI, hidden_UI, positions, best)
+    return positions, best
+
+
+@compiled(nogil=True)
+def _insert_top_k(scores_UI: Any, hidden_UI: Any, positions_UN: Any, best_UN: Any) -> None:
+    """`top_k` into arrays that are given."""
+    last = best_UN.shape[1] - 1
+    for u in range(scores_UI.shape[0]):
+        for i in range(scores_UI.shape[1]):
+            score = np.float64(scores_UI[u, i])
+            if not score > best_UN[u, last] or hidden_UI[u, i]:
+                continue
+            position = last
+            while position > 0 and best_UN[u, position - 1] < score:
+                best_UN[u, position] = best_UN[u, position - 1]
+                positions_UN[u, position] = positions_UN[u, position - 1]
+                position -= 1
+            best_UN[u, position] = score
+            positions_UN[u, position] = i

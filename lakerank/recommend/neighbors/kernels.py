@@ -31,11 +31,11 @@ def nearest_rows(
     popularity: float,
     shrink: float,
     min_support: int,
-    places_RN: Any,
+    positions_RN: Any,
     similar_RN: Any,
     support_RN: Any,
 ) -> None:
-    """The N most alike of the rows `first` … `first` + len(places), best first, equal ones by number.
+    """Return the N most alike of the rows `first` … `first` + len(positions), best first, equal ones by number.
 
     Args:
         first: the first row to do.
@@ -43,14 +43,14 @@ def nearest_rows(
         starts_C, rows_P, column_values_P: the same matrix by columns.
         norms_R: float64, lengths of the rows, for cosine.
         measure, popularity, shrink, min_support: see `Similarity`.
-        places_RN, similar_RN, support_RN: int32, float64, int32, filled; −1, 0 and 0 where there are fewer.
+        positions_RN, similar_RN, support_RN: int32, float64, int32, filled; −1, 0 and 0 where there are fewer.
     """
-    n_rows, n_kept = len(starts_R) - 1, places_RN.shape[1]
+    n_rows, n_kept = len(starts_R) - 1, positions_RN.shape[1]
     xy, common = np.zeros(n_rows), np.zeros(n_rows, np.int32)
     width = n_rows if measure >= ADJUSTED else 1
     xx, yy, sx, sy = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(width)
     touched = np.empty(n_rows, np.int32)
-    for out in range(places_RN.shape[0]):
+    for out in range(positions_RN.shape[0]):
         row, met = first + out, 0
         for p in range(starts_R[row], starts_R[row + 1]):
             c, x = columns_P[p], values_P[p]
@@ -69,7 +69,7 @@ def nearest_rows(
                     yy[other] += y * y
                     sx[other] += x
                     sy[other] += y
-        places_RN[out, :], similar_RN[out, :], support_RN[out, :] = -1, 0.0, 0
+        positions_RN[out, :], similar_RN[out, :], support_RN[out, :] = -1, 0.0, 0
         own = starts_R[row + 1] - starts_R[row]
         for t in range(met):
             other = touched[t]
@@ -93,45 +93,24 @@ def nearest_rows(
                     like = ab / np.sqrt(a * b) if a > _ROUNDING * xx[other] and b > _ROUNDING * yy[other] else 0.0
                 like *= n / (n + shrink)
             if like > 0.0:
-                _keep(places_RN[out], similar_RN[out], support_RN[out], n_kept, other, like, common[other])
+                _keep(positions_RN[out], similar_RN[out], support_RN[out], n_kept, other, like, common[other])
             xy[other], common[other] = 0.0, 0
             if measure >= ADJUSTED:
                 xx[other], yy[other], sx[other], sy[other] = 0.0, 0.0, 0.0, 0.0
 
 
 @compiled(nogil=True)
-def _keep(places_N: Any, similar_N: Any, support_N: Any, n_kept: int, other: int, like: float, support: int) -> None:
+def _keep(positions_N: Any, similar_N: Any, support_N: Any, n_kept: int, other: int, like: float, support: int) -> None:
     """Insert into a list that is in order: higher similarity first, of equal ones the lower number."""
-    place = n_kept
-    while place > 0 and (
-        places_N[place - 1] < 0
-        or similar_N[place - 1] < like
-        or (similar_N[place - 1] == like and places_N[place - 1] > other)
+    position = n_kept
+    while position > 0 and (
+        positions_N[position - 1] < 0
+        or similar_N[position - 1] < like
+        or (similar_N[position - 1] == like and positions_N[position - 1] > other)
     ):
-        place -= 1
-    if place == n_kept:
+        position -= 1
+    if position == n_kept:
         return
-    for k in range(n_kept - 1, place, -1):
-        places_N[k], similar_N[k], support_N[k] = places_N[k - 1], similar_N[k - 1], support_N[k - 1]
-    places_N[place], similar_N[place], support_N[place] = other, like, support
-
-
-@compiled(nogil=True)
-def counted_order(keys_P: Any, n_keys: int, order_P: Any, starts_K: Any) -> None:
-    """A stable counting sort: `order_P` (int64) puts `keys_P` (0 … n_keys − 1) in order.
-
-    Args:
-        order_P: on entry the order in which the keys are visited, on return the sorted one.
-        starts_K: int64 (n_keys + 1), filled with where each key begins.
-    """
-    starts_K[:] = 0
-    for p in range(len(keys_P)):
-        starts_K[keys_P[p] + 1] += 1
-    for k in range(n_keys):
-        starts_K[k + 1] += starts_K[k]
-    at = starts_K.copy()
-    before = order_P.copy()
-    for p in range(len(before)):
-        key = keys_P[before[p]]
-        order_P[at[key]] = before[p]
-        at[key] += 1
+    for k in range(n_kept - 1, position, -1):
+        positions_N[k], similar_N[k], support_N[k] = positions_N[k - 1], similar_N[k - 1], support_N[k - 1]
+    positions_N[position], similar_N[position], support_N[position] = other, like, support

@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lakerank.recommend.models.base import Reason, Scorer
-from lakerank.recommend.models.biases import Biases
-from lakerank.recommend.models.user_histories import Histories
+from lakerank.recommend.models.user_histories import Biases, Histories
 
 EDGES = (1, 6, 21)  # numbers of ratings at which the next group of users begins
 START = "starting point"
@@ -31,7 +30,7 @@ class Part:
     Attributes:
         name: in `MODELS`.
         scorer: what it is.
-        at: int32 (its items), their places in the blend.
+        at: int32 (its items), their positions in the blend.
     """
 
     name: str
@@ -39,13 +38,13 @@ class Part:
     at: NDArray[np.int32]
 
     def own(self, block: Histories, n_items: int) -> Histories:
-        """The block in the part's own places."""
+        """Return the block in the part's own positions."""
         to = np.full(n_items, -1, np.int32)
         to[self.at] = np.arange(len(self.at))
-        return block.moved(to)
+        return block.reindex(to)
 
     def standard(self, block: Histories, n_items: int) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
-        """(U, I) scores less their mean, over their deviation; 0 for items it does not have; and both (U)."""
+        """Return (U, I) scores less their mean, over their deviation; 0 for items it does not have; and both (U)."""
         scores = np.asarray(self.scorer.scores(self.own(block, n_items)), np.float64)
         mean_U, deviation_U = scores.mean(axis=1), scores.std(axis=1)
         some = deviation_U > _ROUNDING * np.abs(scores).max(axis=1, initial=0.0)
@@ -91,38 +90,38 @@ class BlendScorer:
             raters: see the attributes.
         """
         items = union_of([scorer.items for scorer in scorers.values()])
-        parts = tuple(Part(name, scorer, _places(scorer.items, items)) for name, scorer in scorers.items())
+        parts = tuple(Part(name, scorer, _positions(scorer.items, items)) for name, scorer in scorers.items())
         of_items = np.zeros(len(items))
-        at = _places(biases[0], items)
+        at = _positions(biases[0], items)
         of_items[at[at >= 0]] = biases[1].of_items[at >= 0]
         known = Biases(biases[1].mean, of_items, biases[1].low, biases[1].high)
         return cls(items, parts, weights, known, raters)
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(I) what any part knows."""
+        """Return (I) what any part knows."""
         known = np.zeros(len(self.items), np.bool_)
         for part in self.parts:
             known[part.at] |= part.scorer.known
         return known
 
-    def serves(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who has rated something."""
+    def is_warm(self, block: Histories) -> NDArray[np.bool_]:
+        """Return (U) who has rated something."""
         return block.counts > 0
 
     def weights_of(self, block: Histories) -> NDArray[np.float64]:
-        """(U, M) the weights of each user's parts."""
+        """Return (U, M) the weights of each user's parts."""
         return self.weights[np.searchsorted(EDGES, block.counts, side="right")]
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I); see the module."""
+        """Return (U, I); see the module."""
         total = np.zeros((len(block), len(self.items)))
         for m, part in enumerate(self.parts):
             total += self.weights_of(block)[:, m, None] * part.standard(block, len(self.items))[0]
         return total
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) of the best part that knows the item; biases where none does."""
+        """Return (U, I) of the best part that knows the item; biases where none does."""
         guess = self.biases.ratings(block)
         for part in reversed(self.rating_parts()):
             own = part.scorer.ratings(part.own(block, len(self.items)))
@@ -131,27 +130,27 @@ class BlendScorer:
         return guess
 
     def rating_parts(self) -> list[Part]:
-        """The parts that predict ratings, the best first."""
+        """Return the parts that predict ratings, the best first."""
         return [part for name in self.raters for part in self.parts if part.name == name]
 
-    def likeness(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) that of the first part which knows the item."""
-        like = np.full((len(places), len(self.items)), -np.inf)
+    def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (N, I) that of the first part which knows the item."""
+        like = np.full((len(positions), len(self.items)), -np.inf)
         for part in self.parts:
             own = np.full(len(self.items), -1)
             own[part.at] = np.arange(len(part.at))
-            left = np.flatnonzero(~np.isfinite(like).any(axis=1) & (own[places] >= 0))
+            left = np.flatnonzero(~np.isfinite(like).any(axis=1) & (own[positions] >= 0))
             if len(left):
-                like[np.ix_(left, part.at)] = part.scorer.likeness(own[places[left]])
+                like[np.ix_(left, part.at)] = part.scorer.item_similarity(own[positions[left]])
         return like
 
-    def explain(self, block: Histories, row: int, place: int) -> list[Reason]:
-        """The summands of the parts, in the blend's units, and the parts' means."""
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
+        """Return the summands of the parts, in the blend's units, and the parts' means."""
         one = block.part(row, row + 1)
         found, start = [], 0.0
         for m, part in enumerate(self.parts):
             weight = float(self.weights_of(one)[0, m])
-            mine = np.flatnonzero(part.at == place)
+            mine = np.flatnonzero(part.at == position)
             if weight == 0.0 or not len(mine):
                 continue
             _, mean, deviation = part.standard(one, len(self.items))
@@ -163,32 +162,32 @@ class BlendScorer:
         return [*found, Reason(START, -1, start)]
 
 
-def rated_by(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
-    """Where the predictions come from, for users (rows) and items (places; −1: in no catalogue)."""
+def rating_source(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
+    """Return where the predictions come from, for users (rows) and items (positions; −1: in no catalogue)."""
     assert isinstance(scorer, BlendScorer)
-    personal = scorer.serves(block)[rows]
-    rated = np.append(scorer.biases.of_items != 0, False)[places]
+    personal = scorer.is_warm(block)[rows]
+    rated = np.append(scorer.biases.of_items != 0, False)[positions]
     words = np.array(["mean", "item bias", "user bias", "biases"], object)[rated + 2 * personal]
     for part in reversed(scorer.rating_parts()):
         known = np.zeros(len(scorer.items) + 1, np.bool_)
         known[part.at] = part.scorer.known
-        served = part.scorer.serves(part.own(block, len(scorer.items)))[rows]
-        words[known[places] & served] = part.scorer.name
+        served = part.scorer.is_warm(part.own(block, len(scorer.items)))[rows]
+        words[known[positions] & served] = part.scorer.name
     found: list[str] = words.tolist()
     return found
 
 
-def led_by(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray[Any]) -> list[str]:
-    """The part that adds most to each score, or that nothing is known of the user."""
+def leading_part(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
+    """Return the part that adds most to each score, or that nothing is known of the user."""
     assert isinstance(scorer, BlendScorer)
     shares = np.stack(
         [
-            scorer.weights_of(block)[rows, m] * part.standard(block, len(scorer.items))[0][rows, places]
+            scorer.weights_of(block)[rows, m] * part.standard(block, len(scorer.items))[0][rows, positions]
             for m, part in enumerate(scorer.parts)
         ]
     )
     words = [f"blend: most by {part.scorer.name}" for part in scorer.parts]
-    personal = scorer.serves(block)[rows].tolist()
+    personal = scorer.is_warm(block)[rows].tolist()
     best = shares.argmax(axis=0).tolist() if len(rows) else []
     return [
         words[m] if mine else f"fallback: {scorer.parts[m].scorer.name}, nothing known of this user"
@@ -197,10 +196,10 @@ def led_by(scorer: Scorer, block: Histories, rows: NDArray[Any], places: NDArray
 
 
 def union_of(lists: list[pa.Array]) -> pa.Array:
-    """All ids, ascending."""
+    """Return all ids, ascending."""
     ids = pc.unique(pa.chunked_array(lists))
     return ids.take(pc.sort_indices(ids))
 
 
-def _places(ids: pa.Array, items: pa.Array) -> NDArray[np.int32]:
+def _positions(ids: pa.Array, items: pa.Array) -> NDArray[np.int32]:
     return np.asarray(pc.index_in(ids, value_set=items).fill_null(-1).to_numpy(zero_copy_only=False), np.int32)

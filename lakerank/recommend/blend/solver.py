@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from lakerank.recommend.blend.blend_scorer import EDGES, BlendScorer
+from lakerank.recommend.blend.scorer import EDGES, BlendScorer
 from lakerank.recommend.models.batch_shuffle import users_at_once
-from lakerank.recommend.models.top_k import best_rows
+from lakerank.recommend.models.top_n import top_k
 from lakerank.recommend.models.user_histories import Histories
 
 BEST_OF_EACH = 100  # items of each part among the candidates
@@ -26,16 +26,16 @@ RIDGE = 0.01  # pulls weights to 0, in log-likelihood per user
 
 
 def learn(blend: BlendScorer, block: Histories, targets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights (G, M), each group's summing to 1.
+    """Return weights (G, M), each group's summing to 1.
 
     Args:
         blend: the parts, fitted without the targets; its weights are not used.
-        block: users with what they had rated before, by place in `blend.items`.
-        targets: (V) place of what each rated next; −1 where the blend does not have it: such users are left out.
+        block: users with what they had rated before, by position in `blend.items`.
+        targets: (V) position of what each rated next; −1 where the blend does not have it: such users are left out.
     """
     groups = []
     for most in LEFT:
-        left = block if most is None else block.newest(most).nameless()
+        left = block if most is None else block.newest(most).anonymous()
         chosen = targets >= 0
         many = chosen & (block.counts >= EDGES[-1])
         if most is None and many.sum() >= ENOUGH_USERS:
@@ -56,8 +56,8 @@ def _candidates(
         z_MUI = [one.standard(part, n_items)[0] for one in blend.parts]
         full = block.part(lo, hi)
         hidden = np.zeros((hi - lo, n_items), np.bool_)
-        hidden[full.rows, full.places] = True
-        best = np.concatenate([best_rows(z, hidden, BEST_OF_EACH)[0] for z in z_MUI], axis=1)
+        hidden[full.rows, full.positions] = True
+        best = np.concatenate([top_k(z, hidden, BEST_OF_EACH)[0] for z in z_MUI], axis=1)
         for u in np.flatnonzero(chosen[lo:hi]):
             mine = np.unique(best[u][best[u] >= 0])
             if targets[lo + u] not in mine:
@@ -68,7 +68,7 @@ def _candidates(
 
 
 def _fit(z_VCM: list[NDArray[np.float64]], which_V: list[int], n_parts: int) -> NDArray[np.float64]:
-    """(M) the weights of most likelihood, over their sum; equal ones if nobody counts."""
+    """Return (M) the weights of most likelihood, over their sum; equal ones if nobody counts."""
     if not z_VCM:
         return np.full(n_parts, 1.0 / n_parts)
     z = np.concatenate(z_VCM)

@@ -26,19 +26,19 @@ class Ratings:
     """Ratings by user: int64 (U + 1), int32 (P), float64 (P)."""
 
     starts: NDArray[np.int64]
-    places: NDArray[np.int32]
+    positions: NDArray[np.int32]
     values: Floats
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """(P) the user of each rating."""
+        """Return (P) the user of each rating."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     def part(self, lo: int, hi: int) -> Ratings:
-        """The users from `lo` to `hi` (excluded)."""
+        """Return the users from `lo` to `hi` (excluded)."""
         starts = self.starts[lo : hi + 1]
         a, b = int(starts[0]), int(starts[-1])
-        return Ratings(starts - a, self.places[a:b], self.values[a:b])
+        return Ratings(starts - a, self.positions[a:b], self.values[a:b])
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Taste:
     noise: float
 
     def of(self, ratings: Ratings, z_ID: sparse.csr_matrix) -> Floats:
-        """(U, D) each user's weights, in rating units; 0 for users without ratings.
+        """Return (U, D) each user's weights, in rating units; 0 for users without ratings.
 
         Args:
             ratings: by user, what is left of them when mean and quality are taken off.
@@ -75,7 +75,7 @@ class Taste:
 
     @classmethod
     def learn(cls, ratings: Ratings, z_ID: sparse.csr_matrix) -> Taste:
-        """Covariance and noise that make the ratings most likely, by expectation-maximisation for random effects
+        """Return covariance and noise that make the ratings most likely, by expectation-maximisation for random effects
         (Dempster, Laird and Rubin 1977, section 4.5): ridge regression for each user, whose penalty all users share.
         """
         d, some = z_ID.shape[1], ratings.part(0, PRIOR_USERS)
@@ -118,13 +118,13 @@ def _squared(z_ID: sparse.csr_matrix) -> sparse.csr_matrix:
 def _sums(part: Ratings, z_ID: sparse.csr_matrix, pairs: sparse.csr_matrix) -> tuple[Floats, Floats]:
     """Σ z zᵀ and Σ z · rating over each user's ratings, (U, D, D) and (U, D)."""
     shape, d = (len(part.starts) - 1, z_ID.shape[0]), z_ID.shape[1]
-    ones = sparse.csr_matrix((np.ones(len(part.values)), part.places, part.starts), shape=shape)
-    values = sparse.csr_matrix((part.values, part.places, part.starts), shape=shape)
+    ones = sparse.csr_matrix((np.ones(len(part.values)), part.positions, part.starts), shape=shape)
+    values = sparse.csr_matrix((part.values, part.positions, part.starts), shape=shape)
     return (ones @ pairs).toarray().reshape(shape[0], d, d), (values @ z_ID).toarray()
 
 
 def shared_quality(ratings: Ratings, x_IF: sparse.csr_matrix, reg: float) -> tuple[float, Floats]:
-    """μ and (I) how much better than it an item with these features is rated, for items that nobody rated too.
+    """Return μ and (I) how much better than it an item with these features is rated, for items that nobody rated too.
 
     User means and a ridge regression of the items' mean residuals are computed in turn. An item's mean of n residuals
     weighs n / (n + ITEM_PRIOR), as its variance is a part of its own and one that falls with n.
@@ -136,23 +136,23 @@ def shared_quality(ratings: Ratings, x_IF: sparse.csr_matrix, reg: float) -> tup
     """
     n_items = x_IF.shape[0]
     rows, r = ratings.rows, ratings.values
-    n_U, n_I = np.bincount(rows, minlength=len(ratings.starts) - 1), np.bincount(ratings.places, minlength=n_items)
+    n_U, n_I = np.bincount(rows, minlength=len(ratings.starts) - 1), np.bincount(ratings.positions, minlength=n_items)
     weight_I = n_I / (n_I + ITEM_PRIOR)
     gram = (x_IF.T @ sparse.diags(weight_I) @ x_IF).toarray()
     gram[np.diag_indices_from(gram)] += reg
     factor = linalg.cho_factor(gram, overwrite_a=True)
     quality_I, mean = np.zeros(n_items), float(r.mean())
     for _ in range(ROUNDS):
-        left = r - quality_I[ratings.places]
+        left = r - quality_I[ratings.positions]
         mean = float(left.mean())
         user_U = np.bincount(rows, left - mean, len(n_U)) / (n_U + USER_PRIOR)
-        residual_I = np.bincount(ratings.places, r - mean - user_U[rows], n_items) / np.maximum(n_I, 1)
+        residual_I = np.bincount(ratings.positions, r - mean - user_U[rows], n_items) / np.maximum(n_I, 1)
         quality_I = x_IF @ linalg.cho_solve(factor, x_IF.T @ (weight_I * residual_I))
-    return float(np.mean(r - quality_I[ratings.places])), np.asarray(quality_I, np.float64)
+    return float(np.mean(r - quality_I[ratings.positions])), np.asarray(quality_I, np.float64)
 
 
 def directions(chosen_UI: sparse.csr_matrix, rank: int) -> NDArray[np.float64]:
-    """(I, K) the right singular vectors of who rated what, the largest first (PureSVD, Cremonesi et al. 2010).
+    """Return (I, K) the right singular vectors of who rated what, the largest first (PureSVD, Cremonesi et al. 2010).
 
     Their signs are fixed: the entry of largest size of each is positive.
     """
@@ -168,7 +168,7 @@ def directions(chosen_UI: sparse.csr_matrix, rank: int) -> NDArray[np.float64]:
 
 
 def shared_factors(x_IF: sparse.csr_matrix, v_IK: Floats, rated: NDArray[np.bool_], reg: float) -> Floats:
-    """(I, K) where items stand in the directions by their features: ridge regression of the rated items' rows.
+    """Return (I, K) where items stand in the directions by their features: ridge regression of the rated items' rows.
 
     Args:
         x_IF: features.
