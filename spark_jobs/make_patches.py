@@ -30,8 +30,10 @@ from lakerank.lake.schemas import PATCHES_REJECTED
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.job import run_job
 from sr_model.build_patches import outcome
-from sr_model.cutting.parts import (
+from sr_model.images import BrokenImage
+from sr_model.patching.dataset import (
     Build,
+    PatchSettings,
     begin,
     chunks,
     done_parts,
@@ -40,16 +42,14 @@ from sr_model.cutting.parts import (
     make_part_of,
     notes,
 )
-from sr_model.cutting.settings import CutSettings
-from sr_model.cutting.sources import Item, list_items
-from sr_model.images import BrokenImage
+from sr_model.patching.sources import Item, list_items
 
 _PART_BYTES = 32 << 20  # of a table's pictures in one part
 _LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class MakePatchesArgs(CutSettings, JobArgs):
+class MakePatchesArgs(PatchSettings, JobArgs):
     """Settings of the job."""
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas; or a table with path and content")

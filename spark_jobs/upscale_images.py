@@ -27,13 +27,13 @@ from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from lakerank.spark.checkpoint import cut
 from lakerank.spark.job import run_job
 from lakerank.spark.session import cores
-from sr_model.cutting.sources import is_bookkeeping, is_picture
-from sr_model.enlarging.pictures import FORMATS
-from sr_model.enlarging.settings import EnlargeSettings
 from sr_model.images import BrokenImage
+from sr_model.inference import InferenceSettings
+from sr_model.inference.pictures import FORMATS
+from sr_model.patching.sources import is_bookkeeping, is_picture
 
 if TYPE_CHECKING:
-    from sr_model.enlarging.shipping import Recipe  # brings PyTorch, which only this job and its workers need
+    from sr_model.inference.serialization import Recipe  # brings PyTorch, which only this job and its workers need
 
 # A part's results wait in the JVM until their file is written; a photograph's has up to a hundred times its bytes.
 _PART_BYTES = 2 << 20
@@ -62,7 +62,7 @@ Batches = Iterator[pa.RecordBatch]
 
 
 @dataclass(frozen=True)
-class UpscaleImagesArgs(EnlargeSettings, JobArgs):
+class UpscaleImagesArgs(InferenceSettings, JobArgs):
     """Settings of the job."""
 
     images: str = flag("", "folder of pictures, or a table (Delta, Parquet) with path and content", metavar="PATH")
@@ -77,7 +77,7 @@ def enlarging(recipe: Recipe) -> Callable[[Batches], Batches]:
     def work(batches: Batches) -> Batches:
         import torch
 
-        from sr_model.enlarging.shipping import enlarge
+        from sr_model.inference.serialization import enlarge
 
         torch.set_num_threads(1)  # there is a task for each core already
         for path, content in (picture for batch in batches for picture in contents(batch)):
@@ -220,7 +220,7 @@ def summary(done: Outcome, recipe: Recipe, kept: int, seconds: float, workers: i
 def recipe_of(args: UpscaleImagesArgs) -> Recipe:
     """The model, read and checked on this machine."""
     try:
-        from sr_model.enlarging.shipping import pack
+        from sr_model.inference.serialization import pack
     except ImportError as error:
         raise UserError(f"this job and its workers need PyTorch ({error}): pip install 'lakerank[sr]'") from error
     return pack(args.checkpoint, args.tile, args.format, args.quality, args.self_ensemble)

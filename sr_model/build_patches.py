@@ -18,9 +18,10 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import flag
-from sr_model.cutting.parts import (
+from sr_model.patching.dataset import (
     Build,
     Made,
+    PatchSettings,
     begin,
     chunks,
     finish_build,
@@ -30,12 +31,11 @@ from sr_model.cutting.parts import (
     notes,
     summary,
 )
-from sr_model.cutting.settings import CutSettings
-from sr_model.cutting.sources import Item, list_items
+from sr_model.patching.sources import Item, list_items
 
 
 @dataclass(frozen=True)
-class BuildArgs(CutSettings):
+class BuildArgs(PatchSettings):
     """Settings of the command."""
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")

@@ -21,7 +21,7 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Settings, flag
-from sr_model.scoring.leak import Leak
+from sr_model.scoring.leak_search import Leak
 from sr_model.scoring.pictures_of import NamedPicture, pictures_of
 
 _VERSION = 1  # raise it when the search changes: kept results are forgotten

@@ -25,10 +25,9 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from sr_model.config import TrainConfig, as_flags
-from sr_model.data.degrade_batches import Degrade
-from sr_model.data.device import to_device
-from sr_model.data.stream import PatchStream, open_stream
-from sr_model.device import pick_device
+from sr_model.data.open_stream import open_stream
+from sr_model.data.stream import PatchStream
+from sr_model.device import Degrade, pick_device, to_device
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE

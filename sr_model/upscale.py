@@ -18,17 +18,17 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import flag
 from sr_model.device import pick_device
-from sr_model.enlarging.pictures import FORMATS, Picture, format_of, size_of, write_picture
-from sr_model.enlarging.settings import EnlargeSettings
-from sr_model.enlarging.tiles import Progress
-from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import SUFFIXES, BrokenImage
+from sr_model.inference import InferenceSettings
+from sr_model.inference.pictures import FORMATS, Picture, format_of, size_of, write_picture
+from sr_model.inference.tiles import Progress
+from sr_model.inference.upscaler import Upscaler
 from sr_model.weights import load_generator
 from sr_model.zoo import DEFAULT
 
 
 @dataclass(frozen=True)
-class UpscaleArgs(EnlargeSettings):
+class UpscaleArgs(InferenceSettings):
     """Settings of the enlargement."""
 
     input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from sr_model.data.order import Task
 from sr_model.data.petastorm_compat import (
     EmptyResultError,
     NdarrayCodec,
@@ -18,8 +19,7 @@ from sr_model.data.petastorm_compat import (
     WorkerBase,
     dataset_metadata,
 )
-from sr_model.data.row_groups import ReadError, Rows
-from sr_model.data.tasks import ReadSettings, Task
+from sr_model.data.row_groups import ReadError, ReadSettings, Rows
 
 
 class RowGroupWorker(WorkerBase):  # type: ignore[misc]

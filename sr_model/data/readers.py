@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from sr_model.data.row_groups import Rows
-from sr_model.data.tasks import ReadSettings, Task
+from sr_model.data.order import Task
+from sr_model.data.row_groups import ReadSettings, Rows
 
 # Tasks in the order they are wanted, which may have no end → their rows, in that order.
 Reader = Callable[[ReadSettings, Iterator[Task]], Generator[Rows, None, None]]

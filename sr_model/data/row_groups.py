@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+import sys
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sr_model.data.buffers import Buffers
-from sr_model.data.order import RowGroup
+from sr_model.data.order import RowGroup, Task
 
 _LENGTH_BYTES = 4  # Parquet writes its length before each plain binary value
 _FOOTERS = 256  # files whose footers are kept; a footer is some kilobytes
@@ -218,3 +219,60 @@ def _decoded(path: Path, name: str, index: int) -> NDArray[np.uint8]:
     if len({(value.shape, value.dtype) for value in values}) != 1 or values[0].dtype != np.uint8:
         raise ValueError(f"its `{name}` pictures are not all uint8 of one shape")
     return np.stack(values)
+
+
+def _references(arrays: list[NDArray[np.uint8]]) -> int:
+    """How often an array that only the list knows is referred to while it is looked at, by this very loop."""
+    for array in arrays:
+        return sys.getrefcount(array)
+    return 0
+
+
+_FREE = _references([np.empty(0, np.uint8)])
+
+
+class Buffers:
+    """Hands out arrays; one whose views are all gone is handed out again.
+
+    A view of a numpy array, and a tensor made from it, refers to the array that owns the memory. So the memory is
+    free exactly when nobody but this object refers to its owner.
+    """
+
+    def __init__(self) -> None:
+        self._owners: list[NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """An array of this shape with undefined content."""
+        size = int(np.prod(shape))
+        with self._lock:
+            for owner in self._owners:
+                # A much larger one is kept for who needs it.
+                if sys.getrefcount(owner) == _FREE and size <= owner.size <= 2 * size:
+                    return owner[:size].reshape(shape)
+            made = np.empty(size, np.uint8)
+            self._owners.append(made)
+            return made.reshape(shape)
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How row groups are read; the result does not depend on `workers` and `ahead`.
+
+    Attributes:
+        folder: of the data set.
+        store_lr: it has LR pictures.
+        workers: threads.
+        ahead: how many row groups are read before they are asked for.
+        buffers: where memory comes from.
+    """
+
+    folder: Path
+    store_lr: bool
+    workers: int
+    ahead: int
+    buffers: Buffers
+
+    def read(self, task: Task) -> Rows:
+        """Read one."""
+        return read_rows(self.folder, task.group, self.store_lr, task.wanted, self.buffers)

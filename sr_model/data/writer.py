@@ -18,8 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sr_model.data.manifest import MANIFEST, Manifest, PartInfo, manifest_json
-from sr_model.data.schema import PatchRow, arrow_schema, image_shapes, npy_header, pickled_unischema
+from sr_model.data.format import (
+    MANIFEST,
+    Manifest,
+    PartInfo,
+    PatchRow,
+    arrow_schema,
+    image_shapes,
+    manifest_json,
+    npy_header,
+    pickled_unischema,
+)
 
 COMMON_METADATA = "_common_metadata"
 # A row group is what a worker reads at once: large enough for the disk, small enough to hold several in memory.

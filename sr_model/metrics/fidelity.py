@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.metrics.filters import correlate, gaussian
-from sr_model.metrics.luma import both_lumas
+from sr_model.metrics.base import both_lumas, correlate, gaussian
 
 _PEAK = 255.0
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2  # Wang et al. 2004, section III-B

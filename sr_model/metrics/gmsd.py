@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.metrics.filters import correlate
-from sr_model.metrics.luma import both_lumas
+from sr_model.metrics.base import both_lumas, correlate
 
 _C = 170.0  # the paper's constant for a range of 255
 

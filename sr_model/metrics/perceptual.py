@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.metrics.unavailable import Unavailable
+from sr_model.metrics.base import Unavailable
 
 _CACHED = "alexnet-owt-7be5be79.pth"  # torchvision's name of the ImageNet weights
 

@@ -8,7 +8,6 @@ from typing import cast
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.nets.init import initialise
 
 
 def _conv(a: int, b: int, kernel: int, stride: int = 1, norm: bool = True, act: bool = True) -> list[nn.Module]:
@@ -139,3 +138,28 @@ def make_discriminator(name: str, patch: int = 96, width: int = 64) -> Discrimin
     if name not in DISCRIMINATORS:
         raise UserError(f"discriminator {name}: must be one of {', '.join(DISCRIMINATORS)}")
     return DISCRIMINATORS[name](patch, width)
+
+
+def initialise(module: nn.Module, how: str) -> None:
+    """Set fresh weights in place.
+
+    Args:
+        module: the whole network.
+        how: `default` keeps PyTorch's; `normal002` draws conv and linear weights from N(0, 0.02), batch
+            normalisation's gamma from N(1, 0.02) and sets biases to 0 (DCGAN; the seed's code).
+
+    Raises:
+        UserError: another name.
+    """
+    if how == "default":
+        return
+    if how != "normal002":
+        raise UserError(f"init {how}: must be `default` or `normal002`")
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.weight, 1.0, 0.02)
+            nn.init.zeros_(part.bias)

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.scoring.leak import Leak
 from sr_model.scoring.pictures_of import NamedPicture
 
 Grey = NDArray[np.uint8]
@@ -29,6 +28,23 @@ _ALIKE = 0.85  # cosine of two descriptors that may show the same
 _AGREE = 4  # keypoints that must agree; two define the transform
 _COMMON = 32 * 32  # pixels both pictures must share when they are laid on each other
 _CORRELATED = 0.8
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A training picture that shows what an evaluation picture shows.
+
+    Attributes:
+        train: its name.
+        eval: the evaluation picture's.
+        how: in words: mirrored or not, its scale, how much of the evaluation picture.
+        score: normalised correlation where both overlap, at most 1.
+    """
+
+    train: str
+    eval: str
+    how: str
+    score: float
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def _enlarged(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
     if x_NCHW.shape[2] * x_NCHW.shape[3] <= _LARGE:
         out: Tensor = generator(x_NCHW)
         return out
-    from sr_model.enlarging.tiles import (
+    from sr_model.inference.tiles import (
         upscale_tiled,  # the few large pictures pay for it, not every start of a training
     )
 

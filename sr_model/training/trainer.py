@@ -15,8 +15,7 @@ from sr_model.config import TrainConfig
 from sr_model.losses import TotalLoss
 from sr_model.losses.adversarial import feature_distance, gradient_penalty
 from sr_model.nets import make_generator
-from sr_model.nets.discriminators import Discriminator, make_discriminator
-from sr_model.nets.init import initialise
+from sr_model.nets.discriminators import Discriminator, initialise, make_discriminator
 from sr_model.training.optim import Optimizer, make_optimizer
 from sr_model.training.parallel import average_gradients
 

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from lakerank.cli.errors import UserError
-from sr_model.nets.discriminators import DISCRIMINATORS, make_discriminator
-from sr_model.nets.init import initialise
+from sr_model.nets.discriminators import DISCRIMINATORS, initialise, make_discriminator
 
 NAMES = list(DISCRIMINATORS)
 

@@ -17,11 +17,10 @@ from PIL import Image
 
 from lakerank.cli.errors import UserError
 from sr_model import leaks
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.leaks import main, refuse_leaks
-from sr_model.scoring.leak import Leak
-from sr_model.scoring.leak_search import find_leaks
+from sr_model.scoring.leak_search import Leak, find_leaks
 from sr_model.scoring.pictures_of import pictures_of
 
 Picture = NDArray[np.uint8]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from sr_model.enlarging import pictures
-from sr_model.enlarging.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
 from sr_model.images import BrokenImage
+from sr_model.inference import pictures
+from sr_model.inference.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

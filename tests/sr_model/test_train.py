@@ -18,7 +18,7 @@ from tests_root import ROOT
 
 from sr_model import train
 from sr_model.config import TrainConfig
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.nets import make_generator
 from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints

@@ -14,7 +14,7 @@ from torch import nn
 
 from lakerank.cli.errors import UserError
 from sr_model.config import TrainConfig
-from sr_model.data.degrade_batches import Degrade
+from sr_model.device import Degrade
 from sr_model.losses import LossSettings, make_losses
 from sr_model.training.optim import Muon, rate
 from sr_model.training.trainer import Trainer

@@ -15,10 +15,10 @@ from PIL import Image
 from tests_root import ROOT
 from torch import nn
 
-from sr_model.enlarging import upscaler as enlarging
-from sr_model.enlarging.pictures import Picture, read_picture, write_picture
-from sr_model.enlarging.tiles import upscale_tiled
-from sr_model.enlarging.upscaler import Upscaler, bleed, upscale_picture
+from sr_model.inference import upscaler as enlarging
+from sr_model.inference.pictures import Picture, read_picture, write_picture
+from sr_model.inference.tiles import upscale_tiled
+from sr_model.inference.upscaler import Upscaler, bleed, upscale_picture
 from sr_model.nets import make_generator
 from sr_model.scoring.validation import super_resolve
 from sr_model.upscale import main, make, make_plan

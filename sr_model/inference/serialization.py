@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakerank.cli.errors import UserError
-from sr_model.enlarging.pictures import encode_picture
-from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import BrokenImage
+from sr_model.inference.pictures import encode_picture
+from sr_model.inference.upscaler import Upscaler
 from sr_model.weights import as_bytes, fingerprint, generator_of, read_generator
 
 MOST_WEIGHTS = 64_000_000  # bytes that travel with the work: Spark Connect takes messages of at most 128 MiB

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lakerank.cli.errors import UserError
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.degrade import downscale, modcrop
 
 

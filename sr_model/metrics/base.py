@@ -1,4 +1,7 @@
-"""Brightness as the super-resolution literature measures it."""
+"""What metrics share: luma, separable filters, and the error of a metric that cannot be had here.
+
+The filters are NumPy's alone: validation also runs where SciPy is not installed.
+"""
 
 from __future__ import annotations
 
@@ -38,3 +41,38 @@ def both_lumas(
     if hr_HWC.shape != sr_HWC.shape:
         raise ValueError(f"pictures of different shapes: {hr_HWC.shape} and {sr_HWC.shape}")
     return cropped_luma(hr_HWC, border), cropped_luma(sr_HWC, border)
+
+
+Floats = NDArray[np.float64]
+
+
+def correlate(y_HW: Floats, rows: Floats, columns: Floats) -> Floats:
+    """Correlate down the rows with one filter and along the columns with the other, where they fit wholly.
+
+    Args:
+        y_HW: (H, W).
+        rows: odd number n of taps.
+        columns: odd number m of taps.
+
+    Returns:
+        (H − n + 1, W − m + 1).
+    """
+    high, wide = y_HW.shape[0] - len(rows) + 1, y_HW.shape[1] - len(columns) + 1
+    down = np.zeros((high, y_HW.shape[1]))
+    for at, tap in enumerate(rows):
+        down += tap * y_HW[at : at + high]
+    out = np.zeros((high, wide))
+    for at, tap in enumerate(columns):
+        out += tap * down[:, at : at + wide]
+    return out
+
+
+def gaussian(radius: int, sigma: float) -> Floats:
+    """Taps of a Gaussian, 2·radius + 1 of them, of sum 1."""
+    taps: Floats = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
+    taps /= taps.sum()
+    return taps
+
+
+class Unavailable(Exception):
+    """Something a metric needs is not here; the message says what, and how to get it."""
