@@ -34,7 +34,7 @@ from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
 from sr_model.scoring.validation import load_pairs, validate
 from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
-from sr_model.training.optim import rate
+from sr_model.training.optim import lr_factor
 from sr_model.training.parallel import average_buffers, local_device, process_group
 from sr_model.training.samples import plot_curve, read_history, sample_grid, save_grid
 from sr_model.training.trainer import Trainer
@@ -111,7 +111,7 @@ class Run:
         """All phases, or what is left of them; False if it was told to stop before the end."""
         saved = self._saved()
         # Made before the first step: what is wrong with the last phase is better known now than after a night.
-        losses = [make_losses(phase.losses, self._loss_settings(), self.device) for phase in plan]
+        losses = [make_losses(phase.losses, self._loss_settings(), self.device, self.stream.patch) for phase in plan]
         if any(loss.adversarial for loss in losses):
             with torch.device("meta"):
                 make_discriminator(self.config.discriminator, self.stream.patch, self.config.discriminator_width)
@@ -123,7 +123,7 @@ class Run:
         for index in range(self.phase, len(plan)):
             self.phase = index
             if index > 0 and not saved:
-                self.trainer.generator.load_state_dict(self.trainer.shown.state_dict())
+                self.trainer.generator.load_state_dict(self.trainer.ema_model.state_dict())
                 self.seconds_before += self.seconds
                 self.phase_step, self.seconds, self.best = 0, 0.0, -math.inf
             self.trainer.begin(losses[index], self.stream.patch)
@@ -146,13 +146,13 @@ class Run:
         )
         meter.disable = self.rank > 0
         meter.update(self.phase_step if phase.steps else int(self.seconds))
-        epoch_steps = self.stream.rows_per_epoch / (config.batch * self.world)
+        epoch_steps = self.stream.steps_per_epoch
         batches = iter(self.stream)
         while (share := self._share(phase)) < 1:
             begun = time.perf_counter()
             lr_NCHW, hr_NCHW = to_device(next(batches), self.device, self.degrade)
             self.waited += time.perf_counter() - begun
-            parts = trainer.step(lr_NCHW, hr_NCHW, rate(config, share))
+            parts = trainer.step(lr_NCHW, hr_NCHW, lr_factor(config, share))
             self.step += 1
             self.phase_step += 1
             images += len(hr_NCHW) * self.world
@@ -186,7 +186,7 @@ class Run:
             self._keep(parts)
         if finished and self.rank == 0:
             facts = {"steps": str(self.step), "commit": self.commit, "psnr_y": f"{self.psnr or math.nan:.4f}"}
-            save_generator(trainer.shown, config.net, self.out / f"{phase.name}.safetensors", facts)
+            save_generator(trainer.ema_model, config.net, self.out / f"{phase.name}.safetensors", facts)
         return finished
 
     def _loss_settings(self) -> LossSettings:
@@ -217,7 +217,7 @@ class Run:
         if self.rank > 0:
             return
         values = {name: float(value) for name, value in parts.items()} | {
-            "lr": self.config.lr * rate(self.config, share)
+            "lr": self.config.lr * lr_factor(self.config, share)
         }
         self._note({"epoch": self.step / epoch_steps, **values})
         if self.writer:
@@ -233,7 +233,7 @@ class Run:
     def _validate(self) -> None:
         if not self.pairs:
             return
-        scores = validate(self.trainer.shown, self.pairs)
+        scores = validate(self.trainer.ema_model, self.pairs)
         self.psnr = scores["psnr_y"]
         self._note(scores)
         if self.writer:
@@ -243,7 +243,7 @@ class Run:
     def _show(self, phase: Phase) -> None:
         if self.samples is None:
             return
-        grid = sample_grid(self.trainer.shown, *self.samples)
+        grid = sample_grid(self.trainer.ema_model, *self.samples)
         save_grid(grid, self.out / "samples" / f"{self.step:09}.png")
         if self.writer:
             self.writer.add_image("LR, bicubic, SR, HR", grid, self.step, dataformats="HWC")
@@ -253,7 +253,7 @@ class Run:
         self.trainer.check_finite(dict(parts), self.step, self._kept())
         average_buffers(self.trainer.generator, self.world)
         if self.trainer.average:
-            average_buffers(self.trainer.average, self.world)
+            average_buffers(self.trainer.ema_model, self.world)
         if self.rank > 0:
             return
         better = self.psnr is not None and self.psnr > self.best
@@ -364,7 +364,7 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
                 device=device,
             )
         )
-        plan = phases(config, stream.rows_per_epoch / (config.batch * world))
+        plan = phases(config, stream.steps_per_epoch)
         if rank == 0 and config.valid and config.leak_check:
             refuse_leaks(Path(config.data), Path(config.valid))
         training = Run(config, device, rank, world, stream)

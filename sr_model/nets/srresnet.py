@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sr_model.nets.discriminators import initialise
+from sr_model.nets.init import initialise
 
 
 class ResidualBlock(nn.Module):

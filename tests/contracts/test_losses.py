@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.losses import ADVERSARIAL, LOSSES, LossSettings, make_losses
+from sr_model.losses import ADVERSARIAL, LOSSES, Loss, LossSettings, make_losses
 from sr_model.losses.adversarial import feature_distance, gradient_penalty
-from sr_model.losses.vgg import VGGLoss, find_weights, parse_layer
+from sr_model.losses.vgg import VGGLoss, find_weights, parse_layer, smallest_side
 
 CPU = torch.device("cpu")
 EPSILON = 1e-3  # Charbonnier's
@@ -46,9 +46,25 @@ def weights(features: nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -
     return file
 
 
+@pytest.fixture
+def settings(weights: Path) -> LossSettings:
+    return LossSettings(vgg_weights=str(weights), vgg_layer="2,2")
+
+
 @pytest.fixture(params=LOSSES)
-def loss(request: pytest.FixtureRequest, weights: Path) -> Any:
-    return LOSSES[request.param](LossSettings(vgg_weights=str(weights), vgg_layer="2,2"))
+def spec(request: pytest.FixtureRequest) -> Loss:
+    return LOSSES[request.param]
+
+
+@pytest.fixture
+def loss(spec: Loss, settings: LossSettings) -> Any:
+    return spec.make(settings)
+
+
+@pytest.fixture
+def side(spec: Loss, settings: LossSettings) -> int:
+    """Of pictures that every loss takes: 8, or what it needs."""
+    return max(8, spec.smallest(settings))
 
 
 def pictures(n: int = 2, side: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -65,34 +81,34 @@ def in_double(loss: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_content_is_zero_for_equal_pictures(loss: Any, dtype: torch.dtype) -> None:
-    x, _ = pictures()
+def test_content_is_zero_for_equal_pictures(loss: Any, side: int, dtype: torch.dtype) -> None:
+    x, _ = pictures(side=side)
     assert float(loss(x.to(dtype), x.to(dtype))) == 0.0
 
 
-def test_content_is_positive_and_grows_with_the_difference(loss: Any) -> None:
-    x, y = (batch.float() for batch in pictures())
+def test_content_is_positive_and_grows_with_the_difference(loss: Any, side: int) -> None:
+    x, y = (batch.float() for batch in pictures(side=side))
     near, far = float(loss(x + 0.1 * (y - x), x)), float(loss(y, x))
     assert 0 < near < far
 
 
-def test_content_is_the_mean_over_the_batch(loss: Any) -> None:
-    x, y = pictures()
+def test_content_is_the_mean_over_the_batch(loss: Any, side: int) -> None:
+    x, y = pictures(side=side)
     once, twice = in_double(loss)(x, y), loss(x.repeat(2, 1, 1, 1), y.repeat(2, 1, 1, 1))
     assert float(twice) == pytest.approx(float(once), rel=1e-9)
     alone = torch.stack([loss(x[i : i + 1], y[i : i + 1]) for i in range(2)]).mean()
     assert float(alone) == pytest.approx(float(once), rel=1e-9)
 
 
-def test_content_agrees_with_finite_differences(loss: Any) -> None:
-    x, y = pictures(n=1, side=4)
+def test_content_agrees_with_finite_differences(loss: Any, spec: Loss, settings: LossSettings) -> None:
+    x, y = pictures(n=1, side=max(4, spec.smallest(settings)))
     x.requires_grad_(True)
     assert torch.autograd.gradcheck(in_double(loss), (x, y), eps=1e-6, atol=1e-6, fast_mode=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_content_keeps_the_dtype_and_is_finite(loss: Any, dtype: torch.dtype) -> None:
-    x, y = (batch.to(dtype) for batch in pictures())
+def test_content_keeps_the_dtype_and_is_finite(loss: Any, side: int, dtype: torch.dtype) -> None:
+    x, y = (batch.to(dtype) for batch in pictures(side=side))
     x.requires_grad_(True)
     value = loss(x, y)
     value.backward()
@@ -106,9 +122,24 @@ def test_content_keeps_the_dtype_and_is_finite(loss: Any, dtype: torch.dtype) ->
 @pytest.mark.parametrize("name", LOSSES)
 def test_content_stays_on_the_device(name: str, weights: Path) -> None:
     meta = torch.device("meta")
-    made = make_losses(name, LossSettings(vgg_weights=str(weights), vgg_layer="1,2"), meta)
-    total, _ = made(torch.empty(1, 3, 8, 8, device=meta), torch.empty(1, 3, 8, 8, device=meta))
+    settings = LossSettings(vgg_weights=str(weights), vgg_layer="1,2")
+    made, side = make_losses(name, settings, meta), max(8, LOSSES[name].smallest(settings))
+    total, _ = made(torch.empty(1, 3, side, side, device=meta), torch.empty(1, 3, side, side, device=meta))
     assert total.device == meta
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_content_takes_pictures_of_the_smallest_size(loss: Any, spec: Loss, settings: LossSettings, n: int) -> None:
+    x, y = (batch.float() for batch in pictures(n, side=spec.smallest(settings)))
+    assert torch.isfinite(loss(x, y))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_patches_smaller_than_the_smallest_size_are_refused(name: str, settings: LossSettings) -> None:
+    smallest = LOSSES[name].smallest(settings)
+    make_losses(name, settings, CPU, patch=smallest)
+    with pytest.raises(UserError, match=f"`{name}` needs patches of at least {smallest} pixels, not {smallest - 1}"):
+        make_losses(name, settings, CPU, patch=smallest - 1)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +159,7 @@ def test_pixel_losses_have_their_known_values(
 ) -> None:
     x, _ = pictures()
     change = torch.tensor([red, green, blue], dtype=torch.float64).view(1, 3, 1, 1)
-    assert float(LOSSES[name](LossSettings())(x + change, x)) == pytest.approx(expected, rel=1e-9)
+    assert float(LOSSES[name].make(LossSettings())(x + change, x)) == pytest.approx(expected, rel=1e-9)
 
 
 # --- VGG
@@ -209,6 +240,11 @@ def test_a_file_that_is_no_vgg_is_refused_by_name(tmp_path: Path, content: bytes
 def test_a_layer_that_vgg19_lacks_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="vgg_layer"):
         parse_layer(text)
+
+
+@pytest.mark.parametrize(("layer", "side"), [("1,2", 1), ("2,2", 2), ("5,4", 16)])
+def test_the_smallest_size_is_what_the_poolings_leave_one_pixel_of(layer: str, side: int) -> None:
+    assert smallest_side(layer) == VGGLoss(layer).smallest == side
 
 
 def test_patches_too_small_for_the_layer_are_refused() -> None:
