@@ -43,7 +43,7 @@ from sr_model.weights import load_generator, save_generator
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one set of losses.
+    """Describe a stretch of training with one set of losses.
 
     Attributes:
         name: `init` or `gan`.
@@ -57,7 +57,7 @@ class Phase:
 
 
 def phases(config: TrainConfig, steps_per_epoch: float) -> list[Phase]:
-    """What the settings ask for, in order.
+    """List the phases that the settings ask for, in order.
 
     Raises:
         UserError: nothing to do.
@@ -78,7 +78,7 @@ def phases(config: TrainConfig, steps_per_epoch: float) -> list[Phase]:
 
 
 class Run:
-    """A training run: trainer, data, and what is kept and shown of it.
+    """Run a training: trainer, data, and what is kept and shown of it.
 
     Args:
         config: the settings.
@@ -108,7 +108,7 @@ class Run:
         self.commit = git_commit()
 
     def train(self, plan: Sequence[Phase]) -> bool:
-        """All phases, or what is left of them; False if it was told to stop before the end."""
+        """Train all phases, or what is left of them; return False if it was told to stop before the end."""
         saved = self._saved()
         # Made before the first step: what is wrong with the last phase is better known now than after a night.
         losses = [make_losses(phase.losses, self._loss_settings(), self.device, self.stream.patch) for phase in plan]
@@ -135,7 +135,7 @@ class Run:
         return True
 
     def train_phase(self, phase: Phase) -> bool:
-        """The loop itself: batch, step, and now and then a look at it."""
+        """Train one phase, batch by batch; return whether it came to its end."""
         config, trainer = self.config, self.trainer
         told_to_stop = _Signals()
         started = time.perf_counter()
@@ -172,9 +172,9 @@ class Run:
             if self._due(config.valid_every):
                 self._validate()
             if self._due(config.sample_every):
-                self._show(phase)
+                self._write_samples(phase)
             if self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps)):
-                self._keep(parts)
+                self._save_checkpoint(parts)
         meter.close()
         finished = self._share(phase) >= 1
         if parts:
@@ -182,18 +182,18 @@ class Run:
             if finished or self._due(config.valid_every):
                 self._validate()
             if finished or self._due(config.sample_every):
-                self._show(phase)
-            self._keep(parts)
+                self._write_samples(phase)
+            self._save_checkpoint(parts)
         if finished and self.rank == 0:
-            facts = {"steps": str(self.step), "commit": self.commit, "psnr_y": f"{self.psnr or math.nan:.4f}"}
-            save_generator(trainer.ema_model, config.net, self.out / f"{phase.name}.safetensors", facts)
+            metadata = {"steps": str(self.step), "commit": self.commit, "psnr_y": f"{self.psnr or math.nan:.4f}"}
+            save_generator(trainer.ema_model, config.net, self.out / f"{phase.name}.safetensors", metadata)
         return finished
 
     def _loss_settings(self) -> LossSettings:
         return LossSettings(self.config.adversarial, self.config.vgg_weights, self.config.vgg_layer)
 
     def _share(self, phase: Phase) -> float:
-        """How much of the phase is done, 0 to 1 and beyond."""
+        """Return how much of the phase is done, 0 to 1 and beyond."""
         of_steps = self.phase_step / phase.steps if phase.steps else 0.0
         of_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return max(of_steps, of_time)
@@ -202,7 +202,7 @@ class Run:
         return every > 0 and self.phase_step % every == 0
 
     def _agreed(self, elapsed: float, stop: bool) -> tuple[float, bool]:
-        """The slowest process's time, and whether any wants to stop: all must leave the loop at the same step."""
+        """Agree on the slowest process's time, and whether any wants to stop: all leave the loop at the same step."""
         if self.world == 1:
             return elapsed, stop
         both = torch.tensor([elapsed, float(stop)], device=self.device)
@@ -219,13 +219,13 @@ class Run:
         values = {name: float(value) for name, value in parts.items()} | {
             "lr": self.config.lr * lr_factor(self.config, share)
         }
-        self._note({"epoch": self.step / epoch_steps, **values})
+        self._append_history({"epoch": self.step / epoch_steps, **values})
         if self.writer:
             for name, value in values.items():
                 self.writer.add_scalar(f"{phase.name}/{name}", value, self.step)
 
-    def _note(self, values: Mapping[str, float]) -> None:
-        """A line of history, which plots and people read."""
+    def _append_history(self, values: Mapping[str, float]) -> None:
+        """Append a line of history, which plots and people read."""
         line = {"step": self.step, "seconds": round(self.seconds_before + self.seconds, 3), **values}
         with (self.out / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -235,12 +235,12 @@ class Run:
             return
         scores = validate(self.trainer.ema_model, self.pairs)
         self.psnr = scores["psnr_y"]
-        self._note(scores)
+        self._append_history(scores)
         if self.writer:
             for name, value in scores.items():
                 self.writer.add_scalar(f"valid/{name}", value, self.step)
 
-    def _show(self, phase: Phase) -> None:
+    def _write_samples(self, phase: Phase) -> None:
         if self.samples is None:
             return
         grid = sample_grid(self.trainer.ema_model, *self.samples)
@@ -248,8 +248,8 @@ class Run:
         if self.writer:
             self.writer.add_image("LR, bicubic, SR, HR", grid, self.step, dataformats="HWC")
 
-    def _keep(self, parts: Mapping[str, Tensor]) -> None:
-        """A checkpoint, never of broken numbers."""
+    def _save_checkpoint(self, parts: Mapping[str, Tensor]) -> None:
+        """Save a checkpoint, never of broken numbers."""
         self.trainer.check_finite(dict(parts), self.step, self._kept())
         average_buffers(self.trainer.generator, self.world)
         if self.trainer.average:
@@ -277,7 +277,7 @@ class Run:
         return f"the last good checkpoint is {self.last_kept}" if self.last_kept else "no checkpoint was written yet"
 
     def _saved(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from; a fresh run does not begin in a folder that has some."""
+        """Read the checkpoint to go on from; a fresh run does not begin in a folder that has some."""
         last = self.checkpoints.last()
         if self.config.resume == "no":
             if last:
@@ -304,18 +304,22 @@ class Run:
             print(f"train: goes on after step {self.step}", flush=True)
 
     def _sample_patches(self) -> tuple[Tensor, Tensor]:
-        """The first patches of the data set, the same ones throughout the run."""
+        """Read the first patches of the data set, the same ones throughout the run."""
         with open_stream(self.config.data, batch=4, shuffle=False, augment=False, epochs=1) as stream:
             return to_device(next(iter(stream)), self.device, self.degrade)
 
     def _tensorboard(self) -> Any:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
+        except ImportError as error:
+            raise UserError(
+                f"tensorboard is not installed ({error}): pip install 'lakerank[sr]', or give tensorboard=false"
+            ) from error
         return SummaryWriter(str(self.out / "tensorboard"))
 
 
 class _Signals:
-    """Whether the process was asked to stop: then it ends after the step it is in, with a checkpoint."""
+    """Remember whether the process was asked to stop: then it ends after the step it is in, with a checkpoint."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -327,7 +331,7 @@ class _Signals:
 
 
 def chosen_device(config: TrainConfig) -> torch.device:
-    """The device of this process.
+    """Choose the device of this process.
 
     Raises:
         UserError: a GPU was asked for and there is none.
@@ -342,7 +346,7 @@ def chosen_device(config: TrainConfig) -> torch.device:
 
 
 def run(config: TrainConfig) -> Mapping[str, Any]:
-    """Train or evaluate as the settings say; returns the summary."""
+    """Train or evaluate as the settings say; return the summary."""
     if config.mode == "evaluate":
         return evaluate_run(config)
     device = chosen_device(config)
@@ -389,7 +393,7 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
 
 
 def evaluate_run(config: TrainConfig) -> Mapping[str, Any]:
-    """`--mode evaluate`: the run's best checkpoint, else its last, on the validation pictures."""
+    """Evaluate the run's best checkpoint, else its last, on the validation pictures."""
     from sr_model.evaluate import main as evaluate
 
     found = Checkpoints(Path(config.out) / "checkpoints", config.keep_last)

@@ -21,7 +21,7 @@ NAME = "Patches"
 
 @dataclass(frozen=True)
 class PatchRow:
-    """One patch and where it comes from.
+    """Hold one patch and where it comes from.
 
     Attributes:
         hr: (P, P, 3) uint8 RGB.
@@ -39,7 +39,7 @@ class PatchRow:
 
 
 def image_shapes(patch: int, scale: int, store_lr: bool) -> dict[str, tuple[int, int, int]]:
-    """The picture columns and their shapes.
+    """Return the picture columns and their shapes.
 
     Args:
         patch: side of the HR patches in pixels, a multiple of `scale`.
@@ -53,14 +53,14 @@ def image_shapes(patch: int, scale: int, store_lr: bool) -> dict[str, tuple[int,
 
 
 def arrow_schema(patch: int, scale: int, store_lr: bool) -> pa.Schema:
-    """The columns as Parquet holds them. None can be null, so pages are values and nothing else."""
+    """Return the columns as Parquet holds them. None can be null, so pages are values and nothing else."""
     images = [pa.field(name, pa.binary(), nullable=False) for name in image_shapes(patch, scale, store_lr)]
     provenance = [("source", pa.string()), ("x", pa.int32()), ("y", pa.int32())]
     return pa.schema(images + [pa.field(name, kind, nullable=False) for name, kind in provenance])
 
 
 def pickled_unischema(patch: int, scale: int, store_lr: bool) -> bytes:
-    """The Unischema as Petastorm keeps it. No codec needs Spark's types, so reading it does not import pyspark."""
+    """Return what `numpy.save`, and so NdarrayCodec, writes before the pixels of a uint8 array."""
     from sr_model.data.petastorm_compat import NdarrayCodec, Unischema, UnischemaField
 
     fields = [
@@ -76,7 +76,7 @@ def pickled_unischema(patch: int, scale: int, store_lr: bool) -> bytes:
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
-    """What `numpy.save` (and so Petastorm's NdarrayCodec) writes before the pixels of a uint8 array."""
+    """Return what `numpy.save`, and so NdarrayCodec, writes before the pixels of a uint8 array."""
     file = io.BytesIO()
     np.save(file, np.zeros(shape, np.uint8))
     return file.getvalue()[: -int(np.prod(shape))]
@@ -88,7 +88,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class PartInfo:
-    """A part file.
+    """Describe a part file.
 
     Attributes:
         name: relative to the data set's folder.
@@ -102,13 +102,13 @@ class PartInfo:
 
     @property
     def rows(self) -> int:
-        """Rows in the file."""
+        """Count the rows in the file."""
         return sum(self.row_groups)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Of one data set (a split).
+    """Describe one data set (a split).
 
     Attributes:
         patch: side of the HR patches in pixels.
@@ -126,12 +126,12 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """Patches in all files."""
+        """Count the patches in all files."""
         return sum(part.rows for part in self.parts)
 
 
 def manifest_json(manifest: Manifest) -> str:
-    """As it stands in the folder."""
+    """Format a manifest as it stands in the folder."""
     fields = {
         "format": FORMAT,
         "rows": manifest.rows,
@@ -147,7 +147,7 @@ def manifest_json(manifest: Manifest) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder of patches.
+    """Read the manifest of a folder of patches.
 
     Raises:
         UserError: no such folder, not finished, not ours, or a file of it is missing or has another size.

@@ -1,7 +1,7 @@
 """In which order rows are read: one order for each seed and epoch, whoever reads, and with how many workers.
 
 Row groups are permuted; some at a time make a window; the rows of a window are permuted. So a row can move as far
-as a window is long, memory holds two windows, and the place in an epoch is one number. Random numbers are drawn
+as a window is long, memory holds two windows, and the position in an epoch is one number. Random numbers are drawn
 from a counter-based generator with (seed, epoch, window) as its counter: any window can be had without those before.
 """
 
@@ -20,7 +20,7 @@ _ORDER_OF_GROUPS = 0xFFFF_FFFF  # the counter's window for the permutation of th
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group: its file, its place in it, its rows."""
+    """Describe a row group: its file, its index in it, its rows."""
 
     file: str
     index: int
@@ -29,7 +29,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Window:
-    """Some row groups that are read together.
+    """Describe row groups that are read together.
 
     Attributes:
         index: from 0, in the epoch.
@@ -43,13 +43,13 @@ class Window:
 
     @property
     def rows(self) -> int:
-        """Rows in all its row groups."""
+        """Count the rows in all its row groups."""
         return sum(group.rows for group in self.groups)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The random numbers of a window; one entry for each row, in the order they are read.
+    """Hold the random numbers of a window; one entry for each row, in the order they are read.
 
     Attributes:
         order: (rows,) which row of the window comes; rows are counted through its row groups.
@@ -63,12 +63,12 @@ class Draw:
 
 
 def row_groups(manifest: Manifest) -> list[RowGroup]:
-    """All row groups of a data set, in the order of the files."""
+    """List all row groups of a data set, in the order of the files."""
     return [RowGroup(part.name, i, rows) for part in manifest.parts for i, rows in enumerate(part.row_groups)]
 
 
 def windows(groups: Sequence[RowGroup], seed: int, epoch: int, shuffle: bool, window_rows: int) -> list[Window]:
-    """How one epoch is read.
+    """Plan how one epoch is read.
 
     Args:
         groups: of the whole data set.
@@ -94,7 +94,7 @@ def windows(groups: Sequence[RowGroup], seed: int, epoch: int, shuffle: bool, wi
 
 
 def draw(window: Window, seed: int, epoch: int, shuffle: bool, augment: bool, square: bool = True) -> Draw:
-    """The random numbers of a window.
+    """Draw the random numbers of a window.
 
     Args:
         window: which.
@@ -119,13 +119,13 @@ def _bits(seed: int, epoch: int, window: int) -> np.random.Philox:
 
 
 def _permutation(bits: np.random.Philox, n: int) -> NDArray[np.intp]:
-    """From the raw bits: what numpy's own `permutation` makes of them may change from version to version."""
+    """Permute by the raw bits: what numpy's own `permutation` makes of them may change from version to version."""
     return np.argsort(bits.random_raw(n), kind="stable")
 
 
 @dataclass(frozen=True)
 class OrderSettings:
-    """What decides the order of all rows.
+    """Hold what decides the order of all rows.
 
     Attributes:
         seed: of order and augmentation.
@@ -142,17 +142,17 @@ class OrderSettings:
 
 @dataclass(frozen=True)
 class Share:
-    """Which places of the order are this process's. Places are counted on over epochs.
+    """Decide which positions of the order are this process's. Positions are counted on over epochs.
 
-    In each step the processes take `batch` places each, one process after the other; in the last step of a stream
+    In each step the processes take `batch` positions each, one process after the other; in the last step of a stream
     that ends they share what is left as evenly as it goes.
 
     Attributes:
         position: where all processes began.
-        batch: places per step and process.
+        batch: positions per step and process.
         rank: this process's number.
         world: how many processes there are.
-        end: the place after the last; None: there is none.
+        end: the position after the last; None: there is none.
     """
 
     position: int
@@ -162,7 +162,7 @@ class Share:
     end: int | None
 
     def steps(self) -> Iterator[tuple[int, int, int]]:
-        """(first, last, after): this process's places `first` to `last` (excluded), and where the step ends."""
+        """Iterate over this process's positions `first` to `last` (excluded), and `after`, where the step ends."""
         at = self.position
         while self.end is None or at < self.end:
             rows = self._step if self.end is None else min(self._step, self.end - at)
@@ -170,18 +170,18 @@ class Share:
             at += rows
 
     def rows_between(self, start: int, end: int) -> int:
-        """How many places from `start` to `end` (excluded) are this process's."""
+        """Count how many positions from `start` to `end` (excluded) are this process's."""
         return self._rows_before(end) - self._rows_before(start)
 
     def mine(self, first: int, rows: int) -> NDArray[np.bool_]:
-        """For `rows` places from `first` on: whether they are this process's."""
-        places = np.arange(first, first + rows) - self.position
-        within = places % self._step
-        mine: NDArray[np.bool_] = (within // self.batch == self.rank) & (places >= 0)
+        """Tell for `rows` positions from `first` on whether they are this process's."""
+        positions = np.arange(first, first + rows) - self.position
+        within = positions % self._step
+        mine: NDArray[np.bool_] = (within // self.batch == self.rank) & (positions >= 0)
         if self.end is not None:
             tail, left = self._tail()
             low, high = left * self.rank // self.world, left * (self.rank + 1) // self.world
-            mine = np.where(places >= tail, (within >= low) & (within < high), mine)
+            mine = np.where(positions >= tail, (within >= low) & (within < high), mine)
         return mine
 
     @property
@@ -189,13 +189,13 @@ class Share:
         return self.batch * self.world
 
     def _tail(self) -> tuple[int, int]:
-        """Where the last, smaller step begins, counted from `position`, and how many places it has."""
+        """Return where the last, smaller step begins, counted from `position`, and how many positions it has."""
         assert self.end is not None
         length = max(self.end - self.position, 0)
         return length // self._step * self._step, length % self._step
 
-    def _rows_before(self, place: int) -> int:
-        steps, rest = divmod(max(place - self.position, 0), self._step)
+    def _rows_before(self, at: int) -> int:
+        steps, rest = divmod(max(at - self.position, 0), self._step)
         low, high = self.rank * self.batch, (self.rank + 1) * self.batch
         if self.end is not None and steps * self._step == self._tail()[0]:
             left = self._tail()[1]
@@ -205,7 +205,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Task:
-    """A row group to read.
+    """Describe a row group to read.
 
     Attributes:
         group: which.
@@ -218,13 +218,13 @@ class Task:
 
 @dataclass(frozen=True)
 class PlannedWindow:
-    """A window, with what this process needs of it.
+    """Hold a window, with what this process needs of it.
 
     Attributes:
         epoch: in which it is read.
-        first: place of its first row.
+        first: position of its first row.
         groups: its row groups.
-        part: (rows,) for each place: which of the row groups it comes from.
+        part: (rows,) for each position: which of the row groups it comes from.
         inner: (rows,) which row of that row group.
         draw: its random numbers.
         tasks: one for each row group; None where nothing of it is this process's.
@@ -240,7 +240,7 @@ class PlannedWindow:
 
 
 def planned(groups: Sequence[RowGroup], order: OrderSettings, share: Share) -> Iterator[PlannedWindow]:
-    """All windows with a row of this process, from the place where it begins; without end if the share has none."""
+    """Plan all windows with a row of this process from its position on, without end if the share has none."""
     rows = sum(group.rows for group in groups)
     epoch = share.position // rows
     while share.end is None or epoch * rows < share.end:

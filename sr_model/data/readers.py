@@ -15,7 +15,7 @@ Reader = Callable[[ReadSettings, Iterator[Task]], Generator[Rows, None, None]]
 
 
 def read_with_arrow(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
-    """Python's own pool of threads; needs no Petastorm."""
+    """Read by Python's own pool of threads; needs no Petastorm."""
     with ThreadPoolExecutor(settings.workers, "patches") as pool:
         running: deque[Future[Rows]] = deque()
         try:
@@ -31,7 +31,7 @@ def read_with_arrow(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[
 
 
 def read_with_petastorm(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
-    """Petastorm's worker threads, with a worker that reads a row group at once."""
+    """Read by Petastorm's worker threads, with a worker that reads a row group at once."""
     from sr_model.data.petastorm_reader import read
 
     with closing(read(settings, tasks)) as rows:

@@ -29,7 +29,7 @@ def upscale_picture(
     half: bool = False,
     advance: Progress | None = None,
 ) -> Picture:
-    """A picture `generator.scale` times as large, of the same kind.
+    """Upscale a picture by `generator.scale`; it stays of the same kind.
 
     Colour goes through the net, transparency through bicubic interpolation. What colour wholly transparent pixels
     have does not matter to the eye, but the net would let it shine into its surroundings, so they get their nearest
@@ -80,7 +80,7 @@ def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
 
 
 class Upscaler:
-    """A generator ready to enlarge picture after picture; takes smaller tiles from then on when GPU memory ends.
+    """Upscale picture after picture; take smaller tiles from then on when GPU memory ends.
 
     Args:
         generator: in evaluation mode, on its device.
@@ -97,7 +97,7 @@ class Upscaler:
         self.overlap = margin_of(generator) if tile else 0
 
     def enlarge(self, content: bytes, kind: str, advance: Progress | None = None) -> Picture:
-        """The picture of a file's content, enlarged.
+        """Upscale the picture of a file's content.
 
         Args:
             content: of a picture's file.
@@ -141,7 +141,8 @@ class Upscaler:
                     advance(-counted)
 
     def _check_memory(self, height: int, width: int) -> None:
-        """The result, Pillow's copy of it and what is being written need about 12 bytes a pixel, more at 16 bits."""
+        """Refuse a picture that is too large for memory."""
+        # The result, Pillow's copy of it and what is being written: about 12 bytes a pixel, more at 16 bits.
         free = available_bytes()
         needed = height * width * self.scale**2 * 12
         if free is not None and needed > free:
@@ -155,7 +156,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int | None:
-    """Free memory of the machine or, where that is less, of the container; None where it cannot be told.
+    """Return the free memory of the machine or, where that is less, of the container; None where it cannot be told.
 
     Linux only: /proc/meminfo's MemAvailable, and memory.max of control groups, version 2.
     """

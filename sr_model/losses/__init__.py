@@ -142,6 +142,7 @@ def make_losses(text: str, settings: LossSettings, device: torch.device, patch: 
         raise UserError(f"losses `{text}`: features needs a discriminator; add adversarial=1e-3")
     return TotalLoss(content, ADVERSARIAL[settings.adversarial] if weight else None, weight, features)
 
+
 __all__ = [
     "ADVERSARIAL",
     "GAN_LOSSES",

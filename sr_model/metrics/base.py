@@ -13,13 +13,13 @@ _WEIGHTS = np.array([65.481, 128.553, 24.966]) / 255
 
 
 def luma(rgb_HWC: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Y of (H, W, 3) uint8 RGB: (H, W) float64 in 16…235, not rounded."""
+    """Compute Y of (H, W, 3) uint8 RGB: (H, W) float64 in 16…235, not rounded."""
     out: NDArray[np.float64] = rgb_HWC.astype(np.float64) @ _WEIGHTS + 16
     return out
 
 
 def cropped_luma(rgb_HWC: NDArray[np.uint8], border: int) -> NDArray[np.float64]:
-    """`luma` without `border` pixels on each side.
+    """Compute `luma` without `border` pixels on each side.
 
     Raises:
         ValueError: nothing would be left.
@@ -33,7 +33,7 @@ def cropped_luma(rgb_HWC: NDArray[np.uint8], border: int) -> NDArray[np.float64]
 def both_lumas(
     hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`cropped_luma` of two pictures that must be of one size.
+    """Compute `cropped_luma` of two pictures that must be of one size.
 
     Raises:
         ValueError: they are not.
@@ -68,11 +68,11 @@ def correlate(y_HW: Floats, rows: Floats, columns: Floats) -> Floats:
 
 
 def gaussian(radius: int, sigma: float) -> Floats:
-    """Taps of a Gaussian, 2·radius + 1 of them, of sum 1."""
+    """Return the taps of a Gaussian, 2·radius + 1 of them, of sum 1."""
     taps: Floats = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2))
     taps /= taps.sum()
     return taps
 
 
 class Unavailable(Exception):
-    """Something a metric needs is not here; the message says what, and how to get it."""
+    """Tell that something a metric needs is not here; the message says what, and how to get it."""

@@ -13,7 +13,7 @@ _C = 170.0  # the paper's constant for a range of 255
 
 
 def gmsd_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4) -> float:
-    """GMSD on Y; 0 for equal pictures, higher is worse.
+    """Compute GMSD on Y; 0 for equal pictures, higher is worse.
 
     Args:
         hr_HWC: the true picture, (H, W, 3) uint8 RGB.

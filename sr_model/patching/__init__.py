@@ -1,1 +1,1 @@
-"""Pictures to patches: what there is, where it is cut, and a data set made part by part."""
+"""Pictures to training patches: sources, extraction, and a data set that is made part by part."""

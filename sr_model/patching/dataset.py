@@ -1,31 +1,39 @@
 """A data set of patches, part by part: planned once, made by any processes in any order, finished at the end.
 
 Parts depend on the sources and the settings alone, so whoever makes them, and however often, the files are the same.
-A part that is done has a note beside it; a run that was killed goes on with those that have none.
+A part that is done has its result in a file; a run that was killed goes on with those that have none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
 from lakerank.cli.settings import Settings, flag
 from sr_model.data.format import MANIFEST, PartInfo, PatchRow, read_manifest
 from sr_model.data.writer import default_row_group_rows, finish, write_part
 from sr_model.images import BrokenImage, decode_rgb
-from sr_model.patching.extract import PatchPlan, TooSmall, cut
-from sr_model.patching.sources import Item, read_items
+from sr_model.patching.extract import PatchPlan, TooSmall, extract_patches
+from sr_model.patching.sources import Item, list_items, read_items
 
 SPLITS = ("train", "valid")
-_NOTES = "_parts"
+_RESULTS = "_parts"
+_TABLE_PART_BYTES = 32 << 20  # of a table's pictures in one part
+_LOOK_SECONDS = 1.0
 _PARTS = 32  # enough for many processes to share; what a part holds is bounded by what follows
 _LEAST_BYTES, _MOST_BYTES = 2 << 20, 64 << 20  # of picture files in one part
 _MOST_ROW_GROUP_BYTES = 1 << 29  # what a reader can hold several of
@@ -33,7 +41,7 @@ _MOST_ROW_GROUP_BYTES = 1 << 29  # what a reader can hold several of
 
 @dataclass(frozen=True)
 class Build:
-    """What decides the data set, besides the pictures.
+    """Hold what decides the data set, besides the pictures.
 
     Attributes:
         plan: how pictures are cut.
@@ -60,14 +68,14 @@ class Build:
             raise UserError(f"--row-group-rows {rows}: a row group must stay below 512 MiB; {advice}")
 
     def fingerprint(self, items: Sequence[tuple[str, int]], kind: str = "files") -> str:
-        """Of the settings, of the pictures' names and sizes, and of how they are divided into parts (`kind`)."""
+        """Hash the settings, the pictures' names and sizes, and how they are divided into parts (`kind`)."""
         text = json.dumps([kind, asdict(self), [list(item) for item in items]], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass
-class Made:
-    """What became of the pictures of a part."""
+class PartResult:
+    """Count what became of the pictures of a part."""
 
     images: int = 0
     pixels: int = 0
@@ -76,12 +84,12 @@ class Made:
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     def as_json(self) -> str:
-        """For a note."""
+        """Return it as its file holds it."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Made:
-        """Back from a note."""
+    def from_json(cls, text: str) -> PartResult:
+        """Parse a result's file."""
         found = json.loads(text)
         parts = {
             split: PartInfo(p["name"], p["size"], tuple(p["row_groups"])) for split, p in found.pop("parts").items()
@@ -90,8 +98,161 @@ class Made:
         return cls(parts=parts, rejected=rejected, **found)
 
 
-def chunks(items: Sequence[Item]) -> list[tuple[Item, ...]]:
-    """The pictures of each part, in order, some megabytes together."""
+@dataclass(frozen=True)
+class BuildPlan:
+    """Divide the pictures into parts.
+
+    Attributes:
+        count: how many parts there are, at most.
+        fingerprint: of the build (`Build.fingerprint`).
+        parts: the pictures of each part; empty if they lie in a table.
+        others: how many files beside them are no pictures.
+    """
+
+    count: int
+    fingerprint: str
+    parts: tuple[tuple[Item, ...], ...] = ()
+    others: int = 0
+
+
+def plan_files(source: str, limit: int, build: Build) -> BuildPlan:
+    """Plan the parts of picture files.
+
+    Args:
+        source: see `list_items`.
+        limit: take so many pictures only; 0: all.
+        build: the settings.
+
+    Raises:
+        UserError: see `list_items`.
+    """
+    listing = list_items(source)
+    items = listing.items[: limit or None]
+    parts = tuple(group_items(items))
+    fingerprint = build.fingerprint([(item.name, item.size) for item in items])
+    return BuildPlan(len(parts), fingerprint, parts, listing.others)
+
+
+def plan_table(sizes: Sequence[tuple[str, int]], build: Build) -> BuildPlan:
+    """Plan the parts of a table of pictures: path and bytes of each."""
+    count = max(1, math.ceil(sum(size for _, size in sizes) / _TABLE_PART_BYTES))
+    return BuildPlan(count, build.fingerprint(sizes, "table"))
+
+
+def build_dataset(
+    command: str, out: Path, build: Build, plan: BuildPlan, make: Callable[[], int], overwrite: bool
+) -> list[PartResult]:
+    """Make the parts of a data set that are not made yet, and finish it.
+
+    Args:
+        command: named in what is printed.
+        out: folder of the data set; `train` and `valid` are made in it.
+        build: the settings.
+        plan: of its parts.
+        make: makes them by whatever processes, and returns how many there must be.
+        overwrite: replace patches of another build.
+
+    Returns:
+        The result of each part.
+
+    Raises:
+        UserError: see `begin` and `finish_build`.
+    """
+    if begin(out, plan.fingerprint, overwrite):
+        print(f"{command}: {out} holds these patches already")
+    else:
+        with _watched(out, plan.count):
+            count = make()
+        finish_build(out, count, build, plan.fingerprint)
+    return read_results(out)
+
+
+def report_build(
+    command: str, out: Path, build: Build, plan: BuildPlan, results: Sequence[PartResult]
+) -> dict[str, Any]:
+    """Print what a build gave, and return it.
+
+    Raises:
+        UserError: not a single patch; the folder is free again then.
+    """
+    counts = summary(results)
+    if not counts["patches"]:
+        forget(out)
+        raise no_patches_error(results)
+    print(f"{command}: {describe(counts, plan.others)}, in {out}")
+    if advice := _advice(counts, build):
+        print(f"{command}: {advice}")
+    return counts
+
+
+def describe(counts: Mapping[str, Any], others: int) -> str:
+    """Describe the outcome in one line."""
+    words = f"{counts['patches']} patches of {counts['images']} pictures"
+    words += f" ({counts['train']} train, {counts['valid']} valid), {counts['filtered']} too flat"
+    return f"{words}, {counts['rejected']} pictures rejected, {others} other files"
+
+
+def _advice(counts: Mapping[str, Any], build: Build) -> str:
+    """Say what to do if all pictures fell to one side of a draw that was to give two; else nothing."""
+    if counts["train"] and (counts["valid"] or not build.valid_fraction):
+        return ""
+    missing, change = ("validation", "raise") if counts["train"] else ("training", "lower")
+    return f"no patch fell to the {missing} set; {change} --valid-fraction or change --seed, with --overwrite"
+
+
+@contextmanager
+def _watched(out: Path, parts: int) -> Iterator[None]:
+    """Show a progress meter that counts the parts as they are done, whoever makes them."""
+    over = threading.Event()
+
+    def look() -> None:
+        with progress(parts, "patches", "part") as meter:
+            while not over.wait(_LOOK_SECONDS):
+                meter.update(count_done_parts(out) - meter.n)
+            meter.update(count_done_parts(out) - meter.n)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def parts_table(plan: BuildPlan) -> pa.Table:
+    """Return `number int, items string` of each part, for `make_parts`: a list of names travels, not the pictures."""
+    items = [json.dumps([asdict(item) for item in part]) for part in plan.parts]
+    return pa.table({"number": pa.array(range(len(items)), pa.int32()), "items": items})
+
+
+def make_parts(out: Path, build: Build) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the Arrow function that makes the parts of a `parts_table` and gives their numbers, `number int`."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for part in batch.to_pylist():
+                make_part(out, part["number"], [Item(**item) for item in json.loads(part["items"])], build)
+                yield pa.RecordBatch.from_pydict({"number": pa.array([part["number"]], pa.int32())})
+
+    return work
+
+
+def make_table_part(out: Path, build: Build) -> Callable[[pa.Table], pa.Table]:
+    """Return the Arrow function that makes one part of `number int, path string, content binary`, all of its rows."""
+
+    def work(table: pa.Table) -> pa.Table:
+        number = table.column("number")[0].as_py()
+        pairs = zip(table.column("path").to_pylist(), table.column("content").to_pylist(), strict=True)
+        rows = sorted((path, content or b"") for path, content in pairs)
+        make_part_from(out, number, [(path, "", content or BrokenImage("no content")) for path, content in rows], build)
+        return pa.table({"number": pa.array([number], pa.int32())})
+
+    return work
+
+
+def group_items(items: Sequence[Item]) -> list[tuple[Item, ...]]:
+    """Group pictures into parts, in order, some megabytes together."""
     made: list[tuple[Item, ...]] = []
     waiting: list[Item] = []
     held = 0
@@ -106,12 +267,12 @@ def chunks(items: Sequence[Item]) -> list[tuple[Item, ...]]:
 
 
 def split_of(data: bytes, build: Build) -> str:
-    """Which split a picture belongs to: by its bytes, so that copies of a picture are never on both sides."""
+    """Draw the split of a picture from its bytes, so that copies of a picture are never on both sides."""
     digest = hashlib.sha256(build.seed.to_bytes(8, "big") + data).digest()
     return "valid" if int.from_bytes(digest[:8], "big") / 2**64 < build.valid_fraction else "train"
 
 
-def make_part(out: Path, number: int, items: Sequence[Item], build: Build) -> Made:
+def make_part(out: Path, number: int, items: Sequence[Item], build: Build) -> PartResult:
     """Read and cut the pictures of one part and write its files, unless that was done before.
 
     Args:
@@ -123,16 +284,16 @@ def make_part(out: Path, number: int, items: Sequence[Item], build: Build) -> Ma
     if done := _done(out, number):
         return done
     contents = zip(items, read_items(items), strict=True)
-    return make_part_of(out, number, [(item.name, item.split, content) for item, content in contents], build)
+    return make_part_from(out, number, [(item.name, item.split, content) for item, content in contents], build)
 
 
-def make_part_of(
+def make_part_from(
     out: Path, number: int, pictures: Sequence[tuple[str, str, bytes | BrokenImage]], build: Build
-) -> Made:
-    """`make_part` for pictures that were read already: (name, split or empty, content)."""
+) -> PartResult:
+    """Make a part from pictures that were read already: (name, split or empty, content)."""
     if done := _done(out, number):
         return done
-    made = Made()
+    made = PartResult()
     chosen: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
     for name, split, content in pictures:
         if isinstance(content, BrokenImage):
@@ -150,7 +311,7 @@ def make_part_of(
         )
         if part:
             made.parts[split] = part
-    _write(_note(out, number), made.as_json())
+    _write(_result_file(out, number), made.as_json())
     return made
 
 
@@ -166,7 +327,7 @@ def finish_build(out: Path, parts_made: int, build: Build, fingerprint: str) -> 
     Raises:
         UserError: parts that were made elsewhere cannot be seen here.
     """
-    made = notes(out)
+    made = read_results(out)
     if len(made) != parts_made:
         raise UserError(
             f"--out {out}: {len(made)} of {parts_made} parts are here; it must be a folder that this machine and all "
@@ -182,8 +343,8 @@ def finish_build(out: Path, parts_made: int, build: Build, fingerprint: str) -> 
             shutil.rmtree(out / split)
 
 
-def summary(made: Sequence[Made]) -> dict[str, Any]:
-    """Counts over all parts."""
+def summary(made: Sequence[PartResult]) -> dict[str, Any]:
+    """Sum the counts over all parts."""
     return {
         "images": sum(one.images for one in made),
         "megapixels": round(sum(one.pixels for one in made) / 1e6, 3),
@@ -202,7 +363,7 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
         UserError: it holds patches of another build, and `overwrite` was not given; or something that is not ours; or
             it cannot be written.
     """
-    stamp = out / _NOTES / "build"
+    stamp = out / _RESULTS / "build"
     try:
         held = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
         there = [split for split in SPLITS if (out / split).exists()]
@@ -212,11 +373,11 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
             raise UserError(f"--out {out}: holds patches of other pictures or settings; choose another, or --overwrite")
         if overwrite:
             # The stamp goes last, so that a removal that was cut short is still known as ours.
-            for name in (*SPLITS, _NOTES):
+            for name in (*SPLITS, _RESULTS):
                 shutil.rmtree(out / name, ignore_errors=True)
         if _is_finished(out):
             return True
-        for leftover in (path for name in (*SPLITS, _NOTES) for path in (out / name).glob(".*.tmp")):
+        for leftover in (path for name in (*SPLITS, _RESULTS) for path in (out / name).glob(".*.tmp")):
             leftover.unlink()
         _write(stamp, fingerprint)
     except OSError as error:
@@ -226,11 +387,11 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
 
 def forget(out: Path) -> None:
     """Remove what a build without a single patch left, so that it is tried anew when the cause is gone."""
-    shutil.rmtree(out / _NOTES, ignore_errors=True)
+    shutil.rmtree(out / _RESULTS, ignore_errors=True)
 
 
-def no_patches(made: Sequence[Made]) -> UserError:
-    """What to say when no picture gave a patch."""
+def no_patches_error(made: Sequence[PartResult]) -> UserError:
+    """Return the error of a build in which no picture gave a patch."""
     reasons = Counter(reason for one in made for _, reason in one.rejected)
     filtered = sum(one.filtered for one in made)
     if not reasons:
@@ -239,22 +400,22 @@ def no_patches(made: Sequence[Made]) -> UserError:
     return UserError(f"--source: no picture gave a patch; {times} were rejected as: {reason}")
 
 
-def notes(out: Path) -> list[Made]:
-    """The parts that are done, in order."""
-    files = sorted((out / _NOTES).glob("*.json"))
-    return [Made.from_json(file.read_text(encoding="utf-8")) for file in files]
+def read_results(out: Path) -> list[PartResult]:
+    """Read the results of the parts that are done, in order."""
+    files = sorted((out / _RESULTS).glob("*.json"))
+    return [PartResult.from_json(file.read_text(encoding="utf-8")) for file in files]
 
 
-def done_parts(out: Path) -> int:
-    """How many parts are done; what a progress bar asks."""
-    return sum(1 for _ in (out / _NOTES).glob("*.json"))
+def count_done_parts(out: Path) -> int:
+    """Count the parts that are done, for a progress bar."""
+    return sum(1 for _ in (out / _RESULTS).glob("*.json"))
 
 
-def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: Made) -> Iterator[PatchRow]:
+def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: PartResult) -> Iterator[PatchRow]:
     for name, content in contents:
         try:
             image = decode_rgb(content, name)
-            for row in cut(image, name, plan):
+            for row in extract_patches(image, name, plan):
                 if row is None:
                     made.filtered += 1
                 else:
@@ -268,7 +429,7 @@ def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: Made) ->
 
 def _is_finished(out: Path) -> bool:
     """Whether each split that has parts is a whole data set; a run may have been killed between the two."""
-    made = {split for one in notes(out) for split in one.parts}
+    made = {split for one in read_results(out) for split in one.parts}
     try:
         return bool(made) and all(read_manifest(out / split).rows for split in made)
     except UserError:  # not finished, or a file of it is lost or cut short: made again
@@ -277,15 +438,15 @@ def _is_finished(out: Path) -> bool:
         return False
 
 
-def _note(out: Path, number: int) -> Path:
-    return out / _NOTES / f"{number:05}.json"
+def _result_file(out: Path, number: int) -> Path:
+    return out / _RESULTS / f"{number:05}.json"
 
 
-def _done(out: Path, number: int) -> Made | None:
-    note = _note(out, number)
+def _done(out: Path, number: int) -> PartResult | None:
+    note = _result_file(out, number)
     if not note.is_file():
         return None
-    made = Made.from_json(note.read_text(encoding="utf-8"))
+    made = PartResult.from_json(note.read_text(encoding="utf-8"))
     files = [(out / split / part.name, part.size) for split, part in made.parts.items()]
     return made if all(file.is_file() and file.stat().st_size == size for file, size in files) else None
 
@@ -324,14 +485,14 @@ class PatchSettings(Settings):
     overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
 
     def build(self) -> Build:
-        """What of it decides the data set."""
+        """Return what of it decides the data set."""
         sizes = parse_sizes(self.multiscale)
         plan = PatchPlan(self.patch, self.stride or self.patch, self.scale, self.filter, self.store_lr, sizes)
         return Build(plan, self.valid_fraction, self.seed, self.row_group_rows)
 
 
 def parse_sizes(text: str) -> tuple[float, ...]:
-    """The numbers of `--multiscale`.
+    """Parse the numbers of `--multiscale`.
 
     Raises:
         UserError: one is no number.

@@ -298,34 +298,34 @@ def test_adversarial_losses_have_their_known_values(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_only_games_that_say_so_look_at_the_real_logits(name: str) -> None:
-    game, d_fake = ADVERSARIAL[name], torch.tensor([0.3])
-    if game.needs_real:
-        assert game.generator_loss(d_fake, torch.tensor([1.0])) != game.generator_loss(d_fake, torch.tensor([2.0]))
+def test_only_losses_that_say_so_look_at_the_real_logits(name: str) -> None:
+    kind, d_fake = ADVERSARIAL[name], torch.tensor([0.3])
+    if kind.needs_real:
+        assert kind.generator_loss(d_fake, torch.tensor([1.0])) != kind.generator_loss(d_fake, torch.tensor([2.0]))
     else:
-        assert game.generator_loss(d_fake, None) == game.generator_loss(d_fake, torch.tensor([2.0]))
+        assert kind.generator_loss(d_fake, None) == kind.generator_loss(d_fake, torch.tensor([2.0]))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_each_player_gains_by_moving_its_logits(name: str) -> None:
     """The generator by raising those of its pictures; the discriminator by lowering them and raising the real ones."""
-    game = ADVERSARIAL[name]
+    kind = ADVERSARIAL[name]
     d_real = torch.tensor([0.4, -0.2, 0.7], dtype=torch.float64, requires_grad=True)
     d_fake = torch.tensor([0.1, -0.5, 0.9], dtype=torch.float64, requires_grad=True)  # within hinge's margin
-    (down,) = torch.autograd.grad(game.generator_loss(d_fake, d_real), d_fake)
+    (down,) = torch.autograd.grad(kind.generator_loss(d_fake, d_real), d_fake)
     assert (down < 0).all()
-    real, fake = torch.autograd.grad(game.discriminator_loss(d_real, d_fake), (d_real, d_fake))
+    real, fake = torch.autograd.grad(kind.discriminator_loss(d_real, d_fake), (d_real, d_fake))
     assert (real < 0).all()
     assert (fake > 0).all()
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_adversarial_losses_agree_with_finite_differences(name: str) -> None:
-    game = ADVERSARIAL[name]
+    kind = ADVERSARIAL[name]
     d_real = torch.tensor([0.4, -3.0, 2.0], dtype=torch.float64, requires_grad=True)
     d_fake = torch.tensor([0.1, -2.5, 1.9], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(game.discriminator_loss, (d_real, d_fake))
-    assert torch.autograd.gradcheck(game.generator_loss, (d_fake, d_real))
+    assert torch.autograd.gradcheck(kind.discriminator_loss, (d_real, d_fake))
+    assert torch.autograd.gradcheck(kind.generator_loss, (d_fake, d_real))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -333,8 +333,8 @@ def test_adversarial_losses_agree_with_finite_differences(name: str) -> None:
 def test_adversarial_losses_stay_finite_for_huge_logits(name: str, real: float, fake: float) -> None:
     d_real = torch.full((3,), real, requires_grad=True)
     d_fake = torch.full((3,), fake, requires_grad=True)
-    game = ADVERSARIAL[name]
-    for value in (game.discriminator_loss(d_real, d_fake), game.generator_loss(d_fake, d_real)):
+    kind = ADVERSARIAL[name]
+    for value in (kind.discriminator_loss(d_real, d_fake), kind.generator_loss(d_fake, d_real)):
         assert torch.isfinite(value)
         for grad in torch.autograd.grad(value, (d_real, d_fake), allow_unused=True):
             assert grad is None or torch.isfinite(grad).all()
@@ -348,8 +348,8 @@ def test_a_generator_that_fools_nobody_still_gets_the_full_gradient() -> None:
 
 
 def test_only_wgan_clips_and_only_wgan_gp_penalises() -> None:
-    assert {name: game.clip for name, game in ADVERSARIAL.items() if game.clip} == {"wgan": 0.01}
-    assert {name: game.penalty for name, game in ADVERSARIAL.items() if game.penalty} == {"wgan-gp": 10.0}
+    assert {name: kind.clip for name, kind in ADVERSARIAL.items() if kind.clip} == {"wgan": 0.01}
+    assert {name: kind.penalty for name, kind in ADVERSARIAL.items() if kind.penalty} == {"wgan-gp": 10.0}
 
 
 class Linear(nn.Module):
@@ -427,7 +427,7 @@ def test_the_total_is_the_weighted_sum_and_the_parts_are_unweighted() -> None:
     assert make_losses("mse,adversarial=1e-3,features=0.5", LossSettings(), CPU).features_weight == 0.5
 
 
-def test_without_an_adversarial_weight_there_is_no_game() -> None:
+def test_without_an_adversarial_weight_there_is_no_adversarial_loss() -> None:
     made = make_losses("l1", LossSettings("wgan"), CPU)
     assert made.adversarial is None
     assert made.adversarial_weight == 0
@@ -457,6 +457,6 @@ def test_wrong_settings_are_refused_with_what_to_do(text: str, message: str) -> 
         make_losses(text, LossSettings(), CPU)
 
 
-def test_an_unknown_game_is_refused() -> None:
+def test_an_unknown_adversarial_loss_is_refused() -> None:
     with pytest.raises(UserError, match="must be one of vanilla, wgan"):
         make_losses("mse=1,adversarial=1", LossSettings("minimax"), CPU)
