@@ -23,12 +23,13 @@ from lakerank.lake.pictures import picture_table, write_rejected
 from lakerank.lake.schemas import PATCHES_REJECTED
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.job import run_job
-from sr_model.patching import dataset as patches
+from sr_model.patching import parts as patches
+from sr_model.patching.dataset import PatchSettings, build_dataset, report_build
 from sr_model.patching.sources import div2k_sources
 
 
 @dataclass(frozen=True)
-class MakePatchesArgs(patches.PatchSettings, JobArgs):
+class MakePatchesArgs(PatchSettings, JobArgs):
     """Settings of the job."""
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas; or a table with path and content")
@@ -80,9 +81,9 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
             return make_from_files(spark, out, plan, build)
         return make_from_table(table, out, plan, build)
 
-    results = patches.build_dataset("make_patches", out, build, plan, make, args.overwrite)
+    results = build_dataset("make_patches", out, build, plan, make, args.overwrite)
     write_rejected(spark, PATCHES_REJECTED, args.lake, [pair for one in results for pair in one.rejected])
-    counts = patches.report_build("make_patches", out, build, plan, results)
+    counts = report_build("make_patches", out, build, plan, results)
     return {**counts, "out": str(out), "seconds": round(time.monotonic() - started, 3)}
 
 

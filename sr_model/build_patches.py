@@ -17,16 +17,8 @@ from typing import Any
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import flag
-from sr_model.patching.dataset import (
-    Build,
-    BuildPlan,
-    PartResult,
-    PatchSettings,
-    build_dataset,
-    make_part,
-    plan_files,
-    report_build,
-)
+from sr_model.patching.dataset import PatchSettings, build_dataset, report_build
+from sr_model.patching.parts import Build, BuildPlan, PartResult, make_part, plan_files
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,18 @@ Apart from `degrade`, so that making patches needs no PyTorch.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.data.stream import Batch
 from sr_model.degrade import resize_weights
+
+if TYPE_CHECKING:
+    from sr_model.data.stream import Batch
 
 
 def pick_device(wanted: str) -> str:

@@ -60,7 +60,7 @@ def arrow_schema(patch: int, scale: int, store_lr: bool) -> pa.Schema:
 
 
 def pickled_unischema(patch: int, scale: int, store_lr: bool) -> bytes:
-    """Return what `numpy.save`, and so NdarrayCodec, writes before the pixels of a uint8 array."""
+    """Pickle the Unischema as Petastorm does. No codec needs Spark's types: reading it does not import pyspark."""
     from sr_model.data.petastorm_compat import NdarrayCodec, Unischema, UnischemaField
 
     fields = [

@@ -35,7 +35,7 @@ def parse_layer(text: str) -> tuple[int, int]:
 
 def smallest_side(layer: str) -> int:
     """Return the least side in pixels of which the poolings before a layer leave something."""
-    return 2 ** (parse_layer(layer)[0] - 1)
+    return 1 << (parse_layer(layer)[0] - 1)
 
 
 def find_weights(given: str) -> Path:

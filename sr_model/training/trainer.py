@@ -15,7 +15,8 @@ from sr_model.config import TrainConfig
 from sr_model.losses import TotalLoss
 from sr_model.losses.adversarial import feature_distance, gradient_penalty
 from sr_model.nets import make_generator
-from sr_model.nets.discriminators import Discriminator, initialise, make_discriminator
+from sr_model.nets.discriminators import Discriminator, make_discriminator
+from sr_model.nets.init import initialise
 from sr_model.training.optim import Optimizer, make_optimizer
 from sr_model.training.parallel import average_gradients
 
@@ -68,7 +69,7 @@ class Trainer:
     @property
     def ema_model(self) -> nn.Module:
         """Return the generator that is validated, sampled and saved: the averaged one if there is one."""
-        return cast(nn.Module, self.average.module) if self.average else self.generator
+        return self.average.module if self.average else self.generator
 
     def step(self, lr_NCHW: Tensor, hr_NCHW: Tensor, lr_factor: float) -> dict[str, Tensor]:
         """Train on one batch; return the losses, still on the device.

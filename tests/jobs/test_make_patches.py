@@ -20,7 +20,7 @@ from spark_jobs import make_patches
 from sr_model import build_patches
 from sr_model.data.format import read_manifest
 from sr_model.data.petastorm_compat import make_reader
-from sr_model.patching import dataset as patch_dataset
+from sr_model.patching import parts as patch_parts
 
 SMALL = ["--patch", "32", "--valid-fraction", "0.3"]
 
@@ -47,7 +47,7 @@ def lake(pictures: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathF
     """A lake with the patches of the pictures."""
     lake = tmp_path_factory.mktemp("lake")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(patch_dataset, "_LEAST_BYTES", 20_000)  # several parts, so several tasks
+        patch.setattr(patch_parts, "_LEAST_BYTES", 20_000)  # several parts, so several tasks
         assert make_patches.main(["--source", str(pictures), "--lake", str(lake), *SMALL]) == 0
     return lake
 
@@ -60,7 +60,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_job_writes_what_the_pool_writes(
     lake: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patch_dataset, "_LEAST_BYTES", 20_000)
+    monkeypatch.setattr(patch_parts, "_LEAST_BYTES", 20_000)
     pool = ["--source", str(pictures), "--out", str(tmp_path / "pool"), "--workers", "1", *SMALL]
     assert build_patches.main(pool) == 0
     assert contents(lake / "patches") == contents(tmp_path / "pool")

@@ -24,8 +24,9 @@ from lakerank.cli.errors import UserError
 from sr_model import build_patches
 from sr_model.data.format import MANIFEST, read_manifest
 from sr_model.images import BrokenImage
-from sr_model.patching import dataset as patch_dataset
+from sr_model.patching import parts as patch_parts
 from sr_model.patching import sources
+from sr_model.patching.dataset import finish_build
 from sr_model.patching.extract import PatchPlan, gradient
 from sr_model.patching.sources import list_items, read_items
 
@@ -192,7 +193,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def built(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(patch_dataset, "_LEAST_BYTES", 20_000)  # several parts
+    monkeypatch.setattr(patch_parts, "_LEAST_BYTES", 20_000)  # several parts
     assert build(pictures, tmp_path / "out") == 0
     assert len(list((tmp_path / "out" / "train").glob("*.parquet"))) > 1
     return tmp_path / "out"
@@ -263,7 +264,7 @@ def test_overwrite_leaves_nothing_of_before(built: Path, pictures: Path, tmp_pat
 def test_parts_that_another_machine_kept_are_missed(built: Path) -> None:
     (built / "_parts" / "00000.json").unlink()
     with pytest.raises(UserError, match="parts are here; it must be a folder that this machine and all workers share"):
-        patch_dataset.finish_build(built, 4, patch_dataset.Build(PatchPlan(32, 32), 0.3), "")
+        finish_build(built, 4, patch_parts.Build(PatchPlan(32, 32), 0.3), "")
 
 
 def test_a_build_without_a_patch_says_why_and_is_tried_anew(

@@ -20,7 +20,8 @@ from sr_model.data.format import read_manifest
 from sr_model.data.open_stream import open_stream
 from sr_model.degrade import downscale
 from sr_model.images import BrokenImage, decode_rgb
-from sr_model.patching import dataset as patch_dataset
+from sr_model.patching import parts as patch_parts
+from sr_model.patching.dataset import begin
 from sr_model.patching.extract import PatchPlan, TooSmall, extract_patches, gradient, patch_starts
 from sr_model.patching.sources import list_items, read_item
 
@@ -318,7 +319,7 @@ def test_what_cannot_be_used_is_kept_with_its_reason(
     assert build(pictures, tmp_path / "out", "--json") == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out.splitlines()[-1])["rejected"] == 2
-    rejected = dict(pair for one in patch_dataset.read_results(tmp_path / "out") for pair in one.rejected)
+    rejected = dict(pair for one in patch_parts.read_results(tmp_path / "out") for pair in one.rejected)
     assert rejected["small.png"] == "64 × 16 pixels, smaller than a patch of 32"
     assert rejected["broken.png"].startswith("damaged")
 
@@ -351,16 +352,16 @@ def test_other_pictures_or_settings_are_refused_or_replace(
 
 
 def test_a_killed_run_goes_on(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patch_dataset, "_LEAST_BYTES", 20_000)  # a part for every second picture
+    monkeypatch.setattr(patch_parts, "_LEAST_BYTES", 20_000)  # a part for every second picture
     assert build(pictures, tmp_path / "whole") == 0
     listing = list_items(str(pictures))
-    settings = patch_dataset.Build(PatchPlan(32, 32), 0.3)
-    parts = patch_dataset.group_items(listing.items)
+    settings = patch_parts.Build(PatchPlan(32, 32), 0.3)
+    parts = patch_parts.group_items(listing.items)
     assert len(parts) > 4
     out = tmp_path / "killed"
-    patch_dataset.begin(out, settings.fingerprint([(item.name, item.size) for item in listing.items]), False)
+    begin(out, settings.fingerprint([(item.name, item.size) for item in listing.items]), False)
     for number in (0, 2):
-        patch_dataset.make_part(out, number, parts[number], settings)
+        patch_parts.make_part(out, number, parts[number], settings)
     (out / "train" / ".part-00001.parquet.99.tmp").write_bytes(b"half")
     with pytest.raises(UserError, match="no finished patches here"):
         open_stream(out / "train")

@@ -44,6 +44,8 @@ def trainer(config: TrainConfig, adversarial: bool = False) -> Trainer:
 
 
 def gan(kind: str, losses: str = "mse=1,adversarial=1e-3", **changes: Any) -> Trainer:
+    """With a discriminator of a quarter of the width, which takes a sixteenth of the time."""
+    changes = {"discriminator_width": 16, **changes}
     config = dataclasses.replace(TINY, mode="srgan", adversarial=kind, losses=losses, **changes)
     return trainer(config, adversarial=True)
 
@@ -59,7 +61,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "muon"])
 def test_one_batch_is_learnt_by_heart(optimizer: str) -> None:
     one = trainer(dataclasses.replace(TINY, optimizer=optimizer))
-    lr, hr = batch()
+    lr, hr = batch(2)
     first = float(one.step(lr, hr, 1.0)["mse"])
     for _ in range(150):
         last = float(one.step(lr, hr, 1.0)["mse"])
