@@ -22,7 +22,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Settings, flag
 from sr_model.scoring.leak_search import Leak, find_leaks
-from sr_model.scoring.pictures_of import NamedPicture, pictures_of
+from sr_model.scoring.read_pictures import NamedPicture, read_pictures
 
 _VERSION = 1  # raise it when the search changes: kept results are forgotten
 
@@ -31,7 +31,7 @@ def refuse_leaks(data: Path, valid: Path) -> None:
     """Refuse training data that shows the pictures it would be validated on; a result is kept for the same data.
 
     Args:
-        data: patches, or anything `pictures_of` reads.
+        data: patches, or anything `read_pictures` reads.
         valid: folder of evaluation pictures.
 
     Raises:
@@ -64,12 +64,12 @@ def _kept(data: Path, valid: Path) -> list[Leak]:
 def _search(data: Path, valid: Path) -> list[Leak]:
     truths = _evaluation_pictures(valid)
     with progress(None, "leaks", "picture") as meter:
-        return find_leaks(pictures_of(data), truths, meter)
+        return find_leaks(read_pictures(data), truths, meter)
 
 
 def _evaluation_pictures(path: Path) -> list[NamedPicture]:
     """Read all but the LR ones: they show the same as their HR picture."""
-    found = [(name, image) for name, image in pictures_of(path) if not _is_lr(name)]
+    found = [(name, image) for name, image in read_pictures(path) if not _is_lr(name)]
     if not found:
         raise UserError(f"{path}: holds no pictures to guard")
     return found
@@ -118,7 +118,7 @@ def run(args: LeakArgs) -> dict[str, Any]:
     leaks: list[Leak] = []
     with progress(None, "leaks", "picture") as meter:
         for path in trains:
-            leaks += find_leaks(pictures_of(path), truths, meter)
+            leaks += find_leaks(read_pictures(path), truths, meter)
         searched = int(meter.n)
     for leak in leaks:
         print(f"leak: {leak.train} shows {leak.eval} ({leak.how}, correlation {leak.score:.3f})")

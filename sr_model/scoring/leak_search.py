@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
-from sr_model.scoring.pictures_of import NamedPicture
+from sr_model.scoring.read_pictures import NamedPicture
 
 try:
     import cv2

@@ -20,7 +20,7 @@ MOST_PIXELS = 1 << 26  # of a picture put together again from patches; larger on
 NamedPicture = tuple[str, NDArray[np.uint8]]
 
 
-def pictures_of(path: Path) -> Iterator[NamedPicture]:
+def read_pictures(path: Path) -> Iterator[NamedPicture]:
     """Read name and pixels, (H, W, 3) uint8 RGB, of every picture that can be read, in a fixed order.
 
     Patches of one picture that follow one another are put together again. What is no sound picture is passed over,
