@@ -33,8 +33,8 @@ from pathlib import Path
 import numpy as np
 
 from sr_model.data import petastorm_compat as compat
-from sr_model.data.schema import PatchRow
-from sr_model.data.stream import open_stream
+from sr_model.data.format import PatchRow
+from sr_model.data.open_stream import open_stream
 from sr_model.data.writer import finish, write_part
 
 RESULTS = Path(__file__).parent / "results"

@@ -32,7 +32,7 @@ def patches(folder: Path) -> np.ndarray:
 
 def write_parquet(folder: Path) -> None:
     """Ours; Petastorm's own reader reads the same files."""
-    from sr_model.data.schema import PatchRow
+    from sr_model.data.format import PatchRow
     from sr_model.data.writer import finish, write_part
 
     target, images = folder / "parquet", patches(folder)
@@ -92,7 +92,7 @@ def read_ours(folder: Path, batch: int, reader: str, **settings: Any) -> Iterato
     """Without end."""
     import torch
 
-    from sr_model.data.stream import open_stream
+    from sr_model.data.open_stream import open_stream
 
     with open_stream(folder / "parquet", reader=reader, batch=batch, workers=OUR_WORKERS, **settings) as stream:
         for made in stream:

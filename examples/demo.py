@@ -39,7 +39,7 @@ def python(*command: str) -> None:
 
 
 def enlarge() -> None:
-    """Super-resolution with the weights that come along: scores against bicubic, then a picture four times larger."""
+    """Super-resolution with the bundled weights: scores against bicubic, then a picture four times larger."""
     from sr_model import evaluate, upscale
 
     pictures = f"{LAKE}/pictures"

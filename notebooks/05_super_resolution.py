@@ -65,7 +65,7 @@ trained = train.run(settings)
 # MAGIC %md
 # MAGIC ## How good it is
 # MAGIC
-# MAGIC Beside bicubic interpolation, on a picture that was held back, and so are the weights that come along (`tiny`, trained
+# MAGIC Beside bicubic interpolation, on a picture that was held back, and so are the bundled weights (`tiny`, trained
 # MAGIC for 80 minutes). PSNR and SSIM: higher is better.
 
 # COMMAND ----------

@@ -75,7 +75,7 @@ def card(model: zoo.Model, stands: str) -> str:
     _, end, after = rest.partition(_END)
     if not end:
         raise SystemExit(f"docs/models/{model.name}.md: needs these two lines:\n{_FACTS}{_END}")
-    return f"{before}{_FACTS}{zoo.facts(model)}{end}{after}"
+    return f"{before}{_FACTS}{zoo.card_table(model)}{end}{after}"
 
 
 def references() -> dict[Path, str]:

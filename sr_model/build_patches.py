@@ -16,26 +16,13 @@ from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
-from lakerank.cli.progress import progress
 from lakerank.cli.settings import flag
-from sr_model.cutting.parts import (
-    Build,
-    Made,
-    begin,
-    chunks,
-    finish_build,
-    forget,
-    make_part,
-    no_patches,
-    notes,
-    summary,
-)
-from sr_model.cutting.settings import CutSettings
-from sr_model.cutting.sources import Item, list_items
+from sr_model.patching.dataset import PatchSettings, build_dataset, report_build
+from sr_model.patching.parts import Build, BuildPlan, PartResult, make_part, plan_files
 
 
 @dataclass(frozen=True)
-class BuildArgs(CutSettings):
+class BuildArgs(PatchSettings):
     """Settings of the command."""
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")
@@ -43,70 +30,44 @@ class BuildArgs(CutSettings):
     workers: int = flag(2, "processes", check=lambda v: v >= 1, must="be at least 1")
 
 
-def _make(out: Path, parts: Sequence[Sequence[Item]], build: Build, workers: int) -> None:
-    with ProcessPoolExecutor(workers) as pool, progress(len(parts), "cut", "part") as meter:
-        running: list[Future[Made]] = [pool.submit(make_part, out, n, part, build) for n, part in enumerate(parts)]
+def make_in_processes(out: Path, plan: BuildPlan, build: Build, workers: int) -> int:
+    """Make the parts with a pool of processes; return how many they are.
+
+    Raises:
+        UserError: a file cannot be written; some pictures' names and the reasons why they were rejected are printed.
+    """
+    rejected: list[tuple[str, str]] = []
+    with ProcessPoolExecutor(workers) as pool:
+        running: list[Future[PartResult]] = [
+            pool.submit(make_part, out, number, part, build) for number, part in enumerate(plan.parts)
+        ]
         try:
             for future in as_completed(running):
                 future.result()
-                meter.update(1)
+        except OSError as error:
+            pool.shutdown(cancel_futures=True)
+            raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from error
         except BaseException:
             pool.shutdown(cancel_futures=True)  # or the other parts would be made before anyone hears of it
             raise
-
-
-def in_words(facts: Mapping[str, Any], others: int) -> str:
-    """The outcome in one line."""
-    words = f"{facts['patches']} patches of {facts['images']} pictures ({facts['train']} train, {facts['valid']} valid)"
-    return f"{words}, {facts['filtered']} too flat, {facts['rejected']} pictures rejected, {others} other files"
-
-
-def outcome(name: str, out: Path, build: Build, others: int) -> dict[str, Any]:
-    """Say what a build gave, and return it.
-
-    Raises:
-        UserError: not a single patch; the folder is free again then.
-    """
-    made = notes(out)
-    facts = summary(made)
-    if not facts["patches"]:
-        forget(out)
-        raise no_patches(made)
-    print(f"{name}: {in_words(facts, others)}, in {out}")
-    if said := advice(facts, build):
-        print(f"{name}: {said}")
-    return facts
-
-
-def advice(facts: Mapping[str, Any], build: Build) -> str:
-    """What to do if all pictures fell to one side of a draw that was to give two; else empty."""
-    if facts["train"] and (facts["valid"] or not build.valid_fraction):
-        return ""
-    missing, change = ("validation", "raise") if facts["train"] else ("training", "lower")
-    return f"no patch fell to the {missing} set; {change} --valid-fraction or change --seed, with --overwrite"
+        rejected = [pair for future in running for pair in future.result().rejected]
+    for name, reason in rejected:
+        print(f"build_patches: {name}: {reason}", file=sys.stderr)
+    return plan.count
 
 
 def run(args: BuildArgs) -> Mapping[str, Any]:
-    """Cut what is not cut yet; returns the summary."""
+    """Make the patches that are not made yet; return the summary."""
     started = time.perf_counter()
     if not args.source:
         raise UserError("--source: give a folder, a tar, a zip or a picture")
     build, out = args.build(), Path(args.out)
-    listing = list_items(args.source)
-    items = listing.items[: args.limit or None]
-    fingerprint = build.fingerprint([(item.name, item.size) for item in items])
-    if begin(out, fingerprint, args.overwrite):
-        print(f"build_patches: {out} holds these patches already")
-        return {**summary(notes(out)), "seconds": 0.0}
-    parts = chunks(items)
-    try:
-        _make(out, parts, build, args.workers)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from error
-    finish_build(out, len(parts), build, fingerprint)
-    for name, reason in (pair for one in notes(out) for pair in one.rejected):
-        print(f"build_patches: {name}: {reason}", file=sys.stderr)
-    return {**outcome("build_patches", out, build, listing.others), "seconds": round(time.perf_counter() - started, 3)}
+    plan = plan_files(args.source, args.limit, build)
+    results = build_dataset(
+        "build_patches", out, build, plan, lambda: make_in_processes(out, plan, build, args.workers), args.overwrite
+    )
+    counts = report_build("build_patches", out, build, plan, results)
+    return {**counts, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

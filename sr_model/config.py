@@ -24,7 +24,7 @@ _SHARE: dict[str, Any] = {"check": lambda v: 0 <= v < 1, "must": "be 0 to below 
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """Everything that decides what a run computes, and how often it says so."""
+    """Hold everything that decides what a run computes, and how often it says so."""
 
     # --- what
     mode: str = flag("srgan", "srresnet: content loss only; srgan: that, then adversarial; evaluate", choices=MODES)
@@ -99,12 +99,12 @@ class TrainConfig(Settings):
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """The named configs: one YAML file each beside this module."""
+        """Return the named configs: one YAML file each beside this module."""
         return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(NAMED.glob("*.yaml"))}
 
 
 def as_flags(argv: Sequence[str]) -> list[str]:
-    """`--config NAME|FILE` and `key=value` in terms of the flags every command has.
+    """Rewrite `--config NAME|FILE` and `key=value` in terms of the flags every command has.
 
     Raises:
         UserError: --config names neither a named config nor a file.
@@ -133,7 +133,7 @@ def as_flags(argv: Sequence[str]) -> list[str]:
 
 
 def _wants_value(word: str) -> bool:
-    """Whether the next word belongs to this flag (`--losses mse=1`)."""
+    """Tell whether the next word belongs to this flag (`--losses mse=1`)."""
     plain = word.removeprefix("--").replace("-", "_")
     fields = TrainConfig.__dataclass_fields__
     return word.startswith("--") and plain in fields and fields[plain].type != "bool"

@@ -20,7 +20,7 @@ _ALIASED = ("inter_cubic", "cv2", "opencv", "nearest", "bilinear", "bicubic-no-a
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keys' kernel with a = −0.5 at distance `x`."""
+    """Compute Keys' kernel with a = −0.5 at distance `x`."""
     d = np.abs(x)
     near = 1.5 * d**3 - 2.5 * d**2 + 1
     far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
@@ -29,7 +29,7 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def taps(n_in: int, n_out: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Which input pixels make each output pixel, and how much.
+    """Return which input pixels make each output pixel, and how much.
 
     Args:
         n_in: length of the input.
@@ -53,7 +53,7 @@ def taps(n_in: int, n_out: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
 
 
 def resize_weights(n_in: int, n_out: int) -> NDArray[np.float64]:
-    """The same as a matrix (n_out, n_in): output = matrix · input."""
+    """Return `taps` as a matrix (n_out, n_in): output = matrix · input."""
     index, weights = taps(n_in, n_out)
     matrix = np.zeros((n_out, n_in))
     np.add.at(matrix, (np.arange(n_out)[:, None], index), weights)
@@ -70,7 +70,7 @@ def _along_rows(image: NDArray[np.float64], n_out: int) -> NDArray[np.float64]:
 
 
 def imresize(image: NDArray[np.float64], height: int, width: int, round_uint8: bool = False) -> NDArray[np.float64]:
-    """MATLAB's `imresize(image, [height width], 'bicubic')`.
+    """Resize as MATLAB's `imresize(image, [height width], 'bicubic')`.
 
     Args:
         image: (H, W, C) float64 on any range.
@@ -116,7 +116,7 @@ def modcrop(image: NDArray[np.uint8], scale: int = 4) -> NDArray[np.uint8]:
 
 
 def downscale(hr_HWC: NDArray[np.uint8], scale: int = 4, method: str = "matlab") -> NDArray[np.uint8]:
-    """The LR picture of an HR one.
+    """Make the LR picture of an HR one.
 
     Args:
         hr_HWC: (H, W, C) uint8, sides multiples of `scale` (see `modcrop`).
@@ -141,6 +141,6 @@ def downscale(hr_HWC: NDArray[np.uint8], scale: int = 4, method: str = "matlab")
 
 
 def bicubic_upscale(lr_HWC: NDArray[np.uint8], scale: int = 4) -> NDArray[np.uint8]:
-    """The baseline: MATLAB's bicubic enlargement of (h, w, C) uint8."""
+    """Upscale by the baseline, MATLAB's bicubic enlargement, of (h, w, C) uint8."""
     height, width = lr_HWC.shape[:2]
     return imresize(lr_HWC.astype(np.float64), height * scale, width * scale, True).astype(np.uint8)

@@ -56,7 +56,7 @@ class EvaluateArgs(Settings):
 
 @dataclass(frozen=True)
 class Scored:
-    """One picture: what each upscaler made of it, and how good that is.
+    """Hold one picture: what each upscaler made of it, and how good that is.
 
     Attributes:
         pair: the picture.
@@ -72,7 +72,7 @@ class Scored:
 def evaluate_pairs(
     upscalers: Mapping[str, Upscaler], pairs: Sequence[Pair], scores: Mapping[str, Score]
 ) -> Iterator[Scored]:
-    """Every upscaler on every pair, one pair after the other.
+    """Score every upscaler on every pair, one pair after the other.
 
     Args:
         upscalers: name → function from LR to SR, (h, w, 3) uint8 to (H, W, 3) uint8.
@@ -91,7 +91,7 @@ def evaluate_folder(
     scale: int = 4,
     degradation: str = "matlab",
 ) -> dict[str, dict[str, float]]:
-    """Mean scores of a folder: `{"bicubic": {metric: value}, "model": {…}}`, for notebooks and scripts.
+    """Compute the mean scores of a folder: `{"bicubic": {metric: value}, "model": {…}}`, for notebooks and scripts.
 
     Args:
         generator: in evaluation mode; None: bicubic alone.
@@ -109,12 +109,12 @@ def evaluate_folder(
 
 
 def means_of(rows: Sequence[Scored]) -> dict[str, dict[str, float]]:
-    """Upscaler → metric → mean over the pictures."""
+    """Compute upscaler → metric → mean over the pictures."""
     return {name: mean_scores([row.scores[name] for row in rows]) for name in rows[0].scores}
 
 
 def make_upscalers(generator: nn.Module | None, scale: int, self_ensemble: bool) -> dict[str, Upscaler]:
-    """The baseline, and the generator if there is one."""
+    """Make the baseline, and the generator's if there is one."""
     upscalers: dict[str, Upscaler] = {"bicubic": lambda lr: bicubic_upscale(lr, scale)}
     if generator is not None:
         upscalers[_MODEL] = lambda lr: super_resolve(generator, lr)
@@ -124,7 +124,7 @@ def make_upscalers(generator: nn.Module | None, scale: int, self_ensemble: bool)
 
 
 def run(args: EvaluateArgs) -> dict[str, Any]:
-    """Score, write, print; returns the summary."""
+    """Score, write, print; return the summary."""
     check_method(args.degradation)
     folders = _folders(args.data)
     generator = _generator(args)
@@ -175,7 +175,7 @@ _NO_PIXELS = (np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0, 3), np.uint8))
 
 
 def _folders(data: str) -> dict[str, Path]:
-    """Name → folder; two folders of one name get their parents' too."""
+    """List name → folder; two folders of one name get their parents' too."""
     paths = [Path(word.strip()) for word in data.split(",") if word.strip()]
     if not paths:
         raise UserError("--data: give at least one folder of HR pictures")
@@ -214,7 +214,7 @@ def _draw(scored: Scored, scale: int, path: Path) -> None:
 
 
 def table(name: str, rows: Sequence[Scored], degradation: str = "matlab") -> str:
-    """One line for each picture and upscaler, and the means."""
+    """Format one line for each picture and upscaler, and the means."""
     metrics = list(next(iter(rows[0].scores.values())))
     widths = [max(9, len(METRICS[metric].title)) for metric in metrics]
     first = max([len("picture"), len("mean"), *(len(row.pair.name) for row in rows)])

@@ -29,7 +29,7 @@ from sr_model.weights import read_generator
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
 FORMAT = "lakerank-export-1"
-FACTS = "lakerank.json"  # the entry of a TorchScript file that holds the facts
+METADATA = "lakerank.json"  # the entry of a TorchScript file that holds the metadata
 _SUFFIXES = {".pt": "torchscript", ".ts": "torchscript", ".onnx": "onnx"}
 _ALLOWED = 1 / 255  # a grey level is 2/255 on [-1, 1]; half of one cannot be seen nor change more than the rounding
 # Batch, height, width: one pixel, long strips, odd and even sides.
@@ -50,8 +50,8 @@ class ExportArgs(Settings):
     force: bool = flag(False, "overwrite what is there")
 
 
-def facts_of(generator: nn.Module, net: str, checkpoint: str) -> dict[str, str]:
-    """What a user of the exported file has to know; stored in it.
+def metadata_of(generator: nn.Module, net: str, checkpoint: str) -> dict[str, str]:
+    """Return what a user of the exported file has to know; stored in it.
 
     Args:
         generator: what is exported.
@@ -68,15 +68,15 @@ def facts_of(generator: nn.Module, net: str, checkpoint: str) -> dict[str, str]:
     }
 
 
-def export_torchscript(generator: nn.Module, path: Path, facts: Mapping[str, str]) -> None:
-    """Trace and write; opens with `torch.jit.load`, facts by `_extra_files={"lakerank.json": ""}`."""
+def export_torchscript(generator: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
+    """Trace and write; opens with `torch.jit.load`, metadata by `_extra_files={"lakerank.json": ""}`."""
     with _quiet(), torch.inference_mode():
         traced = torch.jit.trace(generator, torch.zeros(1, 3, 12, 20), check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(path), _extra_files={FACTS: json.dumps(dict(facts))})
+        torch.jit.save(traced, str(path), _extra_files={METADATA: json.dumps(dict(metadata))})
 
 
-def export_onnx(generator: nn.Module, path: Path, facts: Mapping[str, str], opset: int = 18) -> None:
-    """Write with batch, height and width left open; facts in the model's metadata.
+def export_onnx(generator: nn.Module, path: Path, metadata: Mapping[str, str], opset: int = 18) -> None:
+    """Write with batch, height and width left open; metadata in the model's metadata.
 
     Raises:
         UserError: the packages for ONNX are not installed.
@@ -96,13 +96,13 @@ def export_onnx(generator: nn.Module, path: Path, facts: Mapping[str, str], opse
             verbose=False,
         )
     model = program.model_proto  # type: ignore[union-attr]
-    onnx.helper.set_model_props(model, dict(facts))
+    onnx.helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
 
 def open_torchscript(path: Path) -> Forward:
-    """The exported file as a function on arrays (N, 3, h, w)."""
+    """Open the exported file as a function on arrays (N, 3, h, w)."""
     with _quiet():
         loaded = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
 
@@ -115,7 +115,7 @@ def open_torchscript(path: Path) -> Forward:
 
 
 def open_onnx(path: Path) -> Forward:
-    """The exported file as a function on arrays (N, 3, h, w), computed by onnxruntime on the CPU.
+    """Open the exported file as a function on arrays (N, 3, h, w), computed by onnxruntime on the CPU.
 
     Raises:
         UserError: the packages for ONNX are not installed.
@@ -133,7 +133,7 @@ def open_onnx(path: Path) -> Forward:
 
 
 def largest_difference(generator: nn.Module, exported: Forward, seed: int = 0) -> float:
-    """The largest difference between both on noise of several sizes, on [-1, 1]; the output is clamped as pictures are.
+    """Compute the largest difference of both on noise of several sizes; the output is clamped to [-1, 1].
 
     Raises:
         UserError: the exported file makes another size.
@@ -153,9 +153,9 @@ def largest_difference(generator: nn.Module, exported: Forward, seed: int = 0) -
 
 
 def run(args: ExportArgs) -> dict[str, Any]:
-    """Export, check, put in place; returns the summary."""
+    """Export, check, put in place; return the summary."""
     if not args.checkpoint:
-        raise UserError(f"--checkpoint: give the generator's file, or a model that comes along, e.g. {DEFAULT}")
+        raise UserError(f"--checkpoint: give the generator's file, or a bundled model, e.g. {DEFAULT}")
     if not args.out:
         raise UserError("--out: give the file to write, e.g. generator.onnx")
     out = Path(args.out)
@@ -169,21 +169,21 @@ def run(args: ExportArgs) -> dict[str, Any]:
     if kind == "onnx":
         _need_onnx()
     net, generator = read_generator(args.checkpoint)
-    facts = facts_of(generator, net, args.checkpoint)
+    metadata = metadata_of(generator, net, args.checkpoint)
     with atomic_path(out) as part:
         if kind == "onnx":
-            export_onnx(generator, part, facts, args.opset)
+            export_onnx(generator, part, metadata, args.opset)
             exported = open_onnx(part)
         else:
-            export_torchscript(generator, part, facts)
+            export_torchscript(generator, part, metadata)
             exported = open_torchscript(part)
         difference = largest_difference(generator, exported, args.seed)
         print(f"export: largest difference from PyTorch {difference:.2e} on [-1, 1] (allowed {_ALLOWED:.2e})")
         if not difference <= _ALLOWED:
             raise UserError(f"--out {out}: not written, since it differs from PyTorch by {difference:.2e}")
     size = out.stat().st_size
-    print(f"export: {kind} of {facts['net']} ×{facts['scale']}, {size / 1e6:.2f} MB → {out}")
-    return {"out": str(out), "format": kind, "max_abs_difference": difference, "bytes": size, "net": facts["net"]}
+    print(f"export: {kind} of {metadata['net']} ×{metadata['scale']}, {size / 1e6:.2f} MB → {out}")
+    return {"out": str(out), "format": kind, "max_abs_difference": difference, "bytes": size, "net": metadata["net"]}
 
 
 def _need_onnx() -> None:
@@ -196,7 +196,7 @@ def _need_onnx() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' advice to use another one, which is not the user's business."""
+    """Silence the exporters' advice to use another one, which is not the user's business."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         before = logging.root.manager.disable

@@ -15,11 +15,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 class BrokenImage(Exception):
-    """A picture that cannot be used; the message is the reason in a few words, without the file's name."""
+    """Tell of a picture that cannot be used; the message is the reason in a few words, without the file's name."""
 
 
 def decode_rgb(data: bytes, name: str = "") -> NDArray[np.uint8]:
-    """A picture's pixels, (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+    """Decode a picture's pixels, (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Grey and palette become RGB, CMYK is converted, 16 bits are reduced to 8 (the upper ones), transparency is
     laid over white.

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,17 +22,17 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Settings, flag
-from sr_model.scoring.leak import Leak
-from sr_model.scoring.pictures_of import NamedPicture, pictures_of
+from sr_model.scoring.leak_search import Leak, find_leaks
+from sr_model.scoring.read_pictures import NamedPicture, read_pictures
 
 _VERSION = 1  # raise it when the search changes: kept results are forgotten
 
 
 def refuse_leaks(data: Path, valid: Path) -> None:
-    """Raise if training data shows the pictures it would be validated on. A result is kept for the same data.
+    """Refuse training data that shows the pictures it would be validated on; a result is kept for the same data.
 
     Args:
-        data: patches, or anything `pictures_of` reads.
+        data: patches, or anything `read_pictures` reads.
         valid: folder of evaluation pictures.
 
     Raises:
@@ -62,24 +62,12 @@ def _kept(data: Path, valid: Path) -> list[Leak]:
 def _search(data: Path, valid: Path) -> list[Leak]:
     truths = _evaluation_pictures(valid)
     with progress(None, "leaks", "picture") as meter:
-        return _finder()(pictures_of(data), truths, meter)
-
-
-def _finder() -> Callable[..., list[Leak]]:
-    """`find_leaks`. Training imports this module also where OpenCV is not installed."""
-    try:
-        from sr_model.scoring.leak_search import find_leaks
-    except ImportError as error:
-        raise UserError(
-            f"the leak check needs OpenCV ({error}); pip install 'lakerank[sr]', or check the data elsewhere by "
-            "`python -m sr_model.leaks` and give leak_check=false"
-        ) from error
-    return find_leaks
+        return find_leaks(read_pictures(data), truths, meter)
 
 
 def _evaluation_pictures(path: Path) -> list[NamedPicture]:
-    """All but the LR ones: they show the same as their HR picture."""
-    found = [(name, image) for name, image in pictures_of(path) if not _is_lr(name)]
+    """Read all but the LR ones: they show the same as their HR picture."""
+    found = [(name, image) for name, image in read_pictures(path) if not _is_lr(name)]
     if not found:
         raise UserError(f"{path}: holds no pictures to guard")
     return found
@@ -92,7 +80,7 @@ def _is_lr(name: str) -> bool:
 
 
 def _fingerprint(*paths: Path) -> str:
-    """Of the files' names, sizes and times: reading the data again would cost as much as the search."""
+    """Hash the files' names, sizes and times: reading the data again would cost as much as the search."""
     digest = hashlib.sha256(str(_VERSION).encode())
     for path in paths:
         for name, status in _files(path):
@@ -118,7 +106,7 @@ class LeakArgs(Settings):
 
 
 def run(args: LeakArgs) -> dict[str, Any]:
-    """Search, list, and fail if there is anything."""
+    """Search, list the leaks, and fail if there are any."""
     trains = [Path(word.strip()) for word in args.train.split(",") if word.strip()]
     against = [Path(word.strip()) for word in args.against.split(",") if word.strip()]
     if not trains or not against:
@@ -128,7 +116,7 @@ def run(args: LeakArgs) -> dict[str, Any]:
     leaks: list[Leak] = []
     with progress(None, "leaks", "picture") as meter:
         for path in trains:
-            leaks += _finder()(pictures_of(path), truths, meter)
+            leaks += find_leaks(read_pictures(path), truths, meter)
         searched = int(meter.n)
     for leak in leaks:
         print(f"leak: {leak.train} shows {leak.eval} ({leak.how}, correlation {leak.score:.3f})")

@@ -25,17 +25,16 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from sr_model.config import TrainConfig, as_flags
-from sr_model.data.degrade_batches import Degrade
-from sr_model.data.device import to_device
-from sr_model.data.stream import PatchStream, open_stream
-from sr_model.device import pick_device
+from sr_model.data.open_stream import open_stream
+from sr_model.data.stream import PatchStream
+from sr_model.device import Degrade, pick_device, to_device
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
 from sr_model.scoring.validation import load_pairs, validate
 from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
-from sr_model.training.optim import rate
+from sr_model.training.optim import lr_factor
 from sr_model.training.parallel import average_buffers, local_device, process_group
 from sr_model.training.samples import plot_curve, read_history, sample_grid, save_grid
 from sr_model.training.trainer import Trainer
@@ -44,7 +43,7 @@ from sr_model.weights import load_generator, save_generator
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one set of losses.
+    """Describe a stretch of training with one set of losses.
 
     Attributes:
         name: `init` or `gan`.
@@ -58,7 +57,7 @@ class Phase:
 
 
 def phases(config: TrainConfig, steps_per_epoch: float) -> list[Phase]:
-    """What the settings ask for, in order.
+    """List the phases that the settings ask for, in order.
 
     Raises:
         UserError: nothing to do.
@@ -79,7 +78,7 @@ def phases(config: TrainConfig, steps_per_epoch: float) -> list[Phase]:
 
 
 class Run:
-    """A training run: trainer, data, and what is kept and shown of it.
+    """Run a training: trainer, data, and what is kept and shown of it.
 
     Args:
         config: the settings.
@@ -109,10 +108,10 @@ class Run:
         self.commit = git_commit()
 
     def train(self, plan: Sequence[Phase]) -> bool:
-        """All phases, or what is left of them; False if it was told to stop before the end."""
+        """Train all phases, or what is left of them; return False if it was told to stop before the end."""
         saved = self._saved()
         # Made before the first step: what is wrong with the last phase is better known now than after a night.
-        losses = [make_losses(phase.losses, self._loss_settings(), self.device) for phase in plan]
+        losses = [make_losses(phase.losses, self._loss_settings(), self.device, self.stream.patch) for phase in plan]
         if any(loss.adversarial for loss in losses):
             with torch.device("meta"):
                 make_discriminator(self.config.discriminator, self.stream.patch, self.config.discriminator_width)
@@ -124,7 +123,7 @@ class Run:
         for index in range(self.phase, len(plan)):
             self.phase = index
             if index > 0 and not saved:
-                self.trainer.generator.load_state_dict(self.trainer.shown.state_dict())
+                self.trainer.generator.load_state_dict(self.trainer.ema_model.state_dict())
                 self.seconds_before += self.seconds
                 self.phase_step, self.seconds, self.best = 0, 0.0, -math.inf
             self.trainer.begin(losses[index], self.stream.patch)
@@ -136,7 +135,7 @@ class Run:
         return True
 
     def train_phase(self, phase: Phase) -> bool:
-        """The loop itself: batch, step, and now and then a look at it."""
+        """Train one phase, batch by batch; return whether it came to its end."""
         config, trainer = self.config, self.trainer
         told_to_stop = _Signals()
         started = time.perf_counter()
@@ -147,13 +146,13 @@ class Run:
         )
         meter.disable = self.rank > 0
         meter.update(self.phase_step if phase.steps else int(self.seconds))
-        epoch_steps = self.stream.rows_per_epoch / (config.batch * self.world)
+        epoch_steps = self.stream.steps_per_epoch
         batches = iter(self.stream)
         while (share := self._share(phase)) < 1:
             begun = time.perf_counter()
             lr_NCHW, hr_NCHW = to_device(next(batches), self.device, self.degrade)
             self.waited += time.perf_counter() - begun
-            parts = trainer.step(lr_NCHW, hr_NCHW, rate(config, share))
+            parts = trainer.step(lr_NCHW, hr_NCHW, lr_factor(config, share))
             self.step += 1
             self.phase_step += 1
             images += len(hr_NCHW) * self.world
@@ -173,9 +172,9 @@ class Run:
             if self._due(config.valid_every):
                 self._validate()
             if self._due(config.sample_every):
-                self._show(phase)
+                self._write_samples(phase)
             if self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps)):
-                self._keep(parts)
+                self._save_checkpoint(parts)
         meter.close()
         finished = self._share(phase) >= 1
         if parts:
@@ -183,18 +182,18 @@ class Run:
             if finished or self._due(config.valid_every):
                 self._validate()
             if finished or self._due(config.sample_every):
-                self._show(phase)
-            self._keep(parts)
+                self._write_samples(phase)
+            self._save_checkpoint(parts)
         if finished and self.rank == 0:
-            facts = {"steps": str(self.step), "commit": self.commit, "psnr_y": f"{self.psnr or math.nan:.4f}"}
-            save_generator(trainer.shown, config.net, self.out / f"{phase.name}.safetensors", facts)
+            metadata = {"steps": str(self.step), "commit": self.commit, "psnr_y": f"{self.psnr or math.nan:.4f}"}
+            save_generator(trainer.ema_model, config.net, self.out / f"{phase.name}.safetensors", metadata)
         return finished
 
     def _loss_settings(self) -> LossSettings:
         return LossSettings(self.config.adversarial, self.config.vgg_weights, self.config.vgg_layer)
 
     def _share(self, phase: Phase) -> float:
-        """How much of the phase is done, 0 to 1 and beyond."""
+        """Return how much of the phase is done, 0 to 1 and beyond."""
         of_steps = self.phase_step / phase.steps if phase.steps else 0.0
         of_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return max(of_steps, of_time)
@@ -203,7 +202,7 @@ class Run:
         return every > 0 and self.phase_step % every == 0
 
     def _agreed(self, elapsed: float, stop: bool) -> tuple[float, bool]:
-        """The slowest process's time, and whether any wants to stop: all must leave the loop at the same step."""
+        """Agree on the slowest process's time, and whether any wants to stop: all leave the loop at the same step."""
         if self.world == 1:
             return elapsed, stop
         both = torch.tensor([elapsed, float(stop)], device=self.device)
@@ -218,15 +217,15 @@ class Run:
         if self.rank > 0:
             return
         values = {name: float(value) for name, value in parts.items()} | {
-            "lr": self.config.lr * rate(self.config, share)
+            "lr": self.config.lr * lr_factor(self.config, share)
         }
-        self._note({"epoch": self.step / epoch_steps, **values})
+        self._append_history({"epoch": self.step / epoch_steps, **values})
         if self.writer:
             for name, value in values.items():
                 self.writer.add_scalar(f"{phase.name}/{name}", value, self.step)
 
-    def _note(self, values: Mapping[str, float]) -> None:
-        """A line of history, which plots and people read."""
+    def _append_history(self, values: Mapping[str, float]) -> None:
+        """Append a line of history, which plots and people read."""
         line = {"step": self.step, "seconds": round(self.seconds_before + self.seconds, 3), **values}
         with (self.out / "history.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -234,27 +233,27 @@ class Run:
     def _validate(self) -> None:
         if not self.pairs:
             return
-        scores = validate(self.trainer.shown, self.pairs)
+        scores = validate(self.trainer.ema_model, self.pairs)
         self.psnr = scores["psnr_y"]
-        self._note(scores)
+        self._append_history(scores)
         if self.writer:
             for name, value in scores.items():
                 self.writer.add_scalar(f"valid/{name}", value, self.step)
 
-    def _show(self, phase: Phase) -> None:
+    def _write_samples(self, phase: Phase) -> None:
         if self.samples is None:
             return
-        grid = sample_grid(self.trainer.shown, *self.samples)
+        grid = sample_grid(self.trainer.ema_model, *self.samples)
         save_grid(grid, self.out / "samples" / f"{self.step:09}.png")
         if self.writer:
             self.writer.add_image("LR, bicubic, SR, HR", grid, self.step, dataformats="HWC")
 
-    def _keep(self, parts: Mapping[str, Tensor]) -> None:
-        """A checkpoint, never of broken numbers."""
+    def _save_checkpoint(self, parts: Mapping[str, Tensor]) -> None:
+        """Save a checkpoint, never of broken numbers."""
         self.trainer.check_finite(dict(parts), self.step, self._kept())
         average_buffers(self.trainer.generator, self.world)
         if self.trainer.average:
-            average_buffers(self.trainer.average, self.world)
+            average_buffers(self.trainer.ema_model, self.world)
         if self.rank > 0:
             return
         better = self.psnr is not None and self.psnr > self.best
@@ -278,7 +277,7 @@ class Run:
         return f"the last good checkpoint is {self.last_kept}" if self.last_kept else "no checkpoint was written yet"
 
     def _saved(self) -> dict[str, Any] | None:
-        """The checkpoint to go on from; a fresh run does not begin in a folder that has some."""
+        """Read the checkpoint to go on from; a fresh run does not begin in a folder that has some."""
         last = self.checkpoints.last()
         if self.config.resume == "no":
             if last:
@@ -305,18 +304,22 @@ class Run:
             print(f"train: goes on after step {self.step}", flush=True)
 
     def _sample_patches(self) -> tuple[Tensor, Tensor]:
-        """The first patches of the data set, the same ones throughout the run."""
+        """Read the first patches of the data set, the same ones throughout the run."""
         with open_stream(self.config.data, batch=4, shuffle=False, augment=False, epochs=1) as stream:
             return to_device(next(iter(stream)), self.device, self.degrade)
 
     def _tensorboard(self) -> Any:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import
-
+        try:
+            from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
+        except ImportError as error:
+            raise UserError(
+                f"tensorboard is not installed ({error}): pip install 'lakerank[sr]', or give tensorboard=false"
+            ) from error
         return SummaryWriter(str(self.out / "tensorboard"))
 
 
 class _Signals:
-    """Whether the process was asked to stop: then it ends after the step it is in, with a checkpoint."""
+    """Remember whether the process was asked to stop: then it ends after the step it is in, with a checkpoint."""
 
     def __init__(self) -> None:
         self.seen = False
@@ -328,7 +331,7 @@ class _Signals:
 
 
 def chosen_device(config: TrainConfig) -> torch.device:
-    """The device of this process.
+    """Choose the device of this process.
 
     Raises:
         UserError: a GPU was asked for and there is none.
@@ -343,7 +346,7 @@ def chosen_device(config: TrainConfig) -> torch.device:
 
 
 def run(config: TrainConfig) -> Mapping[str, Any]:
-    """Train or evaluate as the settings say; returns the summary."""
+    """Train or evaluate as the settings say; return the summary."""
     if config.mode == "evaluate":
         return evaluate_run(config)
     device = chosen_device(config)
@@ -365,7 +368,7 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
                 device=device,
             )
         )
-        plan = phases(config, stream.rows_per_epoch / (config.batch * world))
+        plan = phases(config, stream.steps_per_epoch)
         if rank == 0 and config.valid and config.leak_check:
             refuse_leaks(Path(config.data), Path(config.valid))
         training = Run(config, device, rank, world, stream)
@@ -390,7 +393,7 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
 
 
 def evaluate_run(config: TrainConfig) -> Mapping[str, Any]:
-    """`--mode evaluate`: the run's best checkpoint, else its last, on the validation pictures."""
+    """Evaluate the run's best checkpoint, else its last, on the validation pictures."""
     from sr_model.evaluate import main as evaluate
 
     found = Checkpoints(Path(config.out) / "checkpoints", config.keep_last)

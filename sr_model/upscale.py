@@ -18,17 +18,17 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import flag
 from sr_model.device import pick_device
-from sr_model.enlarging.pictures import FORMATS, Picture, format_of, size_of, write_picture
-from sr_model.enlarging.settings import EnlargeSettings
-from sr_model.enlarging.tiles import Progress
-from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import SUFFIXES, BrokenImage
+from sr_model.inference import InferenceSettings
+from sr_model.inference.pictures import FORMATS, Picture, format_of, size_of, write_picture
+from sr_model.inference.tiles import Progress
+from sr_model.inference.upscaler import Upscaler
 from sr_model.weights import load_generator
 from sr_model.zoo import DEFAULT
 
 
 @dataclass(frozen=True)
-class UpscaleArgs(EnlargeSettings):
+class UpscaleArgs(InferenceSettings):
     """Settings of the enlargement."""
 
     input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
@@ -46,7 +46,7 @@ class UpscaleArgs(EnlargeSettings):
 
 @dataclass(frozen=True)
 class Task:
-    """One picture to make.
+    """Describe one picture to make.
 
     Attributes:
         source: the file to read.
@@ -61,7 +61,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command line asks for.
+    """Hold what a command line asks for.
 
     Attributes:
         tasks: what is to be made, in the order of the names.
@@ -147,7 +147,7 @@ def _folder_plan(source: Path, target: Path, kind: str, force: bool) -> Plan:
 
 
 def _check_folder(folder: Path) -> None:
-    """What is there of it must be a folder that may be written to."""
+    """Refuse a folder that is none or may not be written to."""
     there = next(path for path in (folder, *folder.parents, Path()) if path.exists())
     if not there.is_dir():
         raise UserError(f"{there}: is no folder, so nothing can be written below it; give another OUT")
@@ -156,7 +156,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def run(args: UpscaleArgs) -> dict[str, Any]:
-    """Plan, enlarge, write; returns the summary."""
+    """Plan, upscale, write; return the summary."""
     if not args.checkpoint:
         raise UserError(f"--checkpoint: is empty; leave it out to take `{DEFAULT}`, or give the generator's file")
     device = pick_device(args.device)
@@ -196,7 +196,7 @@ def run(args: UpscaleArgs) -> dict[str, Any]:
 
 
 def make(upscaler: Upscaler, task: Task, quality: int = 95, advance: Progress | None = None) -> Picture:
-    """Read, enlarge, write; returns what was written.
+    """Read, upscale, write; return what was written.
 
     Raises:
         BrokenImage: a picture that cannot be read or written, or for which memory does not suffice.
@@ -208,7 +208,7 @@ def make(upscaler: Upscaler, task: Task, quality: int = 95, advance: Progress | 
 
 
 def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict[Path, str], list[tuple[int, int]]]:
-    """Make all; returns what went wrong, and the sizes of what was written."""
+    """Make all; return what went wrong, and the sizes of what was written."""
     failed: dict[Path, str] = {}
     made: list[tuple[int, int]] = []
     sizes = [height * width for height, width in (size_of(task.source) for task in tasks)]

@@ -26,31 +26,31 @@ from sr_model.zoo import MODELS
 FORMAT = "lakerank-generator-1"
 
 
-def as_bytes(generator: nn.Module, net: str, facts: Mapping[str, str] | None = None) -> bytes:
-    """The weights as a safetensors file.
+def as_bytes(generator: nn.Module, net: str, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Serialize the weights as a safetensors file.
 
     Args:
         generator: whose weights.
         net: its key in `GENERATORS`.
-        facts: what else to note: training data, steps, figures.
+        metadata: what else to store: training data, steps, figures.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
-    return save(tensors, metadata={**(facts or {}), "format": FORMAT, "net": net, "scale": "4"})
+    return save(tensors, metadata={**(metadata or {}), "format": FORMAT, "net": net, "scale": "4"})
 
 
-def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[str, str] | None = None) -> None:
+def save_generator(generator: nn.Module, net: str, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write `as_bytes`; the file is there whole or not at all.
 
     Args:
-        generator, net, facts: see `as_bytes`.
+        generator, net, metadata: see `as_bytes`.
         path: ends in `.safetensors`.
     """
     # Not safetensors' `save_file`: it makes a file that its owner alone can read.
-    write_file(path, as_bytes(generator, net, facts))
+    write_file(path, as_bytes(generator, net, metadata))
 
 
 def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", net: str = "") -> nn.Module:
-    """A generator in evaluation mode with the weights of a checkpoint.
+    """Load a generator in evaluation mode with the weights of a checkpoint.
 
     Args:
         checkpoint: see `read_weights`.
@@ -67,7 +67,7 @@ def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", n
 
 
 def read_generator(checkpoint: str | Path) -> tuple[str, nn.Module]:
-    """The net's name, and the generator in evaluation mode on the CPU.
+    """Read the net's name, and the generator in evaluation mode on the CPU.
 
     Args:
         checkpoint: see `read_weights`.
@@ -80,12 +80,12 @@ def read_generator(checkpoint: str | Path) -> tuple[str, nn.Module]:
 
 
 def generator_of(content: bytes, name: str) -> nn.Module:
-    """`load_generator` on the CPU for a safetensors file's content; `name` is for messages."""
+    """Load a generator on the CPU from a safetensors file's content; `name` is for messages."""
     return _built(*_of_safetensors(content, name), name)
 
 
 def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
-    """The net's name and the tensors.
+    """Read the net's name and the tensors.
 
     Args:
         checkpoint: a name of the zoo; or a file: `.safetensors` written by `save_generator`, or a training checkpoint
@@ -116,7 +116,7 @@ def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the tensors alone: the same for a training checkpoint and the safetensors file made of it."""
+    """Compute the SHA-256 of the tensors alone, the same for a training checkpoint and the file made of it."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -139,10 +139,10 @@ def _of_safetensors(content: bytes, where: str) -> tuple[str, Mapping[str, Tenso
     except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type of numbers that PyTorch lacks
         raise UserError(f"{where}: not a sound safetensors file ({error})") from error
     # The header, which is sound by now; `load` does not give its metadata.
-    facts = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
-    if facts.get("format") != FORMAT:
+    metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
+    if metadata.get("format") != FORMAT:
         raise UserError(f"{where}: no generator of ours (its metadata has no `format: {FORMAT}`)")
-    return facts["net"], tensors
+    return metadata["net"], tensors
 
 
 def _read_checkpoint(path: Path) -> tuple[str, Mapping[str, Tensor]]:
@@ -154,7 +154,7 @@ def _read_checkpoint(path: Path) -> tuple[str, Mapping[str, Tensor]]:
 
 
 def read_pt(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, tensors and plain values only: such a file cannot run code.
+    """Read what `torch.save` wrote, tensors and plain values only: such a file cannot run code.
 
     Raises:
         UserError: not readable as that.

@@ -1,4 +1,4 @@
-"""The generators that come along: what each is, how good it is, and its weights, checked before they are used.
+"""The bundled generators: what each is, how good it is, and its weights, checked before they are used.
 
 `python -m sr_model.zoo` lists them; `--checkpoint NAME` takes one. A model is an entry of `MODELS`, its weights in
 `sr_model/pretrained/NAME.safetensors` and its card in `docs/models/NAME.md`.
@@ -19,7 +19,7 @@ from lakerank.cli.settings import Settings
 
 DEFAULT = "tiny"  # what `sr_model.upscale` takes when nobody says otherwise
 MOST_BYTES = 8_000_000  # of one model's weights: they are part of the repository and of the wheel
-CHECKPOINT_HELP = "generator: a model that comes along (python -m sr_model.zoo), .safetensors, or a checkpoint .pt"
+CHECKPOINT_HELP = "generator: a bundled model (python -m sr_model.zoo), .safetensors, or a checkpoint .pt"
 SETS = ("Set5", "Set14")
 
 _FOLDER = resources.files("sr_model") / "pretrained"  # inside a wheel too, which is no folder
@@ -29,7 +29,7 @@ Scores = Mapping[str, Mapping[str, float]]  # set → metric of `sr_model.metric
 
 @dataclass(frozen=True)
 class Model:
-    """One generator with weights.
+    """Describe one generator with weights.
 
     Attributes:
         name: what `--checkpoint` takes; the files are called so too.
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def file(self) -> str:
-        """Name of the file with the weights."""
+        """Return the name of the file with the weights."""
         return f"{self.name}.safetensors"
 
 
@@ -95,7 +95,7 @@ MODELS: dict[str, Model] = {
 
 
 def content(name: str) -> bytes:
-    """The file with a model's weights.
+    """Read the file with a model's weights.
 
     Args:
         name: a key of `MODELS`.
@@ -114,8 +114,8 @@ def content(name: str) -> bytes:
     return found
 
 
-def facts(model: Model) -> str:
-    """The part of a model's card that is made from its entry."""
+def card_table(model: Model) -> str:
+    """Format the part of a model's card that is made from its entry."""
     lines = [
         ("weights", f"`sr_model/pretrained/{model.file}`, {len(content(model.name)):,} bytes"),
         ("SHA-256", f"`{model.sha256}`"),
@@ -128,9 +128,9 @@ def facts(model: Model) -> str:
 
 
 def as_markdown() -> str:
-    """The list of models, `docs/models/README.md`."""
+    """Format the list of models, `docs/models/README.md`."""
     lines = [
-        "# Models that come along",
+        "# Bundled models",
         "",
         "Generated from `sr_model/zoo.py` by `make docs`; a test fails when it is stale. PSNR (dB) and SSIM on Y,",
         "border 4, LR as the sets give it. `--checkpoint NAME` of `sr_model.upscale`, `evaluate`, `export` and of the",
@@ -164,7 +164,7 @@ class ZooArgs(Settings):
 
 
 def run(_: ZooArgs) -> dict[str, Any]:
-    """Print the list; returns the summary."""
+    """Print the list; return the summary."""
     rows = [("model", "net", "parameters", "bytes", *SETS, "what for"), *_rows()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

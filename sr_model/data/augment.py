@@ -20,7 +20,7 @@ P = TypeVar("P", bound=np.generic)
 
 
 def turned(image_HWC: NDArray[P], turn: int) -> NDArray[P]:
-    """Mirrored left and right (bit 1), up and down (bit 2), axes swapped (bit 4), in this order; a view."""
+    """Return a view mirrored left and right (bit 1), up and down (bit 2), axes swapped (bit 4), in this order."""
     if turn & LEFT_RIGHT:
         image_HWC = image_HWC[:, ::-1]
     if turn & UP_DOWN:
@@ -53,5 +53,5 @@ _FLIPS_AFTER_SWAP = {5: 0, 6: 1, 7: -1}
 
 
 def _pixels(image_HWC: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Pixels instead of bytes as elements: numpy then moves three bytes at a time."""
+    """View pixels instead of bytes as elements: numpy then moves three bytes at a time."""
     return image_HWC.view("V3")[..., 0]

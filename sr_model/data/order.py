@@ -1,26 +1,26 @@
 """In which order rows are read: one order for each seed and epoch, whoever reads, and with how many workers.
 
 Row groups are permuted; some at a time make a window; the rows of a window are permuted. So a row can move as far
-as a window is long, memory holds two windows, and the place in an epoch is one number. Random numbers are drawn
+as a window is long, memory holds two windows, and the position in an epoch is one number. Random numbers are drawn
 from a counter-based generator with (seed, epoch, window) as its counter: any window can be had without those before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.data.manifest import Manifest
+from sr_model.data.format import Manifest
 
 _ORDER_OF_GROUPS = 0xFFFF_FFFF  # the counter's window for the permutation of the row groups
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group: its file, its place in it, its rows."""
+    """Describe a row group: its file, its index in it, its rows."""
 
     file: str
     index: int
@@ -29,7 +29,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Window:
-    """Some row groups that are read together.
+    """Describe row groups that are read together.
 
     Attributes:
         index: from 0, in the epoch.
@@ -43,13 +43,13 @@ class Window:
 
     @property
     def rows(self) -> int:
-        """Rows in all its row groups."""
+        """Count the rows in all its row groups."""
         return sum(group.rows for group in self.groups)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The random numbers of a window; one entry for each row, in the order they are read.
+    """Hold the random numbers of a window; one entry for each row, in the order they are read.
 
     Attributes:
         order: (rows,) which row of the window comes; rows are counted through its row groups.
@@ -63,12 +63,12 @@ class Draw:
 
 
 def row_groups(manifest: Manifest) -> list[RowGroup]:
-    """All row groups of a data set, in the order of the files."""
+    """List all row groups of a data set, in the order of the files."""
     return [RowGroup(part.name, i, rows) for part in manifest.parts for i, rows in enumerate(part.row_groups)]
 
 
 def windows(groups: Sequence[RowGroup], seed: int, epoch: int, shuffle: bool, window_rows: int) -> list[Window]:
-    """How one epoch is read.
+    """Plan how one epoch is read.
 
     Args:
         groups: of the whole data set.
@@ -94,7 +94,7 @@ def windows(groups: Sequence[RowGroup], seed: int, epoch: int, shuffle: bool, wi
 
 
 def draw(window: Window, seed: int, epoch: int, shuffle: bool, augment: bool, square: bool = True) -> Draw:
-    """The random numbers of a window.
+    """Draw the random numbers of a window.
 
     Args:
         window: which.
@@ -119,5 +119,151 @@ def _bits(seed: int, epoch: int, window: int) -> np.random.Philox:
 
 
 def _permutation(bits: np.random.Philox, n: int) -> NDArray[np.intp]:
-    """From the raw bits: what numpy's own `permutation` makes of them may change from version to version."""
+    """Permute by the raw bits: what numpy's own `permutation` makes of them may change from version to version."""
     return np.argsort(bits.random_raw(n), kind="stable")
+
+
+@dataclass(frozen=True)
+class OrderSettings:
+    """Hold what decides the order of all rows.
+
+    Attributes:
+        seed: of order and augmentation.
+        shuffle: an order of its own for every epoch.
+        augment: draw crops, mirror and turn.
+        window_rows: how far rows are mixed.
+    """
+
+    seed: int
+    shuffle: bool
+    augment: bool
+    window_rows: int
+
+
+@dataclass(frozen=True)
+class Share:
+    """Decide which positions of the order are this process's. Positions are counted on over epochs.
+
+    In each step the processes take `batch` positions each, one process after the other; in the last step of a stream
+    that ends they share what is left as evenly as it goes.
+
+    Attributes:
+        position: where all processes began.
+        batch: positions per step and process.
+        rank: this process's number.
+        world: how many processes there are.
+        end: the position after the last; None: there is none.
+    """
+
+    position: int
+    batch: int
+    rank: int
+    world: int
+    end: int | None
+
+    def steps(self) -> Iterator[tuple[int, int, int]]:
+        """Iterate over this process's positions `first` to `last` (excluded), and `after`, where the step ends."""
+        at = self.position
+        while self.end is None or at < self.end:
+            rows = self._step if self.end is None else min(self._step, self.end - at)
+            yield at + rows * self.rank // self.world, at + rows * (self.rank + 1) // self.world, at + rows
+            at += rows
+
+    def rows_between(self, start: int, end: int) -> int:
+        """Count how many positions from `start` to `end` (excluded) are this process's."""
+        return self._rows_before(end) - self._rows_before(start)
+
+    def mine(self, first: int, rows: int) -> NDArray[np.bool_]:
+        """Tell for `rows` positions from `first` on whether they are this process's."""
+        positions = np.arange(first, first + rows) - self.position
+        within = positions % self._step
+        mine: NDArray[np.bool_] = (within // self.batch == self.rank) & (positions >= 0)
+        if self.end is not None:
+            tail, left = self._tail()
+            low, high = left * self.rank // self.world, left * (self.rank + 1) // self.world
+            mine = np.where(positions >= tail, (within >= low) & (within < high), mine)
+        return mine
+
+    @property
+    def _step(self) -> int:
+        return self.batch * self.world
+
+    def _tail(self) -> tuple[int, int]:
+        """Return where the last, smaller step begins, counted from `position`, and how many positions it has."""
+        assert self.end is not None
+        length = max(self.end - self.position, 0)
+        return length // self._step * self._step, length % self._step
+
+    def _rows_before(self, at: int) -> int:
+        steps, rest = divmod(max(at - self.position, 0), self._step)
+        low, high = self.rank * self.batch, (self.rank + 1) * self.batch
+        if self.end is not None and steps * self._step == self._tail()[0]:
+            left = self._tail()[1]
+            low, high = left * self.rank // self.world, left * (self.rank + 1) // self.world
+        return steps * self.batch + min(max(rest - low, 0), high - low)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Describe a row group to read.
+
+    Attributes:
+        group: which.
+        wanted: only these of its rows are needed; None: all.
+    """
+
+    group: RowGroup
+    wanted: NDArray[np.intp] | None = None
+
+
+@dataclass(frozen=True)
+class PlannedWindow:
+    """Hold a window, with what this process needs of it.
+
+    Attributes:
+        epoch: in which it is read.
+        first: position of its first row.
+        groups: its row groups.
+        part: (rows,) for each position: which of the row groups it comes from.
+        inner: (rows,) which row of that row group.
+        draw: its random numbers.
+        tasks: one for each row group; None where nothing of it is this process's.
+    """
+
+    epoch: int
+    first: int
+    groups: tuple[RowGroup, ...]
+    part: NDArray[np.intp]
+    inner: NDArray[np.intp]
+    draw: Draw
+    tasks: tuple[Task | None, ...]
+
+
+def planned(groups: Sequence[RowGroup], order: OrderSettings, share: Share) -> Iterator[PlannedWindow]:
+    """Plan all windows with a row of this process from its position on, without end if the share has none."""
+    rows = sum(group.rows for group in groups)
+    epoch = share.position // rows
+    while share.end is None or epoch * rows < share.end:
+        for window in windows(groups, order.seed, epoch, order.shuffle, order.window_rows):
+            first = epoch * rows + window.start
+            if first + window.rows > share.position:
+                plan = _plan(window, epoch, first, order, share)
+                if any(task is not None for task in plan.tasks):
+                    yield plan
+        epoch += 1
+
+
+def _plan(window: Window, epoch: int, first: int, order: OrderSettings, share: Share) -> PlannedWindow:
+    numbers = draw(window, order.seed, epoch, order.shuffle, order.augment)
+    bounds = np.cumsum([0, *(group.rows for group in window.groups)])
+    part = np.searchsorted(bounds, numbers.order, side="right") - 1
+    inner = numbers.order - bounds[part]
+    mine = share.mine(first, window.rows)
+    tasks = (_task(group, inner[mine & (part == i)]) for i, group in enumerate(window.groups))
+    return PlannedWindow(epoch, first, window.groups, part, inner, numbers, tuple(tasks))
+
+
+def _task(group: RowGroup, wanted: NDArray[np.intp]) -> Task | None:
+    if len(wanted) == 0:
+        return None
+    return Task(group, None if len(wanted) == group.rows else np.sort(wanted))

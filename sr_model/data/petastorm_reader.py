@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from sr_model.data.order import Task
 from sr_model.data.petastorm_compat import (
     EmptyResultError,
     NdarrayCodec,
@@ -18,16 +19,15 @@ from sr_model.data.petastorm_compat import (
     WorkerBase,
     dataset_metadata,
 )
-from sr_model.data.row_groups import ReadError, Rows
-from sr_model.data.tasks import ReadSettings, Task
+from sr_model.data.row_groups import ReadError, ReadSettings, Rows
 
 
 class RowGroupWorker(WorkerBase):  # type: ignore[misc]
     """Reads whole row groups. Petastorm's own worker decodes row by row, through pandas and a list of dicts."""
 
-    def process(self, place: int, task: Task) -> None:
-        """Publish (place, rows)."""
-        self.publish_func((place, self.args.read(task)))
+    def process(self, position: int, task: Task) -> None:
+        """Publish (position, rows)."""
+        self.publish_func((position, self.args.read(task)))
 
 
 class Handout(VentilatorBase):  # type: ignore[misc]
@@ -41,7 +41,7 @@ class Handout(VentilatorBase):  # type: ignore[misc]
 
     def __init__(self, send: Any, tasks: Iterator[Task], under_way: int) -> None:
         super().__init__(send)
-        self._items = ({"place": place, "task": task} for place, task in enumerate(tasks))
+        self._items = ({"position": position, "task": task} for position, task in enumerate(tasks))
         self._most, self.sent, self._back = under_way, 0, 0
         self.all_sent = False
 
@@ -134,20 +134,20 @@ def read(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None,
     handout = Handout(pool.ventilate, tasks, under_way)
     pool.start(RowGroupWorker, settings, handout)
     early: dict[int, Rows] = {}
-    place = 0
+    position = 0
     try:
         while True:
-            while place not in early:
+            while position not in early:
                 try:
                     found, rows = pool.get_results()
                 except EmptyResultError:
-                    if handout.all_sent and place == handout.sent:
+                    if handout.all_sent and position == handout.sent:
                         return
-                    raise ReadError(f"{settings.folder}: the pool ended after {place} row groups") from None
+                    raise ReadError(f"{settings.folder}: the pool ended after {position} row groups") from None
                 early[found] = rows
                 del rows  # its memory is used again as soon as the consumer lets go of it
-            yield early.pop(place)
-            place += 1
+            yield early.pop(position)
+            position += 1
     finally:
         pool.stop()
         pool.join()

@@ -7,15 +7,15 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from sr_model.data.row_groups import Rows
-from sr_model.data.tasks import ReadSettings, Task
+from sr_model.data.order import Task
+from sr_model.data.row_groups import ReadSettings, Rows
 
 # Tasks in the order they are wanted, which may have no end → their rows, in that order.
 Reader = Callable[[ReadSettings, Iterator[Task]], Generator[Rows, None, None]]
 
 
 def read_with_arrow(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
-    """Python's own pool of threads; needs no Petastorm."""
+    """Read by Python's own pool of threads; needs no Petastorm."""
     with ThreadPoolExecutor(settings.workers, "patches") as pool:
         running: deque[Future[Rows]] = deque()
         try:
@@ -31,7 +31,7 @@ def read_with_arrow(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[
 
 
 def read_with_petastorm(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
-    """Petastorm's worker threads, with a worker that reads a row group at once."""
+    """Read by Petastorm's worker threads, with a worker that reads a row group at once."""
     from sr_model.data.petastorm_reader import read
 
     with closing(read(settings, tasks)) as rows:

@@ -1,4 +1,4 @@
-"""The whole data set in the device's memory, as bytes: batches are cut out there, the same to the byte.
+"""The whole data set in the device's memory, as bytes: batches are cropped there, the same to the byte.
 
 A small net on a fast GPU takes more patches a second than a CPU can hand over. A patch of 128² is 48 KiB; 100,000 of
 them are 4.6 GiB.
@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,42 +18,37 @@ from torch import Tensor
 
 from lakerank.cli.errors import UserError
 from sr_model.data.augment import LEFT_RIGHT, SWAP, UP_DOWN
-from sr_model.data.buffers import Buffers
-from sr_model.data.order import RowGroup
-from sr_model.data.plan import PlannedWindow, Share, planned
-from sr_model.data.row_groups import ReadError
-from sr_model.data.stream import Batch, PatchStream, StreamSettings
-from sr_model.data.tasks import ReadSettings, Task
+from sr_model.data.order import PlannedWindow, RowGroup, Share, Task, planned
+from sr_model.data.row_groups import Buffers, ReadError, ReadSettings
+from sr_model.data.stream import Batch, PatchStream
 
 
 @dataclass(frozen=True)
-class _Held:
-    """All patches, in the order of the files: (rows, P, P, 3) uint8, and LR if it is stored."""
+class _ResidentPatches:
+    """Hold all patches in the order of the files: (rows, P, P, 3) uint8, and LR if it is stored."""
 
     hr: Tensor
     lr: Tensor | None
 
 
 class ResidentStream(PatchStream):
-    """A stream whose batches are tensors on a device; everything is read once, before the first batch.
+    """Stream batches that are tensors on a device; everything is read once, before the first batch.
 
     Args:
-        folder: of the data set.
-        reader: `petastorm` or `arrow`, which reads it that once.
-        workers: reading threads.
-        settings: as for any stream; several processes each hold all patches.
-        device: where.
+        path: of the folder of patches.
+        device: where; several processes each hold all patches.
+        settings: as `PatchStream` takes them.
     """
 
-    def __init__(self, folder: Path, reader: str, workers: int, settings: StreamSettings, device: torch.device) -> None:
-        super().__init__(folder, reader, workers, settings)
+    def __init__(self, path: str | Path, *, device: torch.device, **settings: Any) -> None:
+        super().__init__(path, **settings)
         self.device = device
-        self._held: _Held | None = None
+        self._held: _ResidentPatches | None = None
         starts = np.cumsum([0, *(group.rows for group in self.groups)])
         self._start = {(g.file, g.index): int(s) for g, s in zip(self.groups, starts, strict=False)}
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from the present place on.
+        """Iterate over batches from the present position on.
 
         Raises:
             UserError: the device's memory is too small.
@@ -65,14 +61,14 @@ class ResidentStream(PatchStream):
             yield batch
 
     def start_of(self, group: RowGroup) -> int:
-        """How many rows lie before a row group, in the order of the files."""
+        """Return how many rows lie before a row group, in the order of the files."""
         return self._start[group.file, group.index]
 
     def close(self) -> None:
-        """Give the memory back; the place is kept."""
+        """Give the memory back; the position is kept."""
         self._held = None
 
-    def _load(self) -> _Held:
+    def _load(self) -> _ResidentPatches:
         m = self.manifest
         small = m.patch // m.scale
         size = m.rows * 3 * (m.patch**2 + (small**2 if m.store_lr else 0))
@@ -97,37 +93,37 @@ class ResidentStream(PatchStream):
                 at += n
         if at != m.rows:
             raise ReadError(f"{self.folder}: {at} of {m.rows} rows came")
-        return _Held(hr, lr)
+        return _ResidentPatches(hr, lr)
 
     def _batches(self, position: int) -> Generator[tuple[Batch, int], None, None]:
         s = self.settings
         share = Share(position, s.batch, s.rank, s.world, self._end)
         windows = planned(self.groups, self.order_settings, share)
-        now: _Numbers | None = None
+        now: _WindowCrops | None = None
         for first, last, after in share.steps():
             pieces = []
             at = first
             while at < last:
                 while now is None or at >= now.after:
-                    now = _Numbers(next(windows), self)
+                    now = _WindowCrops(next(windows), self)
                 end = min(last, now.after)
                 pieces.append(now.numbers[:, at - now.first : end - now.first])
                 at = end
             if pieces:
-                yield self._cut(torch.cat(pieces, dim=1), first, last), after
+                yield self._crop(torch.cat(pieces, dim=1), first, last), after
 
-    def _cut(self, numbers: Tensor, first: int, last: int) -> Batch:
-        """The batch whose rows, corners and turns are given, (4, N)."""
+    def _crop(self, numbers: Tensor, first: int, last: int) -> Batch:
+        """Make the batch whose rows, corners and turns are given, (4, N)."""
         held, scale = self._held, self.scale
         assert held is not None
         ids, y, x, turn = numbers
-        hr = cut(held.hr, ids, y, x, turn, self.patch)
-        lr = None if held.lr is None else cut(held.lr, ids, y // scale, x // scale, turn, self.patch // scale)
+        hr = gather_crops(held.hr, ids, y, x, turn, self.patch)
+        lr = None if held.lr is None else gather_crops(held.lr, ids, y // scale, x // scale, turn, self.patch // scale)
         return Batch(hr, lr, np.arange(first, last, dtype=np.int64))
 
 
-class _Numbers:
-    """A window's rows, corners and turns on the device: (4, rows) int64."""
+class _WindowCrops:
+    """Hold a window's rows, corners and turns on the device: (4, rows) int64."""
 
     def __init__(self, plan: PlannedWindow, stream: ResidentStream) -> None:
         starts = np.array([stream.start_of(group) for group in plan.groups])
@@ -137,8 +133,8 @@ class _Numbers:
         self.numbers = torch.from_numpy(made.astype(np.int64)).to(stream.device)
 
 
-def cut(images_NHWC: Tensor, ids: Tensor, y: Tensor, x: Tensor, turn: Tensor, side: int) -> Tensor:
-    """Crops of some images, turned as `augment.turned` does.
+def gather_crops(images_NHWC: Tensor, ids: Tensor, y: Tensor, x: Tensor, turn: Tensor, side: int) -> Tensor:
+    """Gather crops of some images, turned as `augment.turned` does.
 
     Args:
         images_NHWC: (rows, H, W, 3).

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+import sys
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,20 +20,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sr_model.data.buffers import Buffers
-from sr_model.data.order import RowGroup
+from sr_model.data.order import RowGroup, Task
 
 _LENGTH_BYTES = 4  # Parquet writes its length before each plain binary value
 _FOOTERS = 256  # files whose footers are kept; a footer is some kilobytes
 
 
 class ReadError(RuntimeError):
-    """Patches that cannot be read, or fewer than there should be; the message names the file."""
+    """Tell of patches that cannot be read, or fewer than there should be; the message names the file."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The pictures of one row group.
+    """Hold the pictures of one row group.
 
     Attributes:
         hr: (N, P, P, 3) uint8.
@@ -44,7 +45,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A column chunk of one plain page: `rows` values, `stride` bytes from one to the next."""
+    """Describe a column chunk of one plain page: `rows` values, `stride` bytes from one to the next."""
 
     start: int
     rows: int
@@ -82,7 +83,7 @@ def read_rows(
 
 
 def read_provenance(folder: Path, group: RowGroup) -> pa.Table:
-    """`source string, x int, y int` of a row group: where its patches were cut.
+    """Read `source string, x int, y int` of a row group: where its patches were cut.
 
     Raises:
         ReadError: as `read_rows`.
@@ -109,7 +110,7 @@ def _read_column(
 
 @lru_cache(maxsize=_FOOTERS)
 def _chunks(path: str, size: int, changed: int) -> list[dict[str, tuple[int, _Chunk | None]]]:
-    """For each row group: column → rows, and where its values are if they need no decoding.
+    """List for each row group: column → rows, and where its values are if they need no decoding.
 
     Args:
         path: the file.
@@ -137,7 +138,7 @@ def _chunks(path: str, size: int, changed: int) -> list[dict[str, tuple[int, _Ch
 
 
 def _plain_chunk(file: io.BufferedReader, column: pq.ColumnChunkMetaData) -> _Chunk | None:
-    """Where the values are, if they are one page and may all have one length."""
+    """Find where the values are, if they are one page and may all have one length."""
     file.seek(column.data_page_offset)
     size = _page_size(file.read(64))
     header = column.total_compressed_size - size
@@ -147,17 +148,17 @@ def _plain_chunk(file: io.BufferedReader, column: pq.ColumnChunkMetaData) -> _Ch
 
 
 def _page_size(header: bytes) -> int:
-    """Third field of a Parquet page header (Thrift, compact protocol): the page's size in the file; 0 if unclear."""
-    place = 0
+    """Parse a page's size from its Parquet header, the third field (Thrift, compact protocol); 0 if unclear."""
+    at = 0
     value = 0
     for _ in range(3):  # type, uncompressed size, compressed size: each the field after the last, an int32
-        if header[place] != 0x15:
+        if header[at] != 0x15:
             return 0
-        place, shift, value = place + 1, 0, 0
+        at, shift, value = at + 1, 0, 0
         while True:
-            value |= (header[place] & 0x7F) << shift
-            place, shift = place + 1, shift + 7
-            if header[place - 1] < 0x80:
+            value |= (header[at] & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if header[at - 1] < 0x80:
                 break
     return value >> 1  # zigzag; sizes are not negative
 
@@ -196,7 +197,7 @@ def _fill(handle: int, buffer: NDArray[np.uint8], offset: int) -> None:
 
 @lru_cache(maxsize=64)
 def _shape(header: bytes) -> tuple[int, ...]:
-    """What an .npy header says of the array after it.
+    """Parse what an .npy header says of the array after it.
 
     Raises:
         ValueError: it is no such header, or not of a uint8 array in C order.
@@ -211,10 +212,67 @@ def _shape(header: bytes) -> tuple[int, ...]:
 
 
 def _decoded(path: Path, name: str, index: int) -> NDArray[np.uint8]:
-    """A column by way of pyarrow."""
+    """Decode a column by way of pyarrow."""
     with pq.ParquetFile(path) as file:
         column = file.read_row_group(index, columns=[name], use_threads=False).column(name)
     values = [np.load(io.BytesIO(value), allow_pickle=False) for value in column.to_pylist()]
     if len({(value.shape, value.dtype) for value in values}) != 1 or values[0].dtype != np.uint8:
         raise ValueError(f"its `{name}` pictures are not all uint8 of one shape")
     return np.stack(values)
+
+
+def _references(arrays: list[NDArray[np.uint8]]) -> int:
+    """Count how often an array that only the list knows is referred to while it is looked at, by this very loop."""
+    for array in arrays:
+        return sys.getrefcount(array)
+    return 0
+
+
+_FREE = _references([np.empty(0, np.uint8)])
+
+
+class Buffers:
+    """Hand out arrays; one whose views are all gone is handed out again.
+
+    A view of a numpy array, and a tensor made from it, refers to the array that owns the memory. So the memory is
+    free exactly when nobody but this object refers to its owner.
+    """
+
+    def __init__(self) -> None:
+        self._owners: list[NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Return an array of this shape with undefined content."""
+        size = int(np.prod(shape))
+        with self._lock:
+            for owner in self._owners:
+                # A much larger one is kept for who needs it.
+                if sys.getrefcount(owner) == _FREE and size <= owner.size <= 2 * size:
+                    return owner[:size].reshape(shape)
+            made = np.empty(size, np.uint8)
+            self._owners.append(made)
+            return made.reshape(shape)
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """Hold how row groups are read; the result does not depend on `workers` and `ahead`.
+
+    Attributes:
+        folder: of the data set.
+        store_lr: it has LR pictures.
+        workers: threads.
+        ahead: how many row groups are read before they are asked for.
+        buffers: where memory comes from.
+    """
+
+    folder: Path
+    store_lr: bool
+    workers: int
+    ahead: int
+    buffers: Buffers
+
+    def read(self, task: Task) -> Rows:
+        """Read the row group of a task."""
+        return read_rows(self.folder, task.group, self.store_lr, task.wanted, self.buffers)

@@ -18,8 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from sr_model.data.manifest import MANIFEST, Manifest, PartInfo, manifest_json
-from sr_model.data.schema import PatchRow, arrow_schema, image_shapes, npy_header, pickled_unischema
+from sr_model.data.format import (
+    MANIFEST,
+    Manifest,
+    PartInfo,
+    PatchRow,
+    arrow_schema,
+    image_shapes,
+    manifest_json,
+    npy_header,
+    pickled_unischema,
+)
 
 COMMON_METADATA = "_common_metadata"
 # A row group is what a worker reads at once: large enough for the disk, small enough to hold several in memory.
@@ -27,12 +36,12 @@ ROW_GROUP_BYTES = 4 << 20
 
 
 def default_row_group_rows(patch: int) -> int:
-    """Rows a row group should have for patches of this side, so that it holds some megabytes."""
+    """Return the rows a row group should have for patches of this side, so that it holds some megabytes."""
     return max(1, ROW_GROUP_BYTES // (patch * patch * 3))
 
 
 def _binary(images: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int]) -> pa.Array:
-    """Pictures as `numpy.save` would write them, one value each."""
+    """Serialize pictures as `numpy.save` would write them, one value each."""
     header = npy_header(shape)
     values = np.empty((len(images), len(header) + int(np.prod(shape))), np.uint8)
     values[:, : len(header)] = np.frombuffer(header, np.uint8)

@@ -1,4 +1,7 @@
-"""Losses by name, with weights: total = content + weight · adversarial + weight · features."""
+"""Losses by name, with weights: total = content + weight · adversarial + weight · features.
+
+A new content loss is a file beside this one and an entry of `LOSSES`.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from torch import Tensor
 from lakerank.cli.errors import UserError
 from sr_model.losses import pixel
 from sr_model.losses.adversarial import ADVERSARIAL, Adversarial
-from sr_model.losses.vgg import VGGLoss, find_weights
+from sr_model.losses.vgg import VGGLoss, find_weights, smallest_side
 
 ContentLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class LossSettings:
-    """What some losses need to know besides their weight.
+    """Hold what some losses need to know besides their weight.
 
     Attributes:
-        adversarial: kind of game, a key of `ADVERSARIAL`.
+        adversarial: the adversarial loss, a key of `ADVERSARIAL`.
         vgg_weights: file of VGG19's weights; empty: torchvision's cache.
         vgg_layer: `i,j` of φ(i,j).
     """
@@ -32,38 +35,41 @@ class LossSettings:
     vgg_layer: str = "5,4"
 
 
-def _vgg(settings: LossSettings) -> ContentLoss:
-    return VGGLoss(settings.vgg_layer, find_weights(settings.vgg_weights))
+@dataclass(frozen=True)
+class Loss:
+    """Describe a content loss.
+
+    Attributes:
+        make: settings → a function of (made, true), both (N, 3, H, W) in [-1, 1], to a scalar.
+        smallest: settings → the least H and W in pixels that the function takes.
+    """
+
+    make: Callable[[LossSettings], ContentLoss]
+    smallest: Callable[[LossSettings], int] = lambda _: 1
 
 
-def _vgg_random(settings: LossSettings) -> ContentLoss:
-    return VGGLoss(settings.vgg_layer)
-
-
-# Each makes a function of (made, true), both (N, 3, H, W) in [-1, 1].
-LOSSES: Mapping[str, Callable[[LossSettings], ContentLoss]] = {
-    "mse": lambda _: pixel.mse,
-    "l1": lambda _: pixel.l1,
-    "charbonnier": lambda _: pixel.charbonnier,
-    "luma": lambda _: pixel.luma,
-    "vgg": _vgg,
-    "vgg-random": _vgg_random,
+LOSSES: Mapping[str, Loss] = {
+    "mse": Loss(lambda _: pixel.mse),
+    "l1": Loss(lambda _: pixel.l1),
+    "charbonnier": Loss(lambda _: pixel.charbonnier),
+    "luma": Loss(lambda _: pixel.luma),
+    "vgg": Loss(lambda s: VGGLoss(s.vgg_layer, find_weights(s.vgg_weights)), lambda s: smallest_side(s.vgg_layer)),
+    "vgg-random": Loss(lambda s: VGGLoss(s.vgg_layer), lambda s: smallest_side(s.vgg_layer)),
 }
 
-
-# Losses that need the discriminator; the trainer computes them.
-GAME = ("adversarial", "features")
+# Losses that need a discriminator; the trainer computes them.
+GAN_LOSSES = ("adversarial", "features")
 
 
 @dataclass(frozen=True)
 class TotalLoss:
-    """Weighted content losses, and those of the game if there is any.
+    """Sum weighted content losses; hold what the trainer needs for the adversarial ones.
 
     Attributes:
         content: name → weight and function.
-        adversarial: the game; None: there is no discriminator.
-        adversarial_weight: of what the discriminator says.
-        features_weight: of the difference in what it sees (`feature_distance`); 0: not computed.
+        adversarial: the adversarial loss; None: there is no discriminator.
+        adversarial_weight: of the adversarial loss.
+        features_weight: of the distance between the discriminator's features (`feature_distance`); 0: not computed.
     """
 
     content: Mapping[str, tuple[float, ContentLoss]]
@@ -72,14 +78,14 @@ class TotalLoss:
     features_weight: float = 0.0
 
     def __call__(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted content loss, and each part by name, unweighted and detached."""
+        """Return the weighted content loss, and each part by name, unweighted and detached."""
         parts = {name: (weight, loss(sr_NCHW, hr_NCHW)) for name, (weight, loss) in self.content.items()}
         total = torch.stack([weight * value for weight, value in parts.values()]).sum()
         return total, {name: value.detach() for name, (_, value) in parts.items()}
 
 
 def parse_weights(text: str) -> dict[str, float]:
-    """`mse=1,adversarial=1e-3` as a mapping.
+    """Parse `mse=1,adversarial=1e-3` as a mapping.
 
     Raises:
         UserError: not of this form, a weight that is no positive number, a name twice.
@@ -99,38 +105,52 @@ def parse_weights(text: str) -> dict[str, float]:
     return found
 
 
-def make_losses(text: str, settings: LossSettings, device: torch.device) -> TotalLoss:
-    """The losses a setting names.
+def make_losses(text: str, settings: LossSettings, device: torch.device, patch: int | None = None) -> TotalLoss:
+    """Make the losses that a setting names.
 
     Args:
-        text: NAME=WEIGHT,…; `adversarial` is the game of `settings.adversarial`, `features` compares what its
-            discriminator sees, the others are in `LOSSES`.
+        text: NAME=WEIGHT,…; `adversarial` is the one of `settings.adversarial`, `features` compares the features of
+            its discriminator, the others are in `LOSSES`.
         settings: of those that need some.
         device: where the networks among them are put.
+        patch: side in pixels of the HR patches they will compare; None: not known yet.
 
     Raises:
-        UserError: an unknown name, no content loss, `features` without a game, or weights of VGG that are not to be
-            had.
+        UserError: an unknown name, no content loss, `features` without `adversarial`, patches that are too small, or
+            weights of VGG that are not to be had.
     """
     weights = parse_weights(text)
     for name in weights:
-        if name not in LOSSES and name not in GAME:
-            close = difflib.get_close_matches(name, [*LOSSES, *GAME], n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join([*LOSSES, *GAME])}"
+        if name not in LOSSES and name not in GAN_LOSSES:
+            close = difflib.get_close_matches(name, [*LOSSES, *GAN_LOSSES], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join([*LOSSES, *GAN_LOSSES])}"
             raise UserError(f"losses: no loss is called `{name}`; {hint}")
     if settings.adversarial not in ADVERSARIAL:
         raise UserError(f"adversarial {settings.adversarial}: must be one of {', '.join(ADVERSARIAL)}")
     content: dict[str, tuple[float, ContentLoss]] = {}
     for name, weight in weights.items():
-        if name not in GAME:
-            loss = LOSSES[name](settings)
+        if name not in GAN_LOSSES:
+            smallest = LOSSES[name].smallest(settings)
+            if patch is not None and patch < smallest:
+                raise UserError(f"losses: `{name}` needs patches of at least {smallest} pixels, not {patch}; set crop")
+            loss = LOSSES[name].make(settings)
             content[name] = (weight, loss.to(device) if isinstance(loss, torch.nn.Module) else loss)
     if not content:
         raise UserError(f"losses `{text}`: at least one content loss is needed ({', '.join(LOSSES)})")
-    weight, features = (weights.get(name, 0.0) for name in GAME)
+    weight, features = (weights.get(name, 0.0) for name in GAN_LOSSES)
     if features and not weight:
         raise UserError(f"losses `{text}`: features needs a discriminator; add adversarial=1e-3")
     return TotalLoss(content, ADVERSARIAL[settings.adversarial] if weight else None, weight, features)
 
 
-__all__ = ["ADVERSARIAL", "LOSSES", "Adversarial", "LossSettings", "TotalLoss", "make_losses", "parse_weights"]
+__all__ = [
+    "ADVERSARIAL",
+    "GAN_LOSSES",
+    "LOSSES",
+    "Adversarial",
+    "Loss",
+    "LossSettings",
+    "TotalLoss",
+    "make_losses",
+    "parse_weights",
+]

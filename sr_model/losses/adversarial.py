@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Adversarial:
-    """One kind of game.
+    """Describe an adversarial loss.
 
     Attributes:
         discriminator_loss: (d_real, d_fake) → scalar.
@@ -77,10 +77,10 @@ ADVERSARIAL: dict[str, Adversarial] = {
 
 
 def feature_distance(made: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
-    """How different two pictures look to a discriminator (feature matching, Wang et al. 2018, pix2pixHD, equation 4).
+    """Compute the distance of two pictures' features in a discriminator (Wang et al. 2018, pix2pixHD, equation 4).
 
     Args:
-        made: activations of its layers, as `Discriminator.look` gives them.
+        made: activations of its layers, as `Discriminator.features_and_logits` gives them.
         true: of the true pictures, without gradient.
 
     Returns:
@@ -90,7 +90,7 @@ def feature_distance(made: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
 
 
 def gradient_penalty(discriminator: nn.Module, real_NCHW: Tensor, fake_NCHW: Tensor) -> Tensor:
-    """Mean of (‖∇D‖ − 1)² at random points between real and made (Gulrajani et al. 2017, equation 3).
+    """Compute the mean of (‖∇D‖ − 1)² at random points between real and made (Gulrajani et al. 2017, equation 3).
 
     Args:
         discriminator: (N, 3, H, W) → (N,).

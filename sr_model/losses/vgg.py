@@ -20,7 +20,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as to
 
 
 def parse_layer(text: str) -> tuple[int, int]:
-    """`5,4` to (5, 4).
+    """Parse `5,4` as (5, 4).
 
     Raises:
         UserError: not a layer of VGG19.
@@ -33,8 +33,13 @@ def parse_layer(text: str) -> tuple[int, int]:
     raise UserError(f"vgg_layer {text}: must be i,j with i from 1 to 5 and j up to {_CONVS} convs, e.g. 5,4 or 2,2")
 
 
+def smallest_side(layer: str) -> int:
+    """Return the least side in pixels of which the poolings before a layer leave something."""
+    return 1 << (parse_layer(layer)[0] - 1)
+
+
 def find_weights(given: str) -> Path:
-    """The file of VGG19's weights.
+    """Find the file of VGG19's weights.
 
     Raises:
         UserError: there is none; says where it was looked for and what to do.
@@ -53,7 +58,7 @@ def find_weights(given: str) -> Path:
 
 
 class VGGLoss(nn.Module):
-    """Mean squared difference of the features after the j-th conv (and ReLU) before the i-th max-pooling.
+    """Compute the mean squared difference of the features after the j-th conv (and ReLU) before the i-th max-pooling.
 
     Args:
         layer: `i,j`; the paper uses 5,4 and 2,2.
@@ -77,7 +82,7 @@ class VGGLoss(nn.Module):
         depth = 2 * (before + conv) + (pool - 1)  # each conv has its ReLU, each stage ended in a pooling
         with torch.device("meta"):  # the dense layers, six sevenths of VGG19, are never made
             layers = list(vgg19(weights=None).features)[:depth]
-        self.smallest = 2 ** (pool - 1)
+        self.smallest = smallest_side(layer)
         self.features = nn.Sequential(*layers).to_empty(device="cpu").eval().requires_grad_(False)
         if weights is None:
             _randomise(self.features)
@@ -87,7 +92,7 @@ class VGGLoss(nn.Module):
         self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> Tensor:
-        """Both (N, 3, H, W) in [-1, 1]; a scalar of their dtype, differentiable by `sr_NCHW` only.
+        """Compare two batches (N, 3, H, W) in [-1, 1]: a scalar of their dtype, differentiable by `sr_NCHW` only.
 
         Raises:
             UserError: pictures that the poolings before the layer leave nothing of.
@@ -105,7 +110,7 @@ class VGGLoss(nn.Module):
 
 
 def _randomise(features: nn.Sequential) -> None:
-    """The same weights every time, without touching the random state that training draws from."""
+    """Draw the same weights every time, without touching the random state that training draws from."""
     generator = torch.Generator().manual_seed(0)
     for part in features:
         if isinstance(part, nn.Conv2d):

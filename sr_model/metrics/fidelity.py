@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.metrics.filters import correlate, gaussian
-from sr_model.metrics.luma import both_lumas
+from sr_model.metrics.base import both_lumas, correlate, gaussian
 
 _PEAK = 255.0
 _C1, _C2 = (0.01 * _PEAK) ** 2, (0.03 * _PEAK) ** 2  # Wang et al. 2004, section III-B
@@ -17,7 +16,7 @@ _TAPS = gaussian(_RADIUS, _SIGMA)
 
 
 def psnr_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4) -> float:
-    """Peak signal-to-noise ratio on Y in dB; infinite for equal pictures.
+    """Compute the peak signal-to-noise ratio on Y in dB; infinite for equal pictures.
 
     Args:
         hr_HWC: the true picture, (H, W, 3) uint8 RGB.
@@ -33,7 +32,7 @@ def psnr_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4
 
 
 def ssim_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4) -> float:
-    """Structural similarity on Y (Wang et al. 2004): 11 × 11 Gaussian, σ = 1.5, whole windows only; 1 is equal.
+    """Compute structural similarity on Y (Wang et al. 2004): 11 × 11 Gaussian, σ = 1.5, whole windows only; 1 is equal.
 
     Args:
         hr_HWC: the true picture, (H, W, 3) uint8 RGB.
@@ -58,5 +57,5 @@ def ssim_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4
 
 
 def _window(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gaussian mean in each window that lies within the picture."""
+    """Compute the Gaussian mean in each window that lies within the picture."""
     return correlate(x, _TAPS, _TAPS)

@@ -7,14 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.metrics.filters import correlate
-from sr_model.metrics.luma import both_lumas
+from sr_model.metrics.base import both_lumas, correlate
 
 _C = 170.0  # the paper's constant for a range of 255
 
 
 def gmsd_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4) -> float:
-    """GMSD on Y; 0 for equal pictures, higher is worse.
+    """Compute GMSD on Y; 0 for equal pictures, higher is worse.
 
     Args:
         hr_HWC: the true picture, (H, W, 3) uint8 RGB.

@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
 from sr_model.degrade import imresize
-from sr_model.metrics.filters import correlate, gaussian
-from sr_model.metrics.luma import cropped_luma
-from sr_model.metrics.unavailable import Unavailable
+from sr_model.metrics.base import Unavailable, correlate, cropped_luma, gaussian
 
 Floats = NDArray[np.float64]
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.metrics.unavailable import Unavailable
+from sr_model.metrics.base import Unavailable
 
 _CACHED = "alexnet-owt-7be5be79.pth"  # torchvision's name of the ImageNet weights
 
 
 def load_lpips(weights: str = "", border: int = 4) -> Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]:
-    """A function of two (H, W, 3) uint8 RGB pictures; 0 is equal, higher is worse.
+    """Load LPIPS as a function of two (H, W, 3) uint8 RGB pictures; 0 is equal, higher is worse.
 
     Args:
         weights: AlexNet's state dict as torchvision saves it; empty: torchvision's cache.
@@ -61,7 +61,7 @@ def load_lpips(weights: str = "", border: int = 4) -> Callable[[NDArray[np.uint8
 
 
 def _fill(net: nn.Module, path: Path) -> None:
-    """AlexNet's convolutions, which lpips holds in five slices under their torchvision numbers."""
+    """Fill in AlexNet's convolutions, which lpips holds in five slices under their torchvision numbers."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         held: dict[str, Tensor] = {

@@ -24,7 +24,7 @@ GENERATORS: dict[str, Callable[[], nn.Module]] = {
 
 
 def make_generator(name: str) -> nn.Module:
-    """A generator with fresh weights.
+    """Make a generator with fresh weights.
 
     Raises:
         UserError: no generator has this name.

@@ -12,7 +12,7 @@ from sr_model.nets.init import initialise
 
 
 def _conv(a: int, b: int, kernel: int, stride: int = 1, norm: bool = True, act: bool = True) -> list[nn.Module]:
-    """conv, BN, LeakyReLU 0.2; BN brings the bias."""
+    """Make conv, BN and LeakyReLU 0.2; BN brings the bias."""
     parts: list[nn.Module] = [nn.Conv2d(a, b, kernel, stride, padding=(kernel - 1) // 2, bias=not norm)]
     parts += [nn.BatchNorm2d(b)] if norm else []
     parts += [nn.LeakyReLU(0.2)] if act else []
@@ -33,7 +33,7 @@ def _check_size(name: str, x_NCHW: Tensor, patch: int) -> None:
 
 
 class Discriminator(nn.Module):
-    """What they have in common: a trunk of convolutions, and a head that makes one logit of what comes out of it."""
+    """Share what all have: a trunk of convolutions, and a head that makes one logit of its output."""
 
     trunk: nn.Sequential
 
@@ -41,24 +41,24 @@ class Discriminator(nn.Module):
         super().__init__()
         self.name, self.patch = name, patch
 
-    def judge(self, seen: Tensor) -> Tensor:
-        """The trunk's output to (N,)."""
+    def head_logits(self, trunk_NCHW: Tensor) -> Tensor:
+        """Make logits (N,) of the trunk's output."""
         raise NotImplementedError
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """(N, 3, P, P) to (N,)."""
+        """Map (N, 3, P, P) to logits (N,)."""
         _check_size(self.name, x_NCHW, self.patch)
-        return self.judge(self.trunk(x_NCHW))
+        return self.head_logits(self.trunk(x_NCHW))
 
-    def look(self, x_NCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The logits (N,), and what it saw on the way: the activations (N, c, h, w) after each LeakyReLU."""
+    def features_and_logits(self, x_NCHW: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the activations (N, c, h, w) after each LeakyReLU of the trunk, and the logits (N,)."""
         _check_size(self.name, x_NCHW, self.patch)
         features = []
         for part in self.trunk:
             x_NCHW = part(x_NCHW)
             if isinstance(part, nn.LeakyReLU):
                 features.append(x_NCHW)
-        return self.judge(x_NCHW), features
+        return features, self.head_logits(x_NCHW)
 
 
 class SeedDiscriminator(Discriminator):
@@ -85,9 +85,9 @@ class SeedDiscriminator(Discriminator):
         self.out = nn.Linear(8 * width * (patch // 32) ** 2, 1)
         initialise(self, "normal002")
 
-    def judge(self, seen: Tensor) -> Tensor:
-        """The residual tail and the linear output."""
-        return cast(Tensor, self.out(self.act(seen + self.tail(seen)).flatten(1)).squeeze(1))
+    def head_logits(self, trunk_NCHW: Tensor) -> Tensor:
+        """Apply the residual tail and the linear output."""
+        return cast(Tensor, self.out(self.act(trunk_NCHW + self.tail(trunk_NCHW)).flatten(1)).squeeze(1))
 
 
 class SRGANDiscriminator(Discriminator):
@@ -114,9 +114,9 @@ class SRGANDiscriminator(Discriminator):
         )
         initialise(self, "normal002")
 
-    def judge(self, seen: Tensor) -> Tensor:
-        """Two dense layers."""
-        return cast(Tensor, self.head(seen).squeeze(1))
+    def head_logits(self, trunk_NCHW: Tensor) -> Tensor:
+        """Apply the two dense layers."""
+        return cast(Tensor, self.head(trunk_NCHW).squeeze(1))
 
 
 DISCRIMINATORS: dict[str, Callable[[int, int], Discriminator]] = {
@@ -126,7 +126,7 @@ DISCRIMINATORS: dict[str, Callable[[int, int], Discriminator]] = {
 
 
 def make_discriminator(name: str, patch: int = 96, width: int = 64) -> Discriminator:
-    """A discriminator with fresh weights, N(0, 0.02) from torch's random state.
+    """Make a discriminator with fresh weights, N(0, 0.02) from torch's random state.
 
     Args:
         name: a key of `DISCRIMINATORS`.

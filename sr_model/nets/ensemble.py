@@ -11,7 +11,7 @@ _WAYS = 8
 
 
 class SelfEnsemble(nn.Module):
-    """The mean of what a generator makes of a picture in its eight positions, each turned back.
+    """Average what a generator makes of a picture in its eight positions, each turned back.
 
     A little better, eight times the work, and to be compared with nothing that does not do it too (Timofte et al. 2016,
     "Seven ways to improve example-based single image super resolution"; EDSR's "+").
@@ -26,7 +26,7 @@ class SelfEnsemble(nn.Module):
         self.scale = int(generator.scale)  # type: ignore[arg-type]
 
     def forward(self, lr_NCHW: Tensor) -> Tensor:
-        """As the generator's."""
+        """Map (N, 3, h, w) to (N, 3, scale·h, scale·w), as the generator does."""
         made = cast(Tensor, self.generator(lr_NCHW))
         for way in range(1, _WAYS):
             made = made + _undone(self.generator(_turned(lr_NCHW, way)), way)

@@ -1,4 +1,4 @@
-"""How a network's weights begin."""
+"""Fresh weights of a network."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What evaluation is made of: pairs of pictures, comparisons, and the search for leaks."""
+"""Evaluation: pairs of pictures, scores, comparisons, and the search for leaks."""

@@ -15,7 +15,7 @@ _TEXT = 20
 
 
 def comparison(panels: Sequence[tuple[str, NDArray[np.uint8], float | None]], detail: int = 96) -> NDArray[np.uint8]:
-    """Panels in a row, the detail with most contrast below them.
+    """Draw panels in a row, the detail with most contrast below them.
 
     Args:
         panels: caption, picture, PSNR in dB (None where it makes no sense); all pictures (H, W, 3) uint8 RGB of
@@ -48,7 +48,7 @@ def comparison(panels: Sequence[tuple[str, NDArray[np.uint8], float | None]], de
 
 
 def busiest(image_HWC: NDArray[np.uint8], side: int) -> tuple[int, int]:
-    """Top and left of the square with the steepest mean gradient, on a grid of a quarter of its side."""
+    """Find top and left of the square with the steepest mean gradient, on a grid of a quarter of its side."""
     grey = image_HWC.astype(np.float64).mean(axis=2)
     steep = np.zeros_like(grey)
     steep[1:] += np.abs(np.diff(grey, axis=0))

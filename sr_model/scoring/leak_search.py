@@ -11,12 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sr_model.scoring.leak import Leak
-from sr_model.scoring.pictures_of import NamedPicture
+from lakerank.cli.errors import UserError
+from sr_model.scoring.read_pictures import NamedPicture
+
+try:
+    import cv2
+
+    _NO_CV2 = ""
+except ImportError as error:  # training imports this module also where OpenCV is not installed
+    _NO_CV2 = str(error)
 
 Grey = NDArray[np.uint8]
 
@@ -32,8 +38,25 @@ _CORRELATED = 0.8
 
 
 @dataclass(frozen=True)
+class Leak:
+    """Describe a training picture that shows what an evaluation picture shows.
+
+    Attributes:
+        train: its name.
+        eval: the evaluation picture's.
+        how: in words: mirrored or not, its scale, how much of the evaluation picture.
+        score: normalised correlation where both overlap, at most 1.
+    """
+
+    train: str
+    eval: str
+    how: str
+    score: float
+
+
+@dataclass(frozen=True)
 class _Known:
-    """Keypoints of all evaluation pictures and their mirror images."""
+    """Hold the keypoints of all evaluation pictures and their mirror images."""
 
     names: list[str]
     greys: list[Grey]
@@ -45,7 +68,7 @@ class _Known:
 def find_leaks(
     train_images: Iterable[NamedPicture], eval_images: Sequence[NamedPicture], meter: Any = None
 ) -> list[Leak]:
-    """Which training pictures show an evaluation picture or a part of it.
+    """Find the training pictures that show an evaluation picture or a part of it.
 
     Args:
         train_images: name and pixels, (H, W, 3) uint8 RGB; read one at a time.
@@ -55,7 +78,15 @@ def find_leaks(
     Returns:
         One for each such pair, in the order of the training pictures. Parts without texture, such as a piece of
         sky, have no keypoints and are not found.
+
+    Raises:
+        UserError: OpenCV is not installed.
     """
+    if _NO_CV2:
+        raise UserError(
+            f"the leak check needs OpenCV ({_NO_CV2}); pip install 'lakerank[sr]', or check the data elsewhere by "
+            "`python -m sr_model.leaks` and give leak_check=false"
+        )
     if not eval_images:
         return []
     most = int(np.clip(_EVAL_ALL // len(eval_images), _EVAL_LEAST, _EVAL_MOST))
@@ -83,7 +114,7 @@ def _resized(grey: Grey, scale: float) -> Grey:
 
 
 def _keypoints(grey: Grey, most: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Places (n, 2) as x, y, and descriptors (n, 128) of length 1.
+    """Compute positions (n, 2) as x, y, and descriptors (n, 128) of length 1.
 
     In each cell the strongest are taken, `most` in all if every cell has enough: one busy corner does not take the
     places of all others.
@@ -143,7 +174,7 @@ def _leaks_of(name: str, train: Grey, known: _Known) -> list[Leak]:
 def _nearest(
     ours: NDArray[np.float32], theirs: NDArray[np.float32], rows: int = 512
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """For each of ours the nearest of theirs, and whether it is near enough."""
+    """Find for each of ours the nearest of theirs, and whether it is near enough."""
     nearest = np.empty(len(ours), np.intp)
     alike = np.empty(len(ours), np.bool_)
     for start in range(0, len(ours), rows):  # the table of all cosines would be large
@@ -155,7 +186,7 @@ def _nearest(
 
 
 def _agreed(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """Shift, scale and turn (2, 3) from ours to theirs that enough keypoints agree on."""
+    """Estimate shift, scale and turn (2, 3) from ours to theirs that enough keypoints agree on."""
     cv2.setRNGSeed(0)  # OpenCV draws its samples from a state of its own
     matrix, inside = cv2.estimateAffinePartial2D(ours, theirs, ransacReprojThreshold=3.0, maxIters=500)
     if matrix is None or int(inside.sum()) < _AGREE:
@@ -165,7 +196,7 @@ def _agreed(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[n
 
 
 def _laid_on(train: Grey, truth: Grey, matrix: NDArray[np.float64]) -> tuple[float, float]:
-    """Correlation where both overlap, at the coarser one's resolution, and the overlap's share of `truth`."""
+    """Correlate both where they overlap, at the coarser one's resolution, and the overlap's share of `truth`."""
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 1:  # the training picture is finer: averaged first, so that it does not alias
         small = _resized(train, scale)

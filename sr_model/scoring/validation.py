@@ -27,7 +27,7 @@ _LARGE = 1 << 18  # LR pixels of a picture that is enlarged whole; 512 × 512 be
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture to be made, and what it is made from.
+    """Hold a picture to be made, and what it is made from.
 
     Attributes:
         name: the file's, without what marks it as HR.
@@ -41,7 +41,7 @@ class Pair:
 
 
 def load_pairs(folder: Path | str, scale: int = 4, degradation: str = "matlab") -> list[Pair]:
-    """All pairs of a folder, sorted by name. Three layouts are known:
+    """Load all pairs of a folder, sorted by name. Three layouts are known:
 
     - `x_HR.png` with `x_LR.png` beside it, as Set5 and Set14 come;
     - folders `HR` (or one whose name ends in `_HR`, as DIV2K's) and `LR_x4`, `LR_bicubic/X4`, …; an LR picture is
@@ -75,7 +75,7 @@ def _pictures(folder: Path) -> list[Path]:
 
 
 def _found(folder: Path, scale: int) -> list[tuple[str, Path, Path | None]]:
-    """Name, HR file, LR file if there is one."""
+    """List name, HR file, and LR file if there is one."""
     here = _pictures(folder)
     marked = [path for path in here if path.stem.endswith("_HR")]
     if marked:
@@ -126,7 +126,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble: bool = False) -> NDArray[np.uint8]:
-    """What the generator makes of a picture, on the generator's device; large ones tile by tile.
+    """Upscale a picture by the generator, on the generator's device; large ones tile by tile.
 
     Args:
         generator: in evaluation mode.
@@ -139,16 +139,16 @@ def super_resolve(generator: nn.Module, lr_HWC: NDArray[np.uint8], self_ensemble
     device = next(generator.parameters()).device
     x = torch.from_numpy(lr_HWC.astype(np.float32)).permute(2, 0, 1)[None].to(device) / 127.5 - 1
     with torch.inference_mode():
-        made = _enlarged(SelfEnsemble(generator) if self_ensemble else generator, x)
+        made = _upscaled(SelfEnsemble(generator) if self_ensemble else generator, x)
     sr_HWC: NDArray[np.uint8] = to_uint8(made)[0]
     return sr_HWC
 
 
-def _enlarged(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
+def _upscaled(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
     if x_NCHW.shape[2] * x_NCHW.shape[3] <= _LARGE:
         out: Tensor = generator(x_NCHW)
         return out
-    from sr_model.enlarging.tiles import (
+    from sr_model.inference.tiles import (
         upscale_tiled,  # the few large pictures pay for it, not every start of a training
     )
 
@@ -159,7 +159,7 @@ def _enlarged(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
 def validate(
     generator: nn.Module, pairs: Sequence[Pair], names: Sequence[str] = ("psnr_y", "ssim_y"), border: int = 4
 ) -> dict[str, float]:
-    """Mean scores of a generator over pairs; its mode is as before afterwards.
+    """Compute the mean scores of a generator over pairs; its mode is as before afterwards.
 
     Args:
         generator: LR to HR.
@@ -178,12 +178,12 @@ def validate(
 
 
 def score_one(scores: Mapping[str, Score], hr: NDArray[np.uint8], sr: NDArray[np.uint8]) -> dict[str, float]:
-    """Every metric of one picture."""
+    """Compute every metric of one picture."""
     return {name: score(hr, sr) for name, score in scores.items()}
 
 
 def mean_scores(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the pictures it could be computed for (some are too small for NIQE)."""
+    """Compute the mean of each metric over the pictures it could be computed for (some are too small for NIQE)."""
     means: dict[str, float] = {}
     for name in rows[0] if rows else ():
         values = [row[name] for row in rows if not math.isnan(row[name])]

@@ -1,1 +1,1 @@
-"""What a training run is made of: the step, optimisers, checkpoints, processes, samples."""
+"""A training run: the step, optimisers, checkpoints, processes, samples."""

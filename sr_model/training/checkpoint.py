@@ -23,7 +23,7 @@ BEST = "best.pt"
 
 
 class Checkpoints:
-    """The checkpoints in a run's folder.
+    """Keep the checkpoints of a run in its folder.
 
     Args:
         folder: where they lie; made if missing.
@@ -35,16 +35,16 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def all(self) -> list[Path]:
-        """In the order of their steps."""
+        """List them in the order of their steps."""
         return sorted(path for path in self.folder.glob("step-*.pt") if re.fullmatch(r"step-\d{9}\.pt", path.name))
 
     def last(self) -> Path | None:
-        """The newest, if there is one."""
+        """Return the newest, if there is one."""
         found = self.all()
         return found[-1] if found else None
 
     def save(self, step: int, state: Mapping[str, Any], best: bool) -> Path:
-        """Write one, note it as the best if it is, drop those that are too old."""
+        """Write one, copy it as the best if it is, drop those that are too old."""
         path = self.folder / f"step-{step:09}.pt"
         with atomic_path(path) as fresh:
             torch.save({"format": FORMAT, **state}, fresh)
@@ -57,7 +57,7 @@ class Checkpoints:
 
 
 def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint to go on from.
+    """Read a checkpoint to go on from.
 
     Args:
         path: the file.
@@ -90,7 +90,7 @@ MAY_CHANGE = {
 
 
 def git_commit() -> str:
-    """The checkout's commit, with `+` if files differ from it; empty where there is no git."""
+    """Return the checkout's commit, with `+` if files differ from it; empty where there is no git."""
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(matrices: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrices, roughly: five Newton-Schulz steps with Jordan's coefficients.
+    """Compute the nearest (semi-)orthogonal matrices, roughly: five Newton-Schulz steps with Jordan's coefficients.
 
     Args:
         matrices: (n, rows, columns).
@@ -62,7 +62,7 @@ def _orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """One or two torch optimisers that are stepped, scaled and saved as one."""
+    """Step, scale and save one or two torch optimisers as one."""
 
     def __init__(self, parts: list[torch.optim.Optimizer]) -> None:
         self.parts = parts
@@ -85,17 +85,17 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """What `load_state_dict` takes."""
+        """Return what `load_state_dict` takes."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Go on where another left."""
+        """Restore the state of another."""
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
 
 
 def make_optimizer(net: nn.Module, config: TrainConfig) -> Optimizer:
-    """The optimiser `config` asks for, over all parameters of `net`."""
+    """Make the optimiser that `config` asks for, over all parameters of `net`."""
     params = list(net.parameters())
     betas = (config.beta1, config.beta2)
     fused = all(p.is_cuda for p in params)  # one kernel for all tensors; on a CPU it is no faster
@@ -115,8 +115,8 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> Optimizer:
     return Optimizer([Muon(inner, 10 * config.lr), adam] if inner else [adam])
 
 
-def rate(config: TrainConfig, share: float) -> float:
-    """The learning rate's factor after `share` (0 to 1) of a phase."""
+def lr_factor(config: TrainConfig, share: float) -> float:
+    """Compute the factor of the learning rate after `share` (0 to 1) of a phase."""
     warm = min(1.0, share / config.warmup) if config.warmup else 1.0
     match config.schedule:
         case "step":

@@ -16,7 +16,7 @@ from torch import Tensor, distributed, nn
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
-    """(rank, world) as torchrun says, (0, 1) without it; leaves the group at the end."""
+    """Join the process group: (rank, world) as torchrun says, (0, 1) without it; leaves the group at the end."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0, 1
@@ -29,7 +29,7 @@ def process_group(device: torch.device) -> Iterator[tuple[int, int]]:
 
 
 def local_device(kind: str) -> torch.device:
-    """The device of this process; raises nothing: the caller checks that CUDA is there."""
+    """Return the device of this process; raises nothing: the caller checks that CUDA is there."""
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")
 
 
@@ -46,7 +46,7 @@ def average_buffers(net: nn.Module, world: int) -> None:
 
 
 def average(tensors: list[Tensor], world: int) -> None:
-    """In place, in one message."""
+    """Average in place, in one message."""
     if not tensors:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])

@@ -18,7 +18,7 @@ _GAP = 4
 
 
 def to_uint8(x_NCHW: Tensor) -> NDArray[np.uint8]:
-    """(N, 3, H, W) in [-1, 1] to (N, H, W, 3) uint8, clamped and rounded."""
+    """Convert (N, 3, H, W) in [-1, 1] to (N, H, W, 3) uint8, clamped and rounded."""
     scaled = ((x_NCHW.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     out: NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
     return out
@@ -26,7 +26,7 @@ def to_uint8(x_NCHW: Tensor) -> NDArray[np.uint8]:
 
 @torch.no_grad()
 def sample_grid(generator: nn.Module, lr_NCHW: Tensor, hr_NCHW: Tensor) -> NDArray[np.uint8]:
-    """One row for each picture: LR (pixels enlarged), bicubic, SR, HR; (rows, columns, 3) uint8.
+    """Draw one row for each picture: LR (pixels enlarged), bicubic, SR, HR; (rows, columns, 3) uint8.
 
     Args:
         generator: put into evaluation mode for it, and back.
@@ -46,20 +46,20 @@ def sample_grid(generator: nn.Module, lr_NCHW: Tensor, hr_NCHW: Tensor) -> NDArr
 
 
 def save_grid(grid: NDArray[np.uint8], path: Path) -> None:
-    """As PNG."""
+    """Write a grid as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(grid).save(path)
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The lines of `history.jsonl`; none if it is not there."""
+    """Read the lines of `history.jsonl`; none if it is not there."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
-    """Losses and validation PSNR over training time, as PNG; False where matplotlib is not installed."""
+    """Draw losses and validation PSNR over training time as PNG; return False where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -86,7 +86,7 @@ def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
 def running_mean(
     x: NDArray[np.float64], y: NDArray[np.float64], parts: int = 15
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The means of neighbours, a `parts`-th of all together: losses of single batches hide what is learned.
+    """Compute the means of neighbours, a `parts`-th of all together: losses of single batches hide what is learned.
 
     Args:
         x, y: (n,).

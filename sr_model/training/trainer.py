@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from lakerank.cli.errors import UserError
 from sr_model.config import TrainConfig
@@ -24,7 +24,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class Trainer:
-    """The networks, their optimisers, and how one batch changes them.
+    """Hold the networks and their optimisers, and change them by one batch.
 
     Args:
         config: the run's settings.
@@ -35,9 +35,9 @@ class Trainer:
     def __init__(self, config: TrainConfig, device: torch.device, world: int = 1) -> None:
         self.config, self.device, self.world = config, device, world
         torch.manual_seed(config.seed)  # the same weights in every process
-        self.generator = _placed(self._begun(make_generator(config.net)), device)
+        self.generator = _placed(self._initialised(make_generator(config.net)), device)
         self.discriminator: Discriminator | None = None
-        self.average: nn.Module | None = None
+        self.average: AveragedModel | None = None
         self.optimizer_g: Optimizer
         self.optimizer_d: Optimizer | None = None
         self.bf16 = config.amp == "bf16" or (config.amp == "auto" and device.type == "cuda")
@@ -52,52 +52,53 @@ class Trainer:
         """
         self.losses = losses
         self.optimizer_g = make_optimizer(self.generator, self.config)
+        self.updates = 0
         if self.config.ema:
-            self.average = copy.deepcopy(self.generator).requires_grad_(False)
+            self.average = AveragedModel(self.generator, multi_avg_fn=self._move_average).requires_grad_(False)
+            self.average.update_parameters(self.generator)  # the first update copies; `_move_average` has all others
         if losses.adversarial:
             torch.manual_seed(self.config.seed + 1)
             made = make_discriminator(self.config.discriminator, patch, self.config.discriminator_width)
-            self.discriminator = _placed(self._begun(made), self.device)
+            self.discriminator = _placed(self._initialised(made), self.device)
             of_d = replace(self.config, lr=self.config.discriminator_lr or self.config.lr)
             self.optimizer_d = make_optimizer(self.discriminator, of_d)
         # The compiled form shares the weights; state is kept and restored through the plain one.
         self._g = self._compiled(self.generator)
         self._d = self._compiled(self.discriminator) if self.discriminator else None
-        self.updates = 0
 
     @property
-    def shown(self) -> nn.Module:
-        """The generator that is validated, shown and kept: the averaged one if there is one."""
-        return self.average or self.generator
+    def ema_model(self) -> nn.Module:
+        """Return the generator that is validated, sampled and saved: the averaged one if there is one."""
+        return self.average.module if self.average else self.generator
 
-    def step(self, lr_NCHW: Tensor, hr_NCHW: Tensor, rate: float) -> dict[str, Tensor]:
-        """Train on one batch; returns the losses, still on the device.
+    def step(self, lr_NCHW: Tensor, hr_NCHW: Tensor, lr_factor: float) -> dict[str, Tensor]:
+        """Train on one batch; return the losses, still on the device.
 
         Args:
             lr_NCHW: (N, 3, h, w) in [-1, 1].
             hr_NCHW: (N, 3, 4h, 4w) in [-1, 1].
-            rate: factor of the learning rates.
+            lr_factor: factor of the learning rates.
         """
         self.generator.train()
-        self.optimizer_g.scale(rate)
+        self.optimizer_g.scale(lr_factor)
         with self._autocast():
             sr_NCHW = self._g(lr_NCHW)
         sr_NCHW = sr_NCHW.float()
         parts: dict[str, Tensor] = {}
         if self.losses.adversarial:
-            parts["d"] = self.update_discriminator(sr_NCHW.detach(), hr_NCHW, rate)
+            parts["d"] = self.update_discriminator(sr_NCHW.detach(), hr_NCHW, lr_factor)
         parts |= self.update_generator(sr_NCHW, hr_NCHW)
-        self._follow()
+        self.update_ema()
         return parts
 
-    def update_discriminator(self, sr_NCHW: Tensor, hr_NCHW: Tensor, rate: float) -> Tensor:
-        """Real against made; only the discriminator changes. Returns its loss."""
+    def update_discriminator(self, sr_NCHW: Tensor, hr_NCHW: Tensor, lr_factor: float) -> Tensor:
+        """Update the discriminator on real and made pictures, and nothing else; return its loss."""
         kind = self.losses.adversarial
         assert kind is not None
         assert self.discriminator is not None
         assert self.optimizer_d is not None
         self.discriminator.train().requires_grad_(True)
-        self.optimizer_d.scale(rate)
+        self.optimizer_d.scale(lr_factor)
         self.optimizer_d.zero_grad()
         with self._autocast():
             d_real, d_fake = self._d_logits(hr_NCHW), self._d_logits(sr_NCHW)
@@ -113,7 +114,7 @@ class Trainer:
         return loss.detach()
 
     def update_generator(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> dict[str, Tensor]:
-        """Content, and what the discriminator thinks of it; only the generator changes. Returns the parts."""
+        """Update the generator by content and adversarial losses, and nothing else; return the parts."""
         total, parts = self.losses(sr_NCHW, hr_NCHW)
         kind = self.losses.adversarial
         if kind is not None:
@@ -122,9 +123,9 @@ class Trainer:
             d_real: Tensor | None
             with self._autocast():
                 if self.losses.features_weight:
-                    d_fake, made = self.discriminator.look(sr_NCHW)
+                    made, d_fake = self.discriminator.features_and_logits(sr_NCHW)
                     with nullcontext() if kind.needs_real else torch.no_grad():
-                        d_real, true = self.discriminator.look(hr_NCHW)
+                        true, d_real = self.discriminator.features_and_logits(hr_NCHW)
                     features = feature_distance(made, [seen.detach() for seen in true])
                     total = total + self.losses.features_weight * features
                     parts = {**parts, "features": features.detach()}
@@ -139,11 +140,17 @@ class Trainer:
         self._finish(self.generator, self.optimizer_g)
         return {**parts, "total": total.detach()}
 
+    def update_ema(self) -> None:
+        """Move the average of the weights on by one step, if there is one; its buffers are the generator's."""
+        self.updates += 1
+        if self.average:
+            self.average.update_parameters(self.generator)
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that goes on: networks, optimisers, average, generators of random numbers."""
+        """Return everything that goes on: networks, optimisers, average, generators of random numbers."""
         return {
             "generator": self.generator.state_dict(),
-            "ema": self.average.state_dict() if self.average else None,
+            "ema": self.average.module.state_dict() if self.average else None,
             "discriminator": self.discriminator.state_dict() if self.discriminator else None,
             "optimizer_g": self.optimizer_g.state_dict(),
             "optimizer_d": self.optimizer_d.state_dict() if self.optimizer_d else None,
@@ -153,10 +160,10 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where another trainer left; `begin` must have started the same phase."""
+        """Restore the state of another trainer; `begin` must have started the same phase."""
         self.generator.load_state_dict(state["generator"])
         if self.average and state["ema"] is not None:
-            self.average.load_state_dict(state["ema"])
+            self.average.module.load_state_dict(state["ema"])
         if self.discriminator and state["discriminator"] is not None:
             assert self.optimizer_d is not None
             self.discriminator.load_state_dict(state["discriminator"])
@@ -180,8 +187,8 @@ class Trainer:
                     "Lower lr, set grad_clip=1, or give the adversarial loss less weight"
                 )
 
-    def _begun(self, net: Net) -> Net:
-        """With the weights that the settings ask for, if they do."""
+    def _initialised(self, net: Net) -> Net:
+        """Give a network the fresh weights that the settings ask for, if they do."""
         if self.config.init == "default":
             for part in net.modules():
                 if isinstance(part, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
@@ -203,18 +210,11 @@ class Trainer:
             nn.utils.clip_grad_norm_(net.parameters(), self.config.grad_clip)
         optimizer.step()
 
-    def _follow(self) -> None:
+    def _move_average(self, averaged: PARAM_LIST, current: PARAM_LIST, _: Tensor | int) -> None:
         """Move the average towards the weights; faster in the first steps, when it still holds the beginning."""
-        self.updates += 1
-        if self.average is None:
-            return
+        # Counted here: the count that AveragedModel gives is a tensor, and reading it would wait for a GPU.
         decay = min(self.config.ema, (1 + self.updates) / (10 + self.updates))
-        with torch.no_grad():
-            ours: list[Tensor] = list(self.average.parameters())
-            theirs: list[Tensor] = list(self.generator.parameters())
-            torch._foreach_lerp_(ours, theirs, 1 - decay)
-            for mine, other in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-                mine.copy_(other)
+        torch._foreach_lerp_(averaged, current, 1 - decay)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.losses import ADVERSARIAL, LOSSES, LossSettings, make_losses
+from sr_model.losses import ADVERSARIAL, LOSSES, Loss, LossSettings, make_losses
 from sr_model.losses.adversarial import feature_distance, gradient_penalty
-from sr_model.losses.vgg import VGGLoss, find_weights, parse_layer
+from sr_model.losses.vgg import VGGLoss, find_weights, parse_layer, smallest_side
 
 CPU = torch.device("cpu")
 EPSILON = 1e-3  # Charbonnier's
@@ -46,9 +46,25 @@ def weights(features: nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -
     return file
 
 
+@pytest.fixture
+def settings(weights: Path) -> LossSettings:
+    return LossSettings(vgg_weights=str(weights), vgg_layer="2,2")
+
+
 @pytest.fixture(params=LOSSES)
-def loss(request: pytest.FixtureRequest, weights: Path) -> Any:
-    return LOSSES[request.param](LossSettings(vgg_weights=str(weights), vgg_layer="2,2"))
+def spec(request: pytest.FixtureRequest) -> Loss:
+    return LOSSES[request.param]
+
+
+@pytest.fixture
+def loss(spec: Loss, settings: LossSettings) -> Any:
+    return spec.make(settings)
+
+
+@pytest.fixture
+def side(spec: Loss, settings: LossSettings) -> int:
+    """Of pictures that every loss takes: 8, or what it needs."""
+    return max(8, spec.smallest(settings))
 
 
 def pictures(n: int = 2, side: int = 8, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -65,34 +81,34 @@ def in_double(loss: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_content_is_zero_for_equal_pictures(loss: Any, dtype: torch.dtype) -> None:
-    x, _ = pictures()
+def test_content_is_zero_for_equal_pictures(loss: Any, side: int, dtype: torch.dtype) -> None:
+    x, _ = pictures(side=side)
     assert float(loss(x.to(dtype), x.to(dtype))) == 0.0
 
 
-def test_content_is_positive_and_grows_with_the_difference(loss: Any) -> None:
-    x, y = (batch.float() for batch in pictures())
+def test_content_is_positive_and_grows_with_the_difference(loss: Any, side: int) -> None:
+    x, y = (batch.float() for batch in pictures(side=side))
     near, far = float(loss(x + 0.1 * (y - x), x)), float(loss(y, x))
     assert 0 < near < far
 
 
-def test_content_is_the_mean_over_the_batch(loss: Any) -> None:
-    x, y = pictures()
+def test_content_is_the_mean_over_the_batch(loss: Any, side: int) -> None:
+    x, y = pictures(side=side)
     once, twice = in_double(loss)(x, y), loss(x.repeat(2, 1, 1, 1), y.repeat(2, 1, 1, 1))
     assert float(twice) == pytest.approx(float(once), rel=1e-9)
     alone = torch.stack([loss(x[i : i + 1], y[i : i + 1]) for i in range(2)]).mean()
     assert float(alone) == pytest.approx(float(once), rel=1e-9)
 
 
-def test_content_agrees_with_finite_differences(loss: Any) -> None:
-    x, y = pictures(n=1, side=4)
+def test_content_agrees_with_finite_differences(loss: Any, spec: Loss, settings: LossSettings) -> None:
+    x, y = pictures(n=1, side=max(4, spec.smallest(settings)))
     x.requires_grad_(True)
     assert torch.autograd.gradcheck(in_double(loss), (x, y), eps=1e-6, atol=1e-6, fast_mode=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_content_keeps_the_dtype_and_is_finite(loss: Any, dtype: torch.dtype) -> None:
-    x, y = (batch.to(dtype) for batch in pictures())
+def test_content_keeps_the_dtype_and_is_finite(loss: Any, side: int, dtype: torch.dtype) -> None:
+    x, y = (batch.to(dtype) for batch in pictures(side=side))
     x.requires_grad_(True)
     value = loss(x, y)
     value.backward()
@@ -106,9 +122,24 @@ def test_content_keeps_the_dtype_and_is_finite(loss: Any, dtype: torch.dtype) ->
 @pytest.mark.parametrize("name", LOSSES)
 def test_content_stays_on_the_device(name: str, weights: Path) -> None:
     meta = torch.device("meta")
-    made = make_losses(name, LossSettings(vgg_weights=str(weights), vgg_layer="1,2"), meta)
-    total, _ = made(torch.empty(1, 3, 8, 8, device=meta), torch.empty(1, 3, 8, 8, device=meta))
+    settings = LossSettings(vgg_weights=str(weights), vgg_layer="1,2")
+    made, side = make_losses(name, settings, meta), max(8, LOSSES[name].smallest(settings))
+    total, _ = made(torch.empty(1, 3, side, side, device=meta), torch.empty(1, 3, side, side, device=meta))
     assert total.device == meta
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_content_takes_pictures_of_the_smallest_size(loss: Any, spec: Loss, settings: LossSettings, n: int) -> None:
+    x, y = (batch.float() for batch in pictures(n, side=spec.smallest(settings)))
+    assert torch.isfinite(loss(x, y))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_patches_smaller_than_the_smallest_size_are_refused(name: str, settings: LossSettings) -> None:
+    smallest = LOSSES[name].smallest(settings)
+    make_losses(name, settings, CPU, patch=smallest)
+    with pytest.raises(UserError, match=f"`{name}` needs patches of at least {smallest} pixels, not {smallest - 1}"):
+        make_losses(name, settings, CPU, patch=smallest - 1)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +159,7 @@ def test_pixel_losses_have_their_known_values(
 ) -> None:
     x, _ = pictures()
     change = torch.tensor([red, green, blue], dtype=torch.float64).view(1, 3, 1, 1)
-    assert float(LOSSES[name](LossSettings())(x + change, x)) == pytest.approx(expected, rel=1e-9)
+    assert float(LOSSES[name].make(LossSettings())(x + change, x)) == pytest.approx(expected, rel=1e-9)
 
 
 # --- VGG
@@ -211,6 +242,11 @@ def test_a_layer_that_vgg19_lacks_is_refused(text: str) -> None:
         parse_layer(text)
 
 
+@pytest.mark.parametrize(("layer", "side"), [("1,2", 1), ("2,2", 2), ("5,4", 16)])
+def test_the_smallest_size_is_what_the_poolings_leave_one_pixel_of(layer: str, side: int) -> None:
+    assert smallest_side(layer) == VGGLoss(layer).smallest == side
+
+
 def test_patches_too_small_for_the_layer_are_refused() -> None:
     x, y = (batch.float() for batch in pictures(side=8))
     with pytest.raises(UserError, match="8×8 patches are too small"):
@@ -262,34 +298,34 @@ def test_adversarial_losses_have_their_known_values(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
-def test_only_games_that_say_so_look_at_the_real_logits(name: str) -> None:
-    game, d_fake = ADVERSARIAL[name], torch.tensor([0.3])
-    if game.needs_real:
-        assert game.generator_loss(d_fake, torch.tensor([1.0])) != game.generator_loss(d_fake, torch.tensor([2.0]))
+def test_only_losses_that_say_so_look_at_the_real_logits(name: str) -> None:
+    kind, d_fake = ADVERSARIAL[name], torch.tensor([0.3])
+    if kind.needs_real:
+        assert kind.generator_loss(d_fake, torch.tensor([1.0])) != kind.generator_loss(d_fake, torch.tensor([2.0]))
     else:
-        assert game.generator_loss(d_fake, None) == game.generator_loss(d_fake, torch.tensor([2.0]))
+        assert kind.generator_loss(d_fake, None) == kind.generator_loss(d_fake, torch.tensor([2.0]))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_each_player_gains_by_moving_its_logits(name: str) -> None:
     """The generator by raising those of its pictures; the discriminator by lowering them and raising the real ones."""
-    game = ADVERSARIAL[name]
+    kind = ADVERSARIAL[name]
     d_real = torch.tensor([0.4, -0.2, 0.7], dtype=torch.float64, requires_grad=True)
     d_fake = torch.tensor([0.1, -0.5, 0.9], dtype=torch.float64, requires_grad=True)  # within hinge's margin
-    (down,) = torch.autograd.grad(game.generator_loss(d_fake, d_real), d_fake)
+    (down,) = torch.autograd.grad(kind.generator_loss(d_fake, d_real), d_fake)
     assert (down < 0).all()
-    real, fake = torch.autograd.grad(game.discriminator_loss(d_real, d_fake), (d_real, d_fake))
+    real, fake = torch.autograd.grad(kind.discriminator_loss(d_real, d_fake), (d_real, d_fake))
     assert (real < 0).all()
     assert (fake > 0).all()
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_adversarial_losses_agree_with_finite_differences(name: str) -> None:
-    game = ADVERSARIAL[name]
+    kind = ADVERSARIAL[name]
     d_real = torch.tensor([0.4, -3.0, 2.0], dtype=torch.float64, requires_grad=True)
     d_fake = torch.tensor([0.1, -2.5, 1.9], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(game.discriminator_loss, (d_real, d_fake))
-    assert torch.autograd.gradcheck(game.generator_loss, (d_fake, d_real))
+    assert torch.autograd.gradcheck(kind.discriminator_loss, (d_real, d_fake))
+    assert torch.autograd.gradcheck(kind.generator_loss, (d_fake, d_real))
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
@@ -297,8 +333,8 @@ def test_adversarial_losses_agree_with_finite_differences(name: str) -> None:
 def test_adversarial_losses_stay_finite_for_huge_logits(name: str, real: float, fake: float) -> None:
     d_real = torch.full((3,), real, requires_grad=True)
     d_fake = torch.full((3,), fake, requires_grad=True)
-    game = ADVERSARIAL[name]
-    for value in (game.discriminator_loss(d_real, d_fake), game.generator_loss(d_fake, d_real)):
+    kind = ADVERSARIAL[name]
+    for value in (kind.discriminator_loss(d_real, d_fake), kind.generator_loss(d_fake, d_real)):
         assert torch.isfinite(value)
         for grad in torch.autograd.grad(value, (d_real, d_fake), allow_unused=True):
             assert grad is None or torch.isfinite(grad).all()
@@ -312,8 +348,8 @@ def test_a_generator_that_fools_nobody_still_gets_the_full_gradient() -> None:
 
 
 def test_only_wgan_clips_and_only_wgan_gp_penalises() -> None:
-    assert {name: game.clip for name, game in ADVERSARIAL.items() if game.clip} == {"wgan": 0.01}
-    assert {name: game.penalty for name, game in ADVERSARIAL.items() if game.penalty} == {"wgan-gp": 10.0}
+    assert {name: kind.clip for name, kind in ADVERSARIAL.items() if kind.clip} == {"wgan": 0.01}
+    assert {name: kind.penalty for name, kind in ADVERSARIAL.items() if kind.penalty} == {"wgan-gp": 10.0}
 
 
 class Linear(nn.Module):
@@ -391,7 +427,7 @@ def test_the_total_is_the_weighted_sum_and_the_parts_are_unweighted() -> None:
     assert make_losses("mse,adversarial=1e-3,features=0.5", LossSettings(), CPU).features_weight == 0.5
 
 
-def test_without_an_adversarial_weight_there_is_no_game() -> None:
+def test_without_an_adversarial_weight_there_is_no_adversarial_loss() -> None:
     made = make_losses("l1", LossSettings("wgan"), CPU)
     assert made.adversarial is None
     assert made.adversarial_weight == 0
@@ -421,6 +457,6 @@ def test_wrong_settings_are_refused_with_what_to_do(text: str, message: str) -> 
         make_losses(text, LossSettings(), CPU)
 
 
-def test_an_unknown_game_is_refused() -> None:
+def test_an_unknown_adversarial_loss_is_refused() -> None:
     with pytest.raises(UserError, match="must be one of vanilla, wgan"):
         make_losses("mse=1,adversarial=1", LossSettings("minimax"), CPU)

@@ -57,6 +57,6 @@ def test_wheel_holds_both_packages_and_their_data(wheel: Path) -> None:
     for file in (path for top in ("lakerank", "spark_jobs", "sr_model") for path in (ROOT / top).rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:
             assert file.relative_to(ROOT).as_posix() in names
-    # The weights that come along are most of it, and do not get smaller by packing.
+    # The bundled weights are most of it, and do not get smaller by packing.
     weights = sum(file.stat().st_size for file in (ROOT / "sr_model" / "pretrained").iterdir())
     assert wheel.stat().st_size < 1_100_000 + weights

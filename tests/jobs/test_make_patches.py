@@ -18,9 +18,9 @@ from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import PATCHES_REJECTED
 from spark_jobs import make_patches
 from sr_model import build_patches
-from sr_model.cutting import parts as patch_parts
-from sr_model.data.manifest import read_manifest
+from sr_model.data.format import read_manifest
 from sr_model.data.petastorm_compat import make_reader
+from sr_model.patching import parts as patch_parts
 
 SMALL = ["--patch", "32", "--valid-fraction", "0.3"]
 

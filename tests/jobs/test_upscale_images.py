@@ -23,8 +23,8 @@ from lakerank.lake.pictures import Pictures, contents, in_parts
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from spark_jobs import upscale_images
 from sr_model import upscale
-from sr_model.enlarging import shipping
-from sr_model.enlarging.pictures import Picture, write_picture
+from sr_model.inference import serialization
+from sr_model.inference.pictures import Picture, write_picture
 from sr_model.nets import make_generator
 from sr_model.weights import load_generator, save_generator
 
@@ -238,24 +238,26 @@ def test_large_pictures_are_in_partitions_of_their_own(spark: SparkSession, tmp_
 
 def test_a_process_makes_the_net_once(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    real = shipping.generator_of
-    monkeypatch.setattr(shipping, "generator_of", lambda *words: made.append(words[1]) or real(*words))
-    monkeypatch.setattr(shipping, "_ready", {})
-    recipe, other = shipping.pack("tiny", 32), shipping.pack("tiny", 64)
+    real = serialization.generator_of
+    monkeypatch.setattr(serialization, "generator_of", lambda *words: made.append(words[1]) or real(*words))
+    monkeypatch.setattr(serialization, "_ready", {})
+    recipe, other = serialization.serialize("tiny", 32), serialization.serialize("tiny", 64)
     assert recipe.key != other.key
     content = (pictures / "alpha.png").read_bytes()
     for asked in (recipe, recipe, other, other, recipe):
-        shipping.enlarge(asked, content)
+        serialization.upscale_file(asked, content)
     assert made == ["tiny"] * 3
-    assert len(shipping._ready) == 1
+    assert len(serialization._ready) == 1
 
 
 def test_self_ensemble_is_another_recipe_and_makes_what_the_command_makes(pictures: Path, tmp_path: Path) -> None:
-    made = upscale_images.recipe_of(upscale_images.UpscaleImagesArgs(tile=32, self_ensemble=True))
-    assert made.key != shipping.pack("tiny", 32).key
+    made = serialization.serialize("tiny", 32, self_ensemble=True)
+    assert made.key != serialization.serialize("tiny", 32).key
+    asked = upscale_images.make_recipe(upscale_images.UpscaleImagesArgs(tile=32, self_ensemble=True))
+    assert asked.constants["recipe"] == made.key
     source, target = pictures / "wide.png", tmp_path / "wide.png"
     assert upscale.main([str(source), str(target), "--device", "cpu", *TILE, "--self-ensemble"]) == 0
-    assert shipping.enlarge(made, source.read_bytes()).content == target.read_bytes()
+    assert serialization.upscale_file(made, source.read_bytes()).content == target.read_bytes()
 
 
 def test_all_broken_leaves_the_table_as_it_was(
@@ -288,7 +290,7 @@ def test_what_is_wrong_is_said(
     ):
         spark.createDataFrame(rows, columns).write.format("delta").save(str(tmp_path / name))
     photo = str(pictures / "photo.jpg")
-    monkeypatch.setattr(shipping, "MOST_WEIGHTS", 1_000_000)
+    monkeypatch.setattr(serialization, "MOST_WEIGHTS", 1_000_000)
     save_generator(make_generator("srresnet5"), "srresnet5", tmp_path / "large.safetensors")
     for words, message in (
         ([], "--images: give a folder of pictures"),
@@ -311,10 +313,10 @@ def test_what_is_wrong_is_said(
 
 
 def test_a_result_too_large_for_a_table_is_rejected(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = shipping.pack("tiny")
-    monkeypatch.setattr(shipping, "_MOST_CONTENT", 100)
-    with pytest.raises(shipping.BrokenImage, match="more than goes into a table"):
-        shipping.enlarge(recipe, (pictures / "alpha.png").read_bytes())
+    recipe = serialization.serialize("tiny")
+    monkeypatch.setattr(serialization, "_MOST_CONTENT", 100)
+    with pytest.raises(serialization.BrokenImage, match="more than goes into a table"):
+        serialization.upscale_file(recipe, (pictures / "alpha.png").read_bytes())
 
 
 def test_workers_without_pytorch_are_told_about(
@@ -325,19 +327,19 @@ def test_workers_without_pytorch_are_told_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def lacking(recipe: object):
-        def work(batches):
+        def row(content: object) -> dict[str, object]:
             import torch_that_is_not_there  # noqa: F401
 
-            yield from batches
+            return {}
 
-        return work
+        return row
 
-    monkeypatch.setattr(upscale_images, "enlarging", lacking)
+    monkeypatch.setattr(serialization, "row_function", lacking)
     assert upscale_images.main(["--images", str(pictures), "--lake", str(tmp_path)]) == 2
     assert "workers lack a package (No module named 'torch_that_is_not_there')" in capsys.readouterr().err
 
 
 def test_weights_travel_unchanged() -> None:
-    recipe = shipping.pack("tiny")
-    travelled = shipping.generator_of(recipe.weights, "there").state_dict()
+    recipe = serialization.serialize("tiny")
+    travelled = serialization.generator_of(recipe.weights, "there").state_dict()
     assert all(torch.equal(value, travelled[name]) for name, value in load_generator("tiny").state_dict().items())

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lakerank.cli.errors import UserError
-from sr_model.data.degrade_batches import Degrade
 from sr_model.degrade import bicubic_upscale, downscale, imresize, modcrop, resize_weights
+from sr_model.device import Degrade
 
 
 def literal(line: list[float], n_out: int) -> list[float]:

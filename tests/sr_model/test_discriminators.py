@@ -77,14 +77,14 @@ def test_gives_one_finite_logit_for_each_picture(name: str, patch: int) -> None:
 def test_what_it_looks_at_are_the_activations_behind_its_verdict(name: str, layers: int) -> None:
     net = make_discriminator(name, 32, width=8).eval()
     x = torch.rand(2, 3, 32, 32) * 2 - 1
-    logits, features = net.look(x)
+    features, logits = net.features_and_logits(x)
     assert torch.equal(logits, net(x))
     assert len(features) == layers
     assert all(len(seen) == 2 and seen.min() < 0 < seen.max() for seen in features)
     first = nn.functional.leaky_relu(net.trunk[0](x), 0.2)
     assert torch.equal(features[0], first)
     with pytest.raises(UserError, match="set crop=32"):
-        net.look(x[..., :16, :16])
+        net.features_and_logits(x[..., :16, :16])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -80,21 +80,21 @@ def test_exported_equals_pytorch(
     np.testing.assert_allclose(exported(lr_NCHW), wanted, atol=2e-5)
     assert np.abs(wanted).max() > 0.1
 
-    facts = _facts(out)
-    assert (facts["net"], facts["scale"], facts["format"]) == (name, "4", export.FORMAT)
-    assert "[-1, 1]" in facts["input"]
+    metadata = _metadata(out)
+    assert (metadata["net"], metadata["scale"], metadata["format"]) == (name, "4", export.FORMAT)
+    assert "[-1, 1]" in metadata["input"]
 
 
-def _facts(path: Path) -> dict[str, str]:
+def _metadata(path: Path) -> dict[str, str]:
     if path.suffix == ".onnx":
         import onnx
 
         model = onnx.load(path)
         assert [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim][2:] == ["height", "width"]
         return {entry.key: entry.value for entry in model.metadata_props}
-    held = {export.FACTS: ""}
+    held = {export.METADATA: ""}
     torch.jit.load(str(path), _extra_files=held)
-    return json.loads(held[export.FACTS])
+    return json.loads(held[export.METADATA])
 
 
 def test_a_file_that_computes_something_else_is_not_put_in_place(
@@ -102,10 +102,10 @@ def test_a_file_that_computes_something_else_is_not_put_in_place(
 ) -> None:
     whole = export.export_torchscript
 
-    def other(net: nn.Module, path: Path, facts: dict[str, str]) -> None:
+    def other(net: nn.Module, path: Path, metadata: dict[str, str]) -> None:
         with torch.no_grad():
             next(net.parameters()).add_(0.3)
-        whole(net, path, facts)
+        whole(net, path, metadata)
         with torch.no_grad():
             next(net.parameters()).sub_(0.3)
 

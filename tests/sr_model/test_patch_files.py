@@ -14,11 +14,9 @@ import torch
 
 from lakerank.cli.errors import UserError
 from sr_model.data import augment, row_groups
-from sr_model.data.buffers import Buffers
-from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest
+from sr_model.data.format import MANIFEST, PartInfo, PatchRow, npy_header, read_manifest
 from sr_model.data.order import RowGroup
-from sr_model.data.row_groups import ReadError, read_provenance, read_rows
-from sr_model.data.schema import PatchRow, npy_header
+from sr_model.data.row_groups import Buffers, ReadError, read_provenance, read_rows
 from sr_model.data.writer import COMMON_METADATA, default_row_group_rows, finish, write_part
 
 PATCH = 12

@@ -22,12 +22,13 @@ from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
 from sr_model import build_patches
-from sr_model.cutting import parts as patch_parts
-from sr_model.cutting import sources
-from sr_model.cutting.cut import PatchPlan, gradient
-from sr_model.cutting.sources import list_items, read_items
-from sr_model.data.manifest import MANIFEST, read_manifest
+from sr_model.data.format import MANIFEST, read_manifest
 from sr_model.images import BrokenImage
+from sr_model.patching import parts as patch_parts
+from sr_model.patching import sources
+from sr_model.patching.dataset import finish_build
+from sr_model.patching.extract import PatchPlan, gradient
+from sr_model.patching.sources import list_items, read_items
 
 
 def png(seed: int, height: int = 64, width: int = 80) -> bytes:
@@ -263,7 +264,7 @@ def test_overwrite_leaves_nothing_of_before(built: Path, pictures: Path, tmp_pat
 def test_parts_that_another_machine_kept_are_missed(built: Path) -> None:
     (built / "_parts" / "00000.json").unlink()
     with pytest.raises(UserError, match="parts are here; it must be a folder that this machine and all workers share"):
-        patch_parts.finish_build(built, 4, patch_parts.Build(PatchPlan(32, 32), 0.3), "")
+        finish_build(built, 4, patch_parts.Build(PatchPlan(32, 32), 0.3), "")
 
 
 def test_a_build_without_a_patch_says_why_and_is_tried_anew(

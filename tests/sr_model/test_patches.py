@@ -16,13 +16,14 @@ from PIL import Image
 
 from lakerank.cli.errors import UserError
 from sr_model import build_patches
-from sr_model.cutting import parts as patch_parts
-from sr_model.cutting.cut import PatchPlan, TooSmall, cut, gradient, places
-from sr_model.cutting.sources import list_items, read_item
-from sr_model.data.manifest import read_manifest
-from sr_model.data.stream import open_stream
+from sr_model.data.format import read_manifest
+from sr_model.data.open_stream import open_stream
 from sr_model.degrade import downscale
 from sr_model.images import BrokenImage, decode_rgb
+from sr_model.patching import parts as patch_parts
+from sr_model.patching.dataset import begin
+from sr_model.patching.extract import PatchPlan, TooSmall, extract_patches, gradient, patch_starts
+from sr_model.patching.sources import list_items, read_item
 
 PLAN = PatchPlan(patch=32, stride=32, min_gradient=0.0)
 
@@ -43,7 +44,7 @@ def png(image: np.ndarray) -> bytes:
 @pytest.mark.parametrize("length", [32, 33, 36, 63, 64, 100, 129])
 @pytest.mark.parametrize("stride", [16, 32, 48])
 def test_patches_reach_both_ends_and_lie_on_lr_pixels(length: int, stride: int) -> None:
-    found = places(length, PatchPlan(patch=32, stride=stride))
+    found = patch_starts(length, PatchPlan(patch=32, stride=stride))
     assert found[0] == 0
     assert found[-1] == (length - 32) // 4 * 4  # at most three pixels are left over
     assert all(place % 4 == 0 for place in found)
@@ -52,7 +53,7 @@ def test_patches_reach_both_ends_and_lie_on_lr_pixels(length: int, stride: int) 
 
 def test_patches_are_cut_where_they_say() -> None:
     image = noise(70, 101)
-    found = list(cut(image, "a.png", PLAN))
+    found = list(extract_patches(image, "a.png", PLAN))
     assert len(found) == 3 * 4
     for row in found:
         assert row is not None
@@ -64,7 +65,7 @@ def test_patches_are_cut_where_they_say() -> None:
 def test_stored_lr_is_that_of_the_whole_picture() -> None:
     image = noise(64, 96)
     whole = downscale(image, 4)
-    for row in cut(image, "a", PatchPlan(patch=32, stride=32, min_gradient=0.0, store_lr=True)):
+    for row in extract_patches(image, "a", PatchPlan(patch=32, stride=32, min_gradient=0.0, store_lr=True)):
         assert row is not None
         assert row.lr is not None
         assert np.array_equal(row.lr, whole[row.y // 4 : row.y // 4 + 8, row.x // 4 : row.x // 4 + 8])
@@ -73,7 +74,7 @@ def test_stored_lr_is_that_of_the_whole_picture() -> None:
 def test_flat_patches_are_left_out_and_counted() -> None:
     image = noise(64, 64)
     image[:32, :32] = 128
-    found = list(cut(image, "a", PatchPlan(patch=32, stride=32, min_gradient=3.0)))
+    found = list(extract_patches(image, "a", PatchPlan(patch=32, stride=32, min_gradient=3.0)))
     assert [row is None for row in found] == [True, False, False, False]
 
 
@@ -86,7 +87,7 @@ def test_the_gradient_of_a_ramp_is_its_slope() -> None:
 
 def test_a_picture_without_room_is_refused() -> None:
     with pytest.raises(TooSmall, match="43 × 31 pixels, smaller than a patch of 32"):
-        list(cut(noise(31, 43), "a", PLAN))
+        list(extract_patches(noise(31, 43), "a", PLAN))
 
 
 @pytest.mark.parametrize(("name", "value"), [("patch", 30), ("patch", 0), ("stride", 6), ("stride", -4)])
@@ -101,10 +102,10 @@ def test_sizes_must_fit_the_scale(name: str, value: int) -> None:
 def test_each_size_is_cut_from_the_shrunk_picture_under_a_name_of_its_own() -> None:
     image = noise(130, 97)
     plan = PatchPlan(patch=32, stride=32, min_gradient=0.0, store_lr=True, multiscale=(1.0, 0.5))
-    found = [row for row in cut(image, "a.png", plan) if row is not None]
+    found = [row for row in extract_patches(image, "a.png", plan) if row is not None]
     half = np.asarray(Image.fromarray(image).resize((48, 65), Image.Resampling.LANCZOS))
     at_half = [row for row in found if row.source == "a.png@0.5"]
-    alone = list(cut(image, "a.png", PatchPlan(patch=32, stride=32, min_gradient=0.0)))
+    alone = list(extract_patches(image, "a.png", PatchPlan(patch=32, stride=32, min_gradient=0.0)))
     assert len(found) - len(at_half) == len(alone)
     assert len(at_half) == 2 * 2
     for row in at_half:
@@ -117,9 +118,9 @@ def test_each_size_is_cut_from_the_shrunk_picture_under_a_name_of_its_own() -> N
 def test_sizes_without_room_are_passed_over_unless_none_has_any() -> None:
     image = noise(64, 64)
     plan = PatchPlan(patch=32, stride=32, min_gradient=0.0, multiscale=(0.25, 1.0))
-    assert {row.source for row in cut(image, "a", plan) if row} == {"a"}
+    assert {row.source for row in extract_patches(image, "a", plan) if row} == {"a"}
     with pytest.raises(TooSmall, match="64 × 64 pixels"):
-        list(cut(image, "a", PatchPlan(patch=32, stride=32, multiscale=(0.25, 0.4))))
+        list(extract_patches(image, "a", PatchPlan(patch=32, stride=32, multiscale=(0.25, 0.4))))
 
 
 @pytest.mark.parametrize("sizes", ["0", "1.5", "1,-0.5", "0.5,0.5", "nan", "half", "1,", ""])
@@ -318,7 +319,7 @@ def test_what_cannot_be_used_is_kept_with_its_reason(
     assert build(pictures, tmp_path / "out", "--json") == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out.splitlines()[-1])["rejected"] == 2
-    rejected = dict(pair for one in patch_parts.notes(tmp_path / "out") for pair in one.rejected)
+    rejected = dict(pair for one in patch_parts.read_results(tmp_path / "out") for pair in one.rejected)
     assert rejected["small.png"] == "64 × 16 pixels, smaller than a patch of 32"
     assert rejected["broken.png"].startswith("damaged")
 
@@ -355,10 +356,10 @@ def test_a_killed_run_goes_on(pictures: Path, tmp_path: Path, monkeypatch: pytes
     assert build(pictures, tmp_path / "whole") == 0
     listing = list_items(str(pictures))
     settings = patch_parts.Build(PatchPlan(32, 32), 0.3)
-    parts = patch_parts.chunks(listing.items)
+    parts = patch_parts.group_items(listing.items)
     assert len(parts) > 4
     out = tmp_path / "killed"
-    patch_parts.begin(out, settings.fingerprint([(item.name, item.size) for item in listing.items]), False)
+    begin(out, settings.fingerprint([(item.name, item.size) for item in listing.items]), False)
     for number in (0, 2):
         patch_parts.make_part(out, number, parts[number], settings)
     (out / "train" / ".part-00001.parquet.99.tmp").write_bytes(b"half")

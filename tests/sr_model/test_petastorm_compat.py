@@ -16,7 +16,7 @@ from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
 from sr_model.data import petastorm_compat as compat
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 
 ROWS = 60
@@ -79,7 +79,7 @@ class Blocked:
             raise ImportError(f"{name} is not installed here")
 sys.meta_path.insert(0, Blocked())
 from sr_model.data.petastorm_compat import make_reader
-from sr_model.data.stream import open_stream
+from sr_model.data.open_stream import open_stream
 with make_reader("file://" + sys.argv[1], num_epochs=1) as reader:
     print(sorted(int(row.hr[0, 0, 0]) for row in reader))
 with open_stream(sys.argv[1], epochs=1) as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from sr_model.enlarging import pictures
-from sr_model.enlarging.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
+from lakerank.cli.errors import UserError
 from sr_model.images import BrokenImage
+from sr_model.inference import pictures
+from sr_model.inference.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -232,3 +234,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_picture(Picture(values(3)), target, "png")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_16_bits_without_opencv_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    deep = Picture(np.zeros((4, 5, 3), np.uint16))
+    with pytest.raises(UserError, match=r"16 bits need OpenCV .*pip install 'lakerank\[sr\]'"):
+        write_picture(deep, tmp_path / "deep.png", "png")
+    assert not list(tmp_path.iterdir())

@@ -13,11 +13,11 @@ import torch
 from lakerank.cli.errors import UserError
 from sr_model.data import resident
 from sr_model.data.augment import turned
-from sr_model.data.degrade_batches import Degrade
-from sr_model.data.device import to_device
-from sr_model.data.schema import PatchRow
-from sr_model.data.stream import Batch, open_stream
+from sr_model.data.format import PatchRow
+from sr_model.data.open_stream import open_stream
+from sr_model.data.stream import Batch
 from sr_model.data.writer import finish, write_part
+from sr_model.device import Degrade, to_device
 
 ROWS = 61
 
@@ -94,7 +94,7 @@ def test_crops_are_turned_like_arrays() -> None:
     random = np.random.default_rng(0)
     ids, y, x = random.integers(0, 5, 24), random.integers(0, 5, 24), random.integers(0, 7, 24)
     turn = np.arange(24) % 8
-    found = resident.cut(images, *(torch.from_numpy(numbers) for numbers in (ids, y, x, turn)), 7)
+    found = resident.gather_crops(images, *(torch.from_numpy(numbers) for numbers in (ids, y, x, turn)), 7)
     for i in range(24):
         wanted = turned(images[ids[i], y[i] : y[i] + 7, x[i] : x[i] + 7].numpy(), int(turn[i]))
         assert np.array_equal(found[i].numpy(), wanted)

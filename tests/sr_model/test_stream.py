@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +16,14 @@ from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
 from sr_model.data.augment import turned
-from sr_model.data.order import draw, row_groups, windows
+from sr_model.data.format import PatchRow
+from sr_model.data.open_stream import open_stream
+from sr_model.data.order import Share, draw, row_groups, windows
 from sr_model.data.petastorm_compat import ThreadPool
 from sr_model.data.petastorm_reader import Handout
-from sr_model.data.plan import Share
 from sr_model.data.readers import READERS
 from sr_model.data.row_groups import ReadError
-from sr_model.data.schema import PatchRow
-from sr_model.data.stream import Batch, PatchStream, open_stream
+from sr_model.data.stream import Batch, PatchStream
 from sr_model.data.writer import finish, write_part
 
 PATCH = 8
@@ -169,7 +171,7 @@ def test_a_resumed_stream_gives_the_same_bytes(data: Path, reader: str, stop: in
 
 KILLED = """
 import json, os, signal, sys
-from sr_model.data.stream import open_stream
+from sr_model.data.open_stream import open_stream
 stream = open_stream(sys.argv[1], batch=5, crop=4, epochs=2, window_rows=20)
 for step, batch in enumerate(stream):
     print(json.dumps({"bytes": batch.hr.tobytes().hex(), "state": stream.state_dict()}), flush=True)
@@ -331,6 +333,13 @@ def test_row_groups_that_are_others_are_not_read(data: Path, monkeypatch: pytest
         ({"crop": 6}, "crop 6: must be a multiple of 4"),
         ({"crop": 12}, "up to the patches' 8"),
         ({"reader": "tf"}, "reader tf: must be one of petastorm, arrow"),
+        ({"cache": "disk"}, "cache disk: must be one of none, device"),
+        ({"batch": 0}, "batch 0: must be at least 1"),
+        ({"workers": 0}, "workers 0: must be at least 1"),
+        ({"window_rows": 0}, "window_rows 0: must be at least 1"),
+        ({"epochs": 0}, "epochs 0: must be at least 1, or None"),
+        ({"rank": 2, "world": 2}, "rank 2: must be 0 to 1"),
+        ({"seed": -1}, "seed -1: must be 0 to below"),
     ],
 )
 def test_wrong_settings_are_said(data: Path, settings: dict[str, object], message: str) -> None:
@@ -338,13 +347,47 @@ def test_wrong_settings_are_said(data: Path, settings: dict[str, object], messag
         stream(data, **settings)
 
 
-def test_a_place_in_another_order_is_refused(data: Path) -> None:
+def test_a_position_in_another_order_is_refused(data: Path) -> None:
     with stream(data, seed=1) as batches:
         state = batches.state_dict()
     with pytest.raises(UserError, match="made with seed 1, not 2"):
         stream(data, seed=2).load_state_dict(state)
     with pytest.raises(UserError, match="made with other patches"):
         stream(data, seed=1).load_state_dict({**state, "data": "0"})
+    with pytest.raises(UserError, match="no state of a patch stream"):
+        stream(data).load_state_dict({"step": 3})
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("stop", [0, 4])
+def test_its_length_is_the_number_of_batches_still_to_come(data: Path, world: int, stop: int) -> None:
+    for rank in range(world):
+        with stream(data, rank=rank, world=world, epochs=2) as batches:
+            for _ in islice(batches, stop):
+                pass
+            expected = len(batches)
+            assert expected == sum(1 for _ in batches) > 0
+            assert len(batches) == 0
+
+
+def test_a_stream_without_end_has_no_length_but_steps_in_an_epoch(data: Path) -> None:
+    with stream(data, epochs=None, world=2) as batches:
+        assert batches.steps_per_epoch == ROWS / 10
+        with pytest.raises(TypeError, match="no length"):
+            len(batches)
+
+
+def test_the_guide_s_example_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first Python of docs/streaming.md, at most ten lines, on a folder of the name it has."""
+    (example, *_) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "streaming.md").read_text("utf-8"), re.DOTALL)
+    assert len(example.splitlines()) <= 10
+    (tmp_path / "lake" / "patches").mkdir(parents=True)
+    (tmp_path / "lake" / "patches" / "train").symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example.replace("crop=96", "crop=8"), names)
+    assert names["batch"].hr.shape[1:] == (PATCH, PATCH, 3)
+    assert names["position"]["position"] == ROWS
 
 
 def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests_root import ROOT
 
 from sr_model import train
 from sr_model.config import TrainConfig
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.nets import make_generator
 from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints
@@ -240,6 +240,7 @@ def test_a_checkpoint_holds_everything(data: Path, tmp_path: Path) -> None:
     for key in ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d", "rng", "stream", "config", "commit"):
         assert saved[key] is not None, key
         assert len(saved[key]) > 0, key
+    assert saved["ema"].keys() == saved["generator"].keys()  # the net's own names, which `load_generator` reads
     assert saved["stream"]["position"] == 10 * 4
     assert set(saved["config"]) == set(TrainConfig.__dataclass_fields__)
 
@@ -277,6 +278,10 @@ def test_evaluate_mode_scores_the_best_checkpoint(data: Path, pictures: Path, tm
         (["mode=srresnet", "steps_init=5", "resume=nowhere.pt"], "nowhere.pt: no such checkpoint"),
         (["mode=srresnet", "steps_init=5", "losses_init=mae=1"], "no loss is called `mae`"),
         (["mode=srresnet", "steps_init=5", "losses_init=vgg=1", "vgg_weights=no.pth"], "no.pth: no such file"),
+        (
+            ["mode=srresnet", "steps_init=5", "losses_init=vgg-random=1", "crop=8"],
+            "patches of at least 16 pixels, not 8",
+        ),
         (["steps_init=5", "steps=5", "discriminator=seed"], "must be a multiple of 32 wide, not 16"),
         (["steps_init=5", "steps=5", "losses=vgg=1", "vgg_weights=no.pth"], "no.pth: no such file"),
         (["mode=evaluate"], "holds no checkpoint to evaluate"),
@@ -292,6 +297,16 @@ def test_what_is_wrong_is_said(
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "run" / "history.jsonl").exists(), "it is said before anything is trained"
+
+
+def test_a_machine_without_tensorboard_is_told_what_to_do(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert run(data, tmp_path / "run", "mode=srresnet", "steps_init=5", "tensorboard=true") == 2
+    error = capsys.readouterr().err
+    assert "tensorboard is not installed" in error
+    assert "pip install 'lakerank[sr]', or give tensorboard=false" in error
 
 
 def test_patches_that_are_not_there_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ from torch import nn
 
 from lakerank.cli.errors import UserError
 from sr_model.config import TrainConfig
-from sr_model.data.degrade_batches import Degrade
+from sr_model.device import Degrade
 from sr_model.losses import LossSettings, make_losses
-from sr_model.training.optim import Muon, rate
+from sr_model.training.optim import Muon, lr_factor
 from sr_model.training.trainer import Trainer
 
 PATCH = 32  # of which the `srgan` discriminator leaves 2 × 2
@@ -44,6 +44,8 @@ def trainer(config: TrainConfig, adversarial: bool = False) -> Trainer:
 
 
 def gan(kind: str, losses: str = "mse=1,adversarial=1e-3", **changes: Any) -> Trainer:
+    """With a discriminator of a quarter of the width, which takes a sixteenth of the time."""
+    changes = {"discriminator_width": 16, **changes}
     config = dataclasses.replace(TINY, mode="srgan", adversarial=kind, losses=losses, **changes)
     return trainer(config, adversarial=True)
 
@@ -59,7 +61,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "muon"])
 def test_one_batch_is_learnt_by_heart(optimizer: str) -> None:
     one = trainer(dataclasses.replace(TINY, optimizer=optimizer))
-    lr, hr = batch()
+    lr, hr = batch(2)
     first = float(one.step(lr, hr, 1.0)["mse"])
     for _ in range(150):
         last = float(one.step(lr, hr, 1.0)["mse"])
@@ -146,18 +148,18 @@ def test_wgan_clips_the_discriminator() -> None:
     assert max(float(p.abs().max()) for p in one.discriminator.parameters()) <= 0.01
 
 
-def test_the_average_follows_and_is_what_is_shown() -> None:
+def test_the_average_follows_and_is_what_is_saved() -> None:
     one = trainer(TINY)
     lr, hr = batch()
     assert one.average is not None
-    before, begun = one.average.tail.weight.clone(), one.generator.tail.weight.detach().clone()
+    before, begun = one.average.module.tail.weight.clone(), one.generator.tail.weight.detach().clone()
     one.step(lr, hr, 1.0)
     decay = 2 / 11  # (1 + updates) / (10 + updates), while that is below the ema
     after = one.generator.tail.weight.detach()
     assert not torch.equal(begun, after)
-    assert torch.allclose(one.average.tail.weight, before + (1 - decay) * (after - before), atol=1e-8)
-    assert one.shown is one.average
-    assert trainer(dataclasses.replace(TINY, ema=0.0)).shown is not None
+    assert torch.allclose(one.average.module.tail.weight, before + (1 - decay) * (after - before), atol=1e-8)
+    assert one.ema_model is one.average.module
+    assert trainer(dataclasses.replace(TINY, ema=0.0)).ema_model is not None
 
 
 def test_gradient_clipping_bounds_the_step() -> None:
@@ -222,7 +224,7 @@ def test_muon_steps_are_orthogonal() -> None:
 
 def test_schedules() -> None:
     def at(share: float, **settings: Any) -> float:
-        return rate(dataclasses.replace(TINY, **settings), share)
+        return lr_factor(dataclasses.replace(TINY, **settings), share)
 
     assert [at(s, schedule="step") for s in (0.0, 0.49, 0.5, 1.0)] == pytest.approx([1.0, 1.0, 0.1, 0.1])
     assert [at(s, schedule="cosine") for s in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 0.5, 0.0])

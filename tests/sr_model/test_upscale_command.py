@@ -15,10 +15,10 @@ from PIL import Image
 from tests_root import ROOT
 from torch import nn
 
-from sr_model.enlarging import upscaler as enlarging
-from sr_model.enlarging.pictures import Picture, read_picture, write_picture
-from sr_model.enlarging.tiles import upscale_tiled
-from sr_model.enlarging.upscaler import Upscaler, bleed, upscale_picture
+from sr_model.inference import upscaler
+from sr_model.inference.pictures import Picture, read_picture, write_picture
+from sr_model.inference.tiles import upscale_tiled
+from sr_model.inference.upscaler import Upscaler, bleed, upscale_picture
 from sr_model.nets import make_generator
 from sr_model.scoring.validation import super_resolve
 from sr_model.upscale import main, make, make_plan
@@ -295,7 +295,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, checkpoint: Path, capsys: pytes
 def test_too_little_memory_is_said_before_the_work(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enlarging, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(upscaler, "available_bytes", lambda: 1000)
     source = a_picture(tmp_path / "a.png")
     refused(capsys, call(checkpoint, source, tmp_path / "b.png"), "a.png", "memory", "cut it into parts")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from sr_model.enlarging.tiles import Bicubic, margin_of, spans, upscale_tiled
+from sr_model.inference.tiles import Bicubic, margin_of, spans, upscale_tiled
 from sr_model.nets.ensemble import SelfEnsemble
 from sr_model.nets.msrresnet import MSRResNet
 from sr_model.nets.srresnet import SRResNet

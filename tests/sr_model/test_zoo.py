@@ -1,4 +1,4 @@
-"""The models that come along: entry, weights, card and figures of each agree, and a damaged file is not used."""
+"""The bundled models: entry, weights, card and figures of each agree, and a damaged file is not used."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_an_entry_says_what_is_in_the_file(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_a_card_has_the_facts_and_says_what_people_ask(name: str) -> None:
     card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
-    assert zoo.facts(MODELS[name]) in card
+    assert zoo.card_table(MODELS[name]) in card
     for heading in ("Facts", "What it is", "What it is for, and what not", "Make it again"):
         assert f"\n## {heading}\n" in card, f"docs/models/{name}.md has no part `{heading}`"
     for words in (MODELS[name].purpose, MODELS[name].training, MODELS[name].pictures):

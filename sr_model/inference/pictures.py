@@ -5,6 +5,7 @@ What a format cannot hold is said in a sentence instead of dropped in silence.
 
 from __future__ import annotations
 
+import importlib
 import io
 import warnings
 import zlib
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
 from sr_model.images import MAX_PIXELS, SUFFIXES, BrokenImage
 
@@ -35,7 +37,7 @@ Pixels = NDArray[Any]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it lay in its file, upright.
+    """Hold a picture as it lay in its file, upright.
 
     Attributes:
         pixels: (H, W, 3) RGB or (H, W, 1) grey; uint8 or uint16.
@@ -53,22 +55,22 @@ class Picture:
 
     @property
     def grey(self) -> bool:
-        """One channel."""
+        """Tell whether it has one channel."""
         return bool(self.pixels.shape[2] == 1)
 
     @property
     def depth(self) -> int:
-        """Bits a channel, 8 or 16."""
+        """Return the bits a channel, 8 or 16."""
         return self.pixels.dtype.itemsize * 8
 
 
 def format_of(path: Path) -> str:
-    """Which of `FORMATS` a file's suffix means; empty for none of them."""
+    """Return which of `FORMATS` a file's suffix means; empty for none of them."""
     return next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), "")
 
 
 def size_of(source: Path | bytes) -> tuple[int, int]:
-    """Height and width from the head of a file or its content, before orientation; (0, 0) if it cannot be read."""
+    """Read height and width from the head of a file or its content, before orientation; (0, 0) if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,7 +93,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def decode_picture(data: bytes) -> Picture:
-    """`read_picture` for a file's content."""
+    """Read a picture from a file's content, as `read_picture` does."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
@@ -143,7 +145,7 @@ def _decoded(image: Image.Image, data: bytes) -> Picture:
 
 
 def _bits(image: Image.Image) -> int:
-    """Bits a channel in the file, which Pillow's mode does not tell for colour."""
+    """Return the bits a channel in the file, which Pillow's mode does not tell for colour."""
     if image.format == "TIFF":
         bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
         return int(max(bits) if isinstance(bits, tuple) else bits)
@@ -151,13 +153,12 @@ def _bits(image: Image.Image) -> int:
 
 
 def _deep_pixels(image: Image.Image, data: bytes) -> Pixels | None:
-    """(H, W[, 2, 3 or 4]) uint16 as RGB order; None for kinds that OpenCV does not give unchanged."""
+    """Return (H, W[, 2, 3 or 4]) uint16 as RGB order; None for kinds that OpenCV does not give unchanged."""
     if image.mode.startswith("I"):
         image.load()
         values = np.asarray(image)
         return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else None
-    import cv2  # only here: not every machine that trains has it
-
+    cv2 = _opencv()
     read = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     channels = 1 if read is None or read.ndim == 2 else read.shape[2]
     if read is None or read.dtype != np.uint16 or read.shape[:2] != (image.height, image.width):
@@ -171,8 +172,20 @@ def _deep_pixels(image: Image.Image, data: bytes) -> Pixels | None:
     return np.asarray(read, np.uint16)
 
 
+def _opencv() -> Any:
+    """Import OpenCV, which 16-bit colour alone needs.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        return importlib.import_module("cv2")
+    except ImportError as error:
+        raise UserError(f"pictures of 16 bits need OpenCV ({error}): pip install 'lakerank[sr]'") from error
+
+
 def _plain(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
-    """To L, LA, RGB or RGBA, and the profile that then holds."""
+    """Convert to L, LA, RGB or RGBA; return it with the profile that then holds."""
     if image.mode in ("CMYK", "LAB", "YCbCr"):
         if profile and image.mode != "YCbCr":
             try:
@@ -198,7 +211,7 @@ def _plain(image: Image.Image, profile: bytes) -> tuple[Image.Image, bytes]:
 
 
 def _exif(image: Image.Image) -> tuple[int, bytes]:
-    """Orientation still to be applied, and the rest of the EXIF block that may go into another file."""
+    """Return the orientation still to be applied, and the rest of the EXIF block that may go into another file."""
     try:
         exif = image.getexif()
         if image.format == "TIFF":  # there it is the file's own structure, and Pillow and OpenCV turn the picture
@@ -215,7 +228,7 @@ def _exif(image: Image.Image) -> tuple[int, bytes]:
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
-    """EXIF orientation 1…8 applied to (H, W, C)."""
+    """Apply EXIF orientation 1…8 to (H, W, C)."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
@@ -237,7 +250,7 @@ def check_size(height: int, width: int, kind: str) -> None:
 
 
 def fit(picture: Picture, kind: str) -> Picture:
-    """The picture as a format can hold it, with a note for each thing given up.
+    """Fit a picture to what a format can hold, with a note for each thing given up.
 
     Args:
         picture: any.
@@ -269,12 +282,12 @@ def fit(picture: Picture, kind: str) -> Picture:
 
 
 def to_8_bits(values: Pixels) -> Pixels:
-    """uint16 to the nearest uint8: 65535 is 255."""
+    """Round uint16 to the nearest uint8: 65535 is 255."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def write_picture(picture: Picture, path: Path, kind: str, quality: int = 95) -> Picture:
-    """Write it whole or not at all; parents are made.
+    """Write a picture whole or not at all; parents are made.
 
     Args:
         picture: what to write.
@@ -296,7 +309,7 @@ def write_picture(picture: Picture, path: Path, kind: str, quality: int = 95) ->
 
 
 def encode_picture(picture: Picture, kind: str, quality: int = 95) -> tuple[bytes, Picture]:
-    """The bytes that `write_picture` writes, and the picture as it is in them.
+    """Encode the bytes that `write_picture` writes; return them and the picture as it is in them.
 
     Args:
         picture, kind, quality: see `write_picture`.
@@ -339,9 +352,8 @@ def _save_8_bits(picture: Picture, kind: str, quality: int, file: IO[bytes]) -> 
 
 
 def _deep_bytes(picture: Picture, kind: str) -> bytes:
-    """16 bits through OpenCV, which Pillow has for grey only."""
-    import cv2
-
+    """Encode 16 bits through OpenCV, which Pillow has for grey only."""
+    cv2 = _opencv()
     pixels = picture.pixels
     if picture.alpha is not None:
         pixels = np.repeat(pixels, 3, axis=2) if picture.grey else pixels

@@ -1,4 +1,4 @@
-"""A picture cut into training patches: a pure function, for a Spark worker or any other process."""
+"""Extract training patches from a picture: a pure function, for a Spark worker or any other process."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lakerank.cli.errors import UserError
-from sr_model.data.schema import PatchRow
+from sr_model.data.format import PatchRow
 from sr_model.degrade import downscale, modcrop
 
 
 @dataclass(frozen=True)
 class PatchPlan:
-    """How pictures are cut.
+    """Hold how patches are extracted.
 
     Attributes:
         patch: side of a patch in HR pixels, a multiple of `scale`.
@@ -49,33 +49,33 @@ class PatchPlan:
 
 
 class TooSmall(ValueError):
-    """A picture without room for one patch."""
+    """Tell of a picture without room for one patch."""
 
 
-def places(length: int, plan: PatchPlan) -> list[int]:
-    """Where patches begin along one side of `length` pixels; the last one ends with the picture."""
+def patch_starts(length: int, plan: PatchPlan) -> list[int]:
+    """Return where patches begin along one side of `length` pixels; the last one ends with the picture."""
     last = (length - plan.patch) // plan.scale * plan.scale
     found = list(range(0, last + 1, plan.stride))
     return found if found[-1] == last else [*found, last]
 
 
 def gradient(patch_HWC: NDArray[np.uint8]) -> float:
-    """How much happens in a patch: mean difference between neighbours, of the luma in 0…255, over both directions."""
+    """Compute the mean difference between neighbours, of the luma in 0…255, over both directions."""
     # In thousandths, whole numbers that float32 holds exactly: every machine finds the same patches too flat.
     luma = patch_HWC @ np.array([299, 587, 114], np.float32)
     across, down = np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0))
     return float((across.mean(dtype=np.float64) + down.mean(dtype=np.float64)) / 2000)
 
 
-def cut(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
-    """The patches of a picture, row by row, at each of the plan's sizes; None for each that is too flat.
+def extract_patches(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
+    """Extract the patches of a picture, row by row, at each of the plan's sizes; None for each that is too flat.
 
     A shrunk picture is called `source@size`. Sizes that leave no room for a patch are passed over.
 
     Args:
         image_HWC: (H, W, 3) uint8 RGB; at the right and below it is cut to multiples of the scale.
         source: its name, kept with each patch.
-        plan: how to cut.
+        plan: how they are extracted.
 
     Raises:
         TooSmall: it has no room for one patch, at no size.
@@ -86,7 +86,7 @@ def cut(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[
         raise TooSmall(f"{width} × {height} pixels, smaller than a patch of {plan.patch}")
     for size in fitting:
         name = source if size == 1 else f"{source}@{size:g}"
-        yield from _cut_one(_resized(image_HWC, size), name, plan)
+        yield from _extract_at(_resized(image_HWC, size), name, plan)
 
 
 def _shrunk(height: int, width: int, size: float) -> tuple[int, int]:
@@ -101,13 +101,13 @@ def _resized(image_HWC: NDArray[np.uint8], size: float) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image_HWC).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _cut_one(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
+def _extract_at(image_HWC: NDArray[np.uint8], source: str, plan: PatchPlan) -> Iterator[PatchRow | None]:
     image = modcrop(image_HWC, plan.scale)
     height, width = image.shape[:2]
     small = downscale(image, plan.scale) if plan.store_lr else None
     side = plan.patch // plan.scale
-    for y in places(height, plan):
-        for x in places(width, plan):
+    for y in patch_starts(height, plan):
+        for x in patch_starts(width, plan):
             hr = image[y : y + plan.patch, x : x + plan.patch]
             if plan.min_gradient and gradient(hr) < plan.min_gradient:
                 yield None

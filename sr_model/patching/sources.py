@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
+from lakerank.cli.download import DIV2K, fetch, verify
 from lakerank.cli.errors import UserError
 from sr_model.images import SUFFIXES, BrokenImage
 
@@ -24,7 +25,7 @@ _DAMAGE = (OSError, EOFError, KeyError, RuntimeError, zlib.error, lzma.LZMAError
 
 @dataclass(frozen=True)
 class Item:
-    """A picture that has not been read.
+    """Describe a picture that has not been read.
 
     Attributes:
         name: what it is called in the patches: its path below the source.
@@ -45,14 +46,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of all sources, by name, and how many other files there were."""
+    """List the pictures of all sources, by name, and count the other files."""
 
     items: tuple[Item, ...]
     others: int
 
 
 def list_items(sources: str) -> Listing:
-    """What there is to cut.
+    """List the pictures of folders and archives.
 
     Args:
         sources: folders (with all below), pictures, tars and zips, separated by commas. Of DIV2K's folders the HR
@@ -76,8 +77,35 @@ def list_items(sources: str) -> Listing:
     return Listing(tuple(items), others)
 
 
+def div2k_sources(command: str, source: str, downloads: Path, mirror: str) -> str:
+    """Return where DIV2K's HR pictures are, as `list_items` takes it.
+
+    Args:
+        command: named in what is printed.
+        source: the user's copy, of which zips are checked: their folder, themselves, or unpacked; empty: none.
+        downloads: folder that they are downloaded to if there is none.
+        mirror: address of the folder that has the zips.
+
+    Raises:
+        UserError: see `fetch` and `verify`.
+    """
+    folder = Path(source) if source else downloads
+    zips = [folder / f"{name}.zip" for name in DIV2K]
+    if source and not any(path.is_file() for path in zips):
+        for path in map(Path, source.split(",")):
+            if path.is_file() and path.stem in DIV2K:
+                print(f"{command}: {path}: {verify(path, path.stem)}", flush=True)
+        return source  # the zips themselves, or unpacked
+    for path in zips:
+        if source and path.is_file():
+            print(f"{command}: {path}: {verify(path, path.stem)}", flush=True)
+        else:
+            fetch(path.stem, folder, mirror)
+    return ",".join(map(str, zips))
+
+
 def read_items(items: Iterable[Item]) -> Iterator[bytes | BrokenImage]:
-    """The file of each picture, or why it cannot be read.
+    """Read the file of each picture, or say why it cannot be read.
 
     An archive stays open while pictures come from it: a compressed tar is then unpacked once, not once a picture.
     """
@@ -102,7 +130,7 @@ def read_items(items: Iterable[Item]) -> Iterator[bytes | BrokenImage]:
 
 
 def read_item(item: Item) -> bytes:
-    """The picture's file.
+    """Read the picture's file.
 
     Raises:
         BrokenImage: it cannot be read.
@@ -222,18 +250,18 @@ def _chosen(path: Path, members: list[tuple[str, int, int]]) -> tuple[list[Item]
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file is read, by its suffix."""
+    """Tell by its suffix whether a file is read."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def is_bookkeeping(name: str) -> bool:
-    """What macOS and others leave behind; names that merely begin with `_` or `.` are pictures like others."""
+    """Tell what macOS and others leave behind; names that merely begin with `_` or `.` are pictures like others."""
     parts = PurePosixPath(name).parts
     return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db")
 
 
 def _text(name: str) -> str:
-    """A name that can be stored: bytes that are no UTF-8, which Python keeps as lone surrogates, are shown as \\xNN."""
+    """Make a name storable: bytes that are no UTF-8, which Python keeps as lone surrogates, are shown as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 

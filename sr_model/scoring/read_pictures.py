@@ -20,8 +20,8 @@ MOST_PIXELS = 1 << 26  # of a picture put together again from patches; larger on
 NamedPicture = tuple[str, NDArray[np.uint8]]
 
 
-def pictures_of(path: Path) -> Iterator[NamedPicture]:
-    """Name and pixels, (H, W, 3) uint8 RGB, of every picture that can be read, in a fixed order.
+def read_pictures(path: Path) -> Iterator[NamedPicture]:
+    """Read name and pixels, (H, W, 3) uint8 RGB, of every picture that can be read, in a fixed order.
 
     Patches of one picture that follow one another are put together again. What is no sound picture is passed over,
     as it is when patches are made.
@@ -80,7 +80,7 @@ def _from_zip(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _from_patches(files: list[Path]) -> Iterator[NamedPicture]:
-    """Neighbouring rows with one source become one picture; where patches were left out it has its mean colour."""
+    """Put rows with one source together as one picture; where patches were left out it has its mean colour."""
     source = ""
     run: list[tuple[int, int, NDArray[np.uint8]]] = []
     pixels = 0
@@ -109,7 +109,7 @@ def _rows(files: list[Path]) -> Iterator[tuple[str, int, int, NDArray[np.uint8]]
 
 
 def _patch(stored: memoryview) -> NDArray[np.uint8]:
-    """A square from what `numpy.save` wrote: the pixels are the last 3·n² bytes, after a header below 256."""
+    """Decode a square from what `numpy.save` wrote: the pixels are the last 3·n² bytes, after a header below 256."""
     flat = np.frombuffer(stored, np.uint8)
     side = int((len(flat) // 3) ** 0.5)
     while len(flat) - 3 * side * side < 64:  # the smallest header

@@ -1,25 +1,39 @@
-"""A generator on its way to worker processes: plain values that travel, made a net once in each process."""
+"""Serialize a generator for worker processes: plain values that travel, made a net once in each process."""
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
 
 from lakerank.cli.errors import UserError
-from sr_model.enlarging.pictures import encode_picture
-from sr_model.enlarging.upscaler import Upscaler
 from sr_model.images import BrokenImage
+from sr_model.inference.pictures import encode_picture
+from sr_model.inference.upscaler import Upscaler
 from sr_model.weights import as_bytes, fingerprint, generator_of, read_generator
 
 MOST_WEIGHTS = 64_000_000  # bytes that travel with the work: Spark Connect takes messages of at most 128 MiB
+ROW = pa.schema(
+    {
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "content": pa.binary(),
+        "notes": pa.list_(pa.string()),
+        "seconds": pa.float64(),
+    }
+)
 _MOST_CONTENT = 1 << 30  # bytes of one result: a value in a table ends at 2 GiB, and is copied on its way there
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """By what and how pictures are enlarged.
+class UpscaleRecipe:
+    """Hold by what and how pictures are upscaled.
 
     Attributes:
         model: the zoo's name, or the name of the checkpoint's file.
@@ -38,14 +52,14 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A picture enlarged and encoded.
+class UpscaledFile:
+    """Hold an upscaled and encoded picture.
 
     Attributes:
         content: the file.
         width, height: in pixels.
         notes: sentences about what could not be kept.
-        seconds: of this process's processor time that decoding, enlarging and encoding took.
+        seconds: of this process's processor time that decoding, upscaling and encoding took.
     """
 
     content: bytes
@@ -55,12 +69,14 @@ class Made:
     seconds: float
 
 
-def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95, self_ensemble: bool = False) -> Recipe:
-    """What workers need, read and checked here, so that they need to see no file of it.
+def serialize(
+    checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95, self_ensemble: bool = False
+) -> UpscaleRecipe:
+    """Read and check here what workers need, so that they need to see no file of it.
 
     Args:
         checkpoint: see `read_generator`.
-        tile, kind, quality, self_ensemble: see `Recipe`.
+        tile, kind, quality, self_ensemble: see `UpscaleRecipe`.
 
     Raises:
         UserError: see `read_generator` and `margin_of`; or the weights are too large to travel.
@@ -77,14 +93,14 @@ def pack(checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95,
     # Without the ensemble nothing is added: what was made before there was one still counts as made.
     decisive = f"{fingerprint(generator.state_dict())} {tile} {kind} {lossy}{' x8' if self_ensemble else ''}"
     key = hashlib.sha256(decisive.encode()).hexdigest()
-    return Recipe(Path(checkpoint).name, weights, tile, kind, quality, self_ensemble, key)
+    return UpscaleRecipe(Path(checkpoint).name, weights, tile, kind, quality, self_ensemble, key)
 
 
-def enlarge(recipe: Recipe, content: bytes) -> Made:
-    """One picture, as `python -m sr_model.upscale` makes it.
+def upscale_file(recipe: UpscaleRecipe, content: bytes) -> UpscaledFile:
+    """Upscale one picture, as `python -m sr_model.upscale` does.
 
     Args:
-        recipe: from `pack`.
+        recipe: from `serialize`.
         content: of a picture's file.
 
     Raises:
@@ -99,13 +115,28 @@ def enlarge(recipe: Recipe, content: bytes) -> Made:
     if len(made) > _MOST_CONTENT:
         raise BrokenImage(f"becomes a file of {len(made) / 2**30:.1f} GiB, more than goes into a table; cut it first")
     height, width = picture.pixels.shape[:2]
-    return Made(made, width, height, picture.notes, time.process_time() - begun)
+    return UpscaledFile(made, width, height, picture.notes, time.process_time() - begun)
+
+
+def row_function(recipe: UpscaleRecipe) -> Callable[[bytes | str], dict[str, Any]]:
+    """Return the function from a picture's file, or why it cannot be read, to its `ROW`; `reason` if it is rejected."""
+
+    def row(content: bytes | str) -> dict[str, Any]:
+        torch.set_num_threads(1)  # there is a task for each core already
+        try:
+            if isinstance(content, str):
+                raise BrokenImage(content)
+            return vars(upscale_file(recipe, content))
+        except BrokenImage as error:
+            return {"reason": str(error)}
+
+    return row
 
 
 _ready: dict[str, Upscaler] = {}  # of this process, which may serve many tasks
 
 
-def _upscaler(recipe: Recipe) -> Upscaler:
+def _upscaler(recipe: UpscaleRecipe) -> Upscaler:
     if recipe.key not in _ready:
         _ready.clear()  # a process works by one recipe at a time
         generator = generator_of(recipe.weights, recipe.model)

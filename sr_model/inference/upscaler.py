@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lakerank.cli.errors import UserError
-from sr_model.enlarging.memory import available_bytes
-from sr_model.enlarging.pictures import Picture, check_size, decode_picture, size_of
-from sr_model.enlarging.settings import SMALLEST_TILE
-from sr_model.enlarging.tiles import Bicubic, Progress, margin_of, upscale_tiled
 from sr_model.images import BrokenImage
+from sr_model.inference import SMALLEST_TILE
+from sr_model.inference.pictures import Picture, check_size, decode_picture, size_of
+from sr_model.inference.tiles import Bicubic, Progress, margin_of, upscale_tiled
 from sr_model.nets.ensemble import SelfEnsemble
 
 
@@ -29,7 +29,7 @@ def upscale_picture(
     half: bool = False,
     advance: Progress | None = None,
 ) -> Picture:
-    """A picture `generator.scale` times as large, of the same kind.
+    """Upscale a picture by `generator.scale`; it stays of the same kind.
 
     Colour goes through the net, transparency through bicubic interpolation. What colour wholly transparent pixels
     have does not matter to the eye, but the net would let it shine into its surroundings, so they get their nearest
@@ -80,7 +80,7 @@ def bleed(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
 
 
 class Upscaler:
-    """A generator ready to enlarge picture after picture; takes smaller tiles from then on when GPU memory ends.
+    """Upscale picture after picture; take smaller tiles from then on when GPU memory ends.
 
     Args:
         generator: in evaluation mode, on its device.
@@ -97,7 +97,7 @@ class Upscaler:
         self.overlap = margin_of(generator) if tile else 0
 
     def enlarge(self, content: bytes, kind: str, advance: Progress | None = None) -> Picture:
-        """The picture of a file's content, enlarged.
+        """Upscale the picture of a file's content.
 
         Args:
             content: of a picture's file.
@@ -141,7 +141,8 @@ class Upscaler:
                     advance(-counted)
 
     def _check_memory(self, height: int, width: int) -> None:
-        """The result, Pillow's copy of it and what is being written need about 12 bytes a pixel, more at 16 bits."""
+        """Refuse a picture that is too large for memory."""
+        # The result, Pillow's copy of it and what is being written: about 12 bytes a pixel, more at 16 bits.
         free = available_bytes()
         needed = height * width * self.scale**2 * 12
         if free is not None and needed > free:
@@ -149,3 +150,35 @@ class Upscaler:
                 f"{width} × {height} becomes {width * self.scale} × {height * self.scale} pixels, which need "
                 f"{needed / 2**30:.1f} GiB of memory where {free / 2**30:.1f} are free; cut it into parts first"
             )
+
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int | None:
+    """Return the free memory of the machine or, where that is less, of the container; None where it cannot be told.
+
+    Linux only: /proc/meminfo's MemAvailable, and memory.max of control groups, version 2.
+    """
+    found = [value for value in (_of_machine(), _of_container()) if value is not None]
+    return min(found) if found else None
+
+
+def _of_machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def _of_container() -> int | None:
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        stats = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+        # Cached files count as used, but give way.
+        cache = sum(int(line.split()[1]) for line in stats if line.startswith(("inactive_file ", "active_file ")))
+        return max(0, int(limit) - used + cache)
+    except (OSError, ValueError):  # no control groups, or `max`: no limit
+        return None

@@ -1,4 +1,7 @@
-"""Settings that every way to enlarge pictures has. Imports no PyTorch."""
+"""Generators on whole pictures: picture files, tiles, the upscaler, and the settings of every way to upscale.
+
+Imports no PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ SMALLEST_TILE = 32  # below it the margin is nearly all of the work
 
 
 @dataclass(frozen=True)
-class EnlargeSettings(Settings):
-    """By what, and how."""
+class InferenceSettings(Settings):
+    """Settings of a generator that upscales pictures."""
 
     checkpoint: str = flag(DEFAULT, CHECKPOINT_HELP, metavar="NAME|FILE")
     tile: int = flag(

@@ -1,14 +1,86 @@
-"""What a finished folder of patches says about itself."""
+"""The format of a folder of patches: its columns, for Petastorm (a Unischema) and for pyarrow, and its manifest."""
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from lakerank.cli.errors import UserError
+
+NAME = "Patches"
+
+
+@dataclass(frozen=True)
+class PatchRow:
+    """Hold one patch and where it comes from.
+
+    Attributes:
+        hr: (P, P, 3) uint8 RGB.
+        lr: (P/scale, P/scale, 3) uint8 RGB; None if LR is made when reading.
+        source: the picture's file name.
+        x: left edge of the patch in that picture, HR pixels.
+        y: top edge, HR pixels.
+    """
+
+    hr: NDArray[np.uint8]
+    lr: NDArray[np.uint8] | None
+    source: str
+    x: int
+    y: int
+
+
+def image_shapes(patch: int, scale: int, store_lr: bool) -> dict[str, tuple[int, int, int]]:
+    """Return the picture columns and their shapes.
+
+    Args:
+        patch: side of the HR patches in pixels, a multiple of `scale`.
+        scale: the factor.
+        store_lr: whether LR is stored too.
+    """
+    shapes = {"hr": (patch, patch, 3)}
+    if store_lr:
+        shapes["lr"] = (patch // scale, patch // scale, 3)
+    return shapes
+
+
+def arrow_schema(patch: int, scale: int, store_lr: bool) -> pa.Schema:
+    """Return the columns as Parquet holds them. None can be null, so pages are values and nothing else."""
+    images = [pa.field(name, pa.binary(), nullable=False) for name in image_shapes(patch, scale, store_lr)]
+    provenance = [("source", pa.string()), ("x", pa.int32()), ("y", pa.int32())]
+    return pa.schema(images + [pa.field(name, kind, nullable=False) for name, kind in provenance])
+
+
+def pickled_unischema(patch: int, scale: int, store_lr: bool) -> bytes:
+    """Pickle the Unischema as Petastorm does. No codec needs Spark's types: reading it does not import pyspark."""
+    from sr_model.data.petastorm_compat import NdarrayCodec, Unischema, UnischemaField
+
+    fields = [
+        UnischemaField(name, np.uint8, shape, NdarrayCodec(), False)
+        for name, shape in image_shapes(patch, scale, store_lr).items()
+    ]
+    fields += [
+        UnischemaField("source", np.str_, (), None, False),
+        UnischemaField("x", np.int32, (), None, False),
+        UnischemaField("y", np.int32, (), None, False),
+    ]
+    return pickle.dumps(Unischema(NAME, fields))
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """Return what `numpy.save`, and so NdarrayCodec, writes before the pixels of a uint8 array."""
+    file = io.BytesIO()
+    np.save(file, np.zeros(shape, np.uint8))
+    return file.getvalue()[: -int(np.prod(shape))]
+
 
 MANIFEST = "_lakerank.json"
 FORMAT = 1
@@ -16,7 +88,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class PartInfo:
-    """A part file.
+    """Describe a part file.
 
     Attributes:
         name: relative to the data set's folder.
@@ -30,13 +102,13 @@ class PartInfo:
 
     @property
     def rows(self) -> int:
-        """Rows in the file."""
+        """Count the rows in the file."""
         return sum(self.row_groups)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Of one data set (a split).
+    """Describe one data set (a split).
 
     Attributes:
         patch: side of the HR patches in pixels.
@@ -54,12 +126,12 @@ class Manifest:
 
     @property
     def rows(self) -> int:
-        """Patches in all files."""
+        """Count the patches in all files."""
         return sum(part.rows for part in self.parts)
 
 
 def manifest_json(manifest: Manifest) -> str:
-    """As it stands in the folder."""
+    """Format a manifest as it stands in the folder."""
     fields = {
         "format": FORMAT,
         "rows": manifest.rows,
@@ -75,7 +147,7 @@ def manifest_json(manifest: Manifest) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a folder of patches.
+    """Read the manifest of a folder of patches.
 
     Raises:
         UserError: no such folder, not finished, not ours, or a file of it is missing or has another size.

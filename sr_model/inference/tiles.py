@@ -34,7 +34,7 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis, in input pixels.
+    """Describe a tile along one axis, in input pixels.
 
     Attributes:
         start, stop: the core, which is kept.
@@ -64,7 +64,7 @@ def spans(length: int, tile: int, margin: int) -> list[Span]:
 
 
 def margin_of(generator: nn.Module) -> int:
-    """How far the net sees: an output pixel depends on no input pixel farther away than this, in input pixels.
+    """Measure how far the net sees: an output pixel depends on no input pixel farther away than this, in input pixels.
 
     Measured, not derived: a NaN passes through every operation, even through a weight of zero, so that one line of
     NaN in a picture marks the output that can depend on it. On the CPU, in a copy; a convolution that smears the
@@ -101,7 +101,7 @@ def _margin_along(probe: nn.Module, scale: int, axis: int) -> int:
 
 
 class Bicubic(nn.Module):
-    """Keys' cubic with a = −0.5, as a generator: for what a net was not trained on, such as transparency.
+    """Upscale by Keys' cubic with a = −0.5, as a generator: for what a net was not trained on, such as transparency.
 
     Args:
         scale: the factor.
@@ -112,7 +112,7 @@ class Bicubic(nn.Module):
         self.scale = scale
 
     def forward(self, lr_NCHW: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C, scale·h, scale·w)."""
+        """Map (N, C, h, w) to (N, C, scale·h, scale·w)."""
         # antialias changes nothing when enlarging but the kernel: a is −0.5 with it and −0.75 without.
         size = (lr_NCHW.shape[2] * self.scale, lr_NCHW.shape[3] * self.scale)
         return nn.functional.interpolate(lr_NCHW, size=size, mode="bicubic", align_corners=False, antialias=True)
@@ -129,7 +129,7 @@ def upscale_tiled(
     out: Pixels | None = None,
     advance: Progress | None = None,
 ) -> Pixels:
-    """A picture enlarged tile by tile.
+    """Upscale a picture tile by tile.
 
     Args:
         generator: in evaluation mode, on the device that is to compute; has `.scale`.
@@ -190,7 +190,7 @@ def check_pixels(image_HWC: Pixels) -> None:
 
 
 def _alike(columns: list[Span], batch: int) -> Iterator[list[Span]]:
-    """Neighbours of equal size, at most `batch` of them."""
+    """Group neighbours of equal size, at most `batch` of them."""
     group: list[Span] = []
     for span in columns:
         if group and (len(group) == batch or span.high - span.low != group[0].high - group[0].low):
@@ -201,7 +201,7 @@ def _alike(columns: list[Span], batch: int) -> Iterator[list[Span]]:
 
 
 def _run(generator: nn.Module, windows_NHWC: Pixels, half: bool) -> Pixels:
-    """The net on a few windows: same type and channels out."""
+    """Run the net on a few windows: same type and channels out."""
     top = {"uint8": 255.0, "uint16": 65535.0}.get(windows_NHWC.dtype.name)
     device = next((tensor.device for tensor in generator.state_dict().values()), torch.device("cpu"))
     x = windows_NHWC.astype(np.float32)

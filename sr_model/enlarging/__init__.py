@@ -1,1 +1,0 @@
-"""What enlarging is made of: pictures of all kinds, tiles, and how much memory there is."""
