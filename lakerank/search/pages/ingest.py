@@ -68,7 +68,7 @@ class PageTables:
         if not threshold:
             return self.pages, 0
         if isinstance(self.pages, pa.Table):
-            found = mark_duplicates(self.pages, threshold)
+            found: Any = mark_duplicates(self.pages, threshold)
             return tables.with_copies_arrow(self.pages, found), len(found)
         copies = mark_duplicates(self.pages, threshold, scratch=scratch)
         return tables.with_copies_spark(self.pages, copies), copies.count()
