@@ -18,7 +18,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
 from lakerank.lake.schemas import (
@@ -156,7 +156,7 @@ def run(spark: SparkSession, args: ReportArgs) -> dict[str, Any]:
     path = out_file(args)
     users = list(dict.fromkeys(user.strip() for user in args.show_users.split(",") if user.strip()))
     html, page = page_of(spark, args.lake, (), users, args.sr)
-    write_atomically(path, html, "--out")
+    write_file(path, html, "--out")
     seconds = round(time.perf_counter() - begun, 3)
     shown = [section.key for section in page.sections if section.blocks]
     names = [str(row[0]) for row in page.tables.rows] if page.tables else []

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.search.index.fields import Weighting
 from lakerank.search.index.store import OpenIndex, cache_folder, index_parts, open_index
@@ -134,7 +134,7 @@ def _answer_file(args: Args, get_spark: Callable[[], SparkSession]) -> Mapping[s
     parsed = {name: reader(text) for name, text in queries.items()}
     rows = _from_parts(spark, args, parsed) if args.parts else _from_whole(spark, args, parsed)
     lines = run_lines(rows, list(queries), "lakerank")
-    write_atomically(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
+    write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
     seconds = time.monotonic() - started
     print(f"search: {len(queries):,} queries, {len(lines):,} answers in {args.run_file}, {seconds:.1f} s")
     return {"queries": len(queries), "answers": len(lines), "seconds": round(seconds, 3)}

@@ -22,7 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
@@ -332,7 +332,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     settings = as_yaml(
         final_config(best), args.split, f"Best of {len(trials)} trials, study {name}, valid RMSE {best.valid_rmse:.4f}"
     )
-    write_atomically(out / "lfm.yaml", settings, "--out")
+    write_file(out / "lfm.yaml", settings, "--out")
     points = {key: [trial.params[key] for trial in trials] for key, r in space.items() if r.low < r.high}
     picture = trials_png(
         [trial.state for trial in trials],
@@ -340,7 +340,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
         points,
         [key for key, allowed in space.items() if allowed.log],
     )
-    write_atomically(out / "trials.png", picture, "--out")
+    write_file(out / "trials.png", picture, "--out")
     counts = {state: sum(trial.state == state for trial in trials) for state in ("pruned", "failed")}
     print(settings, end="")
     print(

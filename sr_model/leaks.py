@@ -19,7 +19,7 @@ from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Settings, flag
 from sr_model.scoring.leak import Leak
@@ -55,7 +55,7 @@ def _kept(data: Path, valid: Path) -> list[Leak]:
         return [Leak(**leak) for leak in json.loads(path.read_text(encoding="utf-8"))]
     leaks = _search(data, valid)
     with suppress(OSError):  # a machine without a writable home searches each time
-        write_atomically(path, json.dumps([asdict(leak) for leak in leaks]))
+        write_file(path, json.dumps([asdict(leak) for leak in leaks]))
     return leaks
 
 

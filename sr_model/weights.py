@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from sr_model import zoo
 from sr_model.nets import GENERATORS, make_generator
 from sr_model.zoo import MODELS
@@ -46,7 +46,7 @@ def save_generator(generator: nn.Module, net: str, path: Path, facts: Mapping[st
         path: ends in `.safetensors`.
     """
     # Not safetensors' `save_file`: it makes a file that its owner alone can read.
-    write_atomically(path, as_bytes(generator, net, facts))
+    write_file(path, as_bytes(generator, net, facts))
 
 
 def load_generator(checkpoint: str | Path, device: str | torch.device = "cpu", net: str = "") -> nn.Module:

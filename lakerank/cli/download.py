@@ -43,7 +43,7 @@ _PATIENCE_SECONDS = 60  # without a single byte
 
 
 def fetch(name: str, folder: Path, mirror: str = MIRROR) -> Path:
-    """A published zip in `folder`, downloaded unless it is there and good.
+    """Download a published zip into `folder`, unless it is there and good; return its path.
 
     Args:
         name: a key of `EDITIONS` or `DIV2K`.
@@ -105,13 +105,13 @@ def _pinned(name: str) -> str | None:
 
 
 def md5_of(path: Path) -> str:
-    """The file's md5 in hexadecimal."""
+    """Return the file's md5 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def by_hand(name: str, url: str) -> str:
-    """What to do where the network does not let us."""
+    """Say what to do where the network does not let us."""
     if name in DIV2K:
         return f"fetch {url} by hand and pass --dataset div2k --source FOLDER with it"
     return f"fetch {url} by hand and pass --dataset {name} --source PATH/{name}.zip"
@@ -126,7 +126,7 @@ def _open(url: str, start: int = 0) -> HTTPResponse:
 
 
 def _published_md5(url: str) -> str | None:
-    """The md5 file beside the zip, if there is one; a server that is down shows when the zip is fetched."""
+    """Fetch the md5 file beside the zip, if there is one; a server that is down shows when the zip is fetched."""
     try:
         with _open(url) as response:
             return _md5_in(response.read(4096).decode("utf-8", "replace"))

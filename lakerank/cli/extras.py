@@ -12,7 +12,7 @@ def require(module: str, extra: str) -> ModuleType:
     """Import a package of an extra.
 
     Args:
-        module: what is imported, e.g. `deltalake`.
+        module: what is imported, e.g. `deltalake`, or a module of ours that needs it.
         extra: the extra of this project that brings it, e.g. `search`.
 
     Raises:
@@ -21,6 +21,7 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.split(".")[0]
-        reason = f"`{package}` is not installed" if error.name == package else f"`{module}` cannot be loaded ({error})"
+        # Perhaps not `module` is missing but what it needs.
+        missing = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        reason = f"`{missing}` is not installed" if missing else f"`{module}` cannot be loaded ({error})"
         raise UserError(f"{reason}: pip install 'lakerank[{extra}]'") from error

@@ -27,7 +27,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         fresh.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: str | bytes, flag: str = "") -> None:
+def write_file(path: Path, content: str | bytes, flag: str = "") -> None:
     """Write a file in one step; its folder is made if it is not there.
 
     Args:

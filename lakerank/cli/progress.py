@@ -11,7 +11,7 @@ LOG_EVERY_SECONDS = 10.0  # a log wants a line now and then, a terminal a moving
 
 
 def progress(total: float | None, label: str, unit: str = "it", scale: bool = False) -> tqdm[Any]:
-    """A progress meter on standard error with rate and time left; call `.update(n)`, use as a context.
+    """Return a progress meter on standard error with rate and time left; call `.update(n)`, use as a context.
 
     Args:
         total: how much there is to do, in `unit`; None if unknown.

@@ -33,7 +33,7 @@ class Range:
     open_high: bool = False
 
     def __contains__(self, value: float) -> bool:
-        """Whether a number lies in it; NaN lies in none."""
+        """Tell whether a number lies in it; NaN lies in none."""
         above = self.low is None or (value > self.low if self.open_low else value >= self.low)
         return above and (self.high is None or (value < self.high if self.open_high else value <= self.high))
 
@@ -68,7 +68,7 @@ def flag(
     must: str = "",
     positional: bool = False,
 ) -> Any:
-    """A dataclass field that is also a command-line flag and a YAML key.
+    """Define a dataclass field that is also a command-line flag and a YAML key.
 
     Args:
         default: value when nobody sets it.
@@ -88,7 +88,7 @@ def flag(
 
 
 def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
-    """What is wrong with a setting's value, or None."""
+    """Say what is wrong with a setting's value, or None."""
     meta = field.metadata
     unset = value is None and field.default is None  # to be filled by the settings themselves
     if meta.get("choices") is not None and not unset and value not in meta["choices"]:
@@ -106,7 +106,7 @@ class Settings:
     verbose: bool = flag(False, "print all settings, not only those that differ from their defaults")
 
     def __post_init__(self) -> None:
-        """Settings made in code, as notebooks do, are checked like those of a command line.
+        """Check the values, so that settings made in code, as notebooks do, are checked like those of a command line.
 
         Raises:
             UserError: a value is none of the choices, or out of its range.
@@ -117,11 +117,11 @@ class Settings:
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """Named settings for `--preset`, if the command has any."""
+        """Return named settings for `--preset`, if the command has any."""
         return {}
 
     def shown(self) -> dict[str, Any]:
-        """The settings as they may be printed and stored."""
+        """Return the settings as they may be printed and stored."""
         return dataclasses.asdict(self)
 
 
@@ -134,20 +134,20 @@ class JobArgs(Settings):
     remote: str = flag("", "Spark Connect address, e.g. sc://host:15002, or local[2]")
 
     def shown(self) -> dict[str, Any]:
-        """Without the token that an address may hold."""
+        """Leave out the token that an address may hold."""
         shown = super().shown()
         return shown | {"remote": re.sub(r"token=[^;]*", "token=***", self.remote, flags=re.IGNORECASE)}
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, but its complaints are our one-sentence errors."""
+    """Parse as argparse does, but complain in our one-sentence errors."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise UserError(f"{message} (see --help)")
 
 
 def _value_type(annotation: Any) -> type:
-    """`int | None` → int; anything else unchanged."""
+    """Return int for `int | None`; anything else unchanged."""
     if isinstance(annotation, types.UnionType):
         return typing.cast(type, next(part for part in typing.get_args(annotation) if part is not type(None)))
     return typing.cast(type, annotation)
@@ -272,7 +272,7 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
 def _print_settings(
     name: str, args: Settings, fields: Mapping[str, dataclasses.Field[Any]], origins: Mapping[str, str]
 ) -> None:
-    """What differs from the defaults, and where it comes from; with `--verbose`, everything."""
+    """Print what differs from the defaults, and where it comes from; with `--verbose`, everything."""
     shown = args.shown()
     if not args.verbose:
         shown = {key: value for key, value in shown.items() if getattr(args, key) != fields[key].default}

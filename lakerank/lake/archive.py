@@ -15,7 +15,7 @@ from lakerank.cli.errors import UserError
 
 @contextmanager
 def opened(source: Path, scratch: Path, wanted: Collection[str] = ()) -> Iterator[Path]:
-    """`source` itself, or a folder with what a .zip holds, which is removed at the end.
+    """Give `source` itself, or a folder with what a .zip holds, which is removed at the end.
 
     Args:
         source: a folder, a file or a .zip.
@@ -43,7 +43,7 @@ def opened(source: Path, scratch: Path, wanted: Collection[str] = ()) -> Iterato
 
 
 def listing(folder: Path) -> list[str]:
-    """Files in a folder and in the folders directly inside it, as relative POSIX paths, nearest first.
+    """List the files in a folder and in the folders directly inside it, as relative POSIX paths, nearest first.
 
     Names that start with `_` or `.` are left out: bookkeeping (`_SUCCESS`, `.DS_Store`) that Spark skips too.
     """

@@ -39,7 +39,7 @@ class SourceFile:
 
 
 def list_files(source: str) -> list[SourceFile]:
-    """The file, or all files below the folder, by path. Symbolic links to folders are not followed.
+    """List the file, or all files below the folder, by path. Symbolic links to folders are not followed.
 
     Raises:
         UserError: there is no such file or folder, it cannot be listed, or a name in it is not text.
@@ -89,7 +89,7 @@ def _list_remote(source: str) -> list[SourceFile]:
 
 
 def as_parts(spark: SparkSession, files: Sequence[SourceFile], parts: int) -> DataFrame:
-    """One row for each of the `balanced` parts, in a partition of its own.
+    """Make one row for each of the `balanced` parts, in a partition of its own.
 
     Returns:
         `part int, files array<struct<path, relative, size>>`.
@@ -100,7 +100,10 @@ def as_parts(spark: SparkSession, files: Sequence[SourceFile], parts: int) -> Da
 
 
 def balanced(files: Sequence[SourceFile], parts: int) -> list[list[SourceFile]]:
-    """At most `parts` shares of about equal size, none empty: the largest file first, each to the part with least."""
+    """Divide files into at most `parts` shares of about equal size, none empty.
+
+    The largest file first, each to the part with least.
+    """
     parts = max(1, min(parts, len(files)))
     heap = [(0, part) for part in range(parts)]
     shares: list[list[SourceFile]] = [[] for _ in range(parts)]
@@ -112,7 +115,7 @@ def balanced(files: Sequence[SourceFile], parts: int) -> list[list[SourceFile]]:
 
 
 def chunks(path: str, size: int = _CHUNK) -> Iterator[bytes]:
-    """A file's bytes, some at a time; for workers.
+    """Read a file's bytes, some at a time; for workers.
 
     Raises:
         OSError: it cannot be read.

@@ -103,7 +103,7 @@ class ArrowTable:
 
     @classmethod
     def find(cls, ref: TableRef, relation: Relation, get_spark: GetSpark) -> ArrowTable | None:
-        """The newest version of a table, or None if there is no such table."""
+        """Open the newest version of a table; None if there is no such table."""
         if ref.needs_spark:
             return cls(ref, relation, get_spark) if ref.exists(get_spark()) else None
         try:
@@ -113,13 +113,13 @@ class ArrowTable:
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """Count its rows."""
         if self._delta is None:
             return self.ref.read(self._get_spark(), self.relation, self.version).count()
         return int(self._delta.count())
 
     def read(self, columns: Sequence[str], where: Sequence[tuple[str, str, Any]] | None = None) -> pa.Table:
-        """Some of its columns.
+        """Read some of its columns.
 
         Args:
             columns: their names.
@@ -198,7 +198,7 @@ class ArrowSink:
         return not (self.ref.needs_spark or "://" in location or location.startswith("dbfs:"))
 
     def _direct(self, mode: str, rows: pa.Table) -> bool:
-        """Whether it could be written without Spark, which knows every feature a table may have."""
+        """Tell whether it could be written without Spark, which knows every feature a table may have."""
         if not self._local():
             return False
         deltalake = _deltalake()

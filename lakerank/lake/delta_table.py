@@ -46,7 +46,7 @@ class TableRef:
 
     @classmethod
     def find(cls, given: str, relation: Relation, lake: str) -> TableRef:
-        """The table a flag names, or the relation's own name in the lake if the flag is empty.
+        """Return the table a flag names, or the relation's own in the lake if the flag is empty.
 
         A lake is a folder, or with a dot and no slash `catalog.schema` (a folder `a.b` is written `./a.b`).
         """
@@ -85,7 +85,7 @@ class TableRef:
         return True
 
     def read(self, spark: SparkSession, relation: Relation, version: int | None = None) -> DataFrame:
-        """The table, as it is now or as it was, checked against its contract.
+        """Read the table, as it is now or as it was, checked against its contract.
 
         Raises:
             UserError: there is no such Delta table or version, or a column is missing or of the wrong type.
@@ -106,24 +106,24 @@ class TableRef:
             ) from error
 
     def frame(self, spark: SparkSession) -> DataFrame:
-        """The table as it stands, unchecked."""
+        """Read the table as it stands, unchecked."""
         return spark.table(self.location) if is_catalog_name(self.location) else self._load(spark)
 
     def _load(self, spark: SparkSession) -> DataFrame:
         return spark.read.format("delta").load(self.path)
 
     def stamp(self, spark: SparkSession) -> str:
-        """What the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
+        """Return what the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return str(row["userMetadata"] or "") if row else ""
 
     def identity(self, spark: SparkSession) -> str:
-        """The table's own id, which no table made anew in the same place has."""
+        """Return the table's own id, which no table made anew in the same place has."""
         row = spark.sql(f"DESCRIBE DETAIL {self.sql}").first()
         return str(row["id"]) if row else ""
 
     def version(self, spark: SparkSession) -> int:
-        """Number of the newest version; it identifies the table's content."""
+        """Return the number of the newest version, which identifies the table's content."""
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return int(row["version"]) if row else -1
 
@@ -232,7 +232,7 @@ class TableSink:
 
 
 def write_problem(error: Exception, location: str) -> Exception:
-    """The user's share of write errors as a sentence; anything else unchanged."""
+    """Put the user's share of write errors into a sentence; return anything else unchanged."""
     text = str(error)
     if found := re.search(r"`\w+\.\w+` is null", text):
         return UserError(f"{location}: {found.group(0)}; nothing was written")

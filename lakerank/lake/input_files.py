@@ -75,7 +75,7 @@ def open_input(spark: SparkSession, where: str) -> Input:
 
 
 def links_place(spark: SparkSession, given: str, lake: str) -> str:
-    """Where links are read from: what `--links` names, or the lake's table.
+    """Return where links are read from: what `--links` names, or the lake's table.
 
     Raises:
         UserError: it names nothing, and the lake has no such table.
@@ -89,7 +89,7 @@ def links_place(spark: SparkSession, given: str, lake: str) -> str:
 
 
 def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = "utf-8") -> DataFrame:
-    """The lines of one or several text files: `source string, line long, value string`.
+    """Read the lines of one or several text files: `source string, line long, value string`.
 
     `source` is the path as given. `line` counts from 1 in each file, as an editor does, however Spark splits
     the file. Only a line feed ends a line; carriage returns before it, and a byte-order mark at the
@@ -134,7 +134,7 @@ def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = 
 
 
 def first_line(spark: SparkSession, path: str, encoding: str = "utf-8") -> str:
-    """The first line of one file (a header, say), or empty if the file is; cheap for big files.
+    """Read the first line of one file (a header, say), empty if the file is; cheap for big files.
 
     Raises:
         UserError: the file does not exist, cannot be read, or has a name Spark would skip.
@@ -154,7 +154,7 @@ def first_line(spark: SparkSession, path: str, encoding: str = "utf-8") -> str:
 
 
 def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
-    """The rows of Parquet files: `source string, line long, row struct<…>`.
+    """Read the rows of Parquet files: `source string, line long, row struct<…>`.
 
     `source` is the path as given, `line` counts rows from 1 in each file.
 
@@ -183,7 +183,7 @@ def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
 
 
 def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) -> DataFrame:
-    """The distinct ids in a file.
+    """Read the distinct ids in a file, one a line.
 
     Args:
         spark: the session.
@@ -214,7 +214,7 @@ def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) 
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """The files that `paths` stand for, each once, local folders listed.
+    """List the files that `paths` stand for, each once.
 
     Raises:
         UserError: there is none, one does not exist, or has a name Spark would skip.
@@ -242,18 +242,18 @@ def expand(paths: Sequence[str]) -> list[str]:
 
 
 def plain_path(uri: str) -> str:
-    """What Spark calls a file (`file:/a%20b`), as people write it (`/a b`)."""
+    """Return what Spark calls a file (`file:/a%20b`) as people write it (`/a b`)."""
     plain = unquote(uri)
     return re.sub(r"^file:/+", "/", plain)
 
 
 def pattern_free(path: str) -> str:
-    """A path for Spark's readers, which would take `*?[]{}` in it as a pattern; local ones absolute."""
+    """Escape a path for Spark's readers, which would take `*?[]{}` in it as a pattern; local ones absolute."""
     return re.sub(r"([*?\[\]{}\\])", r"\\\1", absolute(path))
 
 
 def absolute(path: str) -> str:
-    """As Spark will name it: from the root, without `..` (symbolic links stay)."""
+    """Name a path as Spark will: from the root, without `..` (symbolic links stay)."""
     return path if has_scheme(path) or path.startswith("file:/") else os.path.normpath(Path(path).absolute())
 
 
@@ -288,7 +288,7 @@ def _decoded(value: Column, encoding: str) -> Column:
 
 
 def _reading_problem(error: Exception, files: Sequence[str]) -> Exception:
-    """The user's share of reading errors as a sentence; anything else unchanged."""
+    """Put the user's share of reading errors into a sentence; return anything else unchanged."""
     text = str(error)
     which = files[0] if len(files) == 1 else next((f for f in files if Path(f).name in text), files[0])
     if isinstance(error, AnalysisException) and "PATH_NOT_FOUND" in text:

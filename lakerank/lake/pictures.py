@@ -66,7 +66,7 @@ def open_pictures(spark: SparkSession, where: str, flag: str, is_picture: Callab
 
 
 def picture_table(spark: SparkSession, where: str, flag: str) -> DataFrame | None:
-    """`path`, `content` of a table of pictures; None if there is no table.
+    """Read `path`, `content` of a table of pictures; None if there is no table.
 
     Raises:
         UserError: a table without these columns.
@@ -89,7 +89,7 @@ def picture_table(spark: SparkSession, where: str, flag: str) -> DataFrame | Non
 
 
 def in_parts(spark: SparkSession, pictures: Pictures, chosen: Sequence[SourceFile], parts: int) -> DataFrame:
-    """Some of the pictures, in about equally large partitions; `contents` reads them in the workers.
+    """Distribute some of the pictures over about equally large partitions; `contents` reads them in the workers.
 
     Of files names travel, of a table the pictures themselves.
     """
@@ -103,7 +103,7 @@ def in_parts(spark: SparkSession, pictures: Pictures, chosen: Sequence[SourceFil
 
 
 def contents(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes | str]]:
-    """Name and content of each picture of a batch of `in_parts`, one after the other; text: why it cannot be read."""
+    """Read name and content of each picture of a batch of `in_parts`; a text says why one cannot be read."""
     if "files" in batch.schema.names:
         for file in (file for files in batch.column("files") for file in files.as_py()):
             try:
@@ -117,7 +117,7 @@ def contents(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes | str]]:
 
 
 def write_rejected(spark: SparkSession, relation: Relation, lake: str, rejected: Sequence[tuple[str, str]]) -> None:
-    """The pictures that could not be used, name and reason; an empty table only where there was one."""
+    """Write the pictures that could not be used, name and reason; an empty table only where there was one."""
     ref = TableRef.find("", relation, lake)
     if rejected or ref.exists(spark):
         rows = [(name, None, None, reason) for name, reason in rejected]

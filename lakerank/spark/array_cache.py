@@ -22,7 +22,7 @@ def used(store: BlockStore) -> BlockStore:
 
 
 def size(folder: Path) -> int:
-    """Bytes of all files in a folder; files that vanish meanwhile count nothing."""
+    """Count the bytes of all files in a folder; files that vanish meanwhile count nothing."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -61,11 +61,11 @@ class BlockStore:
         return cls(str(Path(path).resolve()))
 
     def below(self, name: str) -> BlockStore:
-        """A store in a folder of this one."""
+        """Return a store in a folder of this one."""
         return BlockStore(f"{self.root}/{name}")
 
     def path(self, key: str) -> Path:
-        """Where a key is kept."""
+        """Return where a key is kept."""
         return Path(self.root) / key
 
     def put(self, key: str, block: Block) -> None:
@@ -90,16 +90,16 @@ class BlockStore:
         }
 
     def has(self, key: str) -> bool:
-        """Whether the block is there, complete."""
+        """Tell whether the block is there, complete."""
         return self.path(key).is_dir()
 
     def keys(self, folder: str = "") -> list[str]:
-        """Names directly under `folder`, sorted; unfinished blocks are not listed."""
+        """List the names directly under `folder`, sorted; unfinished blocks are not listed."""
         where = self.path(folder) if folder else Path(self.root)
         return sorted(p.name for p in where.iterdir() if not p.name.startswith(".")) if where.is_dir() else []
 
     def drop(self, key: str) -> None:
-        """Remove a block, a folder of blocks or a note, if it is there."""
+        """Remove a block, a folder of blocks or a JSON file, if it is there."""
         where = self.path(key)
         if where.is_file():
             where.unlink()
@@ -123,7 +123,7 @@ class BlockStore:
         fresh.replace(target)
 
     def read_json(self, key: str) -> dict[str, Any] | None:
-        """Read a note, or None if it is not there."""
+        """Read a JSON file, or None if it is not there."""
         try:
             loaded: dict[str, Any] = json.loads(self.path(key).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -133,7 +133,7 @@ class BlockStore:
 
 @contextmanager
 def common_folder(spark: SparkSession) -> Iterator[str]:
-    """A folder that all workers see, removed in the end, where they are on this machine; empty on a cluster."""
+    """Make a folder that all workers see, removed in the end, where they are on this machine; empty on a cluster."""
     if not (spark.conf.get("spark.master", "") or "").startswith("local"):
         yield ""
         return

@@ -18,7 +18,7 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def to_bytes(rows: pa.Table | pa.RecordBatch, compression: str | None = None) -> bytes:
-    """Rows as an Arrow stream; `compression` is `lz4`, `zstd` or None."""
+    """Write rows as an Arrow stream; `compression` is `lz4`, `zstd` or None."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write(rows)
@@ -27,12 +27,12 @@ def to_bytes(rows: pa.Table | pa.RecordBatch, compression: str | None = None) ->
 
 
 def from_bytes(packed: bytes | pa.Buffer) -> pa.Table:
-    """The rows of an Arrow stream."""
+    """Read the rows of an Arrow stream."""
     return pa.ipc.open_stream(packed).read_all()
 
 
 def map_packed(frame: DataFrame, work: Callable[[Batches], Batches], schema: pa.Schema) -> pa.Table:
-    """`frame.mapInArrow(work)`, gathered on the driver.
+    """Gather `frame.mapInArrow(work)` on the driver.
 
     Args:
         frame: input of the tasks.

@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 10.0
 
 
 def chosen_remote(flag: str) -> str:
-    """The address in the job's own `--remote`, else in `spark-submit --remote …`, else empty.
+    """Return the address in the job's own `--remote`, else in `spark-submit --remote …`, else empty.
 
     spark-submit always names a master in the environment, `local[*]` if nobody did; the job's flag wins over it.
     """
@@ -62,7 +62,7 @@ def require_server(remote: str) -> str:
 
 
 def _channel_builder() -> Any:
-    """pyspark's class that turns an address into a connection.
+    """Return pyspark's class that turns an address into a connection.
 
     Raises:
         UserError: the Spark Connect client is not installed.
@@ -75,7 +75,7 @@ def _channel_builder() -> Any:
 
 
 def free_port(start: int) -> int:
-    """A port nobody listens on: the first of `PORTS` from `FIRST_PORT` on, beginning with the `start`-th.
+    """Find a port nobody listens on: the first of `PORTS` from `FIRST_PORT` on, beginning with the `start`-th.
 
     Raises:
         UserError: all are taken.
@@ -94,7 +94,7 @@ def free_port(start: int) -> int:
 
 
 def on_own_port(builder: SparkSession.Builder) -> SparkSession.Builder:
-    """The builder of a `remote("local…")` session, set up so that server and client meet on a free port.
+    """Return the builder of a `remote("local…")` session, set up so that server and client meet on a free port.
 
     Raises:
         UserError: the Spark Connect client is not installed, or no port is free.

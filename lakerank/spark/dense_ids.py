@@ -11,7 +11,7 @@ _ROW_BITS = 33  # monotonically_increasing_id keeps the partition in the bits ab
 
 
 def dense_index(ids: DataFrame, scratch: str = "") -> tuple[DataFrame, int]:
-    """Number the distinct values of a one-column frame 0 … n−1 in sorted order.
+    """Assign the numbers 0 … n−1 to the distinct values of a one-column frame, in sorted order.
 
     No single task sees all ids: they are sorted globally, and each partition is given its first number
     from the counts of those before it.

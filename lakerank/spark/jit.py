@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(**options: Any) -> Callable[[F], F]:
-    """`njit` with a cache, so that each new Python worker loads the loop instead of compiling it.
+    """Compile by `njit` with a cache, so that each new Python worker loads the loop instead of compiling it.
 
     Code that was imported from a zip, such as a wheel given by `--py-files`, has no folder for the cache: there
     each worker compiles it once.

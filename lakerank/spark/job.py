@@ -21,7 +21,7 @@ def run_job(
     doc: str | None,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """`run_command` with a Spark session, which a running one lends or which ends with the job.
+    """Run `run_command` with a Spark session, which a running one lends or which ends with the job.
 
     Args:
         run: the job's own work; returns the fields of the `--json` summary.

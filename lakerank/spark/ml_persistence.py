@@ -29,7 +29,7 @@ Facts = Mapping[str, Any]
 
 @contextmanager
 def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockStore]:
-    """A store in a folder of its own, which is removed in the end.
+    """Make a store in a folder of its own, which is removed in the end.
 
     Args:
         spark: the session whose workers will use it.
@@ -88,7 +88,7 @@ class TablesWriter(MLWriter):
         spark.createDataFrame([(told,)], "value string").coalesce(1).write.mode(mode).text(f"{path}/metadata")
 
     def _apart(self, table: DataFrame) -> DataFrame:
-        """The same rows without the files they come from: Spark deletes the old ones before it reads them."""
+        """Detach the rows from the files they come from: Spark deletes the old ones before it reads them."""
         if not self.shouldOverwrite:
             return table
         try:

@@ -24,7 +24,7 @@ Show = Callable[[str, str], None]
 
 
 def table(spark: SparkSession, lake: str, name: str) -> DataFrame:
-    """One of the lake's tables, by its name.
+    """Read one of the lake's tables, by its name.
 
     Raises:
         UserError: it is not there, or none of ours.
@@ -42,11 +42,11 @@ class Widgets:
         self._given, self._values = given, dict[str, str]()
 
     def text(self, name: str, default: str, label: str = "") -> None:
-        """A parameter and its default."""
+        """Add a parameter and its default."""
         self._values[name] = self._given.get(name, default)
 
     def dropdown(self, name: str, default: str, choices: Sequence[str], label: str = "") -> None:
-        """A parameter with a choice of values.
+        """Add a parameter with a choice of values.
 
         Raises:
             UserError: the value given is none of them.
@@ -56,7 +56,7 @@ class Widgets:
             raise UserError(f"widget {name}: must be one of {', '.join(choices)}, not {self._values[name]!r}")
 
     def get(self, name: str) -> str:
-        """Its value.
+        """Return its value.
 
         Raises:
             UserError: there is no such widget.
@@ -82,7 +82,7 @@ def show_in_jupyter(markup: str, text: str) -> None:
 
 
 def stand_ins(given: Mapping[str, str] | None = None, show: Show = show_in_jupyter) -> dict[str, Any]:
-    """The names a notebook finds on Databricks.
+    """Return the names a notebook finds on Databricks.
 
     Args:
         given: values of widgets, by name; the others have their defaults.
@@ -90,7 +90,7 @@ def stand_ins(given: Mapping[str, str] | None = None, show: Show = show_in_jupyt
     """
 
     def display(shown: Any) -> None:
-        """A frame of Spark or pandas as a table; a Matplotlib figure as a picture."""
+        """Show a frame of Spark or pandas as a table, anything else as text."""
         if isinstance(shown, DataFrame):
             shown = shown.limit(SHOWN_ROWS).toPandas()
         if isinstance(shown, pd.DataFrame):

@@ -51,15 +51,35 @@ def _java_problem() -> str | None:
 
 
 def _delta_is_placed() -> bool:
-    """Whether the Delta jar stands beside Spark's own (`make setup` puts it there)."""
+    """Tell whether the Delta jar stands beside Spark's own (`make setup` puts it there)."""
     import pyspark
 
     home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
     return any((home / "jars").glob("delta-spark*.jar"))
 
 
+def _quiet_java() -> dict[str, str]:
+    """Return settings that keep a JVM of ours silent unless something fails, where no `conf/spark/` does.
+
+    What a task dies of reaches the job as an exception. One line stays: Java itself warns of the incubator module
+    that Spark's launcher asks for, before it reads any configuration.
+    """
+    import pyspark
+
+    home = Path(os.environ.get("SPARK_HOME") or Path(pyspark.__file__).parent)
+    conf = Path(os.environ.get("SPARK_CONF_DIR") or home / "conf")
+    ours = Path(__file__).with_name("log4j2.properties")
+    if any(conf.glob("log4j2.*")) or not ours.is_file():  # somebody's own, or we were imported from a zip
+        return {}
+    # The default options, which the user's own `spark.driver.extraJavaOptions` are added to.
+    return {
+        "spark.driver.defaultJavaOptions": f"-Dlog4j2.configurationFile={ours.as_uri()}",
+        "spark.ui.showConsoleProgress": "false",  # jobs print their own
+    }
+
+
 def _running() -> SparkSession | None:
-    """The session that is there, whichever thread began it; none if there is none."""
+    """Return the session that is there, whichever thread began it; None if there is none."""
     try:
         return SparkSession.active()
     except PySparkException:
@@ -96,7 +116,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM before us
     if not submitted and (problem := _java_problem()):
         raise UserError(problem)
-    for key, value in DELTA_CONF.items():
+    for key, value in (DELTA_CONF | ({} if submitted else _quiet_java())).items():
         builder = builder.config(key, value)
     if not submitted and not _delta_is_placed():
         builder = builder.config("spark.jars.packages", DELTA_PACKAGE)
@@ -107,7 +127,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
 
 @contextmanager
 def session(app: str, master: str = "", remote: str = "") -> Iterator[SparkSession]:
-    """`get_spark`, and stop at the end what was started here: Connect's local server outlives us otherwise."""
+    """Yield `get_spark`'s session, and stop at the end what was started here, or Connect's local server outlives us."""
     ours = _running() is None
     spark = get_spark(app, master, remote)
     try:
@@ -128,7 +148,7 @@ def _reach(builder: SparkSession.Builder, what: str) -> SparkSession:
 
 
 def _cause(error: Exception) -> str:
-    """The one line of a Java error that says what happened: the last that is no stack frame."""
+    """Return the one line of a Java error that says what happened: the last that is no stack frame."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(("at ", "... "))]
     return told[-1].removeprefix("Caused by: ").lstrip(": ") if told else type(error).__name__
@@ -147,5 +167,5 @@ def _require_delta(spark: SparkSession) -> None:
 
 
 def cores(spark: SparkSession) -> int:
-    """How many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
+    """Count how many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
     return spark.range(1 << 20).select(F.spark_partition_id()).distinct().count()

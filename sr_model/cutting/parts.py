@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from sr_model.cutting.cut import PatchPlan, TooSmall, cut
 from sr_model.cutting.sources import Item, read_items
 from sr_model.data.manifest import MANIFEST, PartInfo, read_manifest
@@ -150,7 +150,7 @@ def make_part_of(
         )
         if part:
             made.parts[split] = part
-    write_atomically(_note(out, number), made.as_json())
+    write_file(_note(out, number), made.as_json())
     return made
 
 
@@ -218,7 +218,7 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
             return True
         for leftover in (path for name in (*SPLITS, _NOTES) for path in (out / name).glob(".*.tmp")):
             leftover.unlink()
-        write_atomically(stamp, fingerprint)
+        write_file(stamp, fingerprint)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error}); choose another folder") from error
     return False

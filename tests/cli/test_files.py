@@ -9,7 +9,7 @@ import pytest
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.extras import require
-from lakerank.cli.files import atomic_path, write_atomically
+from lakerank.cli.files import atomic_path, write_file
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -30,9 +30,9 @@ def test_the_page_is_replaced_whole_or_not_at_all(
     monkeypatch.setattr(Path, "replace", look)
     if failing:
         with pytest.raises(UserError, match=r"index\.html: cannot write it \(No space left"):
-            write_atomically(file, "new", "--out")
+            write_file(file, "new", "--out")
     else:
-        write_atomically(file, "new", "--out")
+        write_file(file, "new", "--out")
     assert seen == [("old", "new", True)]
     assert file.read_text() == ("old" if failing else "new")
     assert list(tmp_path.iterdir()) == [file]
@@ -41,7 +41,7 @@ def test_the_page_is_replaced_whole_or_not_at_all(
 def test_without_a_flag_the_disks_complaint_stays(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError):
-        write_atomically(tmp_path / "file" / "x", b"x")
+        write_file(tmp_path / "file" / "x", b"x")
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -55,3 +55,8 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match=r"^`torch` is not installed: pip install 'lakerank\[sr\]'$"):
         require("torch", extra="sr")
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    monkeypatch.delitem(sys.modules, "lakerank.spark.checkpoint", raising=False)
+    monkeypatch.delitem(sys.modules, "pyspark.errors", raising=False)
+    with pytest.raises(UserError, match=r"^`pyspark` is not installed: pip install 'lakerank\[spark\]'$"):
+        require("lakerank.spark.checkpoint", extra="spark")

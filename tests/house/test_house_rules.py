@@ -6,10 +6,11 @@ import ast
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import networkx as nx
 import pytest
 from tests_root import ROOT
 
@@ -35,6 +36,40 @@ def imports(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
+
+
+def module_name(file: Path) -> str:
+    """`lakerank.cli.settings` of its file; a package has its folder's name."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _runs_on_import(nodes: Iterable[ast.AST]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports a module does while it is imported: none in functions, none for the type checker alone."""
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from _runs_on_import(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _runs_on_import(ast.iter_child_nodes(node))
+
+
+def import_graph(files: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Module → those of the same modules that it imports."""
+    graph: dict[str, set[str]] = {}
+    for name, file in files.items():
+        wanted: set[str] = set()
+        for node in _runs_on_import(ast.parse(file.read_text(encoding="utf-8")).body):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            else:
+                inside = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= inside & set(files)
+                # A name that is no module of its own comes from the package.
+                wanted |= {str(node.module)} if inside - set(files) else set()
+        graph[name] = (wanted & set(files)) - {name}
+    return graph
 
 
 def attributes(file: Path) -> Iterator[tuple[int, str]]:
@@ -81,6 +116,46 @@ def test_cutting_patches_and_listing_models_need_no_torch() -> None:
     modules = "spark_jobs.make_patches, sr_model.data.writer, spark_jobs.upscale_images, sr_model.zoo"
     script = f"import sys; sys.modules['torch'] = None; import {modules}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("package", ["lakerank", "sr_model"])
+def test_no_modules_import_one_another_in_a_circle(package: str) -> None:
+    graph = import_graph({module_name(file): file for file in (ROOT / package).rglob("*.py")})
+    circles = [sorted(circle) for circle in nx.strongly_connected_components(nx.DiGraph(graph)) if len(circle) > 1]
+    assert not circles, f"{circles}: take out what both need, or merge them"
+
+
+def test_an_exported_name_means_one_thing() -> None:
+    """What a package's `__all__` or import says is public has one definition, whichever package says it."""
+    files = {module_name(file): file for package in ("lakerank", "sr_model") for file in (ROOT / package).rglob("*.py")}
+    origins: dict[str, set[str]] = {}
+    for package, file in files.items():
+        if file.name != "__init__.py":
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        listed = [n for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"]
+        exported = set(ast.literal_eval(listed[0].value)) if listed else None
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in ("lakerank", "sr_model"):
+                said = [(alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names]
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                said = [(node.name, f"{package}.{node.name}")]
+            else:
+                continue
+            for name, origin in said:
+                if not name.startswith("_") and name != "*" and origin not in files and name in (exported or {name}):
+                    origins.setdefault(name, set()).add(origin)
+    origins.pop("UserError", None)  # which packages use, and none exports
+    assert not {name: found for name, found in origins.items() if len(found) > 1}
+    tables = [node for node in files if node.startswith("lakerank.lake.schemas.")]
+    named = [target.id for table in tables for target in _relations(files[table])]
+    assert sorted(named) == sorted(set(named)), "two tables of one name"
+
+
+def _relations(file: Path) -> Iterator[ast.Name]:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            yield from (target for target in node.targets if isinstance(target, ast.Name))
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)

@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from pyspark.sql import SparkSession
 
-from lakerank.cli.files import write_atomically
+from lakerank.cli.files import write_file
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import RELATIONS
 from lakerank.report import sections, summaries
@@ -272,7 +272,7 @@ def test_where_the_page_goes(tmp_path: Path) -> None:
             report.out_file(report.ReportArgs(lake=lake, out=out))
     (tmp_path / "file").write_text("")
     with pytest.raises(report.UserError, match="cannot write it"):
-        write_atomically(tmp_path / "file" / "index.html", "x", "--out")
+        write_file(tmp_path / "file" / "index.html", "x", "--out")
 
 
 def test_many_distinct_ratings_are_binned(spark: SparkSession) -> None:

@@ -150,7 +150,7 @@ class Relation:
         return self._check_spark(rows, where)
 
     def enforce(self, rows: Rows, where: str) -> Rows:
-        """`check`, refuse nulls where none may be, and attach what each column means, for a table to be written.
+        """Check as `check` does, refuse nulls where none may be, and attach what each column means, before writing.
 
         Of a frame the nulls show when it is written, which fails then and names the column.
 
