@@ -68,8 +68,8 @@ class PageTables:
         if not threshold:
             return self.pages, 0
         if isinstance(self.pages, pa.Table):
-            found: pa.Table = mark_duplicates(self.pages, threshold)
-            return tables.with_copies_arrow(self.pages, found), found.num_rows
+            found: Any = mark_duplicates(self.pages, threshold)
+            return tables.with_copies_arrow(self.pages, found), len(found)
         copies = mark_duplicates(self.pages, threshold, scratch=scratch)
         return tables.with_copies_spark(self.pages, copies), copies.count()
 
