@@ -138,7 +138,7 @@ def test_spark_frames_and_a_graphframe_are_ranked(spark: SparkSession) -> None:
     assert (short.iterations, short.converged, short.nodes) == (2, False, found.nodes)
 
 
-class Twice(StoppingRule):
+class LargestChange(StoppingRule):
     """Stops as soon as no rank moves by more than `tol`, whatever their sum does."""
 
     def change(self, l1_change: float, before: Any, after: Any) -> float:
@@ -150,7 +150,7 @@ class Twice(StoppingRule):
 
 def test_another_rule_stops_the_same_iteration() -> None:
     edges = pa.table({"src": [0, 1, 2, 2, 3], "dst": [1, 2, 0, 1, 0]})
-    exact, earlier = pagerank(edges, tol=1e-6), pagerank(edges, stopping=Twice(1e-6))
+    exact, earlier = pagerank(edges, tol=1e-6), pagerank(edges, stopping=LargestChange(1e-6))
     assert earlier.converged
     assert 1 < earlier.iterations < exact.iterations
 

@@ -16,7 +16,7 @@ from lakerank.graph import distributed_plan, encode_ids, local_plan
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.build_graph import EXACT, SEED
 from lakerank.graph.csr_block import Block, block_size, pack
-from lakerank.graph.iterate import StoppingRule
+from lakerank.graph.iterate import Convergence, StoppingRule
 
 LDBC = SHARED / "graphs" / "ldbc"
 
@@ -46,8 +46,8 @@ def solve(case: Case, chunks: Any = None, **settings: Any) -> tuple[dict[Any, fl
     return ranks, {row["note"]: row for row in rows if row["note"]}
 
 
-def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
-    """The distributed plan's own functions with a dictionary for a shuffle."""
+def deliver(case: Case, blocks: int, steps: int, rule: StoppingRule) -> tuple[dict[Any, float], float]:
+    """The distributed plan's own functions with a dictionary for a shuffle: ranks, and the last change by the rule."""
     ids = case.ids
     position = {node: i for i, node in enumerate(ids)}
     n = len(ids)
@@ -74,7 +74,7 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
         out = []
         for number in range(blocks):
             mine = messages.filter(pa.compute.equal(messages["block"], number))
-            settings = {"nodes": n, "blocks": blocks, "damping": case.damping, "rule": StoppingRule()}
+            settings = {"nodes": n, "blocks": blocks, "damping": case.damping, "rule": rule}
             out.append(distributed_plan.step(packed[number], mine, **settings))
         # Arrival in another order must not matter.
         messages = pa.concat_tables(out[::-1])
@@ -82,7 +82,8 @@ def deliver(case: Case, blocks: int, steps: int) -> dict[Any, float]:
     for row in messages.to_pylist():
         if row["origin"] == distributed_plan.STATE and row["values"]:
             x[row["block"] :: blocks] = np.frombuffer(row["values"])
-    return dict(zip(ids, x.tolist(), strict=True))
+    changes = [row["change"] for row in messages.to_pylist() if row["origin"] == distributed_plan.STATE]
+    return dict(zip(ids, x.tolist(), strict=True)), rule.combine(changes)
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -100,8 +101,45 @@ def test_random_graphs_agree_with_networkx_and_igraph(seed: int) -> None:
 def test_blocks_and_messages_give_what_one_task_gives(seed: int, blocks: int) -> None:
     case = random_case(seed)
     ours, _ = solve(case, tol=0.0, max_iter=12)
-    assert l1(deliver(case, blocks, 12), ours) < 1e-12
+    ranks, change = deliver(case, blocks, 12, StoppingRule())
+    assert l1(ranks, ours) < 1e-12
     assert l1(by_steps(case, 12), ours) < 1e-12
+    assert change == pytest.approx(l1(by_steps(case, 11), ours), abs=1e-12)
+
+
+class LargestChange(StoppingRule):
+    """Looks at the node that moved most."""
+
+    def change(self, l1_change: float, before: Any, after: Any) -> float:
+        return float(np.abs(after - before).max(initial=0.0))
+
+    def combine(self, changes: Any) -> float:
+        return max(changes)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 7])
+@pytest.mark.parametrize("seed", [2, 9, 17])
+def test_another_rule_sees_the_same_in_blocks_as_in_one_piece(seed: int, blocks: int) -> None:
+    case, rule = random_case(seed), LargestChange(1e-5)
+    _, notes = solve(case, stopping=rule)
+    steps = notes["iteration"]["number"]  # of the last one
+    assert notes["iteration"]["converged"]
+    moved = [deliver(case, blocks, number, rule)[1] for number in (steps - 1, steps)]
+    assert moved[1] < rule.tol <= moved[0]
+    last, before = by_steps(case, steps), by_steps(case, steps - 1)
+    assert moved[1] == pytest.approx(max(abs(last[node] - before[node]) for node in last), abs=1e-14)
+
+
+def test_convergence_records_and_stops() -> None:
+    convergence = Convergence(StoppingRule(0.1), max_iter=3)
+    assert convergence.l1_change == float("inf")
+    assert not convergence.stops(0.5, 0.5, 0.2)
+    assert convergence.stops(0.09, 0.09, 0.3)
+    assert convergence.converged
+    assert convergence.history == [(1, 0.5, 0.2), (2, 0.09, 0.3)]
+    endless = Convergence(StoppingRule(0.0), max_iter=2)
+    assert [endless.stops(0.0, 0.0) for _ in range(2)] == [False, True]
+    assert not endless.converged
 
 
 @pytest.mark.parametrize("name", EXACT)
