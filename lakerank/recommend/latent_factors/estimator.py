@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.recommend.data.frames import check_frame, id_column, ratings_relation, type_of
 from lakerank.recommend.data.splits import bucket
-from lakerank.recommend.latent_factors.build_blocks import prepare
+from lakerank.recommend.latent_factors.build_blocks import prepare_blocks
 from lakerank.recommend.latent_factors.estimator_params import (
     LFMModelParams,
     LFMParams,
@@ -117,7 +117,7 @@ class _Fits:
         with parameter_names():
             with self._lock:  # the first to come cuts the blocks; the others find them
                 ratings, store = self._prepared(estimator)
-                prepare(ratings, store.below("data"), config.blocks, config.time, config.time_bins)
+                prepare_blocks(ratings, store.below("data"), config.blocks, config.time, config.time_bins)
             try:
                 trained = train(ratings, config, store.below(name), data=store.below("data"))
                 # The blocks go, the model stays.
