@@ -80,8 +80,8 @@ def main() -> None:
         fresh = folded.users.join(rated.select("user_id").distinct(), "user_id").localCheckpoint()
         folding = time.perf_counter() - begun
         begun = time.perf_counter()
-        known = BaseStats(old.mean, len(old.history), old.train_rmse)
-        warm = WarmStart(old.user_factors, old.item_factors, known)
+        stats = BaseStats(old.mean, len(old.history), old.train_rmse)
+        warm = WarmStart(old.user_factors, old.item_factors, stats)
         update = replace(config, epochs=UPDATE_EPOCHS)
         updated = train(parts, update, BlockStore.open(f"{folder}/updated", ""), warm=warm)
         updating = time.perf_counter() - begun

@@ -81,7 +81,7 @@ class LFM(Estimator["LFMModel"], LFMParams, MLWritable, MLReadable["LFM"]):
     @classmethod
     def read(cls) -> MLReader[LFM]:
         """A reader of what `write` wrote."""
-        return TablesReader(cls, lambda tables, facts: cls())
+        return TablesReader(cls, lambda tables, params: cls())
 
 
 class _Fits:
@@ -299,15 +299,15 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
 
     def write(self) -> MLWriter:
         """A writer of parameters and factors."""
-        facts = {"rank": self.rank, "mean": self.mean, "low": self.low, "high": self.high}
-        return TablesWriter(self, {"userFactors": self.userFactors, "itemFactors": self.itemFactors}, facts)
+        params = {"rank": self.rank, "mean": self.mean, "low": self.low, "high": self.high}
+        return TablesWriter(self, {"userFactors": self.userFactors, "itemFactors": self.itemFactors}, params)
 
     @classmethod
     def read(cls) -> MLReader[LFMModel]:
         """A reader of what `write` wrote."""
 
-        def make(tables: Tables, facts: Facts) -> LFMModel:
-            numbers = (facts[name] for name in ("rank", "mean", "low", "high"))
+        def make(tables: Tables, params: Facts) -> LFMModel:
+            numbers = (params[name] for name in ("rank", "mean", "low", "high"))
             return cls(tables["userFactors"], tables["itemFactors"], *numbers)
 
         return TablesReader(cls, make, ("userFactors", "itemFactors"))
