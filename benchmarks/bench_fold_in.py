@@ -30,7 +30,7 @@ from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import LatentFactors
 from lakerank.recommend.latent_factors.train import Trained, train
-from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
+from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.session import session
 
@@ -80,8 +80,8 @@ def main() -> None:
         fresh = folded.users.join(rated.select("user_id").distinct(), "user_id").localCheckpoint()
         folding = time.perf_counter() - begun
         begun = time.perf_counter()
-        known = Known(old.mean, len(old.history), old.train_rmse)
-        warm = WarmStart(old.user_factors, old.item_factors, known)
+        stats = BaseStats(old.mean, len(old.history), old.train_rmse)
+        warm = WarmStart(old.user_factors, old.item_factors, stats)
         update = replace(config, epochs=UPDATE_EPOCHS)
         updated = train(parts, update, BlockStore.open(f"{folder}/updated", ""), warm=warm)
         updating = time.perf_counter() - begun

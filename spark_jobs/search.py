@@ -10,17 +10,19 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_file
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.search.query.batch import QueryBatch, answer_batch, read_queries, run_lines
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.parse import parse, plain
 from lakerank.search.query.searcher import Ranking
-from lakerank.search.query.store import open_index, read_text, write_lines
+from lakerank.search.query.store import open_index, read_text
 from lakerank.spark.on_demand import spark_on_demand
 
 
@@ -83,7 +85,7 @@ def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
     lines = run_lines(
         answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir), list(queries), "lakerank"
     )
-    write_lines(args.run_file, lines, "--run-file")
+    write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
     seconds = time.monotonic() - started
     print(f"search: {len(queries):,} queries, {len(lines):,} answers in {args.run_file}, {seconds:.1f} s")
     return {"queries": len(queries), "answers": len(lines), "seconds": round(seconds, 3)}

@@ -157,11 +157,11 @@ def test_stopped_and_resumed_and_its_settings_train_the_model_it_tested(
 
     def builder(*args: Any) -> Any:
         built.append(1)
-        return cut(*args)
+        return make_blocks(*args)
 
-    cut = build_blocks.Building.cut
+    make_blocks = build_blocks.BlockBuilder.make_blocks
     monkeypatch.setattr(tuning, "train", watched)
-    monkeypatch.setattr(build_blocks.Building, "cut", builder)
+    monkeypatch.setattr(build_blocks.BlockBuilder, "make_blocks", builder)
     assert tune.main(["--lake", lake, *QUICK, "--trials", "3", "--json"]) == 0
     facts = summary(capsys)
     whole = rows(spark, lake, facts["study"])

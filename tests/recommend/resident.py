@@ -12,7 +12,7 @@ from lakerank.recommend.latent_factors import gibbs, sgd
 from lakerank.recommend.latent_factors.build_blocks import arrange, pack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
-from lakerank.recommend.latent_factors.train import _advance, _kept, _saved
+from lakerank.recommend.latent_factors.train import _kept_epochs, _load_progress, _train_epochs
 from lakerank.spark.array_store import BlockStore, in_process
 
 
@@ -51,8 +51,8 @@ def trained(folder: Path, data: RatingBlocks, config: LfmConfig) -> tuple[Run, l
     """Train; returns the run, its curve, and the epochs whose factors make the model."""
     run = Run(config, data, BlockStore.open(str(folder), "").root)
     runner = partial(in_process, data.blocks)
-    if not run.store.has("epoch-0") and not _saved(run)[0]:
+    if not run.store.has("epoch-0") and not _load_progress(run)[0]:
         (gibbs if config.bayesian else sgd).start(run, runner)
-    _advance(run, runner, float("inf"))
-    history, best = _saved(run)
-    return run, history, _kept(config, history, best)
+    _train_epochs(run, runner, float("inf"))
+    history, best = _load_progress(run)
+    return run, history, _kept_epochs(config, history, best)

@@ -10,7 +10,7 @@ from recommend.resident import blocks_of, trained
 
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.fold_in import solve
-from lakerank.recommend.latent_factors.predictions import scorer
+from lakerank.recommend.latent_factors.predictions import error_of
 from lakerank.spark.array_store import in_process
 
 BOTH = pytest.mark.parametrize("model", ["mf", "bayesian"])
@@ -20,7 +20,7 @@ def errors(folder: Path, parts: dict[str, tuple], blocks: int = 1, **settings: o
     """RMSE of the trained model by part."""
     data = blocks_of(folder / f"data-{blocks}", parts, blocks)
     run, _, kept = trained(folder / f"run-{len(list(folder.iterdir()))}", data, LfmConfig(**settings))
-    sums = in_process(blocks, scorer([(run, f"epoch-{e}") for e in kept], list(parts)))
+    sums = in_process(blocks, error_of([(run, f"epoch-{e}") for e in kept], list(parts)))
     return {part: float(np.sqrt(total / n)) for part, (total, n) in sums.items()}
 
 

@@ -15,8 +15,8 @@ from lakerank.recommend.latent_factors import gibbs, implicit_feedback
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.gibbs import gamma_precision, normal_wishart
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
-from lakerank.recommend.latent_factors.predictions import fit_effects, scorer
-from lakerank.recommend.latent_factors.run_state import NO_DAY, Run, degrees, gather, held_groups, make_layout
+from lakerank.recommend.latent_factors.predictions import error_of, fit_effects
+from lakerank.recommend.latent_factors.run_state import NO_DAY, Run, degrees, gather, held_out_groups, make_layout
 from lakerank.spark.array_store import BlockStore, added_up, in_process
 
 
@@ -55,9 +55,9 @@ def rmse(folder: Path, parts: dict[str, tuple], blocks: int = 1, **settings: obj
     data = blocks_of(folder / "data", parts, blocks, bins=6)
     run, _, kept = trained(folder / f"run-{len(list(folder.iterdir()))}", data, LfmConfig(**settings))
     total, n = (
-        added_up(scorer([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
+        added_up(error_of([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
         if blocks == 1
-        else (in_process(blocks, scorer([(run, f"epoch-{e}") for e in kept], ("test",)))["test"])
+        else (in_process(blocks, error_of([(run, f"epoch-{e}") for e in kept], ("test",)))["test"])
     )
     return float(np.sqrt(total / n))
 
@@ -121,7 +121,7 @@ def test_the_mean_of_samples_is_one_model_of_all_their_factors(tmp_path: Path) -
         p, q = users["factors"][test["rows"]], items["factors"][test["cols"]]
         guesses.append(data.mean + users["bias"][test["rows"]] + items["bias"][test["cols"]] + (p * q).sum(axis=1))
     errors = np.clip(np.mean(guesses, axis=0), data.low, data.high) - test["ratings"]
-    total, n = added_up(scorer([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
+    total, n = added_up(error_of([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
     assert n == len(errors)
     assert total == pytest.approx(float((errors**2).sum()), rel=1e-4)
 
@@ -225,7 +225,7 @@ def test_the_curve_is_that_of_the_mean_of_all_samples_after_burn_in(tmp_path: Pa
     config = LfmConfig(model="bayesian", factors=2, epochs=9, burn_in=4, average=5)
     run, curve, kept = trained(tmp_path / "run", data, config)
     assert kept == [5, 6, 7, 8, 9]
-    total, n = added_up(scorer([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
+    total, n = added_up(error_of([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
     assert curve[-1].test_rmse == pytest.approx(np.sqrt(total / n), rel=1e-5)
 
 
@@ -239,8 +239,8 @@ def test_a_day_that_training_had_not_has_no_effect(tmp_path: Path) -> None:
     assert test is not None
     known = {(0, 9): 1, (0, 8): -1, (1, 7): 2, (-1, 7): -1}  # effects in order: user 0 on 7 and 9, user 1 on 7
     wanted = [known[u, day] for u, day in zip(test["rows"].tolist(), test["days"].tolist(), strict=True)]
-    assert held_groups(data, "user", test, 0).tolist() == wanted
-    bins = held_groups(data, "item", test, 0)
+    assert held_out_groups(data, "user", test, 0).tolist() == wanted
+    bins = held_out_groups(data, "item", test, 0)
     assert (bins < 0).tolist() == (test["cols"] < 0).tolist()
 
 

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.recommend.data.delimited import Shape, split_fields
+from lakerank.recommend.data.frames import LAST_SECOND
 from lakerank.spark.checkpoint import checkpoint
 
 NO_USER = "empty user id"
@@ -26,7 +27,6 @@ DUPLICATE = "duplicate: same user and item, and the newest rating (the last line
 
 # Below, a number is seconds; from here on, milliseconds. As seconds it is the year 5138, as ms 1973.
 _FIRST_MILLISECONDS = 1e11
-_LAST_SECOND = 253_402_300_799  # 9999-12-31, where Spark's and Python's calendars end
 # Up to here the pairs that are rated more than once are sent to every worker.
 _BROADCAST_PAIRS = 1_000_000
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -155,7 +155,7 @@ def parse_time(rows: DataFrame, text: str, name: str) -> DataFrame:
     from_epoch = F.timestamp_micros(F.round(F.col("seconds") * 1_000_000).cast("bigint"))
     zoned = F.when(value.rlike(_ZONED), value).when(value.contains(":"), F.concat(value, F.lit("Z")))
     iso = zoned.otherwise(F.concat(value, F.lit(" 00:00:00Z"))).try_cast("timestamp")
-    epoch = F.when(F.col("seconds").between(0, _LAST_SECOND), from_epoch)
+    epoch = F.when(F.col("seconds").between(0, LAST_SECOND), from_epoch)
     time = F.when(F.col("seconds").isNotNull(), epoch).when(value.rlike(_DATE), iso)
     return rows.withColumn(name, time).drop("number", "seconds", text)
 

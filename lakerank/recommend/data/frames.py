@@ -17,7 +17,7 @@ from lakerank.spark.checkpoint import checkpoint
 
 WHOLE = ("tinyint", "smallint", "int", "bigint")
 _TIMES = ("timestamp", "timestamp_ntz", "date")
-_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years 1 and 9999
+_FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years that Python's calendar has
 
 
 def check_frame(frame: Any) -> DataFrame:
@@ -98,7 +98,7 @@ def time_column(frame: DataFrame, setting: str, name: str) -> Column:
     if kind not in WHOLE:
         return quoted(name).cast("timestamp")
     seconds = quoted(name).cast("bigint")
-    return F.timestamp_seconds(F.greatest(F.lit(_FIRST_SECOND), F.least(F.lit(_LAST_SECOND + 1), seconds)))
+    return F.timestamp_seconds(F.greatest(F.lit(_FIRST_SECOND), F.least(F.lit(LAST_SECOND + 1), seconds)))
 
 
 def ratings_relation(frame: Any, names: Mapping[str, str], scratch: str = "") -> DataFrame:
@@ -134,7 +134,7 @@ def ratings_relation(frame: Any, names: Mapping[str, str], scratch: str = "") ->
     }
     if time:
         columns.append(time_column(frame, time_set, time).alias("rated_at"))
-        far = F.unix_seconds("rated_at").between(_FIRST_SECOND + 1, _LAST_SECOND)
+        far = F.unix_seconds("rated_at").between(_FIRST_SECOND + 1, LAST_SECOND)
         bad[f"{time_set} {time!r} lies outside the years 1 to 9999 (are they Unix seconds?)"] = ~far
     ratings = checkpoint(frame.select(*columns), scratch)
     counted = ratings.agg(

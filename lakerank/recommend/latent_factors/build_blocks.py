@@ -37,8 +37,10 @@ FEWEST_RATINGS_PER_USER_BLOCK = 250_000
 TILE_ROWS = 4096
 
 
-def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool = False, bins: int = 30) -> RatingBlocks:
-    """Number users and items, cut the ratings into blocks and store them; a stored set is used again.
+def prepare_blocks(
+    ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool = False, bins: int = 30
+) -> RatingBlocks:
+    """Number users and items, divide the ratings into blocks and store them; a stored set is used again.
 
     Args:
         ratings: the `ratings` relation with `part` (see `splits`).
@@ -50,25 +52,25 @@ def prepare(ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool =
     Raises:
         UserError: there are no training ratings.
     """
-    spark, days, build = ratings.sparkSession, days and "rated_at" in ratings.columns, None
+    spark, days, builder = ratings.sparkSession, days and "rated_at" in ratings.columns, None
     known = store.read_json("facts.json")
     if known is None:
-        build = Building(store.below("raw").root, days)
-        known = {"n": build.take(ratings)}
+        builder = BlockBuilder(store.below("raw").root, days)
+        known = {"n": builder.read_partitions(ratings)}
         store.write_json("facts.json", known)
     aim = wanted or _block_count(spark, known["n"])
     part = store.below(f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks")
-    noted = part.read_json("blocks.json")
-    if noted is None:
+    contents = part.read_json("blocks.json")
+    if contents is None:
         part.drop_where(lambda _: True)  # may be half there
-        if build is None:
-            build = Building(store.below("raw").root, days)
-            build.take(ratings)
-        noted = build.cut(spark, part, aim, bins)
-        part.write_json("blocks.json", noted)
-    if build is not None:
+        if builder is None:
+            builder = BlockBuilder(store.below("raw").root, days)
+            builder.read_partitions(ratings)
+        contents = builder.make_blocks(spark, part, aim, bins)
+        part.write_json("blocks.json", contents)
+    if builder is not None:
         store.drop("raw")
-    return RatingBlocks(root=part.root, **(noted | {"edges": tuple(noted["edges"])}))
+    return RatingBlocks(root=part.root, **(contents | {"edges": tuple(contents["edges"])}))
 
 
 def _block_count(spark: SparkSession, ratings: int) -> int:
@@ -78,8 +80,13 @@ def _block_count(spark: SparkSession, ratings: int) -> int:
 
 
 @dataclass(frozen=True)
-class Building:
-    """A folder of half-made blocks, and whether they shall have days."""
+class BlockBuilder:
+    """Builds rating blocks in a folder of half-made ones.
+
+    Attributes:
+        root: the folder.
+        days: whether each rating's day is kept.
+    """
 
     root: str
     days: bool
@@ -89,7 +96,7 @@ class Building:
         """`read/K` (partition K as it is), `ids/SIDE-K` (ids in its training part), `split/K-P` (divided)."""
         return BlockStore(self.root)
 
-    def take(self, ratings: DataFrame) -> int:
+    def read_partitions(self, ratings: DataFrame) -> int:
         """Write each partition of the ratings; returns the number of training ratings.
 
         Raises:
@@ -105,13 +112,13 @@ class Building:
         if self.days:
             day = F.floor(F.unix_timestamp("rated_at") / 86400).cast("int")
             columns.append(F.coalesce(day, F.lit(NO_DAY)).alias("day"))
-        rows = ratings.select(*columns).mapInArrow(self._take, "k int, n bigint").collect()
+        rows = ratings.select(*columns).mapInArrow(self._store_partition, "k int, n bigint").collect()
         n = sum(int(row["n"]) for row in rows)
         if n == 0:
             raise UserError("no training ratings are left after the split: choose a smaller test share")
         return n
 
-    def _take(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def _store_partition(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         kept = [batch for batch in batches if batch.num_rows]
         if not kept:
             return
@@ -120,17 +127,17 @@ class Building:
         table = pa.Table.from_batches(kept).combine_chunks()
         columns = {name: table.column(name).combine_chunks() for name in table.column_names}
         train = pc.equal(columns["part"], 1)
-        piece: Block = {"rating": _numpy(columns["rating"]), "part": _numpy(columns["part"])}
+        partition: Block = {"rating": _numpy(columns["rating"]), "part": _numpy(columns["part"])}
         if self.days:
-            piece["day"] = _numpy(columns["day"])
+            partition["day"] = _numpy(columns["day"])
         for side in SIDES:
             ids = columns[f"{side}_id"]
             self.store.put(f"ids/{side}-{k}", pack_ids(pc.unique(ids.filter(train))))
-            piece |= {f"{side}_{name}": values for name, values in pack_ids(ids).items()}
-        self.store.put(f"read/{k}", piece)
+            partition |= {f"{side}_{name}": values for name, values in pack_ids(ids).items()}
+        self.store.put(f"read/{k}", partition)
         yield pa.RecordBatch.from_pydict({"k": pa.array([k], pa.int32()), "n": [pc.sum(train).as_py() or 0]})
 
-    def cut(self, spark: SparkSession, target: BlockStore, aim: int, bins: int) -> dict[str, Any]:
+    def make_blocks(self, spark: SparkSession, target: BlockStore, aim: int, bins: int) -> dict[str, Any]:
         """Write ids and blocks to `target`; returns what they hold.
 
         Args:
@@ -139,7 +146,7 @@ class Building:
             aim: B, if there are as many users and items.
             bins: number of parts that `edges` divide the training ratings into.
         """
-        pieces = [int(key) for key in self.store.keys("read")]
+        partitions = [int(key) for key in self.store.keys("read")]
         ids = {side: self._all_ids(side) for side in SIDES}
         blocks = max(1, min(aim, *(len(found) for found in ids.values())))
         for side, found in ids.items():
@@ -148,20 +155,20 @@ class Building:
                 target.put(f"ids/{side}-{p}", pack_ids(found.take(pa.array(np.arange(p, len(found), blocks)))))
 
         def split(n: int) -> list[tuple[str, float, int]]:
-            self._split(pieces[n], blocks)
+            self._number_and_divide(partitions[n], blocks)
             return [("split", 0.0, 1)]
 
         def order(p: int) -> list[tuple[str, float, int]]:
-            self._order(target, pieces, p, blocks, len(ids["item"]))
+            self._order(target, partitions, p, blocks, len(ids["item"]))
             return [("ordered", 0.0, 1)]
 
-        on_workers(spark, len(pieces), split)
+        on_workers(spark, len(partitions), split)
         on_workers(spark, blocks, order)
-        facts = [self.store.get(f"facts/{p}") for p in range(blocks) if self.store.has(f"facts/{p}")]
-        totals = np.sum([fact["counts"] for fact in facts], axis=0)
+        stats = [self.store.get(f"stats/{p}") for p in range(blocks) if self.store.has(f"stats/{p}")]
+        totals = np.sum([one["counts"] for one in stats], axis=0)
         n = int(totals[0])
-        mean = sum(float(fact["sums"][0]) for fact in facts) / n
-        square = sum(float(fact["sums"][1]) for fact in facts) / n
+        mean = sum(float(one["sums"][0]) for one in stats) / n
+        square = sum(float(one["sums"][1]) for one in stats) / n
         return {
             "blocks": blocks,
             "n_users": len(ids["user"]),
@@ -169,35 +176,35 @@ class Building:
             "counts": {part: int(total) for part, total in zip(PARTS, totals, strict=True) if total},
             "mean": mean,
             "deviation": float(np.sqrt(max(square - mean**2, 0.0))),
-            "low": min(float(fact["range"][0]) for fact in facts if fact["counts"][0]),
-            "high": max(float(fact["range"][1]) for fact in facts if fact["counts"][0]),
-            **_edges(facts, bins, self.days),
+            "low": min(float(one["range"][0]) for one in stats if one["counts"][0]),
+            "high": max(float(one["range"][1]) for one in stats if one["counts"][0]),
+            **_edges(stats, bins, self.days),
         }
 
     def _all_ids(self, side: str) -> pa.Array:
-        """The ids of one side in the training ratings, sorted: an id's place is its number."""
+        """The ids of one side in the training ratings, sorted: an id's position is its number."""
         found = [unpack_ids(self.store.get(f"ids/{key}")) for key in self.store.keys("ids") if key.startswith(side)]
         ids = pc.unique(pa.chunked_array(found))
         return ids.take(pc.sort_indices(ids))
 
-    def _split(self, k: int, blocks: int) -> None:
+    def _number_and_divide(self, k: int, blocks: int) -> None:
         """Number the ids of partition k and divide its ratings by user block."""
-        piece = self.store.get(f"read/{k}")
-        columns: Block = {name: np.asarray(piece[name]) for name in ("rating", "part", "day") if name in piece}
+        partition = self.store.get(f"read/{k}")
+        columns: Block = {name: np.asarray(partition[name]) for name in ("rating", "part", "day") if name in partition}
         for side, short in zip(SIDES, "ui", strict=True):
-            packed = {name.removeprefix(f"{side}_"): v for name, v in piece.items() if name.startswith(f"{side}_")}
+            packed = {name.removeprefix(f"{side}_"): v for name, v in partition.items() if name.startswith(f"{side}_")}
             known = unpack_ids(self.store.get(f"all-ids/{side}"))
-            places = pc.index_in(unpack_ids(packed), value_set=known)
-            columns[short] = places.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+            numbers = pc.index_in(unpack_ids(packed), value_set=known)
+            columns[short] = numbers.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         owner = columns["u"] % blocks  # a stranger's, −1, is the last
         for p in range(blocks):
             mine = owner == p
             self.store.put(f"split/{k}-{p}", {name: values[mine] for name, values in columns.items()})
 
-    def _order(self, target: BlockStore, pieces: list[int], p: int, blocks: int, n_items: int) -> None:
-        """Write the blocks of users p, each in its fixed order, and the facts of their training ratings."""
-        found = [self.store.get(f"split/{k}-{p}") for k in pieces]
-        columns = {name: np.concatenate([piece[name] for piece in found]) for name in found[0]}
+    def _order(self, target: BlockStore, partitions: list[int], p: int, blocks: int, n_items: int) -> None:
+        """Write the blocks of users p, each in its fixed order, and the statistics of their training ratings."""
+        found = [self.store.get(f"split/{k}-{p}") for k in partitions]
+        columns = {name: np.concatenate([partition[name] for partition in found]) for name in found[0]}
         cell = (columns["part"].astype(np.int64) - 1) * blocks + columns["i"] % blocks
         # Numbers of 16 bits are sorted in linear time.
         order = np.argsort(cell.astype(np.uint16) if len(PARTS) * blocks <= 1 << 16 else cell, kind="stable")
@@ -217,21 +224,21 @@ class Building:
                 sums += ratings.sum(), (ratings**2).sum()
                 low, high = min(low, ratings.min()), max(high, ratings.max())
                 days += [block["days"]] if self.days else []
-        facts: Block = {"counts": counts, "sums": sums, "range": np.array([low, high])}
+        stats: Block = {"counts": counts, "sums": sums, "range": np.array([low, high])}
         if days:
-            facts["days"], facts["day_counts"] = np.unique(np.concatenate(days), return_counts=True)
-        self.store.put(f"facts/{p}", facts)
+            stats["days"], stats["day_counts"] = np.unique(np.concatenate(days), return_counts=True)
+        self.store.put(f"stats/{p}", stats)
 
 
 def _numpy(values: pa.Array) -> NDArray[Any]:
     return np.asarray(values.to_numpy(zero_copy_only=False))
 
 
-def _edges(facts: Sequence[Block], bins: int, wanted: bool) -> dict[str, Any]:
+def _edges(stats: Sequence[Block], bins: int, wanted: bool) -> dict[str, Any]:
     """Whether any training rating has a day, and the days that divide them into `bins` parts of about equal size."""
     days: dict[int, int] = {}
-    for fact in facts if wanted else ():
-        for day, n in zip(fact["days"].tolist(), fact["day_counts"].tolist(), strict=True) if "days" in fact else ():
+    for one in stats if wanted else ():
+        for day, n in zip(one["days"].tolist(), one["day_counts"].tolist(), strict=True) if "days" in one else ():
             days[day] = days.get(day, 0) + n
     days.pop(NO_DAY, None)
     if not days:
@@ -243,7 +250,7 @@ def _edges(facts: Sequence[Block], bins: int, wanted: bool) -> dict[str, Any]:
 
 
 def scramble(keys: NDArray[np.uint64], seed: int = 0) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014): a fixed, well mixed number for each key."""
+    """Mix keys by SplitMix64's finaliser (Steele, Lea and Flood 2014): a fixed, well mixed number for each key."""
     with np.errstate(over="ignore"):
         z = keys + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -258,7 +265,7 @@ def arrange(
 
     Args:
         u, i: int32 global numbers, −1 for unknown; r: float32 ratings. All of one block.
-        blocks: B; a row's place within its block is number // B.
+        blocks: B; a row's position within its block is number // B.
         n_items: number of items, which makes user · n_items + item unique.
         days: int32, if kept.
 
@@ -291,7 +298,7 @@ def arrange(
 
 
 def pack_ids(ids: pa.Array) -> Block:
-    """Whole numbers as they are; text as `offsets` (int64) into `utf8` (bytes)."""
+    """Pack ids: whole numbers as they are, text as `offsets` (int64) into `utf8` (bytes)."""
     if pa.types.is_integer(ids.type):
         return {"ids": ids.to_numpy(zero_copy_only=False).astype(np.int64)}
     texts = ids.cast(pa.large_string())
@@ -302,7 +309,7 @@ def pack_ids(ids: pa.Array) -> Block:
 
 
 def unpack_ids(block: Block) -> pa.Array:
-    """The Arrow array (int64 or string) that `pack_ids` packed."""
+    """Return the Arrow array (int64 or string) that `pack_ids` packed."""
     if "ids" in block:
         return pa.array(np.asarray(block["ids"]))
     offsets, utf8 = (pa.py_buffer(np.ascontiguousarray(block[name])) for name in ("offsets", "utf8"))

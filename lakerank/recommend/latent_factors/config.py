@@ -132,7 +132,7 @@ class LfmConfig(CheckedSettings):
 
 
 def parse_init(text: str) -> tuple[str, tuple[float, ...]]:
-    """`normal:SIGMA` or `uniform:LOW,HIGH` (bare `normal` is 0.1).
+    """Parse `normal:SIGMA` or `uniform:LOW,HIGH` (bare `normal` is 0.1).
 
     Raises:
         UserError: anything else.

@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.recommend.data.frames import check_frame, id_column, ratings_relation, type_of
 from lakerank.recommend.data.splits import bucket
-from lakerank.recommend.latent_factors.build_blocks import prepare
+from lakerank.recommend.latent_factors.build_blocks import prepare_blocks
 from lakerank.recommend.latent_factors.estimator_params import (
     LFMModelParams,
     LFMParams,
@@ -81,7 +81,7 @@ class LFM(Estimator["LFMModel"], LFMParams, MLWritable, MLReadable["LFM"]):
     @classmethod
     def read(cls) -> MLReader[LFM]:
         """A reader of what `write` wrote."""
-        return TablesReader(cls, lambda tables, facts: cls())
+        return TablesReader(cls, lambda tables, params: cls())
 
 
 class _Fits:
@@ -117,7 +117,7 @@ class _Fits:
         with parameter_names():
             with self._lock:  # the first to come cuts the blocks; the others find them
                 ratings, store = self._prepared(estimator)
-                prepare(ratings, store.below("data"), config.blocks, config.time, config.time_bins)
+                prepare_blocks(ratings, store.below("data"), config.blocks, config.time, config.time_bins)
             try:
                 trained = train(ratings, config, store.below(name), data=store.below("data"))
                 # The blocks go, the model stays.
@@ -300,15 +300,15 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
 
     def write(self) -> MLWriter:
         """A writer of parameters and factors."""
-        facts = {"rank": self.rank, "mean": self.mean, "low": self.low, "high": self.high}
-        return TablesWriter(self, {"userFactors": self.userFactors, "itemFactors": self.itemFactors}, facts)
+        params = {"rank": self.rank, "mean": self.mean, "low": self.low, "high": self.high}
+        return TablesWriter(self, {"userFactors": self.userFactors, "itemFactors": self.itemFactors}, params)
 
     @classmethod
     def read(cls) -> MLReader[LFMModel]:
         """A reader of what `write` wrote."""
 
-        def make(tables: Tables, facts: Facts) -> LFMModel:
-            numbers = (facts[name] for name in ("rank", "mean", "low", "high"))
+        def make(tables: Tables, params: Facts) -> LFMModel:
+            numbers = (params[name] for name in ("rank", "mean", "low", "high"))
             return cls(tables["userFactors"], tables["itemFactors"], *numbers)
 
         return TablesReader(cls, make, ("userFactors", "itemFactors"))

@@ -21,13 +21,21 @@ from lakerank.recommend.latent_factors import sgd
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
 from lakerank.recommend.latent_factors.predictions import (
     FAST,
+    effect_of_each,
     fit_effects,
-    of_groups,
     predictions,
     squared_error,
     store_effects,
 )
-from lakerank.recommend.latent_factors.run_state import SIDES, Run, gather, joined, make_layout, other, pair
+from lakerank.recommend.latent_factors.run_state import (
+    SIDES,
+    Run,
+    gather,
+    make_layout,
+    other_side,
+    pair,
+    with_bias_column,
+)
 from lakerank.spark.array_store import Block, Runner, Sums
 from lakerank.spark.jit import compiled
 
@@ -52,7 +60,7 @@ def start(run: Run, runner: Runner) -> None:
         for side in SIDES:
             make_layout(run.data, side, p)
             rows = descent.store.get(f"epoch-{DESCENT_EPOCHS}/{side}-{p}")
-            _store_rows(run, "epoch-0", side, p, joined(rows), None)
+            _store_rows(run, "epoch-0", side, p, with_bias_column(rows), None)
         return [("start", 0.0, 0)]
 
     runner(work)
@@ -75,15 +83,15 @@ def _store_rows(
 
 def _draw_side(run: Run, number: int, side: str, p: int) -> list[tuple[str, float, int]]:
     """Draw the rows of one block given the other side, and its time effects given these."""
-    before, after, across = f"epoch-{number - 1}", f"epoch-{number}", other(side)
-    theirs = run.whole_side(before if side == "user" else after, across)
+    before, after, across = f"epoch-{number - 1}", f"epoch-{number}", other_side(side)
+    theirs = run.all_rows(before if side == "user" else after, across)
     hyper = run.store.get(f"{before}/hyper")
     alpha = float(hyper["alpha"])
     layout = run.data.store.get(f"rows/{side}-{p}")
     order, others = layout["order"], layout["others"]
     known = (
         {name: _shifts(run, before if name == side or side == "user" else after, name, side, p) for name in SIDES}
-        if run.timed
+        if run.has_time_effects
         else {}
     )
     targets = gather(run.data, side, p, "ratings")[order] - np.float32(run.mean) - theirs[others, -1]
@@ -111,12 +119,12 @@ def _draw_side(run: Run, number: int, side: str, p: int) -> list[tuple[str, floa
     )
     _store_rows(run, after, side, p, rows, centres)
     found = []
-    if run.timed:
+    if run.has_time_effects:
         left += known[side][order]
         strength = float(hyper[f"{side}_strength"]) / alpha
         effects = fit_effects(left, layout["groups"], int(layout["sizes"][0]), strength, rng, alpha)
         store_effects(run, after, side, p, effects)
-        left -= of_groups(effects, layout["groups"])
+        left -= effect_of_each(effects, layout["groups"])
         found.append((f"{side} effects", float(np.square(effects, dtype=np.float64).sum()), len(effects)))
     return [*found, ("train", float(np.square(left, dtype=np.float64).sum()), len(left))]
 
@@ -184,10 +192,10 @@ def _draw_hyper(run: Run, number: int, sums: Sums, before: Block) -> None:
 
 
 def epoch(run: Run, runner: Runner, number: int) -> Sums:
-    """One sweep: users, items, hyperparameters, implicit coefficients; then the error of the mean so far."""
+    """Draw one sweep: users, items, hyperparameters, implicit coefficients; then the error of the mean so far."""
     runner(lambda p: _draw_side(run, number, "user", p))
     drawn = runner(lambda p: _draw_side(run, number, "item", p)) | {}
-    if run.timed:
+    if run.has_time_effects:
         users = [run.store.get(f"epoch-{number}/effects-user-{p}")["effects"] for p in range(run.data.blocks)]
         drawn["user effects"] = (
             float(sum(np.square(e, dtype=np.float64).sum() for e in users)),
@@ -215,7 +223,7 @@ def _finish(run: Run, number: int, p: int) -> list[tuple[str, float, int]]:
         total = regress(run, before, after, side, p, mean, float(ridge[side]), rng)
         width = run.store.get(f"{after}/centre-{side}-{p}")["coef"].size
         found.append((f"{side} coefficients", total, width))
-    for part in run.data.held:
+    for part in run.data.held_out:
         error, n = 0.0, 0
         for q in range(run.data.blocks):
             held = run.data.get(part, p, q)

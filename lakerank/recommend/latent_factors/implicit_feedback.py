@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.recommend.latent_factors.predictions import FAST
-from lakerank.recommend.latent_factors.run_state import Run, degrees, other
+from lakerank.recommend.latent_factors.run_state import Run, degrees, other_side
 from lakerank.spark.jit import compiled
 
 
 def columns(run: Run, w: int) -> NDArray[np.int64]:
-    """The columns of (K factors, bias) that worker w regresses."""
+    """Return the columns of (K factors, bias) that worker w regresses."""
     return np.array_split(np.arange(run.config.factors + 1), run.data.blocks)[w]
 
 
@@ -35,13 +35,13 @@ def _pieces(run: Run, state: str, side: str, name: str) -> NDArray[np.float32] |
 
 
 def rotation(run: Run, state: str, side: str) -> NDArray[np.float64] | None:
-    """C, (K + 1)²: what a state's centres are multiplied by; None is the identity."""
+    """Return C, (K + 1)²: what a state's centres are multiplied by; None is the identity."""
     key = f"{state}/hyper"
     return np.linalg.cholesky(run.store.get(key)[f"{side}_precision"]) if run.store.has(key) else None
 
 
 def centre_rows(run: Run, state: str, side: str, p: int) -> NDArray[np.float32] | None:
-    """Where implicit feedback puts the rows of block p, (rows, K + 1); None without it (yet)."""
+    """Return where implicit feedback puts the rows of block p, (rows, K + 1) float32; None without it (yet)."""
     if side not in run.config.implicit_sides:
         return None
     fit = _pieces(run, state, side, "fit")
@@ -73,9 +73,9 @@ def regress(
         Σ of the squared coefficients.
     """
     data, mine = run.data, columns(run, w)
-    across = other(side)
+    across = other_side(side)
     old, new = rotation(run, before, side), rotation(run, after, side)
-    rows = run.whole_side(after, side) - mean.astype(np.float32)
+    rows = run.all_rows(after, side) - mean.astype(np.float32)
     turned = rows[:, mine] if new is None else (rows @ new[:, mine].astype(np.float32))
     fit, coef = (_pieces(run, before, side, name) for name in ("fit", "coef"))
     if fit is None or coef is None:
@@ -104,7 +104,7 @@ def regress(
 def regress_rows(
     indptr: Any, others_N: Any, weight_O: Any, left_OC: Any, coef_RC: Any, ridge: float, noise_RC: Any
 ) -> float:
-    """One Gauss–Seidel sweep of regressing `left` on who rated what; with noise, one sweep of Gibbs sampling.
+    """Regress `left` on who rated what, one Gauss–Seidel sweep; with noise, one sweep of Gibbs sampling.
 
     left_o = Σ_r w_o·coef_r + noise, over the rows r that o has rated; columns are independent. For each row in turn,
     coef_r ← N((Σ w·(left + w·coef_r)) / (Σw² + ridge), 1 / (Σw² + ridge)), and `left` is kept up to date.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, held_groups, lengths, other, pair
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, held_out_groups, lengths, other_side, pair
 from lakerank.spark.array_store import Work
 from lakerank.spark.jit import compiled
 
@@ -43,36 +43,41 @@ def predict_pairs(rows_N: Any, cols_N: Any, p_UK: Any, bu_U: Any, q_IK: Any, bi_
 
 
 def predictions(run: Run, state: str, part: str, p: int, q: int) -> NDArray[np.float32]:
-    """r̂ of one state for each rating of a block, time effects included, not clipped."""
+    """Predict each rating of a block by one state, time effects included, not clipped; float32 (N)."""
     block = run.data.get(part, p, q)
     assert block is not None
     users, items = run.store.get(f"{state}/user-{p}"), run.store.get(f"{state}/item-{q}")
     guess = np.full(len(block["ratings"]), run.mean, np.float32)
     predict_pairs(block["rows"], block["cols"], users["factors"], users["bias"], items["factors"], items["bias"], guess)
-    shift = _train_shift(run, state, p, q) if part == "train" else held_shift(run, state, part, p, q)
+    shift = _train_shift(run, state, p, q) if part == "train" else held_out_shift(run, state, part, p, q)
     return guess if shift is None else guess + shift
 
 
 def _train_shift(run: Run, state: str, p: int, q: int) -> NDArray[np.float32] | None:
-    if not run.timed or not run.store.has(f"{state}/effects-user-{p}"):
+    if not run.has_time_effects or not run.store.has(f"{state}/effects-user-{p}"):
         return None
     total: NDArray[np.float32] | None = None
     for side, row, turn in (("user", p, q), ("item", q, p)):
         effects = run.store.get(f"{state}/effects-{side}-{row}")["effects"]
         starts = np.cumsum([0, *lengths(run.data, side, row)])
-        mine = per_rating(run.data, side, row, effects)[starts[turn] : starts[turn + 1]]
+        mine = effect_per_rating(run.data, side, row, effects)[starts[turn] : starts[turn + 1]]
         total = mine if total is None else total + mine
     return total
 
 
 def squared_error(guess: NDArray[np.floating[Any]], ratings: NDArray[np.float32], data: RatingBlocks) -> float:
-    """Σ (r − r̂)², r̂ clipped to the rating scale."""
+    """Sum the squared errors (r − r̂)², r̂ clipped to the rating scale."""
     errors = np.asarray(ratings, np.float64) - np.clip(guess, np.float32(data.low), np.float32(data.high))
     return float(errors @ errors)
 
 
-def scorer(models: Sequence[tuple[Run, str]], parts: Sequence[str]) -> Work:
-    """Squared error of user block p on each part, by the mean prediction of (run, state) pairs on the same ratings."""
+def error_of(models: Sequence[tuple[Run, str]], parts: Sequence[str]) -> Work:
+    """Return the work that sums the squared error of user block p on each part.
+
+    Args:
+        models: (run, state) pairs on the same ratings; their mean is the prediction.
+        parts: of train, valid and test.
+    """
     data = models[0][0].data
 
     def work(p: int) -> list[tuple[str, float, int]]:
@@ -102,7 +107,7 @@ def fit_effects(
     rng: np.random.Generator | None,
     alpha: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Effects of one block of rows.
+    """Fit the time effects of one block of rows.
 
     Args:
         left: (N) what they shall explain; groups: (N) which effect, −1 none; size: number of effects.
@@ -119,8 +124,8 @@ def fit_effects(
     return effects.astype(np.float32)
 
 
-def of_groups(effects: NDArray[np.float32], groups: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """The effect each rating falls under; 0 where the group is −1."""
+def effect_of_each(effects: NDArray[np.float32], groups: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    """Look up the effect each rating falls under; 0 where the group is −1."""
     found: NDArray[np.float32] = np.append(effects, np.float32(0))[groups]
     return found
 
@@ -128,7 +133,7 @@ def of_groups(effects: NDArray[np.float32], groups: NDArray[np.integer[Any]]) ->
 def store_effects(run: Run, state: str, side: str, p: int, effects: NDArray[np.float32]) -> None:
     """Write a row block's effects, and for each rating of its blocks what they add."""
     run.store.put(f"{state}/effects-{side}-{p}", {"effects": effects})
-    shift, start = per_rating(run.data, side, p, effects), 0
+    shift, start = effect_per_rating(run.data, side, p, effects), 0
     for turn, n in enumerate(lengths(run.data, side, p)):
         if n:
             user, item = pair(side, p, turn)
@@ -136,11 +141,11 @@ def store_effects(run: Run, state: str, side: str, p: int, effects: NDArray[np.f
         start += n
 
 
-def per_rating(data: RatingBlocks, side: str, p: int, effects: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The effects on all training ratings of row block p, block after block."""
+def effect_per_rating(data: RatingBlocks, side: str, p: int, effects: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the effects on all training ratings of row block p, block after block; float32 (N)."""
     layout = data.store.get(f"rows/{side}-{p}")
     shift = np.zeros(len(layout["order"]), np.float32)
-    shift[layout["order"]] = of_groups(effects, layout["groups"])
+    shift[layout["order"]] = effect_of_each(effects, layout["groups"])
     return shift
 
 
@@ -150,7 +155,7 @@ def sgd_effects(run: Run, before: str, after: str, side: str, p: int) -> list[tu
     The other side's effects are those of `after` if they are there already, else those of `before`.
     """
     layout, strength = run.data.store.get(f"rows/{side}-{p}"), run.config.reg_time
-    across, parts = other(side), []
+    across, parts = other_side(side), []
     for turn in range(run.data.blocks):
         user, item = pair(side, p, turn)
         block = run.data.get("train", user, item)
@@ -170,9 +175,9 @@ def sgd_effects(run: Run, before: str, after: str, side: str, p: int) -> list[tu
     return [("effects", float(np.square(effects, dtype=np.float64).sum()), len(effects))]
 
 
-def held_shift(run: Run, state: str, part: str, p: int, q: int) -> NDArray[np.float32] | None:
-    """What the effects of a state add to each held-out rating of block (p, q); None without effects."""
-    if not run.timed:
+def held_out_shift(run: Run, state: str, part: str, p: int, q: int) -> NDArray[np.float32] | None:
+    """Sum what the effects of a state add to each held-out rating of block (p, q); None without effects."""
+    if not run.has_time_effects:
         return None
     held = run.data.get(part, p, q)
     assert held is not None
@@ -180,8 +185,8 @@ def held_shift(run: Run, state: str, part: str, p: int, q: int) -> NDArray[np.fl
     for side, row in (("user", p), ("item", q)):
         key = f"rows/held-{side}-{part}-{p}-{q}"
         if not run.data.store.has(key):
-            run.data.store.put(key, {"groups": held_groups(run.data, side, held, row)})
+            run.data.store.put(key, {"groups": held_out_groups(run.data, side, held, row)})
         groups = run.data.store.get(key)["groups"]
         effects = run.store.get(f"{state}/effects-{side}-{row}")["effects"]
-        total += of_groups(effects, groups)
+        total += effect_of_each(effects, groups)
     return total

@@ -29,13 +29,13 @@ NO_DAY = -(1 << 31)  # of a rating without a time
 
 @dataclass(frozen=True)
 class RatingBlocks:
-    """Where the blocks are, and what they hold. Users and items are numbered by sorted id; number n stands in block
-    n mod B at place n div B.
+    """Where the blocks are, and what they hold. Users and items are numbered by sorted id; number n is row
+    n div B of block n mod B.
 
     Attributes:
         root: folder of the store.
         blocks: B.
-        n_users, n_items: of the training ratings; a held-out rating of anyone else has place −1.
+        n_users, n_items: of the training ratings; a held-out rating of anyone else has number −1.
         counts: number of ratings by part.
         mean, deviation, low, high: of the training ratings.
         days: whether each rating's day is kept, for time effects.
@@ -60,7 +60,7 @@ class RatingBlocks:
         return BlockStore(self.root)
 
     @property
-    def held(self) -> tuple[str, ...]:
+    def held_out(self) -> tuple[str, ...]:
         """The parts held out that have ratings."""
         return tuple(part for part in ("valid", "test") if self.counts.get(part))
 
@@ -80,31 +80,31 @@ class RatingBlocks:
         return self.store.get(key) if self.store.has(key) else None
 
 
-def other(side: str) -> str:
-    """The side across."""
+def other_side(side: str) -> str:
+    """Return the side across: item of user, user of item."""
     return "item" if side == "user" else "user"
 
 
 def pair(side: str, p: int, turn: int) -> tuple[int, int]:
-    """Number (user block, item block) of a row block's `turn`-th rating block."""
+    """Return (user block, item block) of a row block's `turn`-th rating block."""
     return (p, turn) if side == "user" else (turn, p)
 
 
 def gather(data: RatingBlocks, side: str, p: int, name: str) -> NDArray[Any]:
-    """One array of all training blocks of row block p, one after the other."""
+    """Concatenate one array of all training blocks of row block p."""
     found = (data.get("train", *pair(side, p, turn)) for turn in range(data.blocks))
     parts = [np.asarray(block[name]) for block in found if block is not None]
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
 def lengths(data: RatingBlocks, side: str, p: int, part: str = "train") -> list[int]:
-    """Number of ratings in each block of row block p."""
+    """Count the ratings in each block of row block p."""
     found = (data.get(part, *pair(side, p, turn)) for turn in range(data.blocks))
     return [0 if block is None else len(block["ratings"]) for block in found]
 
 
 def time_bins(days: NDArray[np.int32], edges: Sequence[int]) -> NDArray[np.int64]:
-    """Which of the len(edges) + 1 parts of time a day falls in; −1 without a day."""
+    """Find which of the len(edges) + 1 parts of time a day falls in; −1 without a day."""
     return np.where(days == NO_DAY, -1, np.searchsorted(np.asarray(edges, np.int64), days, side="right"))
 
 
@@ -123,7 +123,7 @@ def make_layout(data: RatingBlocks, side: str, p: int) -> None:
     turns = np.repeat(np.arange(data.blocks), lengths(data, side, p))
     across = gather(data, side, p, theirs).astype(np.int64) * data.blocks + turns
     days = gather(data, side, p, "days") if data.days else None
-    keys = row * data.size(other(side)) + across
+    keys = row * data.size(other_side(side)) + across
     order = np.argsort(keys) if days is None else np.lexsort((across, days, row))
     n_rows = data.rows(side, p)
     indptr = np.zeros(n_rows + 1, np.int64)
@@ -146,8 +146,8 @@ def make_layout(data: RatingBlocks, side: str, p: int) -> None:
     data.store.put(key, layout)
 
 
-def held_groups(data: RatingBlocks, side: str, held: Block, p: int) -> NDArray[np.int64]:
-    """The time effect each held-out rating of row block p falls under; −1 if training had none."""
+def held_out_groups(data: RatingBlocks, side: str, held: Block, p: int) -> NDArray[np.int64]:
+    """Find the time effect each held-out rating of row block p falls under; −1 if training had none."""
     days = np.asarray(held["days"])
     if side == "item":
         bins, at = len(data.edges) + 1, time_bins(days, data.edges)
@@ -156,12 +156,12 @@ def held_groups(data: RatingBlocks, side: str, held: Block, p: int) -> NDArray[n
     if not len(known):
         return np.full(len(days), -1)
     ids = held["rows"].astype(np.int64) * (1 << 32) + days
-    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.where(known[place] == ids, place, -1)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return np.where(known[at] == ids, at, -1)
 
 
 def degrees(data: RatingBlocks, side: str) -> NDArray[np.int64]:
-    """Number of training ratings of each row, by global number."""
+    """Count the training ratings of each row, by global number."""
     counts = np.zeros(data.size(side), np.int64)
     for p in range(data.blocks):
         counts[p :: data.blocks] = np.diff(data.store.get(f"rows/{side}-{p}")["indptr"])
@@ -182,7 +182,7 @@ class Run:
         return BlockStore(self.root)
 
     @property
-    def timed(self) -> bool:
+    def has_time_effects(self) -> bool:
         """Whether there are time effects."""
         return self.config.time and self.data.days
 
@@ -195,11 +195,11 @@ class Run:
         """Random numbers that depend on the seed and the key alone."""
         return np.random.default_rng([self.config.seed, *key])
 
-    def whole_side(self, state: str, side: str) -> NDArray[np.float32]:
+    def all_rows(self, state: str, side: str) -> NDArray[np.float32]:
         """All rows of a side, (rows, K + 1): factors, then the bias."""
         whole = np.empty((self.data.size(side), self.config.factors + 1), np.float32)
         for p in range(self.data.blocks):
-            whole[p :: self.data.blocks] = joined(self.store.get(f"{state}/{side}-{p}"))
+            whole[p :: self.data.blocks] = with_bias_column(self.store.get(f"{state}/{side}-{p}"))
         return whole
 
     def shift(self, state: str, p: int, q: int) -> NDArray[np.float32] | None:
@@ -209,6 +209,6 @@ class Run:
         return None if not found else np.sum(found, axis=0, dtype=np.float32)
 
 
-def joined(block: Block) -> NDArray[np.float32]:
-    """A block's rows as (rows, K + 1): factors, then the bias."""
+def with_bias_column(block: Block) -> NDArray[np.float32]:
+    """Return a block's rows as (rows, K + 1): factors, then the bias."""
     return np.column_stack([block["factors"], block["bias"]])

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from lakerank.recommend.latent_factors.config import OPTIMIZERS, LfmConfig, parse_init
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
-from lakerank.recommend.latent_factors.predictions import FAST, scorer, sgd_effects
+from lakerank.recommend.latent_factors.predictions import FAST, error_of, sgd_effects
 from lakerank.recommend.latent_factors.run_state import SIDES, Run, make_layout
-from lakerank.recommend.latent_factors.warm_start import Known, warmed
+from lakerank.recommend.latent_factors.warm_start import BaseStats, warm_rows
 from lakerank.spark.array_store import Block, Runner, Sums
 from lakerank.spark.jit import compiled
 
@@ -30,7 +30,7 @@ Centre = NDArray[np.float32] | None  # (rows, K + 1), the bias's in the last col
 
 
 def initial_rows(rows: int, config: LfmConfig, rng: np.random.Generator) -> Block:
-    """Factors (rows, K) float32 and biases (rows) at the start of training."""
+    """Draw factors (rows, K) float32 and biases (rows) for the start of training."""
     kind, numbers = parse_init(config.init)
     k = config.factors
     if kind == "normal":
@@ -42,7 +42,7 @@ def initial_rows(rows: int, config: LfmConfig, rng: np.random.Generator) -> Bloc
 
 
 def initial_slots(rows: int, config: LfmConfig) -> Block:
-    """The optimiser's state at the start of training."""
+    """Return the optimiser's state at the start of training."""
     slots = {
         "sgd": lambda: np.zeros((1, 1, 1), np.float32),
         # 1, not 0: the first steps are not divided by almost nothing (LIBMF's choice too)
@@ -52,15 +52,15 @@ def initial_slots(rows: int, config: LfmConfig) -> Block:
     return {"slots": slots, "steps": np.zeros(rows if config.optimizer == "adam" else 0, np.int32)}
 
 
-def start(run: Run, runner: Runner, warm: Known | None = None) -> None:
+def start(run: Run, runner: Runner, warm: BaseStats | None = None) -> None:
     """Write `epoch-0`, from a model's rows where it has them, and the row layouts where they will be needed."""
 
     def work(p: int) -> list[tuple[str, float, int]]:
         for number, side in enumerate(SIDES):
             rows = run.data.rows(side, p)
             state = initial_rows(rows, run.config, run.rng(number, p)) | initial_slots(rows, run.config)
-            run.store.put(f"epoch-0/{side}-{p}", state if warm is None else warmed(run, warm, side, p, state))
-            if run.config.implicit_sides or run.timed:
+            run.store.put(f"epoch-0/{side}-{p}", state if warm is None else warm_rows(run, warm, side, p, state))
+            if run.config.implicit_sides or run.has_time_effects:
                 make_layout(run.data, side, p)
         return [("start", 0.0, 0)]
 
@@ -77,7 +77,7 @@ def train_in_place(
     rng: np.random.Generator,
     centres: tuple[Centre, Centre] = (None, None),
 ) -> float:
-    """One pass over one block, tiles in random order; returns the sum of squared errors before each update."""
+    """Train on one block once, tiles in random order; return the sum of squared errors before each update."""
     return float(
         train_block(
             ratings["rows"],
@@ -160,13 +160,13 @@ def _strata(run: Run, number: int, lr: float) -> list[Stratum]:
 
 
 def epoch(run: Run, runner: Runner, number: int, lr: float) -> Sums:
-    """One pass: B strata, then time effects and centres, then the error on what is held out."""
+    """Train one epoch: B strata, then time effects and implicit feedback, then the error on what is held out."""
     last, done = f"epoch-{number - 1}", f"epoch-{number}"
     trained = [runner(stratum.train)["train"] for stratum in _strata(run, number, lr)]
-    if run.timed:
+    if run.has_time_effects:
         for side in SIDES:
             runner(partial(sgd_effects, run, last, done, side))
-    score = scorer([(run, done)], run.data.held)
+    score = error_of([(run, done)], run.data.held_out)
 
     def finish(p: int) -> list[tuple[str, float, int]]:
         for side in run.config.implicit_sides:
@@ -218,7 +218,7 @@ def train_block(
     with_bias: bool,
     optimizer: int,
 ) -> float:
-    """One SGD pass over a block, tile by tile; changes factors, biases and optimiser state in place.
+    """Train on a block, tile by tile; changes factors, biases and optimiser state in place.
 
     For each rating: e = r − (μ + b_u + b_i + p_u·q_i); p_u ← p_u + η(e·q_i − λ(p_u − c_u)) and likewise for q_i,
     b_u and b_i (Koren, Bell and Volinsky 2009; the centre c is what implicit feedback expects, 0 without it).

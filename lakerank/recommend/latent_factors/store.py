@@ -25,7 +25,7 @@ from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
 from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial
-from lakerank.recommend.latent_factors.warm_start import Known, WarmStart
+from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.recommend.models.store import find_model, save_model
 from lakerank.spark.array_cache import trim, used
 from lakerank.spark.array_store import BlockStore
@@ -291,8 +291,8 @@ def train_run(spark: SparkSession, plan: RunPlan, resume: bool = False) -> Train
 def _warm_start(base: StoredModel | None) -> WarmStart | None:
     if base is None:
         return None
-    known = Known(base.row["mean"], int(base.row["epoch"]), float(base.row["train_rmse"]))
-    return WarmStart(base.users, base.items, known)
+    stats = BaseStats(base.row["mean"], int(base.row["epoch"]), float(base.row["train_rmse"]))
+    return WarmStart(base.users, base.items, stats)
 
 
 def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, settings: dict[str, Any]) -> None:

@@ -23,9 +23,9 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.recommend.latent_factors import gibbs, sgd
-from lakerank.recommend.latent_factors.build_blocks import prepare, unpack_ids
+from lakerank.recommend.latent_factors.build_blocks import prepare_blocks, unpack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
-from lakerank.recommend.latent_factors.predictions import of_groups, scorer
+from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
 from lakerank.recommend.latent_factors.warm_start import WarmStart
 from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_workers
@@ -77,7 +77,7 @@ class Trained:
 
 
 def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
-    """η of the epoch after `history`."""
+    """Return the learning rate η of the epoch after `history`."""
     if config.lr_schedule == "exponential":
         return float(config.lr * config.lr_decay ** (len(history) / config.lr_decay_steps))
     if config.lr_schedule == "bold-driver" and len(history) >= 2:
@@ -86,7 +86,7 @@ def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
     return history[-1].lr if config.lr_schedule == "bold-driver" and history else config.lr
 
 
-def _diverged(history: Sequence[Epoch], data: RatingBlocks) -> bool:
+def _has_diverged(history: Sequence[Epoch], data: RatingBlocks) -> bool:
     """Whether the error is no number, or is growing far beyond the rating scale."""
     rmse, earlier = history[-1].train_rmse, [epoch.train_rmse for epoch in history[:-1]]
     far = rmse > 2 * (data.high - data.low + 1) and bool(earlier) and rmse > 2 * min(earlier)
@@ -107,7 +107,7 @@ def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
     return newest.epoch if former is None or newest.valid_rmse < former else best
 
 
-def _kept(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
+def _kept_epochs(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
     """The epochs whose factors make the model: the best one, or evenly spaced samples."""
     done = len(history)
     if not config.bayesian:
@@ -117,23 +117,23 @@ def _kept(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
     return samples[-config.average :] or [done]
 
 
-def _finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: RatingBlocks) -> bool:
-    if len(history) >= config.epochs or (history and _diverged(history, data)):
+def _is_finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: RatingBlocks) -> bool:
+    if len(history) >= config.epochs or (history and _has_diverged(history, data)):
         return True
     return bool(config.early_stop and history and history[-1].epoch - best >= config.early_stop)
 
 
-def _saved(run: Run) -> tuple[list[Epoch], int]:
+def _load_progress(run: Run) -> tuple[list[Epoch], int]:
     """The learning curve so far and the best epoch, from the store."""
     saved = run.store.read_json("progress.json") or {"history": [], "best": 0}
     return [Epoch(**line) for line in saved["history"]], saved["best"]
 
 
-def _advance(run: Run, runner: Runner, seconds: float) -> None:
-    """Do at least one epoch, and more for as long as `seconds` allow; each is noted when it is done."""
+def _train_epochs(run: Run, runner: Runner, seconds: float) -> None:
+    """Do at least one epoch, and more for as long as `seconds` allow; each is stored when it is done."""
     config, began = run.config, time.perf_counter()
-    history, best = _saved(run)
-    while not _finished(config, history, best, run.data):
+    history, best = _load_progress(run)
+    while not _is_finished(config, history, best, run.data):
         number, lr, begun = len(history) + 1, learning_rate(config, history), time.perf_counter()
         sums = gibbs.epoch(run, runner, number) if config.bayesian else sgd.epoch(run, runner, number, lr)
         error, count = sums["train"]
@@ -152,12 +152,12 @@ def _advance(run: Run, runner: Runner, seconds: float) -> None:
         run.store.write_json(
             "progress.json", {"history": [vars(e) for e in history], "best": best, "blocks": run.data.blocks}
         )
-        _tidy(run, number, _kept(config, history, best))
+        _drop_old_epochs(run, number, _kept_epochs(config, history, best))
         if time.perf_counter() - began > seconds:
             break
 
 
-def _tidy(run: Run, newest: int, kept: Sequence[int]) -> None:
+def _drop_old_epochs(run: Run, newest: int, kept: Sequence[int]) -> None:
     """Drop the states no longer needed: of kept epochs all but rows and effects, of others all."""
     names = {f"epoch-{n}" for n in kept}
     run.store.drop_where(lambda name: name.startswith("epoch-") and name not in names and name != f"epoch-{newest}")
@@ -167,13 +167,13 @@ def _tidy(run: Run, newest: int, kept: Sequence[int]) -> None:
                 run.store.drop(f"{name}/{key}")
 
 
-def _fit(
+def _train_member(
     spark: SparkSession, run: Run, on_epoch: Callable[[Epoch], None], title: str, warm: WarmStart | None
 ) -> tuple[list[Epoch], int, list[int]]:
     """Train one run to its end; returns its curve, the epoch it was resumed from, and the epochs kept."""
     config, blocks = run.config, run.data.blocks
-    history, best = _saved(run)
-    _tidy(run, len(history), _kept(config, history, best) if history else [])
+    history, best = _load_progress(run)
+    _drop_old_epochs(run, len(history), _kept_epochs(config, history, best) if history else [])
     whole = partial(on_workers, spark, blocks)
 
     def locally(work: Callable[[Runner], None]) -> None:
@@ -187,33 +187,33 @@ def _fit(
         for half in ("epoch-0", "warm"):  # may be half there
             run.store.drop(half)
         if warm is not None:
-            warm.keep(run.store)
+            warm.save(run.store)
         if config.bayesian:
             gibbs.start(run, whole)
         else:
-            sgd.start(run, whole, warm.known if warm else None)
+            sgd.start(run, whole, warm.stats if warm else None)
     resumed_from = len(history)
     with progress(config.epochs, title, "epoch") as meter:
         meter.update(min(resumed_from, config.epochs))
-        while not _finished(config, history, best, run.data):
+        while not _is_finished(config, history, best, run.data):
             if blocks == 1:
-                locally(lambda runner: _advance(run, runner, SECONDS_PER_TASK))
+                locally(lambda runner: _train_epochs(run, runner, SECONDS_PER_TASK))
             else:
-                _advance(run, whole, 0.0)
+                _train_epochs(run, whole, 0.0)
             known = len(history)
-            history, best = _saved(run)
+            history, best = _load_progress(run)
             for line in history[known:]:
                 on_epoch(line)
                 shown = {"train": line.train_rmse, "valid": line.valid_rmse, "test": line.test_rmse}
                 text = " ".join(f"{part} {rmse:.4f}" for part, rmse in shown.items() if rmse is not None)
                 meter.set_postfix_str(text, refresh=False)
                 meter.update(1)
-        if history and _diverged(history, run.data):
+        if history and _has_diverged(history, run.data):
             raise UserError(
                 f"training diverged in epoch {history[-1].epoch} (train RMSE {history[-1].train_rmse:.3g}): lower --lr "
                 f"(now {history[-1].lr:g}) or raise --reg (now {config.reg:g})"
             )
-    return history, resumed_from, _kept(config, history, best) if history else [0]
+    return history, resumed_from, _kept_epochs(config, history, best) if history else [0]
 
 
 def train(
@@ -242,7 +242,7 @@ def train(
     spark = ratings.sparkSession
     # A run goes on with the blocks it began with, wherever it goes on: its factors lie in that many pieces.
     saved = store.read_json("progress.json") or {"blocks": 0}
-    blocks = prepare(
+    blocks = prepare_blocks(
         ratings, data or store.below("data"), config.blocks or saved["blocks"], config.time, config.time_bins
     )
     if config.model == "timesvdpp" and not blocks.days:
@@ -255,12 +255,12 @@ def train(
         own = store if n == 0 else store.below(f"run-{n}")
         run = Run(replace(config, seed=config.seed + n), blocks, own.root)
         title = "training" if members == 1 else f"training {n + 1} of {members}"
-        curve, begun_at, epochs = _fit(spark, run, on_epoch, title, warm)
+        curve, resumed, epochs = _train_member(spark, run, on_epoch, title, warm)
         curves.append(curve)
         models += [(run, f"epoch-{epoch}") for epoch in epochs]
         if n == 0:
-            resumed_from, kept = begun_at, epochs[-1]
-    sums = on_workers(spark, blocks.blocks, scorer(models, ("train", *blocks.held)))
+            resumed_from, kept = resumed, epochs[-1]
+    sums = on_workers(spark, blocks.blocks, error_of(models, ("train", *blocks.held_out)))
     return Trained(
         user_factors=factor_frame(spark, models, "user"),
         item_factors=factor_frame(spark, models, "item"),
@@ -279,7 +279,7 @@ def train(
 
 
 def factor_frame(spark: SparkSession, models: Sequence[tuple[Run, str]], side: str) -> DataFrame:
-    """Frame (id, bias float, factors array<float>) of one side of the mean of several models.
+    """Return the frame (id, bias float, factors array<float>) of one side of the mean of several models.
 
     Their factors stand one after the other, over √(number of models): p·q is then the mean of their products. The
     bias has the time effects in it as they were on average over the row's ratings.
@@ -317,11 +317,11 @@ def factor_frame(spark: SparkSession, models: Sequence[tuple[Run, str]], side: s
 def _bias(run: Run, state: str, side: str, p: int) -> NDArray[np.float32]:
     """A row's bias with its time effects as they were on average over its ratings."""
     bias = np.asarray(run.store.get(f"{state}/{side}-{p}")["bias"])
-    if not run.timed or not run.store.has(f"{state}/effects-{side}-{p}"):
+    if not run.has_time_effects or not run.store.has(f"{state}/effects-{side}-{p}"):
         return bias
     layout = run.data.store.get(f"rows/{side}-{p}")
     effects = run.store.get(f"{state}/effects-{side}-{p}")["effects"]
     indptr = layout["indptr"]
-    each, counts = np.append(of_groups(effects, layout["groups"]), 0), np.diff(indptr)
+    each, counts = np.append(effect_of_each(effects, layout["groups"]), 0), np.diff(indptr)
     totals = np.where(counts > 0, np.add.reduceat(each, indptr[:-1]), 0)
     return (bias + totals / np.maximum(counts, 1)).astype(np.float32)

@@ -70,7 +70,7 @@ SPACES: dict[str, Mapping[str, Range]] = {
 
 
 def parse_factors(text: str) -> Range:
-    """`LOW:HIGH`, searched by ratio, or one number, which is fixed.
+    """Parse `LOW:HIGH`, searched by ratio, or one number, which is fixed.
 
     Raises:
         UserError: anything else.
@@ -86,12 +86,12 @@ def parse_factors(text: str) -> Range:
 
 
 def search_space(model: str, optimizer: str, factors: Range) -> dict[str, Range]:
-    """The ranges by name, in a fixed order: settings of `LfmConfig`, and `init_sigma`."""
+    """Return the ranges by name, in a fixed order: settings of `LfmConfig`, and `init_sigma`."""
     return {"factors": factors} | ({} if model == "bayesian" else {"lr": _LR[optimizer]}) | dict(SPACES[model])
 
 
 def to_config(point: Mapping[str, float], base: LfmConfig) -> LfmConfig:
-    """`base` with a point's settings, rounded to `DIGITS` significant digits."""
+    """Return `base` with a point's settings, rounded to `DIGITS` significant digits."""
     changes: dict[str, float | str] = {}
     for name, value in point.items():
         number = value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
@@ -119,7 +119,7 @@ def common_config(model: str, optimizer: str, epochs: int, early_stop: int, seed
 
 
 def default_point(space: Mapping[str, Range], model: str) -> dict[str, float]:
-    """Where `LfmConfig`'s defaults lie in the space; what lies outside is left out."""
+    """Return where `LfmConfig`'s defaults lie in the space; what lies outside is left out."""
     default = LfmConfig(model)
     _, (sigma, *_) = parse_init(default.init)
     point = {**dataclasses.asdict(default), "init_sigma": sigma, "lr_decay": 1.0}
@@ -127,7 +127,7 @@ def default_point(space: Mapping[str, Range], model: str) -> dict[str, float]:
 
 
 def as_yaml(config: LfmConfig, split: str, comment: str) -> str:
-    """A settings file of the lfm job.
+    """Write a settings file of the lfm job, as text.
 
     Args:
         config: what to train.

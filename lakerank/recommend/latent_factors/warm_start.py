@@ -16,8 +16,8 @@ from lakerank.spark.array_store import Block, BlockStore
 
 
 @dataclass(frozen=True)
-class Known:
-    """What workers must know of the model besides its factors.
+class BaseStats:
+    """What workers must know of the model that training goes on from, besides its factors.
 
     Attributes:
         mean: its μ.
@@ -36,9 +36,9 @@ class WarmStart:
 
     users: DataFrame
     items: DataFrame
-    known: Known
+    stats: BaseStats
 
-    def keep(self, store: BlockStore) -> None:
+    def save(self, store: BlockStore) -> None:
         """Write the factors where workers can read them: `warm/SIDE-…`."""
         for side, frame in zip(SIDES, (self.users, self.items), strict=True):
             name = f"{side}_id"
@@ -59,8 +59,8 @@ class WarmStart:
             ordered.mapInArrow(write, "n bigint").agg({"n": "sum"}).collect()
 
 
-def warmed(run: Run, warm: Known, side: str, p: int, fresh: Block) -> Block:
-    """A fresh state of row block p with the rows that the model knows in it.
+def warm_rows(run: Run, warm: BaseStats, side: str, p: int, fresh: Block) -> Block:
+    """Return a fresh state of row block p with the rows that the model knows in it.
 
     AdaGrad's accumulators are what the model's own training must have left, to first order: 1 + (passes) ×
     (ratings) × (mean squared gradient). Without them the first steps would undo what was learned.
@@ -75,9 +75,9 @@ def warmed(run: Run, warm: Known, side: str, p: int, fresh: Block) -> Block:
         if not key.startswith(side):
             continue
         piece = run.store.get(f"warm/{key}")
-        place = pc.index_in(ids, value_set=unpack_ids(piece)).fill_null(-1).to_numpy(zero_copy_only=False)
-        mine = np.flatnonzero(place >= 0)
-        theirs = place[mine]
+        at = pc.index_in(ids, value_set=unpack_ids(piece)).fill_null(-1).to_numpy(zero_copy_only=False)
+        mine = np.flatnonzero(at >= 0)
+        theirs = at[mine]
         state["factors"][mine] = piece["factors"][theirs]
         state["bias"][mine] = piece["bias"][theirs] + (np.float32(warm.mean - run.mean) if side == "user" else 0)
         if run.config.optimizer == "adagrad" and len(mine):

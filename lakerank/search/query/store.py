@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,22 +169,6 @@ def read_text(path: str, flag: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{flag} {path}: cannot read it ({getattr(error, 'strerror', error)})") from error
-
-
-def write_lines(path: str, lines: Sequence[str], flag: str) -> None:
-    """Write a text file in one step: a reader sees the old one or the new one.
-
-    Raises:
-        UserError: it cannot be written; `flag` is named, which gave it.
-    """
-    target = Path(path)
-    fresh = target.with_name(f".{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        fresh.replace(target)
-    except OSError as error:
-        raise UserError(f"{flag} {path}: cannot write it ({error.strerror})") from error
 
 
 def _documents(lake: str, get: GetSpark, version: int | None = None) -> ArrowTable:

@@ -1,0 +1,59 @@
+"""How runs of the lfm job are named, and which version of the ratings they read; no Spark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from lakerank.lake.delta_table import TableRef
+from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.store import RatingsSource, RunPlan, plan_run
+from lakerank.spark.array_store import BlockStore
+
+
+@dataclass(frozen=True)
+class FixedSource(RatingsSource):
+    """Ratings of which the newest version is 4."""
+
+    def newest(self, spark: Any) -> int:
+        return 4
+
+    def params(self, spark: Any) -> dict[str, Any]:
+        return {"split": self.split, "seed": self.seed, "valid": self.valid, "table": "t"}
+
+
+def plan(folder: Path, config: LfmConfig, **more: Any) -> RunPlan:
+    source = FixedSource(TableRef("ratings"), TableRef("items"), "random:0.1", 0, 0.1)
+    return plan_run(None, config, source, BlockStore.open(str(folder), ""), **more)  # type: ignore[arg-type]
+
+
+def test_the_same_settings_have_the_same_name_however_long_they_train(tmp_path: Path) -> None:
+    first = plan(tmp_path, LfmConfig(epochs=3))
+    assert first.run_id == plan(tmp_path, LfmConfig(epochs=9)).run_id
+    assert first.run_id != plan(tmp_path, LfmConfig(epochs=3, factors=9)).run_id
+    assert first.data_id == plan(tmp_path, LfmConfig(factors=9)).data_id
+    sampled = [plan(tmp_path, LfmConfig("bayesian", epochs=n)).run_id for n in (50, 60)]
+    assert sampled[0] != sampled[1]  # which samples are kept depends on how many sweeps there will be
+
+
+def test_a_resumed_run_stays_on_its_version(tmp_path: Path) -> None:
+    first = plan(tmp_path, LfmConfig(), version=2)
+    assert (first.version, first.newest) == (2, 4)
+    assert not first.is_begun
+    first.store.write_json("progress.json", {"history": []})
+    again = plan(tmp_path, LfmConfig(), resume=True)
+    assert (again.run_id, again.version, again.is_begun) == (first.run_id, 2, True)
+    assert plan(tmp_path, LfmConfig()).version == 4
+    assert plan(tmp_path, LfmConfig(factors=3), resume=True).version == 4
+
+
+def test_blocks_with_validation_ratings_never_have_the_name_of_blocks_without(tmp_path: Path) -> None:
+    plain, stopping = plan(tmp_path, LfmConfig()), plan(tmp_path, LfmConfig(early_stop=2))
+    assert (plain.source.valid, stopping.source.valid) == (0.0, 0.1)
+    assert plain.data_id != stopping.data_id
+    base = SimpleNamespace(run_id="r", row={"ratings_version": 3})
+    update = plan(tmp_path, LfmConfig(early_stop=2, epochs=3), base=base)
+    assert update.data_id == stopping.data_id
+    assert not update.is_up_to_date
