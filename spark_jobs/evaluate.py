@@ -30,7 +30,7 @@ from lakerank.recommend.evaluation.predict_and_rank import COLD, FULL, Parts
 from lakerank.recommend.evaluation.user_groups import EVERYONE
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import MODELS
-from lakerank.report.comparison import comparison_png
+from lakerank.report.png_plots import comparison_png
 from lakerank.spark.checkpoint import cut
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace

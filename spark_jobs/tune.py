@@ -41,7 +41,7 @@ from lakerank.recommend.latent_factors.search_space import (
 )
 from lakerank.recommend.latent_factors.sgd_kernels import OPTIMIZERS
 from lakerank.recommend.latent_factors.train import Epoch, LfmConfig, train
-from lakerank.report.trials import trials_png
+from lakerank.report.png_plots import trials_png
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.job import run_job
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "spark": {"cli", "lake"},
     **{room: {"cli", "spark", "lake"} for room in ROOMS},
 }
-STORES = ("store.py", "lfm_store.py", "sr_results.py")  # a room's own tables: the one file in it with input and output
+STORES = ("store.py", "lfm_store.py")  # a room's own tables: the one file in it with input and output
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

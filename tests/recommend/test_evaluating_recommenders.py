@@ -13,7 +13,7 @@ from lakerank.recommend.evaluation.metrics import Measure, read_measures
 from lakerank.recommend.evaluation.sampled_candidates import draw_negatives, ranked
 from lakerank.recommend.evaluation.test_set import Setting
 from lakerank.recommend.evaluation.user_groups import user_groups
-from lakerank.report.comparison import comparison_png
+from lakerank.report.png_plots import comparison_png
 
 
 def test_the_bootstrap_spreads_as_the_mean_does() -> None:
