@@ -17,7 +17,6 @@ extensions = [
     "sphinx.ext.autodoc",  # the API reference comes from docstrings
     "sphinx.ext.napoleon",  # which are in Google's style
     "sphinx.ext.apidoc",  # a page for each module
-    "sphinx.ext.viewcode",  # and its source beside it
     "sphinx_copybutton",
 ]
 html_theme = "furo"
@@ -40,6 +39,7 @@ apidoc_modules = [
     for package in ("lakerank", "sr_model")
 ]
 exclude_patterns = ["reference/*/modules.rst"]  # names the package and nothing else
+toc_object_entries = False  # thousands of names would stand in each page's navigation
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -56,18 +56,16 @@ nitpick_ignore_regex = [
     (r"py:.*", r".*\.[A-Z]"),  # variables of types
 ]
 
-# `python -m sphinx -b linkcheck docs build/links` asks for every web address; see docs/contributing of the house.
-linkcheck_anchors = False
-linkcheck_timeout = 20
-linkcheck_retries = 2
-
-_DIRECTIVE = re.compile(r"^\s*(Args|Attributes|Raises|Returns|Yields|Example|Examples|Note):\s*$")
+_SEVERAL = re.compile(r"^\s+\w+(, \w+)+:")
+_SECTION = re.compile(r"^\s*(Args|Attributes|Raises|Returns|Yields|Example|Examples|Note):\s*$")
 
 
 def plain_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Let a docstring say `code` and x_i, *, |: it is plain text with back-quotes, no reStructuredText."""
     for i, line in enumerate(lines):
-        if _DIRECTIVE.match(line):
+        if names := _SEVERAL.match(line):  # `:param low, high:` would make `low` the type of `high`
+            line = names[0].replace(", ", ",") + line[names.end() :]
+        if _SECTION.match(line):
             continue
         pieces = re.split(r"(`[^`]+`)", line)
         lines[i] = "".join(
