@@ -34,7 +34,7 @@ apidoc_modules = [
         "destination": f"reference/{package}",
         "module_first": True,
         "include_private": False,
-        "automodule_options": {"members", "show-inheritance"},
+        "automodule_options": {"members"},
     }
     for package in ("lakerank", "sr_model")
 ]

@@ -1,6 +1,6 @@
 """Search the index: one query answered at once, or a file of queries as a TREC run, on Spark.
 
-Reads `index_documents`, `index_postings` and `pages`. The guide is docs/search.md.
+Reads `index_documents`, `index_postings` and `pages`. The guide is docs/search-engine.md.
 """
 
 from __future__ import annotations
