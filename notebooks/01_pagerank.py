@@ -41,9 +41,12 @@ damping, engine = float(dbutils.widgets.get("damping")), dbutils.widgets.get("en
 
 import pandas as pd
 
-from spark_jobs import centrality, ingest_pages, pagerank, report
 from lakerank.graph.api import pagerank as rank
 from lakerank.graph.build_graph import EXACT, example_frame
+from lakerank.report.page import render
+from lakerank.report.sections import report_page
+from lakerank.report.store import read_lake
+from spark_jobs import centrality, ingest_pages, pagerank
 from lakerank.spark.notebook import table
 
 told = []
@@ -84,7 +87,7 @@ display(table(spark, lake, "ranks").orderBy("pagerank", ascending=False))
 
 # COMMAND ----------
 
-displayHTML(report.page_of(spark, lake, ["ranks"])[0])
+displayHTML(render(report_page(read_lake(spark, lake), lake, ["ranks"])))
 
 # COMMAND ----------
 

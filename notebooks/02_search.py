@@ -38,7 +38,10 @@ query, scratch = dbutils.widgets.get("query"), dbutils.widgets.get("scratch")
 
 import pandas as pd
 
-from spark_jobs import build_index, ingest_pages, link_spam, pagerank, report, search
+from lakerank.report.page import render
+from lakerank.report.sections import report_page
+from lakerank.report.store import read_lake
+from spark_jobs import build_index, ingest_pages, link_spam, pagerank, search
 from lakerank.spark.notebook import table
 
 ingest_pages.run(spark, ingest_pages.Args(lake=lake, source=source, base_url=base_url, scratch=scratch))
@@ -56,7 +59,7 @@ display(table(spark, lake, "links").groupBy("zone").count())
 # COMMAND ----------
 
 pagerank.run(spark, pagerank.PageRankArgs(lake=lake, weights=True, top=5, scratch=scratch))
-displayHTML(report.page_of(spark, lake, ["ranks"])[0])
+displayHTML(render(report_page(read_lake(spark, lake), lake, ["ranks"])))
 
 # COMMAND ----------
 

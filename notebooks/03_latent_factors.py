@@ -42,14 +42,17 @@ factors, epochs = int(dbutils.widgets.get("factors")), int(dbutils.widgets.get("
 import subprocess
 import sys
 
-from spark_jobs import ingest_ratings, lfm, report
+from lakerank.report.page import render
+from lakerank.report.sections import report_page
+from lakerank.report.store import read_lake
+from spark_jobs import ingest_ratings, lfm
 from lakerank.spark.notebook import table
 
 if not source:
     source = f"{lake}/generated" if "/" in lake else "/tmp/lakerank-generated"  # noqa: S108
     subprocess.run([sys.executable, "../examples/make_ratings.py", source], check=True)
 ingest_ratings.run(spark, ingest_ratings.Args(lake=lake, source=source))
-displayHTML(report.page_of(spark, lake, ["ratings", "rejected"])[0])
+displayHTML(render(report_page(read_lake(spark, lake), lake, ["ratings", "rejected"])))
 
 # COMMAND ----------
 
@@ -66,7 +69,7 @@ summary = lfm.run(spark, settings)
 
 # COMMAND ----------
 
-displayHTML(report.page_of(spark, lake, ["learning"])[0])
+displayHTML(render(report_page(read_lake(spark, lake), lake, ["learning"])))
 
 # COMMAND ----------
 
@@ -78,7 +81,7 @@ displayHTML(report.page_of(spark, lake, ["learning"])[0])
 
 # COMMAND ----------
 
-displayHTML(report.page_of(spark, lake, ["taste"])[0])
+displayHTML(render(report_page(read_lake(spark, lake), lake, ["taste"])))
 
 # COMMAND ----------
 

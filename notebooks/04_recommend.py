@@ -30,7 +30,10 @@ top = int(dbutils.widgets.get("top"))
 
 # COMMAND ----------
 
-from spark_jobs import content, evaluate, linear, neighbors, recommend, report
+from lakerank.report.page import render
+from lakerank.report.sections import report_page
+from lakerank.report.store import read_lake
+from spark_jobs import content, evaluate, linear, neighbors, recommend
 from lakerank.spark.notebook import table
 
 neighbors.run(spark, neighbors.NeighborsArgs(lake=lake, scratch=scratch))
@@ -63,7 +66,7 @@ display(alike.join(others, "other_id").select("title", "rank", "is_like", "simil
 recommend.run(
     spark, recommend.RecommendArgs(lake=lake, model="blend", top=top, genre=genre, explain=True, scratch=scratch)
 )
-displayHTML(report.page_of(spark, lake, ["recommendations"])[0])
+displayHTML(render(report_page(read_lake(spark, lake), lake, ["recommendations"])))
 
 # COMMAND ----------
 

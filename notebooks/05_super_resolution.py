@@ -12,7 +12,11 @@
 
 # COMMAND ----------
 
-# MAGIC %pip install --quiet ..[sr]
+# MAGIC %pip install --quiet ..[sr-runtime]
+
+# COMMAND ----------
+
+# MAGIC %pip install --quiet --no-deps petastorm==0.13.1
 
 # COMMAND ----------
 

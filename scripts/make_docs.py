@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lakerank.cli.settings import JobArgs, Settings
 from lakerank.lake.schemas import as_markdown
@@ -35,29 +37,53 @@ def settings_of(module: ModuleType) -> type[Settings]:
     return chosen
 
 
+def flag_table(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
+    """Lines of a Markdown table of flags."""
+    lines = ["| flag | default | meaning |", "|---|---|---|"]
+    for field in fields:
+        default = "" if field.default in ("", None) else f"`{field.default}`"
+        text = field.metadata["help"].replace("|", "\\|")
+        if field.metadata["choices"]:
+            text += f" ({', '.join(field.metadata['choices'])})"
+        word = field.name.upper() if field.metadata["positional"] else f"--{field.name.replace('_', '-')}"
+        lines.append(f"| `{word}` | {default} | {text} |")
+    return lines
+
+
+def told(field: dataclasses.Field[Any]) -> tuple[str, Any, Any]:
+    """What makes a flag the same in two commands."""
+    return field.name, field.default, field.metadata["help"]
+
+
 def commands() -> str:
-    """The command reference."""
+    """The command reference: flags that all share stand once."""
+    everywhere = [told(field) for field in dataclasses.fields(Settings)]
+    in_jobs = [told(field) for field in dataclasses.fields(JobArgs)]
     lines = [
-        "# Commands",
+        "# Commands and their flags",
         "",
         "Generated from the code by `make docs`; a test fails when it is stale. All of them also take `--help`,",
         "`--conf FILE` (YAML, the same names) and, where listed, `--preset NAME`. Flags win over the file, the file",
         "over the preset, the preset over the defaults below. Exit code 0: done; 2: your input, said in one",
         "sentence; 1: a bug of ours.",
+        "",
+        "## Flags of all commands",
+        "",
+        *flag_table(dataclasses.fields(Settings)),
+        "",
+        "## Flags of all Spark jobs",
+        "",
+        *flag_table(field for field in dataclasses.fields(JobArgs) if told(field) not in everywhere),
     ]
     for name, args in jobs().items():
         doc = (importlib.import_module(name).__doc__ or "").strip()
         folder, _, plain = name.partition(".")
         how = f"spark-submit spark_jobs/{plain}.py" if folder == "spark_jobs" else f"python -m {name}"
-        lines += ["", f"## {plain}", "", f"`{how}`", "", doc, ""]
-        lines += ["| flag | default | meaning |", "|---|---|---|"]
-        for field in dataclasses.fields(args):
-            default = "" if field.default in ("", None) else f"`{field.default}`"
-            text = field.metadata["help"].replace("|", "\\|")
-            if field.metadata["choices"]:
-                text += f" ({', '.join(field.metadata['choices'])})"
-            word = field.name.upper() if field.metadata["positional"] else f"--{field.name.replace('_', '-')}"
-            lines.append(f"| `{word}` | {default} | {text} |")
+        # Two commands are called evaluate: a heading of its own for each gives each an anchor.
+        heading = plain if folder == "spark_jobs" else name
+        lines += ["", f"## {heading}", "", f"`{how}`", "", doc, ""]
+        shared = in_jobs if issubclass(args, JobArgs) else everywhere
+        lines += flag_table(field for field in dataclasses.fields(args) if told(field) not in shared)
         for preset, values in args.presets().items():
             shown = ", ".join(f"{key.replace('_', '-')} {value}" for key, value in values.items())
             lines += ["", f"Preset `{preset}`: {shown}."]

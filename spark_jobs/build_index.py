@@ -1,7 +1,7 @@
 """Pages to an inverted index: postings with positions, by segments, updated by what has changed.
 
 Reads pages, links (for the texts of links) and ranks; writes `index_postings` and `index_documents`. The second run
-indexes only pages that are new or changed. The guide is docs/search.md.
+indexes only pages that are new or changed. The guide is docs/search-engine.md.
 """
 
 from __future__ import annotations

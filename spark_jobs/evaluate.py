@@ -25,7 +25,7 @@ from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS, TAGS
 from lakerank.recommend.evaluation.evaluate_model import Evaluation, EvaluationConfig, evaluate_models
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import BASELINE, DEFAULT_MODEL, MODELS, PARTS, model_spec, parse_models
-from lakerank.report.comparison import comparison_png
+from lakerank.report.png_plots import comparison_png
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 

@@ -1,7 +1,7 @@
 """Search the index: one query answered at once, or a file of queries as a TREC run, on Spark.
 
 Reads `index_documents`, `index_postings` and `pages`; a single query needs no Spark for a lake in a folder. The guide
-is docs/search.md.
+is docs/search-engine.md.
 """
 
 from __future__ import annotations

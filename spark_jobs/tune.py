@@ -23,7 +23,7 @@ from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, JobArgs, flag
 from lakerank.recommend.latent_factors import tuning
 from lakerank.recommend.latent_factors.config import OPTIMIZERS
 from lakerank.recommend.latent_factors.store import RatingsSource, TrialTable, open_scratch, study_name, tuning_folder
-from lakerank.report.trials import trials_png
+from lakerank.report.png_plots import trials_png
 from lakerank.spark.job import run_job
 
 

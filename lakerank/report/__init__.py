@@ -1,1 +1,1 @@
-"""The report's room: small summaries of tables, figures as SVG, and the page they stand on."""
+"""The report: summaries of tables, figures as SVG, and one HTML page; PNG plots for jobs."""

@@ -1,4 +1,4 @@
-"""Figures: plain numbers → an SVG that reads well on light and on dark pages.
+"""Figures of the report: plain numbers become an SVG that reads well on light and on dark pages.
 
 Matplotlib draws with placeholder colours; in the SVG they become `currentColor` and the page's CSS variables,
 so one picture follows the reader's colour scheme. Text stays text, in the page's own font.
@@ -22,8 +22,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from lakerank.report.page import Figure
-from lakerank.report.words import decimals, percent, power, short, thousands, tidy, tidy_middle, width_em
+from lakerank.report.page import Figure, decimals, percent, power, short, thousands, tidy, tidy_middle, width_em
 
 # Placeholders that no palette uses, and what they become. `--series-n` are set in the page's CSS.
 INK, FIRST, SECOND, THIRD = "#010203", "#010204", "#010205", "#010206"
@@ -56,7 +55,7 @@ _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
 def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float | None]], kept: int | None) -> Figure:
-    """RMSE per epoch.
+    """Draw the RMSE of each epoch.
 
     Args:
         epochs: from 1.
@@ -96,7 +95,7 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float | 
 
 
 def epoch_seconds(epochs: Sequence[int], seconds: Sequence[float], rates: Sequence[float]) -> Figure:
-    """Wall-clock time per epoch; `rates` are ratings visited per second."""
+    """Draw the wall-clock time of each epoch; `rates` are ratings visited per second."""
     with _drawing("epoch-seconds") as drawing:
         axes = drawing.axes
         if len(epochs) <= FEW:
@@ -119,7 +118,7 @@ def epoch_seconds(epochs: Sequence[int], seconds: Sequence[float], rates: Sequen
 
 
 def rating_histogram(bars: Sequence[tuple[float, float, int]], mean: float) -> Figure:
-    """How often each rating was given.
+    """Draw how often each rating was given.
 
     Args:
         bars: (lowest, highest, how many); lowest = highest where a bar stands for one value.
@@ -150,7 +149,7 @@ def rating_histogram(bars: Sequence[tuple[float, float, int]], mean: float) -> F
 
 
 def activity(per_user: Sequence[tuple[int, int]], per_item: Sequence[tuple[int, int]]) -> Figure:
-    """How many users gave, and items got, at least so many ratings.
+    """Draw how many users gave, and items got, at least so many ratings.
 
     Args:
         per_user: (ratings, how many users have exactly so many), in any order.
@@ -172,7 +171,7 @@ def activity(per_user: Sequence[tuple[int, int]], per_item: Sequence[tuple[int, 
 
 
 def degrees(links_in: Sequence[tuple[int, int]], links_out: Sequence[tuple[int, int]]) -> Figure:
-    """How many nodes have at least so many links.
+    """Draw how many nodes have at least so many links.
 
     Args:
         links_in: (links, how many nodes are linked exactly so often), in any order; nodes without are not listed.
@@ -217,7 +216,7 @@ def _both_logarithmic(axes: Any, across: str, upwards: str) -> None:
 
 
 def sr_curve(seconds: Sequence[float], psnr: Sequence[float]) -> Figure:
-    """Validation PSNR of a super-resolution network (dB, on Y) over the seconds it was trained for."""
+    """Draw the validation PSNR of a super-resolution network (dB, on Y) over the seconds it was trained for."""
     with _drawing("sr-curve") as drawing:
         axes = drawing.axes
         dots = {"marker": "o", "markersize": 3} if len(seconds) <= FEW else {}
@@ -234,22 +233,22 @@ def sr_curve(seconds: Sequence[float], psnr: Sequence[float]) -> Figure:
 
 
 def top_ranks(names: Sequence[str], ranks: Sequence[float], nodes: int) -> Figure:
-    """The nodes with the highest PageRank, best first; `nodes` is how many there are in all."""
+    """Draw the nodes with the highest PageRank, best first; `nodes` is how many there are in all."""
     labels = [_label(name) for name in names]
     height = 0.6 + 0.2 * len(names)  # inches
     # Measured by us: Matplotlib's font lacks many scripts and would reserve too little room for them.
     left = (max(map(width_em, labels)) * FONT + 6) / 72 / NARROW
     with _drawing("top-ranks", height=height, layout=None) as drawing:
         axes = drawing.canvas.add_axes((left, 0.5 / height, 0.99 - left, 1 - 0.5 / height))
-        places = np.arange(len(names))
-        axes.barh(places, ranks, color=FIRST, height=0.72)
-        axes.set_yticks(places, labels)
+        rows = np.arange(len(names))
+        axes.barh(rows, ranks, color=FIRST, height=0.72)
+        axes.set_yticks(rows, labels)
         axes.invert_yaxis()
         axes.margins(y=0.01)
         axes.set_xlim(0, max(ranks) * 1.2)  # room for the numbers
-        for place, rank in zip(places, ranks, strict=True):
+        for row, rank in zip(rows, ranks, strict=True):
             axes.annotate(
-                f"{rank:.3g}", (rank, place), (3, 0), textcoords="offset points", va="center", size=FONT - 1, color=INK
+                f"{rank:.3g}", (rank, row), (3, 0), textcoords="offset points", va="center", size=FONT - 1, color=INK
             )
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
@@ -266,7 +265,7 @@ def top_ranks(names: Sequence[str], ranks: Sequence[float], nodes: int) -> Figur
 
 
 def convergence(iterations: Sequence[int], deltas: Sequence[float]) -> Figure:
-    """How much all ranks together changed in each iteration."""
+    """Draw how much all ranks together changed in each iteration."""
     changes = _numbers(deltas)
     drawn = changes > 0  # a logarithmic axis has no zero
     with _drawing("convergence") as drawing:
@@ -293,7 +292,7 @@ def convergence(iterations: Sequence[int], deltas: Sequence[float]) -> Figure:
 
 
 def factor_map(names: Sequence[str], factors: NDArray[np.floating[Any]], weights: Sequence[float]) -> Figure:
-    """Items placed by the two directions in which their factors differ most.
+    """Draw items placed by the two directions in which their factors differ most.
 
     Args:
         names: of the items, most important first: there is not room for all labels.
@@ -329,7 +328,11 @@ def factor_map(names: Sequence[str], factors: NDArray[np.floating[Any]], weights
 
 
 def principal_axes(factors: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """PCA to two dimensions by SVD: (items × 2, shares of the variance). The sign is fixed, so repeats look alike."""
+    """Project factors to two dimensions (PCA by SVD), the sign fixed so that repeats look alike.
+
+    Returns:
+        Points (items × 2) and the two shares of the variance.
+    """
     centred = np.asarray(factors, dtype=np.float64)
     centred = centred - centred.mean(axis=0)
     _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
@@ -343,7 +346,7 @@ def principal_axes(factors: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float
 
 
 def _label(name: str) -> str:
-    """A name cut in the middle to the width of `LABEL` Latin letters."""
+    """Cut a name in the middle to the width of `LABEL` Latin letters."""
     clean = tidy(name, 200)
     per_letter = width_em(clean) / max(1, len(clean))
     return tidy_middle(clean, int(LABEL * width_em("x") / max(per_letter, width_em("x"))))
@@ -418,7 +421,7 @@ class _Drawing:
         return self._axes
 
     def done(self, title: str, caption: str, wide: bool = False, tips: Mapping[str, str] | None = None) -> Figure:
-        """The finished figure; `tips` are names shown when the pointer rests on an element."""
+        """Return the finished figure; `tips` are names shown when the pointer rests on an element."""
         return Figure(self.name, title, inline(self.svg, self.name, title, tips or {}), caption, wide)
 
 
@@ -439,7 +442,7 @@ def _drawing(
 
 
 def inline(svg: str, name: str, title: str, tips: Mapping[str, str]) -> str:
-    """An SVG file made fit to stand in an HTML page with others.
+    """Make an SVG file fit to stand in an HTML page with others.
 
     Its ids get the figure's name in front, so two figures cannot clash; namespaces, metadata (which hold
     addresses), fixed sizes, fonts and page-wide style rules go; placeholder colours become the page's.

@@ -7,48 +7,34 @@ job makes it. What a section reads beyond those (titles, the kept epoch) it does
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakerank.cli.errors import UserError
+from lakerank.lake.schemas import (
+    ITEM_FACTORS,
+    LFM_METRICS,
+    RANKS,
+    RATINGS,
+    RECOMMENDATIONS,
+    RECOMMENDER_METRICS,
+    RELATIONS,
+    Relation,
+)
 from lakerank.report import figures, summaries
-from lakerank.report.page import Block, Cell, Fact, Section, Slider, Table
-from lakerank.report.sr_results import SrResults
-from lakerank.report.words import decimals, percent, thousands
+from lakerank.report.page import Block, Cell, Fact, Page, Section, Slider, Table, decimals, percent, thousands
+from lakerank.report.store import Lake
 
 TOP_NODES = 20
 TOP_ITEMS = 10
 MAPPED_ITEMS = 150
 _SR_METRICS = {"psnr_y": "PSNR Y", "ssim_y": "SSIM Y", "niqe": "NIQE", "gmsd": "GMSD"}
-REJECTED = {
-    "pages_rejected": "rejected pages",
-    "ratings_rejected": "rejected ratings",
-    "edges_rejected": "rejected edges",
-    "patches_rejected": "rejected pictures",
-    "upscaled_rejected": "pictures not enlarged",
-}
-
-
-@dataclass(frozen=True)
-class Lake:
-    """What sections are made from.
-
-    Attributes:
-        tables: those that exist, by name; `pages` too if it has titles.
-        run: the run that wrote `lfm_metrics` last.
-        users: whose recommendations to show; empty: typical ones.
-        evaluation: the run that wrote `recommender_metrics` last.
-        sr: results of super-resolution.
-    """
-
-    tables: Mapping[str, DataFrame]
-    run: str = ""
-    users: Sequence[str] = ()
-    evaluation: str = ""
-    sr: SrResults = field(default_factory=SrResults)
+_REJECTED = "_rejected"  # how the names of tables of refused input end
 
 
 @dataclass(frozen=True)
@@ -61,31 +47,67 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A section to be: its tables and the function that makes its content."""
+class SectionSpec:
+    """A section of the report: its tables and the function that makes its content."""
 
     key: str
     title: str
-    needs: tuple[str, ...]
+    needs: tuple[Relation, ...]
     make: Callable[[Lake], Content]
 
-    def section(self, lake: Lake, producer: Mapping[str, str]) -> Section:
-        """The section, or one line about the table that is missing.
-
-        Args:
-            lake: the tables.
-            producer: table → the job that writes it.
-        """
-        missing = [name for name in self.needs if name not in lake.tables]
+    def section(self, lake: Lake) -> Section:
+        """Return the section, or one line about the table that is missing."""
+        missing = [relation for relation in self.needs if relation.name not in lake.tables]
         if missing:
-            said = "; ".join(f"the table {name} is missing: run {producer[name]}" for name in missing)
+            said = "; ".join(f"the table {table.name} is missing: run {table.producer}" for table in missing)
             return Section(self.key, self.title, f"Nothing to show yet; {said}.")
         content = self.make(lake)
         return Section(self.key, self.title, content.note, content.blocks, content.facts)
 
 
+def report_page(lake: Lake, name: str, keys: Sequence[str] = (), users: Sequence[str] = ()) -> Page:
+    """Return the report of a lake; `page.render` makes HTML of it. A notebook shows a part of it.
+
+    Args:
+        lake: the tables.
+        name: of the lake, as it is shown.
+        keys: the sections to make, by their keys (`ranks`, `learning`, …); empty: all.
+        users: whose recommendations to show; empty: three typical users.
+
+    Raises:
+        UserError: a user has no recommendations.
+    """
+    check_users(lake, users)
+    lake = replace(lake, users=users)
+    rows = tuple((table, commit.version, commit.at, commit.run) for table, commit in lake.written.items())
+    return Page(
+        "lakerank report",
+        name,
+        tuple(spec.section(lake) for spec in SECTIONS if not keys or spec.key in keys),
+        datetime.now(UTC),
+        {"lakerank": _installed("lakerank"), "Spark": lake.spark, "Delta": _installed("delta-spark")},
+        Table("Tables this page was made from", ("table", "version", "written", "run"), rows, numbers=("version",)),
+    )
+
+
+def check_users(lake: Lake, users: Sequence[str]) -> None:
+    """Raise a UserError for a user without recommendations; a mistyped id is not shown as an empty table."""
+    if users and RECOMMENDATIONS.name in lake.tables:
+        known = summaries.of_users(lake.tables[RECOMMENDATIONS.name], users).select("user_id").distinct()
+        have = {str(row["user_id"]) for row in summaries.few(known)}
+        if missing := [user for user in users if user not in have]:
+            raise UserError(f"--show-users: there are no recommendations for user {', '.join(missing)}")
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def ratings(lake: Lake) -> Content:
-    """Histogram and activity."""
+    """Show how people rate and how many ratings they give."""
     table = lake.tables["ratings"]
     bars, mean = summaries.histogram(table)
     total = sum(n for _, _, n in bars)
@@ -105,18 +127,19 @@ def ratings(lake: Lake) -> Content:
 
 
 def rejected(lake: Lake) -> Content:
-    """Rows that were not used, by reason."""
+    """List rows that were not used, by reason."""
     facts, blocks, clean = [], [], []
-    for name, what in REJECTED.items():
-        if name not in lake.tables:
+    for name, relation in RELATIONS.items():
+        if not name.endswith(_REJECTED) or name not in lake.tables:
             continue
+        what = f"rejected {_what(relation)}"
         reasons, n = summaries.by_reason(lake.tables[name])
         facts.append(Fact(what, thousands(n)))
         if not n:
             clean.append(f"No {what}.")
             continue
         unit = "byte" if "offset" in lake.tables[name].columns else "line"
-        rows = tuple((row["reason"], row["n"], _place(row["source"], row["line"], unit), row["raw"]) for row in reasons)
+        rows = tuple((r["reason"], r["n"], _source(r["source"], r["line"], unit), r["raw"]) for r in reasons)
         blocks.append(
             Table(
                 what.capitalize(),
@@ -130,15 +153,20 @@ def rejected(lake: Lake) -> Content:
     return Content(note, tuple(blocks), tuple(facts))
 
 
-def _place(source: str, line: int | None, unit: str) -> str:
+def _what(relation: Relation) -> str:
+    """What a table of rejected rows has rows of: the word of the table's name; pictures where it names their use."""
+    return "pictures" if relation.meaning.startswith("Pictures") else relation.name.removesuffix(_REJECTED)
+
+
+def _source(source: str, line: int | None, unit: str) -> str:
     name = source.rstrip("/").rsplit("/", 1)[-1]
     return name if line is None else f"{name}, {unit} {line}"
 
 
 def learning(lake: Lake) -> Content:
-    """Learning curve and speed of the last run."""
+    """Show the learning curve and the speed of the last run."""
     metrics = lake.tables["lfm_metrics"]
-    run = lake.run
+    run = lake.run_of(LFM_METRICS)
     curve = summaries.few(metrics.where(F.col("run_id") == run).sort("epoch"))
     if not curve:  # the table was not written by our job: any run, but always the same
         run = summaries.few(metrics.agg(F.max("run_id").alias("run")))[0]["run"]
@@ -172,7 +200,7 @@ def learning(lake: Lake) -> Content:
 
 
 def recommendations(lake: Lake) -> Content:
-    """For a few users, what they rated highest beside what they are recommended."""
+    """Show for a few users what they rated highest beside what they are recommended."""
     table, rated, items = lake.tables["recommendations"], lake.tables.get("ratings"), lake.tables.get("items")
     users: Sequence[Any] = lake.users
     if not users and rated is not None:
@@ -185,24 +213,36 @@ def recommendations(lake: Lake) -> Content:
     best: summaries.Rows = []
     totals: dict[str, dict[str, Any]] = {}
     if rated is not None:
-        best = summaries.few(summaries.with_titles(summaries.liked_most(rated, users, TOP_ITEMS), items).sort("place"))
+        liked = summaries.liked_most(rated, users, TOP_ITEMS)
+        best = summaries.few(summaries.with_titles(liked, items).sort("position"))
         totals = {str(row["user_id"]): row for row in best}
-    named = ("title", "year") if items is not None else ("title",)
+    tastes = summaries.tastes(rated, items, users) if rated is not None and items is not None else {}
+    named = ("title", "year", "genres") if items is not None else ("title",)
     numbers = ("rank", "year", "rating", "score")
     blocks: list[Block] = []
     for user in map(str, users):
         theirs = [row for row in advice if str(row["user_id"]) == user]
         if user in totals:
-            told = f"{thousands(totals[user]['n'])} ratings, {totals[user]['mean']:.2f} on average."
+            n, mean = thousands(totals[user]["n"]), totals[user]["mean"]
+            caption = f"{n} ratings, {mean:.2f} on average{_extremes(tastes, user)}."
             head: tuple[str, ...] = (*named, "rating")
-            blocks.append(Table(f"Rated highest by user {user}", head, _rows(best, user, head), told, numbers))
+            blocks.append(Table(f"Rated highest by user {user}", head, _rows(best, user, head), caption, numbers))
         elif rated is not None:
             blocks.append(Table(f"Rated highest by user {user}", (), (), "No ratings of this user in the lake."))
         head = ("rank", *named, "score", "reason")
-        told = f"The best {len(theirs)} of what this user has not rated." if theirs else "Nothing for this user."
-        blocks.append(Table(f"Recommended to user {user}", head, _rows(theirs, user, head), told, numbers))
+        caption = f"The best {len(theirs)} of what this user has not rated." if theirs else "Nothing for this user."
+        blocks.append(Table(f"Recommended to user {user}", head, _rows(theirs, user, head), caption, numbers))
     picked = " The users are a light, a typical and a heavy rater." if not lake.users and rated is not None else ""
     return Content(f"The score is the rating that the model expects.{picked}", tuple(blocks))
+
+
+def _extremes(tastes: Mapping[str, Sequence[tuple[str, float]]], user: str) -> str:
+    """The genres a user rates highest and lowest, as the end of a sentence; empty where too few are known."""
+    means = tastes.get(user, ())
+    if len(means) < 2:
+        return ""
+    (best, high), (worst, low) = means[0], means[-1]
+    return f"; {best} highest ({high:.2f}), {worst} lowest ({low:.2f})"
 
 
 def _rows(rows: summaries.Rows, user: str, names: tuple[str, ...]) -> tuple[tuple[Cell, ...], ...]:
@@ -216,7 +256,7 @@ def _rows(rows: summaries.Rows, user: str, names: tuple[str, ...]) -> tuple[tupl
 
 
 def taste(lake: Lake) -> Content:
-    """Items on the map of their factors."""
+    """Place items on the map of their factors."""
     rows = summaries.most_rated_factors(
         lake.tables["item_factors"], lake.tables["ratings"], lake.tables.get("items"), MAPPED_ITEMS
     )
@@ -227,7 +267,7 @@ def taste(lake: Lake) -> Content:
 
 
 def ranks(lake: Lake) -> Content:
-    """The highest ranks and how the ranks converged."""
+    """Show the highest ranks and how the ranks converged."""
     total = summaries.rank_totals(lake.tables["ranks"])
     if not total["nodes"]:
         return Content("The table ranks is empty.", facts=(Fact("nodes", "0"),))
@@ -249,15 +289,15 @@ def ranks(lake: Lake) -> Content:
             blocks.append(figures.convergence([row["iteration"] for row in steps], deltas))
     numbers = tuple((i, row["title"] or "", str(row["id"]), row["pagerank"]) for i, row in enumerate(best, start=1))
     blocks.append(
-        Table("The numbers", ("place", "title", "id", "PageRank"), numbers, numbers=("place", "PageRank"), folded=True)
+        Table("The numbers", ("rank", "title", "id", "PageRank"), numbers, numbers=("rank", "PageRank"), folded=True)
     )
     return Content(note, tuple(blocks), tuple(facts))
 
 
 def evaluation(lake: Lake) -> Content:
-    """The models side by side, as they did in the newest evaluation."""
+    """Compare the models, as they did in the newest evaluation."""
     table = lake.tables["recommender_metrics"]
-    newest = table.where((F.col("run_id") == lake.evaluation) & (F.col("user_group") == "all"))
+    newest = table.where((F.col("run_id") == lake.run_of(RECOMMENDER_METRICS)) & (F.col("user_group") == "all"))
     rows = summaries.few(newest.sort("metric", F.desc("value"), "model"))
     if not rows:
         return Content("The last run left no results.")
@@ -266,10 +306,10 @@ def evaluation(lake: Lake) -> Content:
     found = {(row["model"], row["metric"]): row for row in rows}
     cells = tuple((model, *(_scored(found.get((model, metric))) for metric in metrics)) for model in models)
     first = rows[0]
-    told = (
+    caption = (
         f"Split {first['split']}, candidates {first['candidates']}, {thousands(first['users'])} users; 95 % intervals."
     )
-    return Content(told, (Table("Models side by side", ("model", *metrics), cells, "", tuple(metrics), wide=True),))
+    return Content(caption, (Table("Models side by side", ("model", *metrics), cells, "", tuple(metrics), wide=True),))
 
 
 def _scored(row: Mapping[str, Any] | None) -> Cell:
@@ -281,26 +321,26 @@ def _scored(row: Mapping[str, Any] | None) -> Cell:
 
 
 def super_resolution(lake: Lake) -> Content:
-    """Learning curve, scores beside bicubic, pictures under a slider."""
+    """Show the learning curve, scores beside bicubic, pictures under a slider."""
     sr = lake.sr
-    scored = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
-    blocks: list[Block] = [figures.sr_curve(*zip(*scored, strict=True))] if scored else []
+    curve = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
+    blocks: list[Block] = [figures.sr_curve(*zip(*curve, strict=True))] if curve else []
     facts, rows = [], []
-    scores = [held[way] for held in sr.sets.values() for way in ("bicubic", "model") if way in held]
+    scores = [by_way[way] for by_way in sr.sets.values() for way in ("bicubic", "model") if way in by_way]
     measured = [metric for metric in _SR_METRICS if any(score.get(metric) is not None for score in scores)]
-    for name, held in sr.sets.items():
-        ways = [way for way in ("bicubic", "model", "model_x8") if way in held]
-        rows += [(name, way, *(held[way].get(m) for m in measured)) for way in ways]
-        if "model" in held and "psnr_y" in held["model"]:
-            bicubic = f"bicubic {held['bicubic']['psnr_y']:.2f} dB"
-            facts.append(Fact(f"PSNR on {name}", f"{held['model']['psnr_y']:.2f} dB", bicubic))
+    for name, by_way in sr.sets.items():
+        ways = [way for way in ("bicubic", "model", "model_x8") if way in by_way]
+        rows += [(name, way, *(by_way[way].get(m) for m in measured)) for way in ways]
+        if "model" in by_way and "psnr_y" in by_way["model"]:
+            bicubic = f"bicubic {by_way['bicubic']['psnr_y']:.2f} dB"
+            facts.append(Fact(f"PSNR on {name}", f"{by_way['model']['psnr_y']:.2f} dB", bicubic))
     if rows:
         head = ("set", "upscaler", *(_SR_METRICS[metric] for metric in measured))
-        told = "PSNR and SSIM: higher is better; NIQE and GMSD: lower."
-        blocks.append(Table("Beside bicubic interpolation", head, tuple(rows), told, head[2:]))
+        caption = "PSNR and SSIM: higher is better; NIQE and GMSD: lower."
+        blocks.append(Table("Beside bicubic interpolation", head, tuple(rows), caption, head[2:]))
     for picture in sr.pictures:
-        told = "Left of the line: bicubic interpolation; right of it: the network. Move the slider."
-        blocks.append(Slider(picture.name, picture.before, picture.after, told))
+        caption = "Left of the line: bicubic interpolation; right of it: the network. Move the slider."
+        blocks.append(Slider(picture.name, picture.before, picture.after, caption))
     note = (
         "" if blocks else "Nothing to show yet: run sr_model.train or sr_model.evaluate, and name its folder with --sr."
     )
@@ -308,14 +348,14 @@ def super_resolution(lake: Lake) -> Content:
 
 
 def timings(lake: Lake) -> Content:
-    """How long things took, as far as the lake knows."""
+    """List how long things took, as far as the lake knows."""
     rows: list[tuple[Cell, ...]] = []
     if "lfm_metrics" in lake.tables:
-        mine = lake.tables["lfm_metrics"].where(F.col("run_id") == lake.run)
+        mine = lake.tables["lfm_metrics"].where(F.col("run_id") == lake.run_of(LFM_METRICS))
         for row in summaries.few(mine.agg(F.count("*").alias("n"), F.sum("seconds").alias("s"))):
             rows += [("latent factors, training", row["s"], f"{row['n']} epochs")] if row["n"] else []
     if "recommender_metrics" in lake.tables:
-        mine = lake.tables["recommender_metrics"].where(F.col("run_id") == lake.evaluation)
+        mine = lake.tables["recommender_metrics"].where(F.col("run_id") == lake.run_of(RECOMMENDER_METRICS))
         per = mine.groupBy("model").agg(F.max("seconds").alias("s")).sort("model")
         rows += [(f"{row['model']}, evaluation", row["s"], "training and answers") for row in summaries.few(per)]
     if lake.sr.history:
@@ -327,13 +367,13 @@ def timings(lake: Lake) -> Content:
 
 
 SECTIONS = (
-    Part("ratings", "Ratings", ("ratings",), ratings),
-    Part("learning", "Learning", ("lfm_metrics",), learning),
-    Part("recommendations", "Recommendations", ("recommendations",), recommendations),
-    Part("taste", "Map of taste", ("item_factors", "ratings"), taste),
-    Part("evaluation", "Recommenders side by side", ("recommender_metrics",), evaluation),
-    Part("ranks", "PageRank", ("ranks",), ranks),
-    Part("super-resolution", "Super-resolution", (), super_resolution),
-    Part("rejected", "Rejected rows", (), rejected),
-    Part("timings", "Timings", (), timings),
+    SectionSpec("ratings", "Ratings", (RATINGS,), ratings),
+    SectionSpec("learning", "Learning", (LFM_METRICS,), learning),
+    SectionSpec("recommendations", "Recommendations", (RECOMMENDATIONS,), recommendations),
+    SectionSpec("taste", "Map of taste", (ITEM_FACTORS, RATINGS), taste),
+    SectionSpec("evaluation", "Recommenders side by side", (RECOMMENDER_METRICS,), evaluation),
+    SectionSpec("ranks", "PageRank", (RANKS,), ranks),
+    SectionSpec("super-resolution", "Super-resolution", (), super_resolution),
+    SectionSpec("rejected", "Rejected rows", (), rejected),
+    SectionSpec("timings", "Timings", (), timings),
 )

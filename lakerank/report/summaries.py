@@ -1,4 +1,4 @@
-"""Tables → the few rows that a figure or a table of the report needs. Everything large stays in Spark."""
+"""Summaries of tables: the few rows that a figure or a table of the report needs. Everything large stays in Spark."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ MOST_BARS = 60  # distinct ratings up to here get a bar each, more are binned
 BINS = 40
 MOST_REASONS = 30
 RATER_QUANTILES = (0.1, 0.5, 0.9)  # a light, a typical and a heavy rater
+FEWEST_OF_GENRE = 5  # ratings from which a mean says something
 LONGEST_RAW = 200  # characters of an example line
 
 
 def few(df: DataFrame) -> Rows:
-    """The rows of a frame that is known to be small."""
+    """Collect the rows of a frame that is known to be small."""
     return [row.asDict() for row in df.collect()]
 
 
 def histogram(ratings: DataFrame) -> tuple[list[tuple[float, float, int]], float]:
-    """Bars (lowest, highest, how many) and the mean: a bar per value, or equal bins if there are many values."""
+    """Count ratings by value: bars (lowest, highest, how many), in equal bins if these are many; and the mean."""
     rows = few(ratings.groupBy("rating").agg(F.count("*").alias("n")).sort("rating").limit(MOST_BARS + 1))
     if len(rows) <= MOST_BARS:
         total = sum(row["n"] for row in rows)
@@ -31,27 +32,27 @@ def histogram(ratings: DataFrame) -> tuple[list[tuple[float, float, int]], float
     scale = few(ratings.agg(F.min("rating").alias("low"), F.max("rating").alias("high"), F.avg("rating").alias("mean")))
     low, high = scale[0]["low"], scale[0]["high"]
     step = (high - low) / BINS
-    place = F.least(F.floor((F.col("rating") - F.lit(low)) / F.lit(step)), F.lit(BINS - 1)).alias("place")
-    rows = few(ratings.groupBy(place).agg(F.count("*").alias("n")).sort("place"))
-    bars = [(low + row["place"] * step, low + (row["place"] + 1) * step, row["n"]) for row in rows]
+    bin_of = F.least(F.floor((F.col("rating") - F.lit(low)) / F.lit(step)), F.lit(BINS - 1)).alias("bin")
+    rows = few(ratings.groupBy(bin_of).agg(F.count("*").alias("n")).sort("bin"))
+    bars = [(low + row["bin"] * step, low + (row["bin"] + 1) * step, row["n"]) for row in rows]
     return bars, scale[0]["mean"]
 
 
 def holders(rows: DataFrame, keys: tuple[str, str]) -> list[list[tuple[int, int]]]:
-    """For each of two columns: (n, how many of its values stand in exactly n rows). At most √(8 · rows) pairs each."""
+    """Count for each of two columns its values that stand in exactly n rows: (n, k), at most √(8 · rows) pairs."""
     counts = [rows.groupBy(key).agg(F.count("*").alias("n")).select(F.lit(key).alias("key"), "n") for key in keys]
     found = few(counts[0].unionAll(counts[1]).groupBy("key", "n").agg(F.count("*").alias("k")))
     return [[(row["n"], row["k"]) for row in found if row["key"] == key] for key in keys]
 
 
 def by_reason(rejected: DataFrame) -> tuple[Rows, int]:
-    """Reasons with their numbers and the first line of each as an example, most frequent first; rows in all."""
+    """Count rejected rows by reason, most frequent first, with the first line of each as an example; rows in all."""
     # Pages are rejected by offset and address, rows of text by line.
     at, raw = ("offset", "url") if "offset" in rejected.columns else ("line", "raw")
-    place = F.struct("source", F.col(at).alias("line"), F.substring(raw, 1, LONGEST_RAW).alias("raw"))
+    example = F.struct("source", F.col(at).alias("line"), F.substring(raw, 1, LONGEST_RAW).alias("raw"))
     rows = few(
         rejected.groupBy("reason")
-        .agg(F.count("*").alias("n"), F.min(place).alias("first"))
+        .agg(F.count("*").alias("n"), F.min(example).alias("first"))
         .select("reason", "n", "first.source", "first.line", "first.raw")
         .sort(F.desc("n"), "reason")
         .limit(MOST_REASONS)
@@ -60,12 +61,12 @@ def by_reason(rejected: DataFrame) -> tuple[Rows, int]:
 
 
 def rank_totals(ranks: DataFrame) -> dict[str, Any]:
-    """Number of nodes and the sum of ranks."""
+    """Return the number of nodes and the sum of ranks."""
     return few(ranks.agg(F.count("*").alias("nodes"), F.sum("pagerank").alias("total")))[0]
 
 
 def top_ranked(ranks: DataFrame, titles: DataFrame | None, top: int) -> Rows:
-    """The nodes with the highest rank: id, pagerank, title (null where none is known)."""
+    """Return the nodes with the highest rank: id, pagerank, title (null where none is known)."""
     best = ranks.sort(F.desc("pagerank"), "id").limit(top)
     if titles is None:
         return few(best.withColumn("title", F.lit(None).cast("string")).sort(F.desc("pagerank"), "id"))
@@ -76,7 +77,7 @@ def top_ranked(ranks: DataFrame, titles: DataFrame | None, top: int) -> Rows:
 
 
 def typical_users(recommendations: DataFrame, ratings: DataFrame) -> list[Any]:
-    """A light, a typical and a heavy rater among those with recommendations; ties go to the lowest id."""
+    """Choose a light, a typical and a heavy rater among those with recommendations; ties go to the lowest id."""
     with_some = recommendations.select("user_id").distinct()
     counts = ratings.join(with_some, "user_id", "left_semi").groupBy("user_id").agg(F.count("*").alias("n"))
     wanted = few(counts.agg(F.percentile_approx("n", list(RATER_QUANTILES)).alias("n")))[0]["n"] or []
@@ -90,36 +91,46 @@ def typical_users(recommendations: DataFrame, ratings: DataFrame) -> list[Any]:
 
 
 def of_users(df: DataFrame, users: Sequence[Any]) -> DataFrame:
-    """The rows of some users; ids may be given as text."""
+    """Return the rows of some users; ids may be given as text."""
     return df.where(F.col("user_id").cast("string").isin([str(user) for user in users]))
 
 
 def liked_most(ratings: DataFrame, users: Sequence[Any], top: int) -> DataFrame:
-    """What users rated highest, the newest first among equals; n and mean are of all their ratings."""
+    """Return what users rated highest, the newest first among equals; n and mean are of all their ratings."""
     theirs = Window.partitionBy("user_id")
     order = theirs.orderBy(F.desc("rating"), F.desc_nulls_last("rated_at"), "item_id")
     return (
         of_users(ratings, users)
-        .withColumn("place", F.row_number().over(order))
+        .withColumn("position", F.row_number().over(order))
         .withColumn("n", F.count("*").over(theirs))
         .withColumn("mean", F.avg("rating").over(theirs))
-        .where(F.col("place") <= top)
-        .select("user_id", "place", "item_id", "rating", "n", "mean")
+        .where(F.col("position") <= top)
+        .select("user_id", "position", "item_id", "rating", "n", "mean")
     )
+
+
+def tastes(ratings: DataFrame, items: DataFrame, users: Sequence[Any]) -> dict[str, list[tuple[str, float]]]:
+    """Return each user's mean rating by genre, highest first, of genres with at least `FEWEST_OF_GENRE` ratings."""
+    theirs = of_users(ratings, users).join(items.select("item_id", F.explode("genres").alias("genre")), "item_id")
+    means = theirs.groupBy("user_id", "genre").agg(F.avg("rating").alias("mean"), F.count("*").alias("n"))
+    found: dict[str, list[tuple[str, float]]] = {}
+    for row in few(means.where(F.col("n") >= FEWEST_OF_GENRE).sort(F.desc("mean"), "genre")):
+        found.setdefault(str(row["user_id"]), []).append((row["genre"], row["mean"]))
+    return found
 
 
 def with_titles(df: DataFrame, items: DataFrame | None) -> DataFrame:
-    """Add title (the id where there is none) and year."""
+    """Add title (the id where there is none), year, and genres as one text."""
     name = F.col("item_id").cast("string")
     if items is None:
-        return df.withColumn("title", name).withColumn("year", F.lit(None).cast("int"))
-    return df.join(items.select("item_id", "title", "year"), "item_id", "left").withColumn(
-        "title", F.coalesce("title", name)
-    )
+        nothing = {"year": F.lit(None).cast("int"), "genres": F.lit(None).cast("string")}
+        return df.withColumns({"title": name, **nothing})
+    described = items.select("item_id", "title", "year", F.array_join("genres", ", ").alias("genres"))
+    return df.join(described, "item_id", "left").withColumn("title", F.coalesce("title", name))
 
 
 def most_rated_factors(factors: DataFrame, ratings: DataFrame, items: DataFrame | None, top: int) -> Rows:
-    """Factors and names of the items with the most ratings, most rated first."""
+    """Return factors and names of the items with the most ratings, most rated first."""
     counts = ratings.groupBy("item_id").agg(F.count("*").alias("n"))
     chosen = factors.join(counts, "item_id").sort(F.desc("n"), "item_id").limit(top)
     named = with_titles(chosen.select("item_id", "factors", "n"), items)

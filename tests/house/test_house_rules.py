@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "webapp": {"cli", "spark", "lake", "search"},
 }
 # A room's own tables: the one file in it with input and output.
-STORES = ("store.py", "sr_results.py")
+STORES = ("store.py",)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

@@ -16,10 +16,11 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from pyspark.sql import SparkSession
 
+from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import RELATIONS
-from lakerank.report import sections, summaries
+from lakerank.report import sections, store, summaries
 from spark_jobs import report
 
 EVIL = "<script>alert('title')</script>"
@@ -28,7 +29,7 @@ RUN, EVALUATION = "run-of-today", "evaluation-of-today"
 
 def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
     relation = RELATIONS[name]
-    frame = spark.createDataFrame(rows, relation.schema(id_type=ids)).coalesce(1)
+    frame = spark.createDataFrame(rows, relation.schema(ids)).coalesce(1)
     TableSink(TableRef.find("", relation, str(lake)), relation, stamp).write(frame)
 
 
@@ -39,7 +40,10 @@ def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     when = dt.datetime(2020, 5, 1)
     given = [(f"u{u:02}", f"i{i:02}", 0.5 + (u * i) % 10 / 2, when) for u in range(1, 21) for i in range(1, u + 1)]
     put(spark, lake, "ratings", given, "string")
-    titles = [(f"i{i:02}", EVIL if i == 1 else f"Film {i} & co", 1990 + i, ["Drama"]) for i in range(1, 26)]
+    titles = [
+        (f"i{i:02}", EVIL if i == 1 else f"Film {i} & co", 1990 + i, ["Drama" if i % 2 else "Comedy"])
+        for i in range(1, 26)
+    ]
     put(spark, lake, "items", titles, "string")
     bad = [("/in/ratings.csv", 7, EVIL, "rating is no number"), ("/in/ratings.csv", 9, "x", "rating is no number")]
     put(spark, lake, "ratings_rejected", bad, "string")
@@ -122,8 +126,9 @@ def test_full_lake(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "each iteration leaves 85 % of the change",
         "The 10 highest of 10 nodes hold 100 %",
         "rating is no number 2 ratings.csv, line 7",
-        "Film 21 &amp; co 2011 4.86 latent factors",
+        "Film 21 &amp; co 2011 Drama 4.86 latent factors",
         "Rated highest by user u02 2 ratings",
+        "18 ratings, 2.67 on average; Comedy highest (2.72), Drama lowest (2.61).",
         "Recommended to user u10",
         "Recommended to user u18",
         "About us",
@@ -167,10 +172,7 @@ def test_an_empty_lake_says_what_to_run(
 def test_tables_without_rows_are_said_to_be_empty(spark: SparkSession) -> None:
     names = ("ratings", "lfm_metrics", "recommendations", "item_factors", "ranks")
     tables = {name: spark.createDataFrame([], RELATIONS[name].schema()) for name in names}
-    notes = {
-        part.key: part.section(sections.Lake(tables), {"recommender_metrics": "evaluate"}).note
-        for part in sections.SECTIONS
-    }
+    notes = {spec.key: spec.section(store.Lake(tables)).note for spec in sections.SECTIONS}
     assert notes == {
         "ratings": "The table ratings is empty.",
         "learning": "The last run did not finish an epoch.",
@@ -178,7 +180,7 @@ def test_tables_without_rows_are_said_to_be_empty(spark: SparkSession) -> None:
         "taste": "Fewer than three rated items have factors: no map.",
         "ranks": "The table ranks is empty.",
         "evaluation": "Nothing to show yet; the table recommender_metrics is missing: run evaluate.",
-        "super-resolution": sections.super_resolution(sections.Lake({})).note,
+        "super-resolution": sections.super_resolution(store.Lake({})).note,
         "rejected": "Nothing to show yet; jobs that read files keep what they refuse.",
         "timings": "Nothing to show yet: jobs that train or evaluate note their seconds.",
     }
@@ -265,13 +267,13 @@ def test_results_that_are_none_are_named(
 
 
 def test_where_the_page_goes(tmp_path: Path) -> None:
-    assert report.out_file(report.ReportArgs(lake=str(tmp_path))) == tmp_path / "report" / "index.html"
-    assert report.out_file(report.ReportArgs(lake="s3://x", out=str(tmp_path))) == tmp_path / "index.html"
+    assert store.report_file(str(tmp_path), "") == tmp_path / "report" / "index.html"
+    assert store.report_file("s3://x", str(tmp_path)) == tmp_path / "index.html"
     for lake, out in (("s3://x/lake", ""), ("main.movies", ""), (str(tmp_path), "s3://x/y.html")):
-        with pytest.raises(report.UserError, match="give --out FILE"):
-            report.out_file(report.ReportArgs(lake=lake, out=out))
+        with pytest.raises(UserError, match="give --out FILE"):
+            store.report_file(lake, out)
     (tmp_path / "file").write_text("")
-    with pytest.raises(report.UserError, match="cannot write it"):
+    with pytest.raises(UserError, match="cannot write it"):
         write_file(tmp_path / "file" / "index.html", "x", "--out")
 
 

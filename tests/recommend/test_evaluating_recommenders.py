@@ -11,7 +11,7 @@ from lakerank.recommend.evaluation.compare import as_text, bootstrap, compare, p
 from lakerank.recommend.evaluation.evaluate_model import draw_negatives, rank_candidates
 from lakerank.recommend.evaluation.metrics import Metric, Sums, parse_metrics
 from lakerank.recommend.evaluation.test_set import EvaluationSet, user_groups
-from lakerank.report.comparison import comparison_png
+from lakerank.report.png_plots import comparison_png
 
 
 def test_the_bootstrap_spreads_as_the_mean_does() -> None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 import pytest
 
-from lakerank.report import words
+from lakerank.report import page as words
 from lakerank.report.page import Fact, Figure, Page, Section, Table, render, show_cell
 
 EVIL = """<script>alert("x")</script><img src=http://evil.example/x onerror='y'>{{ 7 * 7 }}"""

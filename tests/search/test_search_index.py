@@ -171,8 +171,10 @@ def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(lakerank, "SearchIndex", SearchIndex, raising=False)
     write_lake(tmp_path / "lake", PAGES)
     monkeypatch.chdir(tmp_path)
-    examples = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "search.md").read_text(encoding="utf-8"), re.DOTALL)
+    examples = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "search-engine.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     assert len(examples) >= 3
     for example in examples:
         assert len(example.splitlines()) <= 10
-        exec(compile(example, "docs/search.md", "exec"), {})
+        exec(compile(example, "docs/search-engine.md", "exec"), {})

@@ -14,7 +14,7 @@ INDEX_POSTINGS = Relation(
         Column("word", "string", "the written form of the term that is most frequent"),
         Column("pages", "int", "pages of the segment with the term, those replaced since included"),
         Column("occurrences", "bigint", "how often it occurs in them"),
-        Column("postings", "binary", "steps between pages and frequencies by field; see docs/search.md"),
+        Column("postings", "binary", "steps between pages and frequencies by field; see docs/search-engine.md"),
         Column("positions", "binary", "steps between positions, by page and field"),
     ),
     ("segment", "term"),

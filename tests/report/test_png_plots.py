@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lakerank.report.trials import trials_png
+from lakerank.report.png_plots import trials_png
 
 
 @pytest.mark.parametrize(

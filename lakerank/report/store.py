@@ -1,0 +1,158 @@
+"""Input and output of the report: tables and who wrote them, results of super-resolution, the file of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_table import TableRef, is_catalog_name
+from lakerank.lake.input_files import has_scheme
+from lakerank.lake.schemas import ID, PAGES, RANKS, RELATIONS, Relation
+
+MOST_PICTURES = 3
+MOST_BYTES = 1_500_000  # of one picture on the page
+BEFORE, AFTER = "-bicubic", "-model"
+# Of web pages only the titles are wanted: any table with these two columns will do, whatever its ids are.
+_TITLES = {"page_id": ID, "title": "string"}
+
+
+@dataclass(frozen=True)
+class Upscaled:
+    """A picture upscaled twice: by bicubic interpolation and by the network; both PNG."""
+
+    name: str
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True)
+class SrResults:
+    """Results of super-resolution.
+
+    Attributes:
+        history: lines of `history.jsonl`: `step`, `seconds`, losses, `psnr_y` (dB) where there was a validation.
+        sets: name → upscaler (`bicubic`, `model`) → metric → mean; and `pictures`, how many.
+        pictures: some of those that were scored.
+    """
+
+    history: Sequence[Mapping[str, float]] = ()
+    sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pictures: Sequence[Upscaled] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The newest commit of a table: its version, when it was written (UTC), and by which run, if that is known."""
+
+    version: int
+    at: str
+    run: str
+
+
+@dataclass(frozen=True)
+class Lake:
+    """What the report is made from.
+
+    Attributes:
+        tables: those that exist, by name, checked.
+        written: the newest commit of each.
+        sr: results of super-resolution.
+        spark: version of Spark.
+        users: whose recommendations to show; empty: typical ones.
+    """
+
+    tables: Mapping[str, DataFrame]
+    written: Mapping[str, Written] = field(default_factory=dict)
+    sr: SrResults = field(default_factory=SrResults)
+    spark: str = ""
+    users: Sequence[str] = ()
+
+    def run_of(self, relation: Relation) -> str:
+        """Return the run that wrote a table last; empty if it is not known."""
+        return self.written[relation.name].run if relation.name in self.written else ""
+
+
+def read_lake(spark: SparkSession, lake: str, sr: str = "") -> Lake:
+    """Open the tables of a lake and read the results of super-resolution beside them.
+
+    Args:
+        spark: the session.
+        lake: a folder or `catalog.schema`.
+        sr: folder of results; empty: `super-resolution` in the lake.
+
+    Raises:
+        UserError: there is no table, one is not as its schema says, or results cannot be read.
+    """
+    titles = replace(
+        PAGES,
+        columns=tuple(
+            replace(column, type=_TITLES[column.name], nullable=column.name == "title")
+            for column in PAGES.columns
+            if column.name in _TITLES
+        ),
+    )
+    relations = {**RELATIONS, PAGES.name: titles}
+    refs = {name: TableRef.find("", relation, lake) for name, relation in relations.items()}
+    refs = {name: ref for name, ref in refs.items() if ref.exists(spark)}
+    if not refs:
+        raise UserError(f"no tables in {lake}: run ingest_ratings or pagerank first")
+    return Lake(
+        {name: relations[name].check(ref.frame(spark), ref.location) for name, ref in refs.items()},
+        {name: _written(spark, ref) for name, ref in sorted(refs.items())},
+        read_sr_results(Path(sr or f"{lake.removeprefix('file:')}/super-resolution")),
+        spark.version,
+    )
+
+
+def _written(spark: SparkSession, ref: TableRef) -> Written:
+    row = spark.sql(f"DESCRIBE HISTORY {ref.sql} LIMIT 1").collect()[0]
+    return Written(row["version"], f"{row['timestamp']:%Y-%m-%d %H:%M:%S}", row["userMetadata"] or "")
+
+
+def read_sr_results(folder: Path) -> SrResults:
+    """Read the results in `folder` (what `train --out` or `evaluate --out` named) and its `evaluation`; empty if none.
+
+    Raises:
+        UserError: a file in it is not what the commands write.
+    """
+    history: list[dict[str, float]] = []
+    path = folder / "history.jsonl"
+    try:
+        if path.is_file():
+            history = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        scores = next((p for p in (folder / "scores.json", folder / "evaluation" / "scores.json") if p.is_file()), None)
+        if scores is None:
+            return SrResults(history)
+        path = scores
+        sets = dict(json.loads(path.read_text(encoding="utf-8"))["sets"])
+        pictures = [_upscaled(file, scores.parent) for file in sorted(scores.parent.glob(f"*/*{AFTER}.png"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}); is it from sr_model?") from error
+    return SrResults(history, sets, [picture for picture in pictures if picture is not None][:MOST_PICTURES])
+
+
+def _upscaled(after: Path, folder: Path) -> Upscaled | None:
+    before = after.with_name(after.name.replace(f"{AFTER}.png", f"{BEFORE}.png"))
+    if not before.is_file() or max(before.stat().st_size, after.stat().st_size) > MOST_BYTES:
+        return None
+    name = after.relative_to(folder).as_posix().removesuffix(f"{AFTER}.png")
+    return Upscaled(name, before.read_bytes(), after.read_bytes())
+
+
+def report_file(lake: str, out: str) -> Path:
+    """Return where the page goes: `out`, or report/index.html in the lake; a folder that exists gets an index.html.
+
+    Raises:
+        UserError: the lake is no local folder and `out` is empty, or `out` is not local.
+    """
+    location = TableRef.find("", RANKS, lake).location
+    if has_scheme(out) or (not out and (is_catalog_name(location) or has_scheme(location))):
+        raise UserError(f"the report is a local file and {out or lake} is not local: give --out FILE")
+    path = Path(out) if out else Path(lake.removeprefix("file:")) / "report" / "index.html"
+    return (path / "index.html" if path.is_dir() else path).resolve()
