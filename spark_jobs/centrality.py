@@ -14,7 +14,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakerank.cli.settings import flag
+from lakerank.cli.settings import AT_LEAST_ONE, FRACTION_BELOW_ONE, NOT_NEGATIVE, PROBABILITY, flag
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.centrality import EXACT_WORK
 from lakerank.graph.centrality_plan import MEASURES, measure_links
@@ -32,16 +32,14 @@ class CentralityArgs(LinkArgs):
     weights: bool = flag(False, "personal: the third column (or `weight`) of the links is their weight")
     seeds: str = flag("", "personal: text file of surfer and id (and weight), one a line", metavar="FILE")
     out: str = flag("", "where to write (default: the measure's table in the lake)")
-    damping: float = flag(
-        0.85, "personal: probability of following a link", check=lambda v: 0 <= v <= 1, must="be 0 to 1"
-    )
-    tol: float = flag(1e-8, "stop when values change less, L1", check=lambda v: 0 <= v < 1, must="be 0 to below 1")
-    max_iter: int = flag(1000, "stop after so many iterations", check=lambda v: v >= 1, must="be at least 1")
+    damping: float = flag(0.85, "personal: probability of following a link", within=PROBABILITY)
+    tol: float = flag(1e-8, "stop when values change less, L1", within=FRACTION_BELOW_ONE)
+    max_iter: int = flag(1000, "stop after so many iterations", within=AT_LEAST_ONE)
     most_work: float = flag(
         EXACT_WORK, "harmonic: exact while that means to look at fewer links in all, else estimated"
     )
-    keep: int = flag(100, "personal: keep so many nodes of each surfer; 0: all", check=lambda v: v >= 0, must="be ≥ 0")
-    top: int = flag(10, "print so many nodes", check=lambda v: v >= 0, must="be at least 0")
+    keep: int = flag(100, "personal: keep so many nodes of each surfer; 0: all", within=NOT_NEGATIVE)
+    top: int = flag(10, "print so many nodes", within=NOT_NEGATIVE)
 
 
 def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:

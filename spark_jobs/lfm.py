@@ -15,7 +15,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, JobArgs, flag
+from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, POSITIVE, JobArgs, flag
 from lakerank.recommend.latent_factors.config import PRESETS, LfmConfig
 from lakerank.recommend.latent_factors.store import (
     RatingsSource,
@@ -40,8 +40,7 @@ class LfmArgs(LfmConfig, JobArgs):
     valid: float = flag(
         0.05,
         "share of the training ratings for validation, used with --early-stop",
-        check=lambda share: 0 <= share < 1,
-        must="be at least 0 and below 1",
+        within=FRACTION_BELOW_ONE,
     )
     resume: bool = flag(False, "go on from the last finished epoch of a run with the same settings and table")
     time_travel: int | None = flag(

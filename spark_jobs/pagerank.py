@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lakerank.cli.settings import flag
+from lakerank.cli.settings import AT_LEAST_ONE, FRACTION_BELOW_ONE, NOT_NEGATIVE, PROBABILITY, flag
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.engines import CHOICES, rank_links
 from lakerank.graph.store import EXAMPLE, LinkArgs, names_of, previous_iterations, write_ranking
@@ -29,15 +29,15 @@ class PageRankArgs(LinkArgs):
     links: str = flag("", f"links table or edge-list file, or `{EXAMPLE}` (default: the lake's links, else {EXAMPLE})")
     out: str = flag("", "where to write the ranks (default: the lake's ranks table)")
     engine: str = flag("auto", "auto takes GraphFrames where it is and can, else native", choices=CHOICES)
-    damping: float = flag(0.85, "probability of following a link", check=lambda v: 0 <= v <= 1, must="be 0 to 1")
-    tol: float = flag(1e-8, "stop when ranks change less, L1", check=lambda v: 0 <= v < 1, must="be 0 to below 1")
-    max_iter: int = flag(100, "stop after so many iterations", check=lambda v: v >= 1, must="be at least 1")
+    damping: float = flag(0.85, "probability of following a link", within=PROBABILITY)
+    tol: float = flag(1e-8, "stop when ranks change less, L1", within=FRACTION_BELOW_ONE)
+    max_iter: int = flag(100, "stop after so many iterations", within=AT_LEAST_ONE)
     teleport: str = flag("", "file or table of ids (and weights) where the surfer starts afresh", metavar="FILE")
     warm_start: str = flag("", "table of earlier ranks to start with: saves iterations", metavar="TABLE")
-    top: int = flag(20, "print so many nodes", check=lambda v: v >= 0, must="be at least 0")
+    top: int = flag(20, "print so many nodes", within=NOT_NEGATIVE)
     driver_edges: int = flag(20_000_000, "up to so many links of a table in a folder the driver does it all; 0: never")
     one_task_edges: int = flag(100_000_000, "up to so many links one task does it all, without shuffles")
-    block_edges: int = flag(4_000_000, "links per block beyond that", check=lambda v: v >= 1, must="be at least 1")
+    block_edges: int = flag(4_000_000, "links per block beyond that", within=AT_LEAST_ONE)
 
 
 def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lakerank.cli.settings import JobArgs, flag
+from lakerank.cli.settings import POSITIVE, JobArgs, flag
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.input_files import read_ids
 from lakerank.lake.schemas import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, TAGS
@@ -35,7 +35,7 @@ class RecommendArgs(JobArgs):
     model: str = flag(DEFAULT_MODEL, "which model", choices=list(MODELS))
     parts: str = flag("", f"of a blend, of {', '.join(PARTS)} (default: those in the lake that are made for it)")
     users: str = flag("", "file with one user id per line (default: all users with ratings)")
-    top: int = flag(10, "items per user", check=lambda n: n > 0, must="be above 0")
+    top: int = flag(10, "items per user", within=POSITIVE)
     explain: bool = flag(False, "write and print what each score is the sum of")
     genre: str = flag("", "only items of one of these genres, separated by commas")
     year: str = flag("", "only items of this year or these years, e.g. 1994, 1990-1999, 2000-")

@@ -16,7 +16,7 @@ from typing import Any
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
-from lakerank.cli.settings import JobArgs, flag
+from lakerank.cli.settings import AT_LEAST_ONE, NOT_NEGATIVE, JobArgs, flag
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.search.query.batch import QueryBatch, answer_batch, read_queries, run_lines
 from lakerank.search.query.engine import SearchEngine
@@ -33,11 +33,9 @@ class Args(JobArgs):
     query: str = flag("", 'what to look for: words, "phrases", +must, -not, a OR b, site:host, title:word')
     queries: str = flag("", "file of queries, `id<TAB>text` lines (or text alone: numbered)", metavar="FILE")
     run_file: str = flag("", "where to write the answers to --queries, in TREC's run format", metavar="FILE")
-    top: int = flag(0, "results (default: 10, with --queries 1000)", check=lambda v: v >= 0, must="be at least 0")
-    page: int = flag(1, "which page of results", check=lambda v: v >= 1, must="be at least 1")
-    rank_weight: float = flag(
-        Ranking().rank_weight, "how much links count; 0: not at all", check=lambda v: v >= 0, must="be at least 0"
-    )
+    top: int = flag(0, "results (default: 10, with --queries 1000)", within=NOT_NEGATIVE)
+    page: int = flag(1, "which page of results", within=AT_LEAST_ONE)
+    rank_weight: float = flag(Ranking().rank_weight, "how much links count; 0: not at all", within=NOT_NEGATIVE)
     feedback: str = flag("auto", "expand queries by the first results; auto: long ones", choices=("auto", "on", "off"))
     syntax: str = flag(
         "auto", "whether quotes and signs mean something; auto: with --query only", choices=("auto", "full", "plain")
@@ -45,8 +43,7 @@ class Args(JobArgs):
     shards: int = flag(
         0,
         "with --queries: cut the index into so many shards, each opened by one worker (default: 0, all open all of it)",
-        check=lambda v: v >= 0,
-        must="be at least 0",
+        within=NOT_NEGATIVE,
     )
     collapse_duplicates: bool = flag(True, "show of pages with the same content only the best")
     explain: bool = flag(False, "show every part of each score")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lakerank.cli.command import run_command
-from lakerank.cli.settings import JobArgs, flag
+from lakerank.cli.settings import NOT_NEGATIVE, JobArgs, Range, flag
 from lakerank.spark.on_demand import spark_on_demand
 from lakerank.webapp.server import serve
 from lakerank.webapp.store import NO_LINKS
@@ -23,12 +23,10 @@ class Args(JobArgs):
     """Settings of the command."""
 
     host: str = flag("127.0.0.1", "address to listen on; 0.0.0.0 for all networks (there is no password)")
-    port: int = flag(8080, "port; 0: any that is free", check=lambda v: 0 <= v <= 65535, must="be 0 to 65535")
+    port: int = flag(8080, "port; 0: any that is free", within=Range(0, 65535))
     allowed_hosts: str = flag("", "further host names by which browsers may call this server, separated by commas")
     links: str = flag("", f"table of links (default: the lake's, if it is there); {NO_LINKS}: show pages without")
-    refresh: float = flag(
-        10.0, "seconds between looks for a new version of the index; 0: never", check=lambda v: v >= 0, must="be >= 0"
-    )
+    refresh: float = flag(10.0, "seconds between looks for a new version of the index; 0: never", within=NOT_NEGATIVE)
     cache_dir: str = flag("", "folder for the decoded index (default: in the lake)")
 
 

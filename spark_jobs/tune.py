@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, JobArgs, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION, JobArgs, flag
 from lakerank.recommend.latent_factors import tuning
 from lakerank.recommend.latent_factors.config import OPTIMIZERS
 from lakerank.recommend.latent_factors.store import RatingsSource, TrialTable, open_scratch, study_name, tuning_folder
@@ -38,8 +38,7 @@ class TuneArgs(JobArgs):
     valid: float = flag(
         0.1,
         "share of the other ratings that trials are judged on",
-        check=lambda share: 0 < share < 1,
-        must="be between 0 and 1",
+        within=PROPER_FRACTION,
     )
     model: str = flag("mf", "whose settings to search", choices=list(tuning.SPACES))
     factors: str = flag("16:128", "latent factors K: one number, or LOW:HIGH to search", metavar="K")

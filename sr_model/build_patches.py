@@ -16,7 +16,7 @@ from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import flag
+from lakerank.cli.settings import AT_LEAST_ONE, flag
 from sr_model.patching.dataset import PatchSettings, build_dataset, report_build
 from sr_model.patching.parts import Build, BuildPlan, PartResult, make_part, plan_files
 
@@ -27,7 +27,7 @@ class BuildArgs(PatchSettings):
 
     source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")
     out: str = flag("build/patches", "folder of the data set; train/ and valid/ are made in it", metavar="DIR")
-    workers: int = flag(2, "processes", check=lambda v: v >= 1, must="be at least 1")
+    workers: int = flag(2, "processes", within=AT_LEAST_ONE)
 
 
 def make_in_processes(out: Path, plan: BuildPlan, build: Build, workers: int) -> int:

@@ -22,7 +22,7 @@ from torch import nn
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
-from lakerank.cli.settings import Settings, flag
+from lakerank.cli.settings import Range, Settings, flag
 from sr_model.degrade import METHODS, bicubic_upscale, check_method
 from sr_model.device import pick_device
 from sr_model.metrics import METRICS, MetricSettings, Score, make_metrics
@@ -43,7 +43,7 @@ class EvaluateArgs(Settings):
     data: str = flag("", "folders of HR pictures (or HR and LR), separated by commas", metavar="DIR[,DIR]")
     checkpoint: str = flag("", f"{CHECKPOINT_HELP}; empty: the bicubic baseline alone", metavar="NAME|FILE")
     out: str = flag("build/evaluation", "where scores.csv, scores.json and pictures go", metavar="DIR")
-    scale: int = flag(4, "the factor", check=lambda v: v >= 2, must="be at least 2")
+    scale: int = flag(4, "the factor", within=Range(2))
     metrics: str = flag("psnr_y,ssim_y,niqe,gmsd,lpips", f"of {', '.join(METRICS)}", metavar="NAME,…")
     degradation: str = flag("matlab", f"how LR is made where it is not given: {' or '.join(METHODS)}")
     border: int = flag(-1, "pixels cut off on each side before measuring; -1: the scale, as the field does")

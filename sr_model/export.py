@@ -24,7 +24,7 @@ from torch import nn
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
-from lakerank.cli.settings import Settings, flag
+from lakerank.cli.settings import Range, Settings, flag
 from sr_model.weights import read_generator
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
@@ -45,7 +45,7 @@ class ExportArgs(Settings):
     checkpoint: str = flag("", CHECKPOINT_HELP, metavar="NAME|FILE")
     out: str = flag("", "file to write", metavar="FILE")
     format: str = flag("", "default: what --out ends with (.pt, .ts, .onnx)", choices=("", "torchscript", "onnx"))
-    opset: int = flag(18, "ONNX operator set", check=lambda v: v >= 18, must="be at least 18")
+    opset: int = flag(18, "ONNX operator set", within=Range(18))
     seed: int = flag(0, "of the pictures for the check")
     force: bool = flag(False, "overwrite what is there")
 

@@ -16,7 +16,7 @@ from typing import Any
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
-from lakerank.cli.settings import flag
+from lakerank.cli.settings import AT_LEAST_ONE, flag
 from sr_model.device import pick_device
 from sr_model.images import SUFFIXES, BrokenImage
 from sr_model.inference import InferenceSettings
@@ -33,7 +33,7 @@ class UpscaleArgs(InferenceSettings):
 
     input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
     output: str = flag(None, "file to write, or folder; subfolders are kept", positional=True, metavar="OUT")
-    batch: int = flag(1, "tiles computed together", check=lambda v: v >= 1, must="be at least 1")
+    batch: int = flag(1, "tiles computed together", within=AT_LEAST_ONE)
     device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
     half: bool = flag(False, "compute in float16, on a GPU only: faster and less exact")
     format: str = flag(

@@ -11,8 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, is_catalog_name
-from lakerank.lake.input_files import has_scheme
+from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
 from lakerank.lake.schemas import ID, PAGES, RANKS, RELATIONS, Relation
 
 MOST_PICTURES = 3

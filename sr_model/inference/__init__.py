@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lakerank.cli.settings import Settings, flag
+from lakerank.cli.settings import Range, Settings, flag
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
 SMALLEST_TILE = 32  # below it the margin is nearly all of the work
@@ -25,6 +25,4 @@ class InferenceSettings(Settings):
         must=f"be 0 (whole pictures) or at least {SMALLEST_TILE}",
     )
     self_ensemble: bool = flag(False, "mean of 8 turned and mirrored inputs: a little better, 8 times slower")
-    quality: int = flag(
-        95, "of jpeg and webp; webp is lossless at 100", check=lambda v: 1 <= v <= 100, must="be between 1 and 100"
-    )
+    quality: int = flag(95, "of jpeg and webp; webp is lossless at 100", within=Range(1, 100))

@@ -13,7 +13,7 @@ from typing import Any
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
-from lakerank.cli.settings import Settings, flag
+from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, Settings, flag
 from sr_model.data.format import MANIFEST, read_manifest
 from sr_model.data.writer import finish
 from sr_model.patching.extract import PatchPlan
@@ -212,7 +212,7 @@ def _is_finished(out: Path) -> bool:
 class PatchSettings(Settings):
     """Settings of patching, for the command and for the Spark job."""
 
-    scale: int = flag(4, "HR pixels per LR pixel", check=lambda v: v >= 2, must="be at least 2")
+    scale: int = flag(4, "HR pixels per LR pixel", within=Range(2))
     patch: int = flag(96, "side of the HR patches in pixels")
     stride: int = flag(0, "from one patch to the next; 0: the patch's side")
     filter: float = flag(3.0, "leave out patches whose luma changes less per pixel; 0: keep all")
@@ -222,16 +222,10 @@ class PatchSettings(Settings):
         metavar="SIZE[,SIZE]",
     )
     store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
-    valid_fraction: float = flag(
-        0.02, "share of the pictures set apart", check=lambda v: 0 <= v < 1, must="be 0 to below 1"
-    )
+    valid_fraction: float = flag(0.02, "share of the pictures set apart", within=FRACTION_BELOW_ONE)
     seed: int = flag(0, "of that draw", check=lambda v: 0 <= v < 1 << 63, must="be 0 to below 2^63")
-    row_group_rows: int = flag(
-        0, "patches read and shuffled at once; 0: some megabytes", check=lambda v: v >= 0, must="be at least 0"
-    )
-    limit: int = flag(
-        0, "take so many pictures only, for a trial; 0: all", check=lambda v: v >= 0, must="be at least 0"
-    )
+    row_group_rows: int = flag(0, "patches read and shuffled at once; 0: some megabytes", within=NOT_NEGATIVE)
+    limit: int = flag(0, "take so many pictures only, for a trial; 0: all", within=NOT_NEGATIVE)
     overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
 
     def build(self) -> Build:

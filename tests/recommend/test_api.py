@@ -135,7 +135,7 @@ def test_settings_are_checked() -> None:
     for make, message in (
         (lambda: Neighbors(measur="cosine"), "Neighbors: unknown key `measur`; did you mean `measure`"),
         (lambda: Neighbors(measure="euclid"), "`measure` must be one of jaccard"),
-        (lambda: Neighbors(shrink=-1.0), "`shrink` must be 0 or more"),
+        (lambda: Neighbors(shrink=-1.0), "`shrink` must be at least 0"),
         (lambda: Linear(top="many"), "Linear: `top` must be int, not 'many'"),
         (lambda: Blend(["linear", "oracle"]), "--parts: `oracle` is not one of"),
         (lambda: Popular(user_col="x", item_col="x"), "column `x` is named for two things"),

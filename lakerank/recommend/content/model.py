@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
 from lakerank.lake.schemas import ITEM_PROFILES, USER_PROFILES
 from lakerank.recommend.content.features import Features, from_named, make_features
 from lakerank.recommend.content.scorer import LearnedContent, ProfileCosine
@@ -47,12 +47,10 @@ class ContentConfig(CheckedSettings):
     method: str = flag(
         "model", "model: learned from all users' ratings; heuristic: cosine of profiles", choices=list(METHODS)
     )
-    factors: int = flag(64, "model: directions of choice, K", check=lambda x: x > 0, must="be above 0")
-    reg: float = flag(0.1, "model: L2 weight for choices, per rated item", check=lambda x: x > 0, must="be above 0")
-    reg_quality: float = flag(100.0, "model: L2 weight for ratings, in items", check=lambda x: x > 0, must="be above 0")
-    recency: float = flag(
-        0.3, "power by which older ratings count less; 0: all alike", check=lambda x: x >= 0, must="be 0 or more"
-    )
+    factors: int = flag(64, "model: directions of choice, K", within=POSITIVE)
+    reg: float = flag(0.1, "model: L2 weight for choices, per rated item", within=POSITIVE)
+    reg_quality: float = flag(100.0, "model: L2 weight for ratings, in items", within=POSITIVE)
+    recency: float = flag(0.3, "power by which older ratings count less; 0: all alike", within=NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)

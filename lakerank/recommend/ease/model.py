@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from scipy import sparse
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
 from lakerank.lake.schemas import LINEAR_WEIGHTS
 from lakerank.recommend.ease.solver import Ease
 from lakerank.recommend.models.array_model import ArrayModel, default_sources
@@ -39,14 +39,10 @@ class LinearConfig(CheckedSettings):
         recency: see `recency_weights`.
     """
 
-    reg: float = flag(200.0, "L2 weight λ, in users", check=lambda x: x > 0, must="be above 0")
-    top: int = flag(300, "weights kept for each item, the largest by size", check=lambda x: x > 0, must="be above 0")
-    max_items: int = flag(
-        20_000, "items, by number of ratings, that may speak for others", check=lambda x: x > 0, must="be above 0"
-    )
-    recency: float = flag(
-        0.8, "power by which older ratings count less; 0: all alike", check=lambda x: x >= 0, must="be 0 or more"
-    )
+    reg: float = flag(200.0, "L2 weight λ, in users", within=POSITIVE)
+    top: int = flag(300, "weights kept for each item, the largest by size", within=POSITIVE)
+    max_items: int = flag(20_000, "items, by number of ratings, that may speak for others", within=POSITIVE)
+    recency: float = flag(0.8, "power by which older ratings count less; 0: all alike", within=NOT_NEGATIVE)
 
 
 def fit(data: Data, store: BlockStore, settings: LinearConfig | None = None, /) -> ArrayModel:

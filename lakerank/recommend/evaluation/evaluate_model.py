@@ -23,7 +23,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, CheckedSettings, flag
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.evaluation.compare import Score, as_text, compare
 from lakerank.recommend.evaluation.metrics import USUAL, Metric, Sums, parse_metrics
@@ -202,10 +202,10 @@ class EvaluationConfig(CheckedSettings):
         "what is ranked: full: all items the user has not rated; cold: those nobody has; N: the test item and N others",
     )
     relevance_threshold: float = flag(
-        0.0, "lowest test rating that should have been recommended; 0: any", check=lambda x: x >= 0, must="be 0 or more"
+        0.0, "lowest test rating that should have been recommended; 0: any", within=NOT_NEGATIVE
     )
-    n_bootstrap: int = flag(1000, "draws of users, for intervals; 0: none", check=lambda x: x >= 0, must="be 0 or more")
-    seed: int = flag(0, "of split, candidates and draws", check=lambda x: x >= 0, must="be 0 or more")
+    n_bootstrap: int = flag(1000, "draws of users, for intervals; 0: none", within=NOT_NEGATIVE)
+    seed: int = flag(0, "of split, candidates and draws", within=NOT_NEGATIVE)
 
     def n_sampled(self) -> int:
         """Return how many unrated items stand beside each test item; 0: all are ranked.

@@ -9,7 +9,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 from scipy import sparse
 
-from lakerank.cli.settings import flag
+from lakerank.cli.settings import NOT_NEGATIVE, flag
 from lakerank.lake.schemas import SIMILAR_ITEMS
 from lakerank.recommend.models.array_model import ArrayModel
 from lakerank.recommend.models.base import Data, ModelSpec, SavedModel
@@ -30,9 +30,7 @@ class NeighborsConfig(Similarity):
     """
 
     weighting: str = flag(None, "of cosine's values (default: tf-idf for cosine, else none)", choices=WEIGHTINGS)
-    recency: float = flag(
-        0.8, "power by which older ratings count less; 0: all alike", check=lambda x: x >= 0, must="be 0 or more"
-    )
+    recency: float = flag(0.8, "power by which older ratings count less; 0: all alike", within=NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         """Fill in the weighting; see `Similarity`."""

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from scipy import sparse
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, PROBABILITY, CheckedSettings, flag
 from lakerank.recommend.models.training_matrix import counted_order
 from lakerank.recommend.neighbors.kernels import nearest_rows
 from lakerank.spark.array_store import Block, BlockStore, in_process, on_workers
@@ -48,14 +48,13 @@ class Similarity(CheckedSettings):
     measure: str = flag("cosine", "of similarity", choices=list(MEASURES))
     weighting: str = flag("none", "of cosine's values", choices=WEIGHTINGS)
     values: str = flag("ones", "what cosine compares", choices=["ones", "ratings"])
-    shrink: float = flag(10.0, "n common raters count n / (n + shrink)", check=lambda x: x >= 0, must="be 0 or more")
-    min_support: int = flag(2, "fewer common raters: not alike", check=lambda x: x > 0, must="be above 0")
-    top: int = flag(100, "neighbours kept for each", check=lambda x: x > 0, must="be above 0")
+    shrink: float = flag(10.0, "n common raters count n / (n + shrink)", within=NOT_NEGATIVE)
+    min_support: int = flag(2, "fewer common raters: not alike", within=POSITIVE)
+    top: int = flag(100, "neighbours kept for each", within=POSITIVE)
     popularity: float = flag(
         0.5,
         "cosine: share of the item's own length in the denominator; above 0.5 favours much rated neighbours",
-        check=lambda x: 0 <= x <= 1,
-        must="be between 0 and 1",
+        within=PROBABILITY,
     )
 
     def __post_init__(self) -> None:
