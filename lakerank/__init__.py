@@ -6,10 +6,10 @@ nor PyTorch. What a name needs that is not installed is said in one sentence wit
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.extras import require
 
 if TYPE_CHECKING:
     from lakerank.graph.api import pagerank
@@ -59,13 +59,7 @@ def __getattr__(name: str) -> Any:
     """
     if name not in _EXPORTS:
         raise AttributeError(f"module 'lakerank' has no attribute {name!r}")
-    module, extra = _EXPORTS[name]
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("lakerank", "sr_model"):
-            raise  # a mistake of ours, not a package that is missing
-        raise UserError(f"lakerank.{name} needs the package `{error.name}`: pip install 'lakerank[{extra}]'") from error
+    found = getattr(require(*_EXPORTS[name]), name)
     globals()[name] = found
     return found
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from lakerank import __version__
+from lakerank.cli.errors import UserError
+from lakerank.cli.extras import require
 
 # Command → the extras that bring what it needs. `sr train` stands for `sr_model.train`, others for `spark_jobs`.
 COMMANDS: dict[str, str] = {
@@ -73,15 +74,9 @@ def run(command: str, argv: Sequence[str] | None) -> int:
     """Run one command; return its exit code: 0 done, 2 the user's mistake or a package that is missing, 1 ours."""
     try:
         # Any: modules are found by name.
-        module: Any = importlib.import_module(module_of(command))
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing in ("lakerank", "spark_jobs", "sr_model"):
-            raise  # a mistake of ours, not a package that is missing
-        print(
-            f"{command}: error: the package `{missing}` is not installed: pip install 'lakerank[{COMMANDS[command]}]'",
-            file=sys.stderr,
-        )
+        module: Any = require(module_of(command), COMMANDS[command])
+    except UserError as error:
+        print(f"{command}: error: {error}", file=sys.stderr)
         return 2
     return int(module.main(argv))
 

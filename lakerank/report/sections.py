@@ -38,7 +38,7 @@ _REJECTED = "_rejected"  # how the names of tables of refused input end
 
 
 @dataclass(frozen=True)
-class Content:
+class Panel:
     """What a section says: a sentence, figures and tables, headline numbers."""
 
     note: str = ""
@@ -53,7 +53,7 @@ class SectionSpec:
     key: str
     title: str
     needs: tuple[Relation, ...]
-    make: Callable[[Lake], Content]
+    make: Callable[[Lake], Panel]
 
     def section(self, lake: Lake) -> Section:
         """Return the section, or one line about the table that is missing."""
@@ -106,13 +106,13 @@ def _installed(package: str) -> str:
         return "unknown"
 
 
-def ratings(lake: Lake) -> Content:
+def ratings(lake: Lake) -> Panel:
     """Show how people rate and how many ratings they give."""
     table = lake.tables["ratings"]
     bars, mean = summaries.histogram(table)
     total = sum(n for _, _, n in bars)
     if not total:
-        return Content("The table ratings is empty.", facts=(Fact("ratings", "0"),))
+        return Panel("The table ratings is empty.", facts=(Fact("ratings", "0"),))
     per = summaries.holders(table, ("user_id", "item_id"))
     users, rated = (sum(k for _, k in pairs) for pairs in per)
     catalogue = lake.tables["items"].count() if "items" in lake.tables else rated
@@ -123,10 +123,10 @@ def ratings(lake: Lake) -> Content:
             "rated items", thousands(rated), f"of {thousands(catalogue)} in the catalogue" if catalogue > rated else ""
         ),
     )
-    return Content(blocks=(figures.rating_histogram(bars, mean), figures.activity(*per)), facts=facts)
+    return Panel(blocks=(figures.rating_histogram(bars, mean), figures.activity(*per)), facts=facts)
 
 
-def rejected(lake: Lake) -> Content:
+def rejected(lake: Lake) -> Panel:
     """List rows that were not used, by reason."""
     facts, blocks, clean = [], [], []
     for name, relation in RELATIONS.items():
@@ -150,7 +150,7 @@ def rejected(lake: Lake) -> Content:
             )
         )
     note = " ".join(clean) if facts else "Nothing to show yet; jobs that read files keep what they refuse."
-    return Content(note, tuple(blocks), tuple(facts))
+    return Panel(note, tuple(blocks), tuple(facts))
 
 
 def _what(relation: Relation) -> str:
@@ -163,7 +163,7 @@ def _source(source: str, line: int | None, unit: str) -> str:
     return name if line is None else f"{name}, {unit} {line}"
 
 
-def learning(lake: Lake) -> Content:
+def learning(lake: Lake) -> Panel:
     """Show the learning curve and the speed of the last run."""
     metrics = lake.tables["lfm_metrics"]
     run = lake.run_of(LFM_METRICS)
@@ -172,7 +172,7 @@ def learning(lake: Lake) -> Content:
         run = summaries.few(metrics.agg(F.max("run_id").alias("run")))[0]["run"]
         curve = summaries.few(metrics.where(F.col("run_id") == run).sort("epoch"))
     if not curve:
-        return Content("The last run did not finish an epoch.")
+        return Panel("The last run did not finish an epoch.")
     epochs = [row["epoch"] for row in curve]
     kept = epochs[-1]
     if "lfm_models" in lake.tables:
@@ -196,10 +196,10 @@ def learning(lake: Lake) -> Content:
         figures.epoch_seconds(epochs, [row["seconds"] for row in curve], [row["updates_per_second"] for row in curve]),
         Table("The numbers", head, rows, numbers=head, folded=True),
     )
-    return Content(f"Run {run} of the latent-factor model.", blocks, facts)
+    return Panel(f"Run {run} of the latent-factor model.", blocks, facts)
 
 
-def recommendations(lake: Lake) -> Content:
+def recommendations(lake: Lake) -> Panel:
     """Show for a few users what they rated highest beside what they are recommended."""
     table, rated, items = lake.tables["recommendations"], lake.tables.get("ratings"), lake.tables.get("items")
     users: Sequence[Any] = lake.users
@@ -208,7 +208,7 @@ def recommendations(lake: Lake) -> Content:
     elif not users:
         users = [row["user_id"] for row in summaries.few(table.select("user_id").distinct().sort("user_id").limit(3))]
     if not users:
-        return Content("The table recommendations is empty.")
+        return Panel("The table recommendations is empty.")
     advice = summaries.few(summaries.with_titles(summaries.of_users(table, users), items).sort("rank"))
     best: summaries.Rows = []
     totals: dict[str, dict[str, Any]] = {}
@@ -233,7 +233,7 @@ def recommendations(lake: Lake) -> Content:
         caption = f"The best {len(theirs)} of what this user has not rated." if theirs else "Nothing for this user."
         blocks.append(Table(f"Recommended to user {user}", head, _rows(theirs, user, head), caption, numbers))
     picked = " The users are a light, a typical and a heavy rater." if not lake.users and rated is not None else ""
-    return Content(f"The score is the rating that the model expects.{picked}", tuple(blocks))
+    return Panel(f"The score is the rating that the model expects.{picked}", tuple(blocks))
 
 
 def _extremes(tastes: Mapping[str, Sequence[tuple[str, float]]], user: str) -> str:
@@ -255,22 +255,22 @@ def _rows(rows: summaries.Rows, user: str, names: tuple[str, ...]) -> tuple[tupl
     return tuple(tuple(cell(row, name) for name in names) for row in rows if str(row["user_id"]) == user)
 
 
-def taste(lake: Lake) -> Content:
+def taste(lake: Lake) -> Panel:
     """Place items on the map of their factors."""
     rows = summaries.most_rated_factors(
         lake.tables["item_factors"], lake.tables["ratings"], lake.tables.get("items"), MAPPED_ITEMS
     )
     if len(rows) < 3:
-        return Content("Fewer than three rated items have factors: no map.")
+        return Panel("Fewer than three rated items have factors: no map.")
     points = np.array([row["factors"] for row in rows])
-    return Content(blocks=(figures.factor_map([row["title"] for row in rows], points, [row["n"] for row in rows]),))
+    return Panel(blocks=(figures.factor_map([row["title"] for row in rows], points, [row["n"] for row in rows]),))
 
 
-def ranks(lake: Lake) -> Content:
+def ranks(lake: Lake) -> Panel:
     """Show the highest ranks and how the ranks converged."""
     total = summaries.rank_totals(lake.tables["ranks"])
     if not total["nodes"]:
-        return Content("The table ranks is empty.", facts=(Fact("nodes", "0"),))
+        return Panel("The table ranks is empty.", facts=(Fact("nodes", "0"),))
     best = summaries.top_ranked(lake.tables["ranks"], lake.tables.get("pages"), TOP_NODES)
     names = [row["title"] or str(row["id"]) for row in best]
     facts = [Fact("nodes", thousands(total["nodes"]), f"ranks sum to {total['total']:.6g}")]
@@ -291,16 +291,16 @@ def ranks(lake: Lake) -> Content:
     blocks.append(
         Table("The numbers", ("rank", "title", "id", "PageRank"), numbers, numbers=("rank", "PageRank"), folded=True)
     )
-    return Content(note, tuple(blocks), tuple(facts))
+    return Panel(note, tuple(blocks), tuple(facts))
 
 
-def evaluation(lake: Lake) -> Content:
+def evaluation(lake: Lake) -> Panel:
     """Compare the models, as they did in the newest evaluation."""
     table = lake.tables["recommender_metrics"]
     newest = table.where((F.col("run_id") == lake.run_of(RECOMMENDER_METRICS)) & (F.col("user_group") == "all"))
     rows = summaries.few(newest.sort("metric", F.desc("value"), "model"))
     if not rows:
-        return Content("The last run left no results.")
+        return Panel("The last run left no results.")
     metrics = list(dict.fromkeys(row["metric"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
     found = {(row["model"], row["metric"]): row for row in rows}
@@ -309,7 +309,7 @@ def evaluation(lake: Lake) -> Content:
     caption = (
         f"Split {first['split']}, candidates {first['candidates']}, {thousands(first['users'])} users; 95 % intervals."
     )
-    return Content(caption, (Table("Models side by side", ("model", *metrics), cells, "", tuple(metrics), wide=True),))
+    return Panel(caption, (Table("Models side by side", ("model", *metrics), cells, "", tuple(metrics), wide=True),))
 
 
 def _scored(row: Mapping[str, Any] | None) -> Cell:
@@ -320,7 +320,7 @@ def _scored(row: Mapping[str, Any] | None) -> Cell:
     return f"{decimals(row['value'])} ({decimals(row['low'])} to {decimals(row['high'])})"
 
 
-def super_resolution(lake: Lake) -> Content:
+def super_resolution(lake: Lake) -> Panel:
     """Show the learning curve, scores beside bicubic, pictures under a slider."""
     sr = lake.sr
     curve = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
@@ -344,10 +344,10 @@ def super_resolution(lake: Lake) -> Content:
     note = (
         "" if blocks else "Nothing to show yet: run sr_model.train or sr_model.evaluate, and name its folder with --sr."
     )
-    return Content(note, tuple(blocks), tuple(facts))
+    return Panel(note, tuple(blocks), tuple(facts))
 
 
-def timings(lake: Lake) -> Content:
+def timings(lake: Lake) -> Panel:
     """List how long things took, as far as the lake knows."""
     rows: list[tuple[Cell, ...]] = []
     if "lfm_metrics" in lake.tables:
@@ -362,8 +362,8 @@ def timings(lake: Lake) -> Content:
         last = lake.sr.history[-1]
         rows.append(("super-resolution, training", last["seconds"], f"{thousands(int(last['step']))} steps"))
     if not rows:
-        return Content("Nothing to show yet: jobs that train or evaluate note their seconds.")
-    return Content(blocks=(Table("Seconds", ("what", "seconds", "of"), tuple(rows), numbers=("seconds",)),))
+        return Panel("Nothing to show yet: jobs that train or evaluate note their seconds.")
+    return Panel(blocks=(Table("Seconds", ("what", "seconds", "of"), tuple(rows), numbers=("seconds",)),))
 
 
 SECTIONS = (
