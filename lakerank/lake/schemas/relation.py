@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import pyarrow as pa
 
@@ -15,8 +14,6 @@ if TYPE_CHECKING:  # reading tables must work where pyspark is not installed
     from pyspark.sql import Column as SparkColumn
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
-
-Rows = TypeVar("Rows", "DataFrame", pa.Table)
 
 # `id`: whole numbers stay numbers, anything else is kept as text; jobs map ids to dense indexes inside.
 ID = "id"
@@ -134,7 +131,13 @@ class Relation:
     def _chosen(self, names: tuple[str, ...]) -> tuple[Column, ...]:
         return tuple(map(self.column, names)) if names else self.columns
 
-    def check(self, rows: Rows, where: str) -> Rows:
+    @overload
+    def check(self, rows: DataFrame, where: str) -> DataFrame: ...
+
+    @overload
+    def check(self, rows: pa.Table, where: str) -> pa.Table: ...
+
+    def check(self, rows: Any, where: str) -> Any:
         """Return `rows` with exactly this relation's columns, or raise.
 
         Args:
@@ -149,7 +152,13 @@ class Relation:
             return self._check_arrow(rows, where)
         return self._check_spark(rows, where)
 
-    def enforce(self, rows: Rows, where: str) -> Rows:
+    @overload
+    def enforce(self, rows: DataFrame, where: str) -> DataFrame: ...
+
+    @overload
+    def enforce(self, rows: pa.Table, where: str) -> pa.Table: ...
+
+    def enforce(self, rows: Any, where: str) -> Any:
         """Check as `check` does, refuse nulls where none may be, and attach what each column means, before writing.
 
         Of a frame the nulls show when it is written, which fails then and names the column.
@@ -222,8 +231,7 @@ class Relation:
 
 
 def _id_type(actual: pa.DataType) -> pa.DataType:
-    text: Callable[[pa.DataType], bool] = pa.types.is_string
-    return pa.string() if text(actual) or pa.types.is_large_string(actual) else pa.int64()
+    return pa.string() if pa.types.is_string(actual) or pa.types.is_large_string(actual) else pa.int64()
 
 
 def rejected_rows(name: str, producer: str, what: str) -> Relation:
