@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import pyarrow as pa
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:  # reading tables must work where pyspark is not installed
     from pyspark.sql import Column as SparkColumn
     from pyspark.sql import DataFrame
     from pyspark.sql.types import StructType
-
 
 # `id`: whole numbers stay numbers, anything else is kept as text; jobs map ids to dense indexes inside.
 ID = "id"
@@ -139,7 +137,7 @@ class Relation:
     @overload
     def check(self, rows: pa.Table, where: str) -> pa.Table: ...
 
-    def check(self, rows: DataFrame | pa.Table, where: str) -> DataFrame | pa.Table:
+    def check(self, rows: Any, where: str) -> Any:
         """Return `rows` with exactly this relation's columns, or raise.
 
         Args:
@@ -160,7 +158,7 @@ class Relation:
     @overload
     def enforce(self, rows: pa.Table, where: str) -> pa.Table: ...
 
-    def enforce(self, rows: DataFrame | pa.Table, where: str) -> DataFrame | pa.Table:
+    def enforce(self, rows: Any, where: str) -> Any:
         """Check as `check` does, refuse nulls where none may be, and attach what each column means, before writing.
 
         Of a frame the nulls show when it is written, which fails then and names the column.
@@ -233,8 +231,7 @@ class Relation:
 
 
 def _id_type(actual: pa.DataType) -> pa.DataType:
-    text: Callable[[pa.DataType], bool] = pa.types.is_string
-    return pa.string() if text(actual) or pa.types.is_large_string(actual) else pa.int64()
+    return pa.string() if pa.types.is_string(actual) or pa.types.is_large_string(actual) else pa.int64()
 
 
 def rejected_rows(name: str, producer: str, what: str) -> Relation:
