@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.graph.build_graph import assemble
+from lakerank.graph.build_graph import build_graph
 from lakerank.graph.edge_lists import NODE, Parsed, from_lines, from_rows
 
 
@@ -155,10 +155,10 @@ def test_ids_of_all_inputs_become_one_type(spark: SparkSession) -> None:
     numbers = parse(spark, "1 2")
     names = parse(spark, "x", ids=NODE)
     starts = parse(spark, "2", ids=NODE, weight="optional")
-    graph = assemble(numbers, names, starts, weighted=False)
+    graph = build_graph(numbers, names, starts, weighted=False)
     assert graph.id_type == "string"
     assert graph.teleport is not None
     assert graph.teleport.collect()[0]["id"] == "2"
     odd = parse(spark, "2\n02", ids=NODE, weight="optional")
     with pytest.raises(UserError, match="'02' is not a node"):
-        assemble(numbers, None, odd, weighted=False)
+        build_graph(numbers, None, odd, weighted=False)
