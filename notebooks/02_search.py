@@ -41,8 +41,9 @@ import pandas as pd
 from lakerank.report.page import render
 from lakerank.report.sections import report_page
 from lakerank.report.store import read_lake
-from spark_jobs import build_index, ingest_pages, link_spam, pagerank, search
+from lakerank.search.search_index import SearchIndex
 from lakerank.spark.notebook import table
+from spark_jobs import build_index, ingest_pages, link_spam, pagerank
 
 ingest_pages.run(spark, ingest_pages.Args(lake=lake, source=source, base_url=base_url, scratch=scratch))
 display(table(spark, lake, "pages").select("url", "title", "language", "duplicate_of"))
@@ -83,11 +84,11 @@ build_index.run(spark, build_index.Args(lake=lake))
 
 # COMMAND ----------
 
-engine = search.open_engine(lake, "", lambda: spark)
+engine = SearchIndex.open(lake, get_spark=lambda: spark).engine
 answer = engine.search(query, top=5, reasons=True)
-found = [(hit.rank, hit.page.title, hit.page.url, round(hit.score, 3), f"{hit.pagerank:.4f}") for hit in answer.hits]
+found = [(hit.rank, hit.title, hit.url, round(hit.score, 3), f"{hit.pagerank:.4f}") for hit in answer.hits]
 print(f"{query!r}: {1000 * answer.seconds:.1f} ms")
-display(pd.DataFrame(found, columns=["place", "title", "url", "score", "PageRank"]))
+display(pd.DataFrame(found, columns=["rank", "title", "url", "score", "PageRank"]))
 
 # COMMAND ----------
 
