@@ -2,7 +2,7 @@
 LAKE ?= ./lake
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint audit bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming bench-ingest bench-search bench-near-duplicates bench-spam docs report serve wheel clean
+.PHONY: help setup demo test test-all site lint audit bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming bench-ingest bench-search bench-near-duplicates bench-spam docs report serve wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -13,9 +13,15 @@ setup:  ## create .venv with locked versions and place the Delta jars
 demo: setup  ## the main jobs end to end on embedded data, or on DATA=path/to/movielens
 	@$(PY) examples/demo.py $(if $(DATA),--data "$(DATA)")
 
-test: setup lint  ## lint, types and all tests, on classic Spark and on Spark Connect
-	@$(PY) -m pytest -q -n 2 --dist loadfile
-	@LAKERANK_TEST_REMOTE='local[2]' $(PY) -m pytest -q -n 2 --dist loadfile
+test: setup lint  ## lint, types and the tests to work with, on classic Spark and on Spark Connect
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
+	@LAKERANK_TEST_REMOTE='local[2]' $(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-all: test  ## and the slow ones: clusters, notebooks, every documented command, fuzz, fresh environments, the site
+	@$(PY) -m pytest -q -n 2 --dist loadfile -m slow
+
+site: setup  ## the documentation site, strictly: build/docs/index.html
+	@$(PY) -m sphinx -W --keep-going -n -q docs build/docs
 
 lint: setup  ## ruff and mypy
 	@.venv/bin/ruff check -q .

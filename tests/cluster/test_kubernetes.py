@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from tests_root import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -15,6 +15,8 @@ import pytest
 from cluster.every_job import commands
 from tests_root import ROOT
 
+pytestmark = pytest.mark.slow
+
 SPARK = Path(pyspark.__file__).parent
 WITHOUT_SPARK = {"serve"}
 

@@ -22,6 +22,8 @@ from lakerank.search.pages.document import parse_html
 from lakerank.search.query.parse import parse, plain
 from spark_jobs import ingest_ratings
 
+pytestmark = pytest.mark.slow
+
 N = 100_000
 TEXT = [b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"\r", b"\t", b" ", b'"', b"'", b"\\", b",", b"::", b"-", b"+", b"#"]
 TEXT += [

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from tests_root import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

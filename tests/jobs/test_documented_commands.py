@@ -20,6 +20,8 @@ from tests_root import ROOT
 from sr_model.nets import make_generator
 from sr_model.weights import save_generator
 
+pytestmark = pytest.mark.slow
+
 GUIDES = (
     *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
     *("recommenders", "search", "spam", "training", "tuning", "upscaling"),

@@ -19,6 +19,8 @@ from lakerank.spark.notebook import Widgets, table
 sys.path.insert(0, str(ROOT / "scripts"))
 import notebooks
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 SMALL = {"epochs": "2", "factors": "4", "compare": "popular", "top": "3", "seconds": "2"}
 # What each must have shown: a name of a table's column or of a section of the report.

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 from tests_root import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Not there: no Spark, no OpenCV, no scikit-video. Python imports this module by itself where it starts.
 LACKING = """
 import sys
