@@ -98,7 +98,8 @@ def time_column(frame: DataFrame, setting: str, name: str) -> Column:
     if kind not in WHOLE:
         return quoted(name).cast("timestamp")
     seconds = quoted(name).cast("bigint")
-    return F.timestamp_seconds(F.greatest(F.lit(_FIRST_SECOND), F.least(F.lit(LAST_SECOND + 1), seconds)))
+    within = F.greatest(F.lit(_FIRST_SECOND), F.least(F.lit(LAST_SECOND + 1), seconds))
+    return F.timestamp_seconds(F.when(seconds.isNotNull(), within))  # greatest and least pass over nulls
 
 
 def ratings_relation(frame: Any, names: Mapping[str, str], scratch: str = "") -> DataFrame:
