@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, Settings, flag
 from sr_model.data.format import MANIFEST, read_manifest
@@ -25,7 +26,6 @@ from sr_model.patching.parts import (
     PartResult,
     count_done_parts,
     read_results,
-    write_text,
 )
 
 _LOOK_SECONDS = 1.0
@@ -133,9 +133,10 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
                 shutil.rmtree(out / name, ignore_errors=True)
         if _is_finished(out):
             return True
-        for leftover in (path for name in (*SPLITS, RESULTS) for path in (out / name).glob(".*.tmp")):
-            leftover.unlink()
-        write_text(stamp, fingerprint)
+        for name, hidden in ((RESULTS, ".*.part"), *((split, ".*.tmp") for split in SPLITS)):
+            for leftover in (out / name).glob(hidden):
+                leftover.unlink()
+        write_file(stamp, fingerprint)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error}); choose another folder") from error
     return False

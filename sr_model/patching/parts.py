@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_file
 from sr_model.data.format import PartInfo, PatchRow
 from sr_model.data.writer import default_row_group_rows, write_part
 from sr_model.images import BrokenImage, decode_rgb
@@ -191,7 +191,7 @@ def make_part_from(
         )
         if part:
             made.parts[split] = part
-    write_text(_result_file(out, number), made.as_json())
+    write_file(_result_file(out, number), made.as_json())
     return made
 
 
@@ -235,14 +235,6 @@ def read_results(out: Path) -> list[PartResult]:
 def count_done_parts(out: Path) -> int:
     """Count the parts that are done, for a progress bar."""
     return sum(1 for _ in (out / RESULTS).glob("*.json"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; its folder is made if it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    hidden.write_text(text, encoding="utf-8")
-    hidden.replace(path)
 
 
 def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: PartResult) -> Iterator[PatchRow]:
