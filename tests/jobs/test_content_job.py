@@ -91,7 +91,7 @@ def test_profiles_by_the_heuristic_and_without_tags(
     row = TableRef.find("", RECOMMENDERS, str(tmp_path)).read(spark, RECOMMENDERS).first()
     assert row is not None
     assert (row["model"], row["ratings"]) == ("content", f"{lake}/ratings")
-    assert json.loads(row["facts"])["method"] == "heuristic"
+    assert json.loads(row["params"])["settings"]["method"] == "heuristic"
 
 
 @pytest.mark.parametrize(
