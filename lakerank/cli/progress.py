@@ -30,3 +30,8 @@ def progress(total: float | None, label: str, unit: str = "it", scale: bool = Fa
         ascii=not live,
         dynamic_ncols=live,
     )
+
+
+def print_above(line: str) -> None:
+    """Print a line to standard output; the bars of progress meters stay below it."""
+    tqdm.write(line, file=sys.stdout)

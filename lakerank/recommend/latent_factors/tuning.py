@@ -7,7 +7,6 @@ points; it is an extra of its own, so it is imported where it is needed.
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import yaml
 from pyspark.sql import DataFrame
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.progress import progress
+from lakerank.cli.progress import print_above, progress
 from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.train import Epoch, train
 from lakerank.spark.array_store import BlockStore
@@ -292,7 +291,7 @@ def search(
             on_trial(trial)
             trials.append(trial)
             best = best_of(trials)
-            meter.write(describe(trial, best), file=sys.stdout)
+            print_above(describe(trial, best))
             meter.set_postfix_str(f"best {best.valid_rmse:.4f}" if best else "", refresh=False)
             meter.update(1)
     return trials
