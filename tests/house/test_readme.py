@@ -15,12 +15,14 @@ PAGES = [
     *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-BLOCK = re.compile(r"```(?:bash|sh|console)?\n(.*?)```", re.DOTALL)
+# Of each block in the pages: its language, if it says one, and its text.
+BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMANDS = sorted(
     {
         (page.name, re.sub(r"\s*#.*$", "", line).strip().removeprefix("$ "))
         for page in PAGES
-        for block in BLOCK.findall(page.read_text(encoding="utf-8"))
+        for language, block in BLOCK.findall(page.read_text(encoding="utf-8"))
+        if language in ("", "bash", "sh", "console")
         for line in block.replace("\\\n", " ").splitlines()
         if "spark-submit" in line or "-m sr_model." in line or line.strip().startswith("make ")
     }
