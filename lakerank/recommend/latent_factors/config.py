@@ -102,7 +102,6 @@ class LfmConfig(CheckedSettings):
         for name, value in MODELS[self.model].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        super().__post_init__()
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):
@@ -113,6 +112,7 @@ class LfmConfig(CheckedSettings):
             raise UserError(
                 f"--epochs {self.epochs} must be more than --burn-in {self.burn_in}: no sample would be kept"
             )
+        super().__post_init__()
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> LfmConfig:
