@@ -39,7 +39,7 @@ UPDATE_EPOCHS = 3
 
 
 def model_of(trained: Trained) -> LatentFactors:
-    """The trained tables as a model."""
+    """Return a model of the trained tables."""
     return LatentFactors(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
 
 

@@ -56,7 +56,7 @@ TRIAL_EPOCHS = {"als": 5, "libmf": 20, "ours": 10}
 
 
 def told(run: Run) -> Run:
-    """The run, printed."""
+    """Print a run and return it."""
     settings = ", ".join(f"{name} {value}" for name, value in run.settings.items() if name != "factors")
     print(f"  {run.engine:6} K {run.settings['factors']:3}: RMSE {run.rmse:.4f}, {run.seconds:7.1f} s  {settings}",
           flush=True)  # fmt: skip
@@ -64,12 +64,12 @@ def told(run: Run) -> Run:
 
 
 def best(runs: Iterable[Run]) -> dict[str, Any]:
-    """The settings of the lowest test RMSE."""
+    """Return the settings of the lowest test RMSE."""
     return min(map(told, runs), key=lambda run: run.rmse).settings
 
 
 def run_ours(spark: SparkSession, ready: Ready, factors: int, epochs: int, few: slice) -> list[Run]:
-    """Settings chosen on the sample, then one run on everything."""
+    """Choose settings on the sample, then train once on everything."""
     config = LfmConfig(factors=factors, epochs=TRIAL_EPOCHS["ours"])
     tried = product(OUR_REG[few], OUR_LR[few])
     chosen = best(ours(spark, ready.sample, replace(config, reg=reg, lr=lr), WORK) for reg, lr in tried)
@@ -118,7 +118,7 @@ def compare(peer: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def lowest(lines: Sequence[dict[str, Any]]) -> float | None:
-    """The lowest ratio; None if one is missing."""
+    """Return the lowest ratio; None if one is missing."""
     ratios = [line["ratio"] for line in lines]
     return None if None in ratios else min(ratios)
 
@@ -166,7 +166,7 @@ def measure_speed(ratings: str, factors: Sequence[int], epochs: int, quick: bool
 
 
 def fate_of_als(table: Path, iterations: int) -> str:
-    """What becomes of ALS without a checkpoint directory."""
+    """Train ALS without a checkpoint directory; describe how it ends."""
     command = [sys.executable, str(ROOT / "benchmarks" / "lfm_als_alone.py"), str(table), str(iterations)]
     # Spark's log is silent by default; what kills it stands there.
     environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": "--conf spark.log.level=ERROR pyspark-shell"}
@@ -205,7 +205,7 @@ def measure_memory(epochs: int) -> dict[str, Any]:
 
 
 def show(facts: dict[str, Any]) -> None:
-    """The tables of the speed benchmark."""
+    """Print the tables of the speed benchmark."""
     print(f"\n{'engine':7} {'K':>3} {'epochs':>6} {'RMSE':>7} {'seconds':>8}   of these")
     for run in facts["runs"]:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["stages"].items())

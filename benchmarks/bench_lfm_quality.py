@@ -54,7 +54,7 @@ QUICK_SETTINGS = 2  # of each grid, from its middle
 
 @dataclass(frozen=True)
 class Answer:
-    """What a contestant predicts for the test rows of one fold, and what its training took."""
+    """A contestant's predictions for the test rows of one fold, and the time and memory of its training."""
 
     guess: NDArray[np.float32]
     seconds: float
@@ -92,13 +92,13 @@ def answer(folds: Folds, name: str, who: Contestant, settings: Settings, fold: i
 
 
 def middle(settings: Sequence[Settings], quick: bool) -> Sequence[Settings]:
-    """The whole grid, or a few from its middle."""
+    """Return the whole grid, or a few settings from its middle."""
     begin = max(0, (len(settings) - QUICK_SETTINGS) // 2)
     return settings[begin : begin + QUICK_SETTINGS] if quick else settings
 
 
 def tune(folds: Folds, name: str, who: Contestant, quick: bool) -> tuple[Settings, list[dict[str, Any]]]:
-    """The settings of the lowest validation RMSE in fold 0 over what ALS can predict, and all that were tried."""
+    """Return the settings of the lowest validation RMSE in fold 0 over what ALS can predict, and all that were tried."""
     train_rows, rows = folds.rows(0, "valid")
     known, rating = folds.known(train_rows, rows), folds.take(rows).rating
     tried = []
@@ -171,14 +171,14 @@ def compare(folds: Folds, table: dict[str, Contestant], found: dict[str, Any]) -
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def show(found: dict[str, Any], comparisons: list[dict[str, Any]]) -> None:
-    """The tables, best first."""
+    """Print the tables, best first."""
     print(f"\n{'':18} {'RMSE known':>10} {'± folds':>8} {'all':>7} {'seconds':>8}   settings")
     for line in sorted(found.values(), key=lambda line: line["rmse_known"]):
         numbers = f"{line['rmse_known']:10.4f} {line['deviation_known']:8.4f} {line['rmse_all']:7.4f}"

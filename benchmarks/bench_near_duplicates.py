@@ -46,7 +46,7 @@ Pairs = set[tuple[int, int]]
 
 
 def sources() -> list[str]:
-    """The unedited texts."""
+    """Return the unedited texts."""
     texts = []
     for name in ("cranfield", "cisi"):
         lines = (DATA / "ir" / name / "docs.jsonl").read_text(encoding="utf-8").splitlines()
@@ -61,7 +61,7 @@ def sources() -> list[str]:
 
 
 def edited(text: str, rate: float, vocabulary: list[str], rng: np.random.Generator) -> str:
-    """The text with that share of its words replaced, deleted, or followed by a new one, a third each."""
+    """Edit that share of a text's words: a third each is replaced, deleted, or followed by a new one."""
     words = text.split()
     kinds = np.where(rng.random(len(words)) < rate, rng.integers(1, 4, len(words)), 0)
     new = rng.integers(0, len(vocabulary), len(words))
@@ -86,7 +86,7 @@ def corpus(n: int, threshold: float, seed: int) -> list[str]:
 
 
 def shingles(text: str) -> list[str]:
-    """The definition, in plain Python."""
+    """Return the shingles of a text by their definition, in plain Python."""
     words = WORD.findall(text.lower())
     return [" ".join(words[i : i + WIDTH]) for i in range(max(len(words) - WIDTH + 1, bool(words)))]
 
@@ -119,7 +119,7 @@ def truth(texts: list[str], threshold: float) -> tuple[Pairs, dict[str, int]]:
 
 
 def by_datasketch(texts: list[str], threshold: float) -> Pairs:
-    """The peer as its documentation shows it: insert all, then ask for each."""
+    """Find pairs by datasketch as its documentation shows it: insert all, then query each."""
     lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
     hashed = []
     for number, text in enumerate(texts):
@@ -133,7 +133,7 @@ def by_datasketch(texts: list[str], threshold: float) -> Pairs:
 
 
 def groups(pairs: Pairs, urls: list[str]) -> dict[int, int]:
-    """What marking should give: for each copy the page of its connected group with the least url."""
+    """Return the expected marks: for each copy the page of its connected group with the least url."""
     nodes = len(urls)
     ends = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     graph = sparse.coo_matrix((np.ones(len(ends)), ends.T), (nodes, nodes))
@@ -145,7 +145,7 @@ def groups(pairs: Pairs, urls: list[str]) -> dict[int, int]:
 
 
 def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, list[float]]:
-    """The last result and the seconds of each run."""
+    """Return the last result and the seconds of each run."""
     seconds = []
     for _ in range(repeats):
         begun = time.perf_counter()

@@ -68,7 +68,7 @@ def reference(links: Links, n: int) -> Any:
 
 
 def prepare(name: str, seed: int) -> Path:
-    """A folder with the graph in every form an engine reads, and the exact ranks; made once."""
+    """Make a folder with the graph in every form an engine reads, and the exact ranks; once."""
     folder = WORK / name
     if (folder / "exact.npy").exists():
         return folder
@@ -88,8 +88,10 @@ def prepare(name: str, seed: int) -> Path:
 
 
 def graphx_ranks(folder: Path, n: int) -> Any:
-    """What GraphX wrote, scaled to sum 1. Nodes without links, which its loader does not know, hold what nodes without
-    incoming links hold: the least."""
+    """Read GraphX's ranks and scale them to sum 1.
+
+    Nodes without links, which its loader does not know, get the rank of nodes without incoming links: the least.
+    """
     out = folder / "out-graphx" / (folder / "out-graphx" / "newest").read_text(encoding="utf-8")
     lines = [line.strip("()\n") for part in sorted(out.glob("part-*")) for line in part.open(encoding="utf-8")]
     ids, values = zip(*(line.split(",") for line in lines), strict=True)
@@ -152,7 +154,7 @@ def run_engine(engine: str, folders: list[Path], repeats: int) -> dict[str, dict
 
 
 def warm_start(folder: Path, seed: int) -> dict[str, int | float]:
-    """Iterations from nothing and from the ranks before 1 % of the links led elsewhere."""
+    """Count iterations from nothing and from the ranks before 1 % of the links led elsewhere."""
     from lakerank.spark.session import session
     from spark_jobs import pagerank
 

@@ -75,7 +75,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Stage:
-    """What is known, and what each user is asked for.
+    """A stage of evaluation: the known ratings, and the held-out items of each user.
 
     Attributes:
         ratings: rows user_id, item_id, rating, rated_at that are known.
@@ -89,7 +89,7 @@ class Stage:
 
 
 def stages(ratings: pd.DataFrame) -> tuple[Stage, Stage]:
-    """Validation and test."""
+    """Split ratings into the stages validation and test."""
     ordered = ratings.sort_values(["user_id", "rated_at", "item_id"], ascending=[True, False, False])
     position = ordered.groupby("user_id").cumcount()
     size = ordered.groupby("user_id").user_id.transform("size")
@@ -178,13 +178,13 @@ def other_parts(spark: SparkSession, stage: Stage, lake: str, store: BlockStore)
 
 
 def blended(parts: dict[str, Scorer], stage: Stage, weights: NDArray[np.float64]) -> BlendScorer:
-    """The parts put together."""
+    """Return a blend of the parts."""
     biases = Biases.fit(stage.training.block, len(stage.training.items))
     return BlendScorer.make(parts, weights, (stage.training.items, biases), ("lfm", "content", "neighbors"))
 
 
 def learned(parts: dict[str, Scorer], stage: Stage) -> NDArray[np.float64]:
-    """The weights that what was held out teaches."""
+    """Return the blend weights learned from held-out ratings."""
     blend = blended(parts, stage, np.ones((4, len(parts))))
     to = pc.index_in(stage.training.items, value_set=blend.items).to_numpy().astype(np.int32)
     targets = pc.index_in(pa.array(stage.held), value_set=blend.items).fill_null(-1).to_numpy().astype(np.int64)
@@ -192,7 +192,7 @@ def learned(parts: dict[str, Scorer], stage: Stage) -> NDArray[np.float64]:
 
 
 def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
-    """What the others tell of themselves, and their top ten as item ids."""
+    """Run the peers; return their own figures, and their top ten as item ids."""
     python = peer_python(PEERS, PACKAGES)
     items = test.training.items
     with tempfile.TemporaryDirectory() as name:
@@ -212,7 +212,7 @@ def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[
 
 
 def read(path: Path, lake: str) -> pd.DataFrame:
-    """The lake by `ingest_ratings`, and its ratings."""
+    """Ingest a file into the lake by `ingest_ratings`; return its ratings."""
     from spark_jobs import ingest_ratings
 
     assert ingest_ratings.main(["--source", str(path), "--lake", lake]) == 0

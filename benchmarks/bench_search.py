@@ -101,7 +101,7 @@ def build(spark: SparkSession, lake: Path, rebuild: bool = False) -> float:
 
 
 def best(engine: SearchEngine, queries: Sequence[str]) -> list[Best]:
-    """The ten best of each query."""
+    """Return the ten best pages of each query."""
     found = [engine.searcher.find(plain(query)) for query in queries]
     return [(engine.index.block["page_ids"][one.pages].tolist(), one.scores.tolist()) for one in found]
 
@@ -118,7 +118,7 @@ def compare(one: Sequence[Best], other: Sequence[Best]) -> dict[str, Any]:
 
 
 def opened(lake: Path) -> SearchEngine:
-    """The lake's engine; the decoded index stays in the lake."""
+    """Open the lake's engine; the decoded index stays in the lake."""
     return SearchEngine(open_index(str(lake)).index)
 
 
@@ -168,7 +168,7 @@ def _answer(queries: Sequence[str]) -> list[Best]:
 
 
 def rate(ask: Callable[[], object], queries: int) -> float:
-    """Queries per second, the median of some passes after two that warm up."""
+    """Measure queries per second: the median of some passes after two that warm up."""
     seconds = []
     for turn in range(2 + PASSES):
         begun = time.perf_counter()
@@ -223,7 +223,7 @@ def rates_of(facts: dict[str, Any]) -> dict[str, float]:
 
 
 def show(lines: dict[str, dict[str, Any]]) -> None:
-    """The table."""
+    """Print the table."""
     print(f"\n{'':8} {'documents/s':>12} {'queries/s':>10}  {'p50':>7} {'p95':>7} {'p99':>7} ms   found in 10")
     for name, facts in lines.items():
         single, speeds = facts["single_ms"], rates_of(facts)

@@ -58,7 +58,7 @@ BEST_TERRIER = {"cranfield": 0.340, "cisi": 0.243}
 
 
 def answers(searcher: Searcher, queries: Mapping[str, Query], names: Sequence[str], feedback: str) -> Run:
-    """The 1,000 best documents of each query with their scores."""
+    """Return the 1,000 best documents of each query with their scores."""
     run: Run = {}
     for key, query in queries.items():
         found = searcher.find(query, TOP, feedback=feedback)
@@ -67,7 +67,7 @@ def answers(searcher: Searcher, queries: Mapping[str, Query], names: Sequence[st
 
 
 def telling(text: str, language: str) -> list[str]:
-    """The terms of a text without pairs and stop words: what BM25's length counts."""
+    """Return the terms of a text without pairs and stop words: the ones that BM25's length counts."""
     return [term.text for term in Analyzer(language).analyze(text) if not term.is_pair and not term.stop]
 
 
@@ -147,7 +147,7 @@ def mrr(ask: Callable[[str], Sequence[str]], items: Sequence[KnownItem]) -> dict
 
 
 def without_index_page(lake: str) -> dict[str, Any]:
-    """A lake in `WORK` without what gives the queries away: pages, links, ranks (both kinds), index."""
+    """Copy a lake to `WORK` without what gives the queries away: pages, links, ranks (both kinds), index."""
     with session("bench-search-quality", "local[2]") as spark:
         pages = TableRef.find("", PAGES, lake).read(spark, PAGES)
         links = TableRef.find("", LINKS, lake).read(spark, LINKS)
@@ -172,7 +172,7 @@ def with_ranks(documents: pa.Table, ranks: pa.Table) -> pa.Table:
 
 
 def only(weighting: Weighting, fields: int) -> Weighting:
-    """The body and the first `fields` of title, headings, anchors."""
+    """Return a weighting of the body and the first `fields` of title, headings, anchors alone."""
     weights = [*weighting.weights[:fields], *[0.0] * (3 - fields), weighting.weights[3]]
     return Weighting(weighting.k1, tuple(weights), weighting.bs)
 

@@ -67,7 +67,7 @@ def simple_trustrank(edges: Edges, nodes: int, ranks: Floats) -> tuple[Floats, F
 
 
 def judge(graph: Attacked, clean: Floats, ranks: Floats, score: Floats | None) -> dict[str, float | None]:
-    """The three figures of one method."""
+    """Compute the three figures of one method."""
     position = float((ranks >= ranks[graph.target]).mean())
     spearman = float(spearmanr(ranks[: graph.good], clean).statistic)
     if score is None:

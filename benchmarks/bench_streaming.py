@@ -63,7 +63,7 @@ def cut_patches(images: Path, target: Path) -> None:
 
 
 def python_of(name: str) -> str:
-    """The interpreter that has a contestant's packages."""
+    """Return the interpreter that has a contestant's packages."""
     ours = name.startswith("ours") or name in ("petastorm", "parquet")
     return sys.executable if ours else str(PEERS / "bin" / "python")
 

@@ -78,7 +78,7 @@ def generate(args: argparse.Namespace) -> None:
 
 
 def read(spark: SparkSession, name: str) -> DataFrame:
-    """A generated folder."""
+    """Read a generated folder."""
     return spark.read.parquet(str(WORK / name))
 
 
@@ -122,7 +122,7 @@ def als(spark: SparkSession, top: int, factors: int) -> float:
 
 
 def matrix(table: pa.Table) -> NDArray[np.float64]:
-    """The factors of (…, bias, factors), float64."""
+    """Return the factors of (…, bias, factors), float64."""
     flat = table.column("factors").combine_chunks().flatten().to_numpy().astype(np.float64)
     return flat.reshape(table.num_rows, -1)
 

@@ -62,7 +62,7 @@ class Tally:
 
 
 def write(folder: Path) -> list[DataSet]:
-    """The data sets."""
+    """Write the data sets."""
     made = []
     for rows, files, row_group_rows in SHAPES:
         target = folder / f"{rows}-{files}-{row_group_rows}"
@@ -138,7 +138,7 @@ Read = Callable[[DataSet, random.Random], tuple[str, Counter[int], int]]
 
 
 def run(numbers: range, seed: int, kinds: list[Read], released: bool = False) -> Tally:
-    """The reads of these numbers; each number draws a read."""
+    """Check the reads of these numbers; each number draws a read."""
     tally = Tally()
     shown = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, as_released() if released else nullcontext():

@@ -1,4 +1,4 @@
-"""Paired bootstrap of RMSEs: how sure is it that one recommender's error is lower than another's?
+"""Paired bootstrap of RMSEs: the certainty that one recommender's error is lower than another's.
 
 A rating that is tested in several folds is one observation with several errors, not several observations: ratings
 are drawn, and each brings all its folds along. Otherwise ten folds would make intervals √10 times too narrow for

@@ -53,7 +53,7 @@ class Folds:
         return np.flatnonzero(part != TEST), np.flatnonzero(part == TEST)
 
     def take(self, rows: NDArray[np.intp]) -> Part:
-        """Some of the ratings."""
+        """Return some of the ratings."""
         a = self.ratings
         return Part(a.user[rows], a.item[rows], a.rating[rows], a.second[rows])
 
@@ -65,12 +65,12 @@ class Folds:
 
 
 def local_spark() -> SparkSession:
-    """The session, started by whoever needs it first: most peers can do without."""
+    """Return the Spark session, started on first use: most peers can do without."""
     return get_spark("bench-lfm-quality", "local[2]")
 
 
 def folds_of(ratings: str, folds: int, work: Path) -> Folds:
-    """The folds of a `ratings` table or of MovieLens files, kept in `work` as long as the files stay as they are."""
+    """Return the folds of a `ratings` table or of MovieLens files, kept in `work` as long as the files stay as they are."""
     files = sorted(path for path in Path(ratings).rglob("*") if path.is_file())
     stamps = [f"{path.absolute()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     digest = hashlib.sha1("\n".join(stamps).encode(), usedforsecurity=False).hexdigest()[:8]
@@ -87,7 +87,7 @@ def folds_of(ratings: str, folds: int, work: Path) -> Folds:
 
 
 def _read_table(spark: SparkSession, ratings: str, lake: Path) -> DataFrame:
-    """A Delta table of ratings, or the files of a MovieLens edition, which are ingested into `lake` first."""
+    """Read a Delta table of ratings, or the files of a MovieLens edition, which are ingested into `lake` first."""
     if is_catalog_name(ratings) or "://" in ratings or (Path(ratings) / "_delta_log").exists():
         return TableRef(ratings).read(spark, RATINGS)
     ingest_ratings.run(spark, ingest_ratings.Args(source=ratings, lake=str(lake)))

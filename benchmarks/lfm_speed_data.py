@@ -79,7 +79,7 @@ def prepare(spark: SparkSession, ratings: str, work: Path) -> Ready:
 
 
 def read(spark: SparkSession, table: Path) -> DataFrame:
-    """A Delta table."""
+    """Read a Delta table."""
     return spark.read.format("delta").load(str(table))
 
 

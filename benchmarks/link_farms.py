@@ -57,12 +57,12 @@ def copied(rng: np.random.Generator, good: Edges, nodes: int, farm: Edges) -> li
 
 
 def star(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The usual one: all link to the target, it links back to all."""
+    """Build a star, the usual farm: all link to the target, it links back to all."""
     return both_ways(target, farm)
 
 
 def one_way(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The target does not link back."""
+    """Build a star whose target does not link back."""
     return [links(farm, target)]
 
 
@@ -72,7 +72,7 @@ def random_links(rng: np.random.Generator, good: Edges, nodes: int, target: int,
 
 
 def cliques(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Groups of 50 in which everybody links to everybody."""
+    """Build cliques: groups of 50 in which everybody links to everybody."""
     groups = [farm[at : at + CLIQUE] for at in range(0, len(farm), CLIQUE)]
     return both_ways(target, farm) + [links(np.repeat(g, len(g)), np.tile(g, len(g))) for g in groups]
 
@@ -100,7 +100,7 @@ def tree(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: E
 
 
 def two_tiers(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The target links to one half; that half links to random pages of the other."""
+    """Build two tiers: the target links to one half; that half links to random pages of the other."""
     half = len(farm) // 2
     near, far = farm[:half], farm[half:]
     return [links(farm, target), links(target, near), links(np.repeat(near, 5), rng.choice(far, 5 * half))]
@@ -132,7 +132,7 @@ def camouflage(rng: np.random.Generator, good: Edges, nodes: int, target: int, f
 
 
 def camouflage_one_way(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The same, and the target does not link back."""
+    """Build a camouflaged farm whose target does not link back."""
     return [links(farm, target), *copied(rng, good, nodes, farm)]
 
 
@@ -190,7 +190,7 @@ def attack(
 
 
 def wikispeedia(data: Path) -> tuple[Edges, int]:
-    """The links between 4,592 Wikipedia articles, and how many articles."""
+    """Read the links between 4,592 Wikipedia articles, and the number of articles."""
     lines = (data / "graphs" / "wikispeedia" / "links.tsv").read_text(encoding="utf-8").splitlines()[1:]
     _, numbers = np.unique([line.split("\t") for line in lines], return_inverse=True)
     edges = numbers.reshape(-1, 2).astype(np.int64)
@@ -198,7 +198,7 @@ def wikispeedia(data: Path) -> tuple[Edges, int]:
 
 
 def documentation(data: Path) -> tuple[Edges, int]:
-    """The links between the pages of the NumPy documentation, menus included, and how many pages."""
+    """Read the links between the pages of the NumPy documentation, menus included, and the number of pages."""
     import ada_url
     from selectolax.lexbor import LexborHTMLParser
 

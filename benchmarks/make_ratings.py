@@ -61,7 +61,7 @@ def write_ratings(out: Path, users: int, items: int, ratings: int, rank: int = 2
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--like", choices=LIKE, default="20m", help="MovieLens edition whose counts are taken")

@@ -1,4 +1,4 @@
-"""What a run costs: seconds, processor seconds and peak memory of this process, its Spark driver and its workers.
+"""The cost of a run: seconds, processor seconds and peak memory of this process, its Spark driver and its workers.
 
 On a machine that others use, seconds say little and processor seconds much: both are kept.
 """
@@ -47,7 +47,7 @@ def _used() -> tuple[float, float]:
 
 
 class Cost:
-    """`with Cost() as cost: …`; afterwards:
+    """The cost of a block of code: `with Cost() as cost: …`, read afterwards.
 
     Attributes:
         seconds: on the clock.
@@ -90,7 +90,7 @@ class Cost:
         self._thread.join()
 
     def facts(self) -> dict[str, float]:
-        """The figures, rounded."""
+        """Return the figures, rounded."""
         return {
             "seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2),
             "java_cpu_seconds": round(self.java_cpu_seconds, 2), "peak_mib": round(self.mib),

@@ -22,7 +22,7 @@ DAMPING = 0.85
 
 
 def by_scipy(src: Any, dst: Any, n: int, tol: float) -> tuple[float, Any, int]:
-    """A CSR matrix and a power iteration."""
+    """Compute PageRank by a power iteration on a CSR matrix."""
     import scipy.sparse as sp
 
     out = np.bincount(src, minlength=n)

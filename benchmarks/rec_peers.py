@@ -31,7 +31,7 @@ def best_unseen(scores, x):
 
 
 def from_implicit(kind, **settings):
-    """implicit's item-item models recommend by themselves."""
+    """Recommend by one of implicit's item-item models."""
 
     def run(x):
         from implicit import nearest_neighbours

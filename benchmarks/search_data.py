@@ -1,4 +1,4 @@
-"""What the search benchmarks read: test collections, known items, and pages for a lake or for the peers."""
+"""Inputs of the search benchmarks: test collections, known items, and pages for a lake or for the peers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Collection:
 
 
 def read_collection(folder: Path) -> Collection:
-    """A folder of docs.jsonl, queries.tsv and qrels.txt."""
+    """Read a folder of docs.jsonl, queries.tsv and qrels.txt."""
     lines = (folder / "docs.jsonl").read_text(encoding="utf-8").splitlines()
     queries = read_queries((folder / "queries.tsv").read_text(encoding="utf-8"), str(folder / "queries.tsv"))
     qrels = read_qrels((folder / "qrels.txt").read_text(encoding="utf-8"), str(folder / "qrels.txt"))
@@ -63,7 +63,7 @@ PACKED = ("page_id", "key", "pagerank", "duplicate_of")
 
 
 def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, language: str) -> Block:
-    """The arrays of an index of documents, by the job's own steps and without Spark; pages are numbered as given."""
+    """Build the arrays of an index of documents, by the job's own steps and without Spark; pages are numbered as given."""
     empty = pa.array([[]] * len(docs), pa.list_(pa.string()))
     ids = pa.array(range(len(docs)), pa.int64())
     titles, texts = (pa.array([doc[name] for doc in docs], pa.string()) for name in ("title", "text"))
@@ -85,7 +85,7 @@ def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, lan
 
 
 def table(lake: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A lake's table."""
+    """Read a lake's table."""
     return DeltaTable(str(lake / name)).to_pyarrow_table(columns=None if columns is None else list(columns))
 
 

@@ -37,7 +37,7 @@ def read_docs(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def rate(ask: Callable[[], object], queries: int) -> float:
-    """Queries per second, the median of some passes after others that warm up."""
+    """Measure queries per second: the median of some passes after others that warm up."""
     seconds = []
     for turn in range(WARM_PASSES + PASSES):
         begun = time.perf_counter()
@@ -113,7 +113,7 @@ def by_bm25s(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
 
 
 def by_tantivy(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
-    """tantivy through its Python package; a stored number leads from a hit to the page."""
+    """Run tantivy through its Python package; a stored number leads from a hit to the page."""
     import tantivy
 
     docs, queries = read_docs(folder), (folder / "queries.txt").read_text(encoding="utf-8").splitlines()

@@ -44,7 +44,7 @@ def write_parquet(folder: Path) -> None:
 
 
 def write_png(folder: Path) -> None:
-    """A file a patch."""
+    """Write one file for each patch."""
     from PIL import Image
 
     (folder / "png").mkdir()
@@ -151,7 +151,7 @@ def read_litdata(folder: Path, batch: int) -> Iterator[Any]:
 
 
 def read_png(folder: Path, batch: int) -> Iterator[Any]:
-    """torch's DataLoader over files."""
+    """Read files by torch's DataLoader."""
     import torch
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset

@@ -47,7 +47,7 @@ BAD_LINES = (
 
 
 def genres_of(factors_IK: NDArray[np.float32]) -> list[tuple[str, str]]:
-    """The two genres of each film: the ends towards which its two largest factors point, strongest first."""
+    """Return the two genres of each film: the ends towards which its two largest factors point, strongest first."""
     strongest_I2 = np.argsort(-np.abs(factors_IK), axis=1)[:, :2]
     return [
         (GENRES[2 * one + int(q_K[one] < 0)], GENRES[2 * two + int(q_K[two] < 0)])
@@ -56,7 +56,7 @@ def genres_of(factors_IK: NDArray[np.float32]) -> list[tuple[str, str]]:
 
 
 def titles_of(genres: list[tuple[str, str]]) -> list[str]:
-    """A title of its own for each film: it begins with a word of its first genre and ends with one of its second."""
+    """Make a distinct title for each film: it begins with a word of its first genre and ends with one of its second."""
     seen: Counter[tuple[str, str]] = Counter()
     titles = []
     for first, second in genres:
@@ -71,7 +71,7 @@ def titles_of(genres: list[tuple[str, str]]) -> list[str]:
 
 
 def clearest_tastes(user_factors: NDArray[np.float32], users: NDArray[np.int32], n: int) -> list[int]:
-    """The users, among the busier half, whose taste leans most towards one genre; each towards another one."""
+    """Return the users, among the busier half, whose taste leans most towards one genre; each towards another one."""
     ratings_U = np.bincount(users, minlength=len(user_factors))
     strength_UK = np.abs(user_factors)
     lean_U = strength_UK.max(axis=1) / np.linalg.norm(user_factors, axis=1)

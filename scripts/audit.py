@@ -70,7 +70,7 @@ def ask_once(service: str) -> None:
 
 
 def report_of(lock: Path, service: str) -> list[dict[str, object]]:
-    """What pip-audit says about each package of the lock."""
+    """Run pip-audit; return its entry for each package of the lock."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [str(installed()), "-r", str(lock), "--disable-pip", "--require-hashes"]

@@ -29,7 +29,7 @@ def jobs() -> dict[str, type[Settings]]:
 
 
 def settings_of(module: ModuleType) -> type[Settings]:
-    """The one settings class a command uses: its own, or the one it imports."""
+    """Return the one settings class a command uses: its own, or the one it imports."""
     classes = [
         v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Settings) and v is not Settings
     ]
@@ -51,12 +51,12 @@ def flag_table(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
 
 
 def told(field: dataclasses.Field[Any]) -> tuple[str, Any, Any]:
-    """What makes a flag the same in two commands."""
+    """Return the key by which a flag is the same in two commands."""
     return field.name, field.default, field.metadata["help"]
 
 
 def commands() -> str:
-    """The command reference: flags that all share stand once."""
+    """Return the command reference: flags that all share stand once."""
     everywhere = [told(field) for field in dataclasses.fields(Settings)]
     in_jobs = [told(field) for field in dataclasses.fields(JobArgs)]
     lines = [
@@ -91,7 +91,7 @@ def commands() -> str:
 
 
 def card(model: zoo.Model, stands: str) -> str:
-    """A model's card with its facts as the zoo has them.
+    """Write a model's card with its parameters as the zoo has them.
 
     Args:
         model: whose.

@@ -1,4 +1,4 @@
-"""What else a web of links says of its nodes: hubs and authorities, harmonic centrality, personal ranks for many.
+"""Centralities of nodes besides PageRank: hubs and authorities, harmonic centrality, personal ranks for many.
 
 Reads links as pagerank does and writes the table of the measure: `hits`, `harmonic` or `personal_ranks`.
 """

@@ -75,7 +75,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, Args, "ingest_ratings", __doc__, argv)
 
 

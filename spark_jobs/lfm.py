@@ -51,11 +51,11 @@ class LfmArgs(LfmConfig, JobArgs):
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """The presets of `config`."""
+        """Return the presets of `config`."""
         return PRESETS
 
     def config(self) -> LfmConfig:
-        """The settings of training alone."""
+        """Return the settings of training alone."""
         return LfmConfig.from_mapping(dataclasses.asdict(self))
 
 

@@ -51,7 +51,7 @@ class ExportArgs(Settings):
 
 
 def metadata_of(generator: nn.Module, net: str, checkpoint: str) -> dict[str, str]:
-    """Return what a user of the exported file has to know; stored in it.
+    """Return the metadata of the exported file, which is stored in it.
 
     Args:
         generator: what is exported.

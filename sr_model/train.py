@@ -193,7 +193,7 @@ class Run:
         return LossSettings(self.config.adversarial, self.config.vgg_weights, self.config.vgg_layer)
 
     def _share(self, phase: Phase) -> float:
-        """Return how much of the phase is done, 0 to 1 and beyond."""
+        """Return the share of the phase that is done, 0 to 1 and beyond."""
         of_steps = self.phase_step / phase.steps if phase.steps else 0.0
         of_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return max(of_steps, of_time)

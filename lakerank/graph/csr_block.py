@@ -51,7 +51,7 @@ class Block:
         return len(self.src)
 
     def propagate(self, x: Floats) -> Floats:
-        """Return what each destination receives: float64[m] for the ranks `x` float64[s] of the sources."""
+        """Return the mass that each destination receives: float64[m] for the ranks `x` float64[s] of the sources."""
         values = np.empty(len(self.dst))
         y = x * self.scale
         y.flags.writeable = False

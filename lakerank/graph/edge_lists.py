@@ -73,7 +73,7 @@ class Parsed:
         return self.rows.withColumns({name: F.col(name).cast("string") for name in ids})
 
     def all_of(self, what: str) -> Parsed:
-        """Return itself, where no line may be wrong.
+        """Return this source, where no line may be wrong.
 
         Raises:
             UserError: one is; the first is named.
@@ -250,7 +250,7 @@ def _finish(
 
 
 def _guess_separator(lines: Sequence[str], wanted: int) -> str:
-    """The pattern that splits most lines into enough columns; of equals, the first in `SEPARATORS`."""
+    """Return the pattern that splits most lines into enough columns; of equals, the first in `SEPARATORS`."""
     if wanted == 1:  # a single column has no separator; a second one can only be a weight
         wanted = 2
     splits = {mark: sum(len(re.split(mark, line.strip())) >= wanted for line in lines) for mark in SEPARATORS.values()}
@@ -258,7 +258,7 @@ def _guess_separator(lines: Sequence[str], wanted: int) -> str:
 
 
 def _split(mark: str, ids: Sequence[str], weight: str) -> list[Column]:
-    """The id columns and, if wanted, `weight_text` and `weight`, from `value`."""
+    """Return the id columns and, if wanted, `weight_text` and `weight`, from `value`."""
     names = [*ids, *(["weight_text"] if weight != "no" else [])]
     value = F.col("value")
     if mark in (",", ";"):

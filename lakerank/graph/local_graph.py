@@ -116,7 +116,7 @@ class LocalGraph:
 
     @property
     def nodes(self) -> int:
-        """n."""
+        """The number of nodes, n."""
         return len(self.ids)
 
     @cached_property
@@ -134,7 +134,7 @@ class LocalGraph:
         return pack(self.order[self.src], self.order[self.dst], weight, nodes=self.nodes)
 
     def teleport_vector(self) -> Floats:
-        """Return where the surfer starts afresh: float64[n], sum 1.
+        """Return the teleport vector, where the surfer starts afresh: float64[n], sum 1.
 
         Raises:
             NoTeleport: no weight is above 0.

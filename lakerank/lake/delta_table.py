@@ -113,7 +113,7 @@ class TableRef:
         return spark.read.format("delta").load(self.path)
 
     def stamp(self, spark: SparkSession) -> str:
-        """Return what the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
+        """Return the stamp of the newest version (`TableSink(..., stamp=)`), or empty."""
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return str(row["userMetadata"] or "") if row else ""
 

@@ -227,7 +227,7 @@ def expand(paths: Sequence[str]) -> list[str]:
 
 
 def plain_path(uri: str) -> str:
-    """Return what Spark calls a file (`file:/a%20b`) as people write it (`/a b`)."""
+    """Return Spark's name of a file (`file:/a%20b`) as people write it (`/a b`)."""
     plain = unquote(uri)
     return re.sub(r"^file:/+", "/", plain)
 

@@ -39,7 +39,7 @@ _REJECTED = "_rejected"  # how the names of tables of refused input end
 
 @dataclass(frozen=True)
 class Panel:
-    """What a section says: a sentence, figures and tables, headline numbers."""
+    """The content of a section: a sentence, figures and tables, headline numbers."""
 
     note: str = ""
     blocks: tuple[Block, ...] = ()
@@ -154,7 +154,7 @@ def rejected(lake: Lake) -> Panel:
 
 
 def _what(relation: Relation) -> str:
-    """What a table of rejected rows has rows of: the word of the table's name; pictures where it names their use."""
+    """Name the rows of a table of rejected rows: by the word of the table's name; pictures where it names their use."""
     return "pictures" if relation.meaning.startswith("Pictures") else relation.name.removesuffix(_REJECTED)
 
 
@@ -237,7 +237,7 @@ def recommendations(lake: Lake) -> Panel:
 
 
 def _extremes(tastes: Mapping[str, Sequence[tuple[str, float]]], user: str) -> str:
-    """The genres a user rates highest and lowest, as the end of a sentence; empty where too few are known."""
+    """Describe the genres a user rates highest and lowest, as the end of a sentence; empty where too few are known."""
     means = tastes.get(user, ())
     if len(means) < 2:
         return ""

@@ -69,7 +69,7 @@ class BlockStore:
         return BlockStore(f"{self.root}/{name}")
 
     def path(self, key: str) -> Path:
-        """Return where a key is kept."""
+        """Return the path of a key."""
         return Path(self.root) / key
 
     def put(self, key: str, block: Block) -> None:
@@ -146,7 +146,7 @@ def common_folder(spark: SparkSession) -> Iterator[str]:
 
 
 def added_up(rows: list[tuple[str, float, int]]) -> Sums:
-    """Sums and counts by name, added in the order given."""
+    """Add sums and counts by name, in the order given."""
     result: Sums = {}
     for name, total, n in rows:
         before, count = result.get(name, (0.0, 0))

@@ -1,4 +1,4 @@
-"""What `pyspark.ml` classes written in Python need of storage: a folder for their work, and save and load.
+"""Storage for `pyspark.ml` classes written in Python: a folder for their work, and save and load.
 
 pyspark's own writer for Python classes keeps parameters only, and to overwrite it goes through the JVM, which a Spark
 Connect client has not got. Here tables go beside the parameters, and every write is a DataFrame's.

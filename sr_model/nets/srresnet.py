@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Same shape out."""
+        """Return features of the input's shape."""
         out: Tensor = x_NCHW + self.body(x_NCHW)
         return out
 

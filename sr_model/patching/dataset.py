@@ -230,7 +230,7 @@ class PatchSettings(Settings):
     overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
 
     def build(self) -> Build:
-        """Return what of it decides the data set."""
+        """Return the settings that decide the content of the data set."""
         sizes = parse_sizes(self.multiscale)
         plan = PatchPlan(self.patch, self.stride or self.patch, self.scale, self.filter, self.store_lr, sizes)
         return Build(plan, self.valid_fraction, self.seed, self.row_group_rows)

@@ -78,7 +78,7 @@ def list_items(sources: str) -> Listing:
 
 
 def div2k_sources(command: str, source: str, downloads: Path, mirror: str) -> str:
-    """Return where DIV2K's HR pictures are, as `list_items` takes it.
+    """Return the folder of DIV2K's HR pictures, as `list_items` takes it.
 
     Args:
         command: named in what is printed.

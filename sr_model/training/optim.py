@@ -85,7 +85,7 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return what `load_state_dict` takes."""
+        """Return the state, as `load_state_dict` takes it."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:

@@ -77,7 +77,7 @@ class Web:
         return np.bincount(self.src, minlength=self.nodes)
 
     def inflow(self, x: Floats) -> Floats:
-        """Return what each page receives along links when the pages hold `x`, float64[n]."""
+        """Return the mass that each page receives along links when the pages hold `x`, float64[n]."""
         sums = np.zeros(self.nodes)
         sums[self.block.dst] = self.block.propagate(x)
         return sums

@@ -1,4 +1,4 @@
-"""What each part of a blend is worth, learned from what users chose next.
+"""The weights of a blend's parts, learned from the items users chose next.
 
 For each group of users, by number of ratings, weights w ≥ 0 maximise Σ_u log softmax(w · z(u))[target of u]: z are the
 parts' standardised scores, the target is what the user rated last and no part has seen. Candidates are the items that
@@ -68,7 +68,7 @@ def _candidates(
 
 
 def _fit(z_VCM: list[NDArray[np.float64]], which_V: list[int], n_parts: int) -> NDArray[np.float64]:
-    """Return (M) the weights of most likelihood, over their sum; equal ones if nobody counts."""
+    """Return the weights of maximum likelihood, (M), over their sum; equal ones if nobody counts."""
     if not z_VCM:
         return np.full(n_parts, 1.0 / n_parts)
     z = np.concatenate(z_VCM)

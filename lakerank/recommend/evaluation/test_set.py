@@ -79,7 +79,7 @@ class EvaluationSet:
         return user_groups(self.counts, self.profile)
 
     def top(self, recommendations: pa.Table, n: int) -> NDArray[np.int32]:
-        """Return (U, n) positions of recommended items out of (`user_id`, `rank`, `item_id`); −1 where there is
+        """Return the positions of recommended items out of (`user_id`, `rank`, `item_id`), (U, n); −1 where there is
         none."""
         rows = positions_of(_flat(recommendations, "user_id"), self.users)
         ranks = _flat(recommendations, "rank").to_numpy()
@@ -144,7 +144,7 @@ class EvaluationSet:
 
 
 def positions_of(ids: pa.Array, listed: pa.Array) -> NDArray[np.int64]:
-    """Return where ids stand in a list; −1 if they do not."""
+    """Return the positions of ids in a list; −1 where it lacks them."""
     found = pc.index_in(ids.cast(listed.type), value_set=listed).fill_null(-1)
     return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
@@ -155,7 +155,7 @@ def _flat(table: pa.Table, name: str) -> pa.Array:
 
 
 def _spread(table: pa.Table, key: str, listed: pa.Array) -> Any:
-    """A function of a column's name: its values by position in the list, 0 where there is no row."""
+    """Return a function of a column's name: its values by position in the list, 0 where there is no row."""
     at = positions_of(_flat(table, key), listed)
 
     def column(name: str) -> NDArray[np.int64]:

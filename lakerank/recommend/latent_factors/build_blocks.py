@@ -40,7 +40,7 @@ TILE_ROWS = 4096
 def prepare_blocks(
     ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool = False, bins: int = 30
 ) -> RatingBlocks:
-    """Number users and items, divide the ratings into blocks and store them; a stored set is used again.
+    """Assign numbers to users and items, divide the ratings into blocks and store them; a stored set is used again.
 
     Args:
         ratings: the `ratings` relation with `part` (see `splits`).
@@ -182,13 +182,13 @@ class BlockBuilder:
         }
 
     def _all_ids(self, side: str) -> pa.Array:
-        """The ids of one side in the training ratings, sorted: an id's position is its number."""
+        """Return the ids of one side in the training ratings, sorted: an id's position is its number."""
         found = [unpack_ids(self.store.get(f"ids/{key}")) for key in self.store.keys("ids") if key.startswith(side)]
         ids = pc.unique(pa.chunked_array(found))
         return ids.take(pc.sort_indices(ids))
 
     def _number_and_divide(self, k: int, blocks: int) -> None:
-        """Number the ids of partition k and divide its ratings by user block."""
+        """Encode the ids of partition k and divide its ratings by user block."""
         partition = self.store.get(f"read/{k}")
         columns: Block = {name: np.asarray(partition[name]) for name in ("rating", "part", "day") if name in partition}
         for side, short in zip(SIDES, "ui", strict=True):

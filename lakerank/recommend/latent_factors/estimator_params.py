@@ -243,7 +243,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         return self._set(numUserBlocks=value, numItemBlocks=value)
 
     def config(self) -> LfmConfig:
-        """The settings of training.
+        """Return the settings of training.
 
         Raises:
             UserError: a value is out of range, or asks for what this trainer cannot do.

@@ -41,7 +41,7 @@ def rotation(run: Run, state: str, side: str) -> NDArray[np.float64] | None:
 
 
 def centre_rows(run: Run, state: str, side: str, p: int) -> NDArray[np.float32] | None:
-    """Return where implicit feedback puts the rows of block p, (rows, K + 1) float32; None without it (yet)."""
+    """Return the centres of block p's rows by implicit feedback, (rows, K + 1) float32; None without it (yet)."""
     if side not in run.config.implicit_sides:
         return None
     fit = _pieces(run, state, side, "fit")

@@ -1,4 +1,4 @@
-"""What an epoch finds in files: rating blocks, the same ratings row by row, and a run's state after each epoch.
+"""The files of an epoch: rating blocks, the ratings row by row, and a run's state after each epoch.
 
 `RatingBlocks` belong to a set of ratings and are shared by runs: `ratings/PART-P-Q`, `ids/SIDE-P`, and `rows/SIDE-P`,
 the layouts by row. SGD visits ratings block by block; Gibbs sampling, implicit feedback and time effects need whole
@@ -65,15 +65,15 @@ class RatingBlocks:
         return tuple(part for part in ("valid", "test") if self.counts.get(part))
 
     def size(self, side: str) -> int:
-        """Number of users or items."""
+        """Return the number of users or items."""
         return self.n_users if side == "user" else self.n_items
 
     def rows(self, side: str, p: int) -> int:
-        """Number of users or items in block p."""
+        """Return the number of users or items in block p."""
         return len(range(p, self.size(side), self.blocks))
 
     def get(self, part: str, p: int, q: int) -> Block | None:
-        """The ratings of users p with items q: `rows`, `cols` (int32, −1 unknown), `ratings` (float32), `tiles`
+        """Return the ratings of users p with items q: `rows`, `cols` (int32, −1 unknown), `ratings` (float32), `tiles`
         (int64 boundaries), and `days` (int32) if kept. None if there are none.
         """
         key = f"ratings/{part}-{p}-{q}"
@@ -86,7 +86,7 @@ def other_side(side: str) -> str:
 
 
 def pair(side: str, p: int, turn: int) -> tuple[int, int]:
-    """Return (user block, item block) of a row block's `turn`-th rating block."""
+    """Return the pair (user block, item block) of a row block's `turn`-th rating block."""
     return (p, turn) if side == "user" else (turn, p)
 
 

@@ -106,7 +106,7 @@ def train_in_place(
 
 @dataclass(frozen=True)
 class Stratum:
-    """What one stratum reads and writes: it goes on from the rows of state `before` and leaves those of `after`."""
+    """The input and output of one stratum: it goes on from the rows of state `before` and leaves those of `after`."""
 
     run: Run
     epoch: int
@@ -150,7 +150,7 @@ def _both(user: Centre, item: Centre, users: Block, items: Block) -> tuple[Centr
 
 
 def _strata(run: Run, number: int, lr: float) -> list[Stratum]:
-    """The epoch's strata in random order."""
+    """Return the epoch's strata in random order."""
     state, found = f"epoch-{number - 1}", []
     for turn, shift in enumerate(run.rng(3, number).permutation(run.data.blocks), start=1):
         after = f"epoch-{number}" if turn == run.data.blocks else f"epoch-{number}-step-{turn}"
@@ -188,7 +188,7 @@ def _adam_step(m: Any, v: Any, row: int, f: int, g: Any, fix1: Any, fix2: Any) -
 
 @compiled(fastmath=FAST)
 def _at(centre: Any, row: int, f: int) -> Any:
-    """A row's centre; without centres (None) 0, and no memory is read: numba drops the branch."""
+    """Return a row's centre; without centres (None) 0, and no memory is read: numba drops the branch."""
     if centre is None:
         return np.float32(0)
     return centre[row, f]

@@ -36,7 +36,7 @@ SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then t
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass did. RMSEs are in rating units; None where that part is empty."""
+    """The results of one epoch. RMSEs are in rating units; None where that part is empty."""
 
     epoch: int
     lr: float
@@ -99,7 +99,7 @@ def _rmse(sums: Sums, part: str) -> float | None:
 
 
 def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
-    """The epoch to keep: the lowest validation RMSE when stopping early, else the newest."""
+    """Return the epoch to keep: the lowest validation RMSE when stopping early, else the newest."""
     newest = history[-1]
     if not config.early_stop or newest.valid_rmse is None:
         return newest.epoch
@@ -108,7 +108,7 @@ def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
 
 
 def _kept_epochs(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
-    """The epochs whose factors make the model: the best one, or evenly spaced samples."""
+    """Return the epochs whose factors make the model: the best one, or evenly spaced samples."""
     done = len(history)
     if not config.bayesian:
         return [best if config.early_stop else done]
@@ -124,7 +124,7 @@ def _is_finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: R
 
 
 def _load_progress(run: Run) -> tuple[list[Epoch], int]:
-    """The learning curve so far and the best epoch, from the store."""
+    """Load the learning curve so far and the best epoch from the store."""
     saved = run.store.read_json("progress.json") or {"history": [], "best": 0}
     return [Epoch(**line) for line in saved["history"]], saved["best"]
 
@@ -315,7 +315,7 @@ def factor_frame(spark: SparkSession, models: Sequence[tuple[Run, str]], side: s
 
 
 def _bias(run: Run, state: str, side: str, p: int) -> NDArray[np.float32]:
-    """A row's bias with its time effects as they were on average over its ratings."""
+    """Return a row's bias with its time effects as they were on average over its ratings."""
     bias = np.asarray(run.store.get(f"{state}/{side}-{p}")["bias"])
     if not run.has_time_effects or not run.store.has(f"{state}/effects-{side}-{p}"):
         return bias

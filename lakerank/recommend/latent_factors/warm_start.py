@@ -17,7 +17,7 @@ from lakerank.spark.array_store import Block, BlockStore
 
 @dataclass(frozen=True)
 class BaseStats:
-    """What workers must know of the model that training goes on from, besides its factors.
+    """The model that training goes on from, as workers need it besides its factors.
 
     Attributes:
         mean: its μ.

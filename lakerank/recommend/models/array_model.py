@@ -29,14 +29,13 @@ SIMILAR_AT_ONCE = 64  # items whose similarity to all others is held at once
 
 
 def default_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Return where the scores of these users (rows) and items (positions) come from: the scorer, or what it falls
-    back on."""
+    """Return the sources of the scores of these users (rows) and items (positions): the scorer, or its fallback."""
     personal = scorer.is_warm(block)[rows]
     return [scorer.name if mine else "fallback: popularity, nothing known of this user" for mine in personal.tolist()]
 
 
 def default_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Return where the predictions for these users and items (−1: not in the catalogue) come from."""
+    """Return the sources of the predictions for these users and items (−1: not in the catalogue)."""
     known = positions >= 0
     known[known] = scorer.known[positions[known]]
     words = np.array(["mean", "item bias", "user bias", scorer.name], object)
@@ -65,7 +64,7 @@ class ArrayModel:
     sources: Reasons = default_sources
 
     def with_ratings(self, ratings: DataFrame) -> ArrayModel:
-        """Return the same model for the users of these ratings."""
+        """Return this model with other histories: for the users of these ratings."""
         return replace(self, history=ratings)
 
     def as_scorer(self, store: BlockStore) -> Scorer:
@@ -73,11 +72,11 @@ class ArrayModel:
         return self.scorer
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """Return what to save, by relation."""
+        """Return the tables to save, by relation."""
         return self.saved_tables
 
     def params(self) -> Mapping[str, Any]:
-        """Return what else to save."""
+        """Return the parameters to save."""
         return self.saved_params
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:

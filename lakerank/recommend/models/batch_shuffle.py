@@ -25,7 +25,7 @@ FEW_USERS = 10_000  # for so few the rows of others are dropped before Python se
 
 
 def users_at_once(n_items: int) -> int:
-    """Return how many users are scored together."""
+    """Return the number of users that are scored together."""
     return max(1, min(MOST_USERS, CELLS_AT_ONCE // max(n_items, 1)))
 
 
@@ -52,7 +52,7 @@ def pack(rows: DataFrame, users: DataFrame, n_users: int, n_items: int) -> DataF
 def packer(
     column: str, rows_at_once: int = ROWS_AT_ONCE, prepare: Callable[[pa.Table], pa.Table] = lambda rows: rows
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return (batch, …) → (batch, `column`): what `prepare` makes of the rows, an Arrow stream for each batch of users.
+    """Return a function (batch, …) → (batch, `column`): it packs prepared rows into an Arrow stream for each batch.
 
     Args:
         column: name of the streams' column.
@@ -94,7 +94,7 @@ def unpack(pieces: pa.Table) -> pa.Table | None:
 
 
 def with_seen(history: DataFrame, seen: DataFrame) -> DataFrame:
-    """Return (user_id, item_id, rating, seconds): ratings, and pairs to leave out, whose rating is null."""
+    """Return a frame (user_id, item_id, rating, seconds): ratings, and pairs to leave out, whose rating is null."""
     rated = history.select("user_id", "item_id", F.col("rating").cast("float"), _seconds())
     types = dict(history.dtypes)
     hidden = seen.select(
@@ -110,8 +110,7 @@ def _seconds() -> Column:
 
 
 def block_of(users: pa.Array, items: pa.Array, rows: pa.Table | None) -> tuple[Histories, pa.Table]:
-    """Return what these users have rated, and the pairs (user_id, item_id) without a rating, of the rows of
-    `with_seen`."""
+    """Split the rows of `with_seen` into these users' histories and the pairs (user_id, item_id) without a rating."""
     if rows is None:
         rows = pa.table({"user_id": users[:0], "item_id": items[:0], "rating": pa.array([], pa.float32())})
     rated = pc.is_valid(rows.column("rating"))

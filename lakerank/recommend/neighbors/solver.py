@@ -70,7 +70,7 @@ class Similarity(CheckedSettings):
                     raise UserError(f"--{name} {getattr(self, name)} goes with --measure cosine, not {self.measure}")
 
     def lengths(self, x_RC: sparse.csr_matrix) -> NDArray[np.float64]:
-        """Return (R) what cosine divides by, for weighed rows."""
+        """Return the lengths of weighed rows, which cosine divides by, (R)."""
         if self.weighting == "bm25":
             return np.ones(x_RC.shape[0])
         return np.asarray(np.sqrt(x_RC.multiply(x_RC).sum(axis=1)), np.float64).ravel()
@@ -90,8 +90,7 @@ class Similarity(CheckedSettings):
         return x
 
     def _importance(self, x: sparse.csr_matrix, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (P) factors of the values, by the formulas of text retrieval: rows are documents, columns are
-        terms."""
+        """Return factors of the values, (P), by the formulas of text retrieval: rows are documents, columns terms."""
         per_column = np.bincount(x.indices, minlength=x.shape[1])
         idf = np.log(x.shape[0] / (1.0 + per_column))
         idf = np.maximum(idf, 0.0)[x.indices]
@@ -112,7 +111,7 @@ STEPS_AT_ONCE = 200_000_000  # additions of a task, about a second
 
 @dataclass(frozen=True)
 class Nearest:
-    """What was found.
+    """The nearest rows that were found.
 
     Attributes:
         store: `found/B` has `rows` (the first and the one after the last), `positions` int32 (R, N), `similar` float64
@@ -126,7 +125,7 @@ class Nearest:
     n: int
 
     def matrix(self) -> sparse.csr_matrix:
-        """Return (R, R) row j, column i: the similarity of j in the list of i."""
+        """Return the similarities as a sparse matrix, (R, R): row j, column i has that of j in the list of i."""
         columns, rows, values = [], [], []
         for b in range(self.blocks):
             found = self.store.get(f"found/{b}")

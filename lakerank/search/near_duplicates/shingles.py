@@ -102,7 +102,7 @@ class Banding:
 
 @cache
 def character_table() -> NDArray[np.uint32]:
-    """Return for each code point below 0x40000 its lower case, or 0 if it separates words.
+    """Return the lower case of each code point below 0x40000, or 0 where it separates words.
 
     The highest bit is set where a character is a word by itself.
 

@@ -39,7 +39,7 @@ _Work = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True)
 class PageTables:
-    """What a source holds, all tables as Arrow tables or all as frames.
+    """The tables read from a source, all as Arrow tables or all as frames.
 
     Attributes:
         counts: of what was read.
@@ -209,7 +209,7 @@ def _with_earlier(
 
 
 def _reading(options: ReadOptions) -> _Work:
-    """Return what a task does: parts of the source to records."""
+    """Return the function that a task runs: parts of the source to records."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
