@@ -44,7 +44,7 @@ def model_of(trained: Trained) -> LatentFactors:
 
 
 def rmse(model: LatentFactors, test: DataFrame) -> float:
-    """On the newcomers' test ratings."""
+    """Compute the RMSE on the newcomers' test ratings."""
     error = F.avg((F.col("prediction") - F.col("rating")) ** 2)
     row = model.predict(test).agg(F.sqrt(error)).first()
     assert row is not None

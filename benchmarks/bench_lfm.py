@@ -79,7 +79,7 @@ def run_ours(spark: SparkSession, ready: Ready, factors: int, epochs: int, few: 
 
 
 def run_als(spark: SparkSession, ready: Ready, factors: int, few: slice) -> list[Run]:
-    """Regularisation by RMSE and number of blocks by time chosen on the sample, then a fit per number of epochs."""
+    """Choose ALS's regularisation by RMSE and blocks by time on the sample, then fit once per number of epochs."""
 
     def trial(reg: float, blocks: int) -> Run:
         return als(spark, ready.sample, factors, TRIAL_EPOCHS["als"], reg, blocks, WORK)
@@ -91,14 +91,14 @@ def run_als(spark: SparkSession, ready: Ready, factors: int, few: slice) -> list
 
 
 def run_libmf(ready: Ready, factors: int, few: slice) -> list[Run]:
-    """L2 chosen on everything, then a training per number of epochs."""
+    """Choose LIBMF's L2 on everything, then train once per number of epochs."""
     l2 = best(libmf(ready.arrays, factors, TRIAL_EPOCHS["libmf"], l2) for l2 in LIBMF_L2[few])["l2"]
     print(f"LIBMF, K {factors}:", flush=True)
     return [told(libmf(ready.arrays, factors, epochs, l2)) for epochs in LIBMF_EPOCHS]
 
 
 def compare(peer: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Each run of a peer against the time ours took to be as good with as many factors (else with any number)."""
+    """Compare each run of a peer with the time ours took to be as good with as many factors (else with any number)."""
     mine = [run for run in runs if run.engine == "ours"]
     lines = []
     for run in (run for run in runs if run.engine == peer):
@@ -124,13 +124,13 @@ def lowest(lines: Sequence[dict[str, Any]]) -> float | None:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what this ran."""
+    """Describe the machine and the versions of this run."""
     versions = {"python": platform.python_version(), "pyspark": pyspark.__version__, "libmf": VERSIONS["libmf"]}
     return {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "master": "local[2]", "versions": versions}
 
 
 def measure_speed(ratings: str, factors: Sequence[int], epochs: int, quick: bool) -> dict[str, Any]:
-    """All engines, ours first: a warm JVM is to the advantage of who comes later."""
+    """Measure the speed of all engines, ours first: a warm JVM is to the advantage of who comes later."""
     peer_python()
     few = slice(1, 3) if quick else slice(None)
     load = os.getloadavg()[0]
@@ -179,7 +179,7 @@ def fate_of_als(table: Path, iterations: int) -> str:
 
 
 def measure_memory(epochs: int) -> dict[str, Any]:
-    """Ours for many epochs, its memory after each; then how far ALS gets with no checkpoint directory."""
+    """Measure memory: ours after each of many epochs, then ALS as far as it gets with no checkpoint directory."""
     folder = WORK / "small"
     write_ratings(folder, users=1000, items=500, ratings=100_000)
     memory: list[float] = []

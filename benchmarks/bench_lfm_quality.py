@@ -61,12 +61,12 @@ class Answer:
 
 
 def rmse(guess: NDArray[np.float32], rating: NDArray[np.float32]) -> float:
-    """In rating units."""
+    """Compute the RMSE in rating units."""
     return float(np.sqrt(np.mean((guess.astype(np.float64) - rating) ** 2)))
 
 
 def label(who: Contestant, settings: Settings) -> str:
-    """Folder name of these settings: readable, and changed by our own defaults too."""
+    """Return the folder name of these settings: readable, and changed by our own defaults too."""
     resolved = asdict(LfmConfig(**settings)) if who.ours else dict(settings)
     digest = hashlib.sha1(json.dumps(resolved, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:8]
     words = [f"{key}={value}" for key, value in settings.items()]
@@ -74,7 +74,7 @@ def label(who: Contestant, settings: Settings) -> str:
 
 
 def answer(folds: Folds, name: str, who: Contestant, settings: Settings, fold: int, stage: str) -> Answer:
-    """From the cache, or by training now."""
+    """Return predictions from the cache, or by training now."""
     place = WORK / folds.name / name / label(who, settings)
     kept, facts = place / f"{stage}-{fold}.npy", place / f"{stage}-{fold}.json"
     train_rows, rows = folds.rows(fold, stage)
@@ -98,7 +98,7 @@ def middle(settings: Sequence[Settings], quick: bool) -> Sequence[Settings]:
 
 
 def tune(folds: Folds, name: str, who: Contestant, quick: bool) -> tuple[Settings, list[dict[str, Any]]]:
-    """Return the settings of the lowest validation RMSE in fold 0 over what ALS can predict, and all that were tried."""
+    """Return the settings of the lowest validation RMSE in fold 0 over what ALS can predict, and all that ran."""
     train_rows, rows = folds.rows(0, "valid")
     known, rating = folds.known(train_rows, rows), folds.take(rows).rating
     tried = []
@@ -142,7 +142,7 @@ def measure(folds: Folds, name: str, who: Contestant, quick: bool) -> dict[str, 
 
 
 def compare(folds: Folds, table: dict[str, Contestant], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Our best and our plain one against every peer."""
+    """Compare our best and our plain contestant with every peer."""
     names = list(found)
     mine = [name for name in names if found[name]["ours"]]
     if not mine:

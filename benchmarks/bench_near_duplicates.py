@@ -72,7 +72,7 @@ def edited(text: str, rate: float, vocabulary: list[str], rng: np.random.Generat
 
 
 def corpus(n: int, threshold: float, seed: int) -> list[str]:
-    """`n` texts in random order: every source text, and edited copies of them in turn."""
+    """Make `n` texts in random order: every source text, and edited copies of them in turn."""
     rng = np.random.default_rng(seed)
     base = sources()
     vocabulary = sorted({word for text in base for word in text.split()})
@@ -92,7 +92,7 @@ def shingles(text: str) -> list[str]:
 
 
 def similarities(texts: list[str]) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """(i, j, exact Jaccard similarity) of all pairs i < j that share a shingle, some rows at a time."""
+    """Yield (i, j, exact Jaccard similarity) of all pairs i < j that share a shingle, some rows at a time."""
     numbers: dict[str, int] = {}
     sets = [np.unique([numbers.setdefault(one, len(numbers)) for one in shingles(text)]) for text in texts]
     sizes = np.array([len(one) for one in sets])
@@ -108,7 +108,7 @@ def similarities(texts: list[str]) -> Iterator[tuple[NDArray[Any], NDArray[Any],
 
 
 def truth(texts: list[str], threshold: float) -> tuple[Pairs, dict[str, int]]:
-    """All pairs at or above the threshold, and how many pairs of each tenth there are from 0.5 on."""
+    """Return all pairs at or above the threshold, and the number of pairs of each tenth from 0.5 on."""
     pairs: Pairs = set()
     counts = np.zeros(6, np.int64)
     for i, j, alike in similarities(texts):
@@ -155,7 +155,7 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, list[float]]:
 
 
 def score(found: set[Any], wanted: set[Any], n: int, seconds: list[float]) -> dict[str, Any]:
-    """Recall and precision of pairs or of marked pages, and documents per second (median)."""
+    """Compute recall and precision of pairs or of marked pages, and documents per second (median)."""
     right = len(found & wanted)
     return {
         "recall": round(right / max(len(wanted), 1), 5),
@@ -166,7 +166,7 @@ def score(found: set[Any], wanted: set[Any], n: int, seconds: list[float]) -> di
 
 
 def on_spark(texts: list[str], wanted: Pairs, threshold: float, repeats: int) -> dict[str, Any]:
-    """`mark_duplicates` by both plans."""
+    """Run `mark_duplicates` by both plans."""
     urls = [f"https://example.org/{number:06d}" for number in range(len(texts))]
     right = set(groups(wanted, urls).items())
     out: dict[str, Any] = {}

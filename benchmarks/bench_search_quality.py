@@ -72,12 +72,12 @@ def telling(text: str, language: str) -> list[str]:
 
 
 def whole_text(doc: Mapping[str, str]) -> str:
-    """Title and text; Cranfield's texts begin with the title already."""
+    """Join title and text; Cranfield's texts begin with the title already."""
     return doc["text"] if doc["text"].startswith(doc["title"]) else f"{doc['title']}\n{doc['text']}"
 
 
 def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype: str) -> tuple[Run, Run, float]:
-    """Plain BM25 of ours, that of bm25s, and the largest difference of scores among the best 1,000 of a query.
+    """Measure our plain BM25, that of bm25s, and the largest difference of scores among the best 1,000 of a query.
 
     Raises:
         RuntimeError: the two find different numbers of documents.
@@ -109,7 +109,7 @@ def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype
 
 
 def measure_collection(folder: Path, language: str) -> dict[str, Any]:
-    """All runs on one collection."""
+    """Measure all runs on one collection."""
     data = read_collection(folder)
     names = [doc["id"] for doc in data.docs]
     measures = read_measures(USUAL)
@@ -137,7 +137,7 @@ def measure_collection(folder: Path, language: str) -> dict[str, Any]:
 
 
 def mrr(ask: Callable[[str], Sequence[str]], items: Sequence[KnownItem]) -> dict[str, float]:
-    """MRR@10 of the queries for tuning and of those for the test; `ask` gives addresses, best first."""
+    """Compute MRR@10 of the queries for tuning and of those for the test; `ask` gives addresses, best first."""
     halves: dict[str, list[float]] = {"tuning": [], "test": []}
     for item in items:
         urls = list(ask(item.query))[:KNOWN_TOP]
@@ -165,7 +165,7 @@ def without_index_page(lake: str) -> dict[str, Any]:
 
 
 def with_ranks(documents: pa.Table, ranks: pa.Table) -> pa.Table:
-    """`index_documents` with other ranks."""
+    """Run `index_documents` with other ranks."""
     by_id = dict(zip(ranks["id"].to_pylist(), ranks["pagerank"].to_pylist(), strict=True))
     column = pa.array([by_id.get(page) for page in documents["page_id"].to_pylist()], pa.float64())
     return documents.set_column(documents.schema.get_field_index("pagerank"), "pagerank", column)
@@ -178,7 +178,7 @@ def only(weighting: Weighting, fields: int) -> Weighting:
 
 
 def measure_known_items(file: Path, lake: str, base: str, quick: bool) -> dict[str, Any]:
-    """All variants on the known items."""
+    """Measure all variants on the known items."""
     facts = without_index_page(lake)
     items = read_known_items(file, base)[:: 5 if quick else 1]
     tables = (table(WORK, "index_documents"), table(WORK, "index_postings"), table(WORK, "pages"))

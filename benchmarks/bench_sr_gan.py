@@ -82,7 +82,7 @@ def one_run(game: str, seed: int, args: argparse.Namespace, out: Path) -> dict[s
 
 
 def stable(game: str, run: dict[str, Any]) -> bool:
-    """See the module's text."""
+    """Tell whether a run is stable; see the module's text."""
     if not run["finite"] or min(value for _, value in run["psnr_y"]) < run["bicubic"]:
         return False
     unsure = UNSURE[game]
@@ -91,7 +91,7 @@ def stable(game: str, run: dict[str, Any]) -> bool:
 
 
 def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """For each game PSNR above and the discriminator's loss below, a line for each seed."""
+    """Plot PSNR above and the discriminator's loss below for each GAN loss, a line for each seed."""
     figure = Figure(figsize=(3.2 * len(runs), 4.4), layout="constrained")
     axes = figure.subplots(2, len(runs), sharex=True, squeeze=False)
     for column, (game, several) in enumerate(runs.items()):

@@ -36,7 +36,7 @@ class Difference:
 def bootstrap_rmse(
     squared_NC: NDArray[np.float64], tests_N: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
-    """RMSEs of all contestants on the same draws of ratings, (resamples, C).
+    """Compute the RMSEs of all contestants on the same draws of ratings, (resamples, C).
 
     Args:
         squared_NC: squared errors of contestant c for rating n, summed over the folds that test it.
@@ -59,7 +59,7 @@ def bootstrap_rmse(
 
 
 def pooled_rmse(squared_NC: NDArray[np.float64], tests_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """RMSE of each contestant over all folds' test ratings, (C)."""
+    """Compute the RMSE of each contestant over all folds' test ratings, (C)."""
     return np.asarray(np.sqrt(squared_NC.sum(axis=0) / tests_N.sum()))
 
 

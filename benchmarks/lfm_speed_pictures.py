@@ -36,7 +36,7 @@ def draw_curves(runs: Sequence[Run], oracle: float | None, file: Path) -> None:
 
 
 def draw_memory(mib: Sequence[float], file: Path) -> None:
-    """Resident memory after each epoch."""
+    """Plot resident memory after each epoch."""
     figure, axes = _axes("epoch", "resident memory of driver and workers, MiB")
     axes.plot(range(1, len(mib) + 1), mib, color=COLOURS["ours"])
     axes.set_ylim(bottom=0)

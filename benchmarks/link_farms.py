@@ -39,17 +39,17 @@ class Attacked:
 
 
 def links(src: Any, dst: Any) -> Edges:
-    """int64[k, 2] from two arrays, or an array and one number."""
+    """Make links int64[k, 2] from two arrays, or an array and one number."""
     return np.column_stack(np.broadcast_arrays(np.asarray(src, np.int64), np.asarray(dst, np.int64)))
 
 
 def both_ways(target: int, farm: Edges) -> list[Edges]:
-    """All pages link to the target and it to all."""
+    """Build a farm in which all pages link to the target and it to all."""
     return [links(farm, target), links(target, farm)]
 
 
 def copied(rng: np.random.Generator, good: Edges, nodes: int, farm: Edges) -> list[Edges]:
-    """Each farm page has the outgoing links of a good page drawn at random."""
+    """Build a farm in which each page has the outgoing links of a good page drawn at random."""
     ordered = good[np.argsort(good[:, 0], kind="stable")]
     first = np.searchsorted(ordered[:, 0], np.arange(nodes + 1))
     model = rng.integers(nodes, size=len(farm))
@@ -67,7 +67,7 @@ def one_way(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm
 
 
 def random_links(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Ten random links on each page besides."""
+    """Add ten random links on each page to a star."""
     return [*both_ways(target, farm), links(np.repeat(farm, 10), rng.choice(farm, 10 * len(farm)))]
 
 
@@ -78,12 +78,12 @@ def cliques(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm
 
 
 def ring(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Each page links to the next one, too."""
+    """Build a ring: each page links to the next one, too."""
     return [*both_ways(target, farm), links(farm, np.roll(farm, 1))]
 
 
 def chain(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Ten small stars; each one's target links to the target before it."""
+    """Build a chain of ten small stars; each one's target links to the target before it."""
     parts = np.array_split(farm, CHAIN)
     heads = [target] + [int(part[0]) for part in parts[1:]]
     made: list[Edges] = []
@@ -95,7 +95,7 @@ def chain(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: 
 
 
 def tree(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Each page links to its parent in a tree of ten branches, too."""
+    """Build a tree: each page links to its parent in a tree of ten branches, too."""
     return [*both_ways(target, farm), links(farm[1:], farm[(np.arange(1, len(farm)) - 1) // 10])]
 
 
@@ -107,13 +107,13 @@ def two_tiers(rng: np.random.Generator, good: Edges, nodes: int, target: int, fa
 
 
 def many_targets(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Twenty more targets that all pages link to."""
+    """Add twenty more targets that all pages link to."""
     heads, rest = farm[:20], farm[20:]
     return [*both_ways(target, rest), links(np.repeat(rest, 20), np.tile(heads, len(rest)))]
 
 
 def popular(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """2 to 29 links on each page to farm pages, a few of which are popular (Zipf, exponent 0.8)."""
+    """Add 2 to 29 links on each page to farm pages, a few of which are popular (Zipf, exponent 0.8)."""
     weight = 1 / np.arange(1, len(farm) + 1) ** 0.8
     count = rng.integers(2, 30, len(farm))
     drawn = rng.choice(farm, int(count.sum()), p=weight / weight.sum())
@@ -121,13 +121,13 @@ def popular(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm
 
 
 def name_dropping(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Five links on each page to the twenty good pages with the most links in."""
+    """Add five links on each page to the twenty good pages with the most links in."""
     best = np.argsort(-np.bincount(good[:, 1], minlength=nodes), kind="stable")[:20]
     return [*both_ways(target, farm), links(np.repeat(farm, 5), rng.choice(best, 5 * len(farm)))]
 
 
 def camouflage(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Each page copies all links of a good page."""
+    """Build a camouflaged farm: each page copies all links of a good page."""
     return both_ways(target, farm) + copied(rng, good, nodes, farm)
 
 
@@ -137,7 +137,7 @@ def camouflage_one_way(rng: np.random.Generator, good: Edges, nodes: int, target
 
 
 def camouflage_random(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Camouflage and ten random links within the farm."""
+    """Build a camouflaged farm with ten random links within it."""
     return random_links(rng, good, nodes, target, farm) + copied(rng, good, nodes, farm)
 
 

@@ -16,7 +16,7 @@ _INTERVAL = 0.2  # seconds between looks
 
 
 def _tree() -> dict[int, tuple[str, float, int]]:
-    """Name, processor seconds (those of ended children among them) and resident bytes of us and all below us."""
+    """Return name, processor seconds (those of ended children among them) and resident bytes of us and all below us."""
     parents: dict[int, int] = {}
     facts: dict[int, tuple[str, float, int]] = {}
     for folder in Path("/proc").iterdir():
@@ -41,7 +41,7 @@ def _tree() -> dict[int, tuple[str, float, int]]:
 
 
 def _used() -> tuple[float, float]:
-    """Processor seconds of all, and of Java."""
+    """Return processor seconds of all, and of Java."""
     tree = _tree().values()
     return sum(used for _, used, _ in tree), sum(used for name, used, _ in tree if name == "java")
 

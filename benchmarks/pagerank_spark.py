@@ -47,7 +47,7 @@ def ours(engine: str, folder: Path) -> dict[str, Any]:
 
 
 def graphx(spark: SparkSession, folder: Path, iterations: int) -> dict[str, Any]:
-    """GraphX through py4j."""
+    """Run GraphX through py4j."""
     jvm, context = spark._jvm, spark._jsc.sc()
     level = jvm.org.apache.spark.storage.StorageLevel.MEMORY_AND_DISK()
     started = time.perf_counter()

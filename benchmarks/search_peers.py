@@ -29,7 +29,7 @@ VERSIONS["lucene"] = LUCENE_VERSION
 
 
 def lucene_jars() -> str:
-    """Lucene's class path; the first call downloads the jars with Maven."""
+    """Return Lucene's class path; the first call downloads the jars with Maven."""
     jars = [LUCENE / f"{name}-{LUCENE_VERSION}.jar" for name in JARS]
     for name, jar in zip(JARS, jars, strict=True):
         if not jar.exists():

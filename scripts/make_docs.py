@@ -18,7 +18,7 @@ _FACTS, _END = "<!-- facts: written by `make docs` from sr_model/zoo.py -->\n", 
 
 
 def jobs() -> dict[str, type[Settings]]:
-    """Every job under spark_jobs/ and every command under sr_model/ by module, with its settings."""
+    """Return every job under spark_jobs/ and every command under sr_model/ by module, with its settings."""
     found = {}
     for folder in ("spark_jobs", "sr_model"):
         for file in sorted((ROOT / folder).glob("[a-z]*.py")):
@@ -38,7 +38,7 @@ def settings_of(module: ModuleType) -> type[Settings]:
 
 
 def flag_table(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
-    """Lines of a Markdown table of flags."""
+    """Return the lines of a Markdown table of flags."""
     lines = ["| flag | default | meaning |", "|---|---|---|"]
     for field in fields:
         default = "" if field.default in ("", None) else f"`{field.default}`"
@@ -105,7 +105,7 @@ def card(model: zoo.Model, stands: str) -> str:
 
 
 def references() -> dict[Path, str]:
-    """Each file that is made, or partly made, from the code."""
+    """Render each file that is made, or partly made, from the code."""
     docs = ROOT / "docs"
     made = {
         docs / "tables.md": as_markdown(),

@@ -98,7 +98,7 @@ def convert(path: Path, given: Mapping[str, str] | None = None) -> nbformat.Note
 
 
 def main() -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "convert"))
     parser.add_argument("arguments", nargs="+", metavar="FILE|NAME=VALUE", help="notebooks; run: values of widgets")

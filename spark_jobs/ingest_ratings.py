@@ -50,7 +50,7 @@ class Args(JobArgs):
     mirror: str = flag(MIRROR, "address of the folder that has the zips of --dataset", metavar="URL")
 
     def options(self) -> ReadOptions:
-        """How the files are read."""
+        """Return the options of reading the files."""
         return ReadOptions(self.columns, self.header == "yes", self.separator, self.scale)
 
 

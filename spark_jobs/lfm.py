@@ -110,7 +110,7 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, LfmArgs, "lfm", __doc__, argv)
 
 

@@ -115,7 +115,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, TuneArgs, "tune", __doc__, argv)
 
 

@@ -128,7 +128,7 @@ def run(args: LeakArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code: 2 if there are leaks."""
+    """Run the command line; return the exit code: 2 if there are leaks."""
     return run_command(run, LeakArgs, "leaks", __doc__, argv)
 
 

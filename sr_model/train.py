@@ -410,7 +410,7 @@ def evaluate_run(config: TrainConfig) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     try:
         flags = as_flags(sys.argv[1:] if argv is None else argv)
     except UserError as error:

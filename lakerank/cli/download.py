@@ -135,7 +135,7 @@ def _published_md5(url: str) -> str | None:
 
 
 def _md5_in(text: str) -> str | None:
-    """From `MD5 (ml-20m.zip) = …` as well as `…  ml-20m.zip`."""
+    """Find the digest in `MD5 (ml-20m.zip) = …` as well as `…  ml-20m.zip`."""
     found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
     return found.group(0).lower() if found else None
 

@@ -142,7 +142,7 @@ def _index_type(count: int) -> type[np.uint32] | type[np.int64]:
 
 
 def _merge(key: Indexes, src: Indexes, weight: Floats, sources: int) -> tuple[Indexes, Floats]:
-    """Sorted distinct keys and the sum of each one's weights, the heaviest of every source scaled to 1.
+    """Return sorted distinct keys and the sum of each one's weights, the heaviest of every source scaled to 1.
 
     The scaling keeps huge weights from overflowing and tiny ones from vanishing when they are added.
     """

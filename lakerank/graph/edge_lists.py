@@ -279,7 +279,7 @@ def _split(mark: str, ids: Sequence[str], weight: str) -> list[Column]:
 
 
 def _reason(mark: str, ids: Sequence[str], weight: str) -> Column:
-    """Why a line cannot be used; null if it can."""
+    """Return the reason a line cannot be used; null if it can."""
     empty = reduce(Column.__or__, (F.col(name).isNull() | (F.col(name) == "") for name in ids))
     return (
         F.when(F.col("value").rlike(_NOT_TEXT), "not UTF-8 text")
@@ -290,7 +290,7 @@ def _reason(mark: str, ids: Sequence[str], weight: str) -> Column:
 
 
 def _bad_weight(weight: str) -> Column:
-    """Why `weight`, parsed from `weight_text`, cannot be used; null if it can."""
+    """Return the reason `weight`, parsed from `weight_text`, cannot be used; null if it can."""
     if weight == "no":
         return F.lit(None).cast("string")
     text, number = F.col("weight_text"), F.col("weight")
@@ -309,13 +309,13 @@ def _is_whole(column: Column) -> Column:
 
 
 def _is(row: Row) -> Column:
-    """Whether a line is the one in `row`."""
+    """Return whether a line is the one in `row`."""
     same: Column = (F.col("source") == row["source"]) & (F.col("line") == row["line"])
     return same
 
 
 def _first_lines(data: DataFrame, sample: Sequence[Row]) -> Sequence[Row]:
-    """`source` and `line` of each file's first data line; with one file they are in the sample already."""
+    """Return `source` and `line` of each file's first data line; with one file they are in the sample already."""
     if len(data.inputFiles()) <= 1:
         return [min(sample, key=lambda row: row["line"])]
     return data.groupBy("source").agg(F.min("line").alias("line")).collect()

@@ -201,6 +201,6 @@ def _largest_one(weight: Floats) -> Floats:
 
 
 def _sums(numbers: NodeNumbers, values: Floats, nodes: int) -> Floats:
-    """float64[n]: the sum of each node's values."""
+    """Return the sum of each node's values, float64[n]."""
     sums: Floats = np.bincount(numbers, weights=values, minlength=nodes).astype(np.float64)
     return sums

@@ -29,7 +29,7 @@ def _quoted(name: str) -> str:
 
 
 def is_catalog_name(text: str) -> bool:
-    """Whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
+    """Return whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
     return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
 
 
@@ -75,7 +75,7 @@ class TableRef:
         return str(Path(self.location).absolute())
 
     def exists(self, spark: SparkSession) -> bool:
-        """Whether a Delta table stands there."""
+        """Return whether a Delta table stands there."""
         from pyspark.errors import AnalysisException
 
         try:

@@ -288,7 +288,7 @@ class FittedRecommender:
         return F.col(f"{side}_id").alias(getattr(self._columns, side))
 
     def _ids(self, given: Frame | Iterable[Any], side: str) -> DataFrame:
-        """Ids of users or items, from a frame with their column or from values, as the model has them."""
+        """Read ids of users or items, from a frame with their column or from values, as the model has them."""
         what, name, kind = f"{side}s", getattr(self._columns, side), self._types[f"{side}_id"]
         if not _is_frame(given):
             given = _arrow_of_values(given, what, name, kind)

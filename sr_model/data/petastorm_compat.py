@@ -123,7 +123,7 @@ class Dataset:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Names that Petastorm imports from pyarrow and the standard library, there only while it is imported."""
+    """Provide names that Petastorm imports from pyarrow and the standard library, while it is imported."""
 
     def module(name: str, **names: Any) -> types.ModuleType:
         made = types.ModuleType(name)
@@ -201,7 +201,7 @@ class Ventilator(ConcurrentVentilator):  # type: ignore[misc]
         self.all_sent = not self._items_to_ventilate
 
     def completed(self) -> bool:
-        """Whether no result is to be expected any more, now or later."""
+        """Return whether no result is to be expected any more, now or later."""
         sent = self.all_sent  # asked first: what is sent after the comparison below would otherwise be missed
         return bool(self._stop_requested or (sent and self._processed_items_count == self._ventilated_items_count))
 
@@ -270,7 +270,7 @@ _thread_pool.WorkerThread.run = _raise_where_it_is_seen
 
 
 def _exec_in_new_process(func: Any, *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
-    """Petastorm's way to start a worker, with this module imported in it first."""
+    """Start a worker as Petastorm does, with this module imported in it first."""
     import dill
 
     handle, name = tempfile.mkstemp(suffix="runnable")
@@ -347,7 +347,7 @@ class SerialPool:
             self._ventilator.stop()
 
     def join(self) -> None:
-        """There is nobody to wait for."""
+        """Do nothing: there is no thread to wait for."""
 
 
 reader.DummyPool = SerialPool

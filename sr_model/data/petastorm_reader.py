@@ -56,13 +56,13 @@ class Handout(VentilatorBase):  # type: ignore[misc]
                 self._ventilate_fn(**item)
 
     def processed_item(self) -> None:
-        """One has come back: hand out the next."""
+        """Count a result that came back, and hand out the next task."""
         self._back += 1
         if not self._stop_requested:
             self.start()
 
     def completed(self) -> bool:
-        """Whether nothing is to be expected any more."""
+        """Return whether nothing is to be expected any more."""
         return self._stop_requested or (self.all_sent and self.sent == self._back)
 
     def stop(self) -> None:

@@ -199,7 +199,7 @@ def no_patches_error(made: Sequence[PartResult]) -> UserError:
 
 
 def _is_finished(out: Path) -> bool:
-    """Whether each split that has parts is a whole data set; a run may have been killed between the two."""
+    """Return whether each split that has parts is a whole data set; a run may have been killed between the two."""
     made = {split for one in read_results(out) for split in one.parts}
     try:
         return bool(made) and all(read_manifest(out / split).rows for split in made)

@@ -208,7 +208,7 @@ def _of_folder(folder: Path) -> tuple[list[Item], int]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below, also through links to folders, but into no folder twice."""
+    """Yield all files below, also through links to folders, but into no folder twice."""
     seen = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)

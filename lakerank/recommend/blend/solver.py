@@ -47,7 +47,7 @@ def learn(blend: BlendScorer, block: Histories, targets: NDArray[np.int64]) -> N
 def _candidates(
     blend: BlendScorer, left: Histories, block: Histories, targets: NDArray[np.int64], chosen: NDArray[np.bool_]
 ) -> tuple[list[NDArray[np.float64]], list[int]]:
-    """For each chosen user z (C, M), and which candidate is the target."""
+    """Return each chosen user's candidates, z (C, M), and the target's position among them."""
     found, which, n_items = [], [], len(blend.items)
     step = users_at_once(n_items)
     for lo in range(0, len(block), step):

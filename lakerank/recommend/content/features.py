@@ -120,7 +120,7 @@ def _ones(rows: Sequence[Iterable[str]]) -> Block:
 
 
 def _years(years: NDArray[np.float64]) -> Block:
-    """Each year as a point between two decades: 1994 is 0.6 of 1990 and 0.4 of 2000."""
+    """Place each year between two decades: 1994 is 0.6 of 1990 and 0.4 of 2000."""
     rows: list[dict[str, float]] = []
     for year in years.tolist():
         if np.isnan(year):
@@ -134,7 +134,10 @@ def _years(years: NDArray[np.float64]) -> Block:
 
 
 def _tf_idf(kind: str, rows: Sequence[Sequence[str]]) -> Block:
-    """(1 + ln count) · ln(1 + I / items with it) (Manning, Raghavan and Schütze 2008, chapter 6), scaled by kind."""
+    """Compute tf-idf, scaled by kind.
+
+    (1 + ln count) · ln(1 + I / items with it) (Manning, Raghavan and Schütze 2008, chapter 6).
+    """
     n_with = Counter(word for row in rows for word in set(row))
     enough = [word for word, n in n_with.items() if n >= FEWEST[kind]]
     kept = set(sorted(enough, key=lambda word: (-n_with[word], word))[: MOST[kind]])
@@ -157,7 +160,7 @@ def _matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = N
 def from_named(
     items: pa.Array, names: Sequence[str], features: Sequence[Sequence[str]], values: Sequence[Sequence[float]]
 ) -> Features:
-    """Return features from the lists that `named` returned, for items in any order of ids, with the constant put back."""
+    """Return features from the lists that `named` gave, for items in any order of ids, with the constant put back."""
     rows = [{CONSTANT: 1.0, **dict(zip(f, v, strict=True))} for f, v in zip(features, values, strict=True)]
     order = pc.sort_indices(items).to_numpy()
     return Features(items.take(pa.array(order)), tuple(names), _matrix([rows[k] for k in order], names)[1])

@@ -103,7 +103,7 @@ class Taste:
 
 
 def _squared(z_ID: sparse.csr_matrix) -> sparse.csr_matrix:
-    """(I, D·D) the products of each item's dense features with one another."""
+    """Return the products of each item's dense features with one another, (I, D·D)."""
     d = z_ID.shape[1]
     n_I = np.diff(z_ID.indptr)
     each = np.repeat(n_I, n_I)  # every entry meets all of its row
@@ -116,7 +116,7 @@ def _squared(z_ID: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _sums(part: Ratings, z_ID: sparse.csr_matrix, pairs: sparse.csr_matrix) -> tuple[Floats, Floats]:
-    """Σ z zᵀ and Σ z · rating over each user's ratings, (U, D, D) and (U, D)."""
+    """Compute Σ z zᵀ and Σ z · rating over each user's ratings, (U, D, D) and (U, D)."""
     shape, d = (len(part.starts) - 1, z_ID.shape[0]), z_ID.shape[1]
     ones = sparse.csr_matrix((np.ones(len(part.values)), part.positions, part.starts), shape=shape)
     values = sparse.csr_matrix((part.values, part.positions, part.starts), shape=shape)

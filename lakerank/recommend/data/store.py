@@ -68,11 +68,11 @@ class Source:
         return path.replace(self.path, self.label, 1)
 
     def lines(self, spark: SparkSession, paths: Sequence[str]) -> DataFrame:
-        """Numbered lines of some of the files."""
+        """Read numbered lines of some of the files."""
         return self.labelled(read_lines(spark, paths, "auto"))
 
     def labelled(self, rows: DataFrame) -> DataFrame:
-        """Rows whose `source` is what people know."""
+        """Return rows whose `source` is the label of its path."""
         return rows.withColumn("source", F.replace("source", F.lit(self.path), F.lit(self.label)))
 
     def first_line(self, spark: SparkSession, path: str) -> str:

@@ -99,7 +99,7 @@ class Ease:
 
 
 def gram(x: sparse.csc_matrix, n: int) -> Floats:
-    """Compute xᵀx, (n, n), by blocks of rows, which alone are ever sparse; column-major, float64 up to `DOUBLE_UP_TO`."""
+    """Compute xᵀx, (n, n), by blocks of rows, the only sparse part; column-major, float64 up to `DOUBLE_UP_TO`."""
     out = np.empty((n, n), np.float64 if n <= DOUBLE_UP_TO else np.float32, order="F")
     by_row = x.tocsr()
     for lo in range(0, n, COLUMNS_AT_ONCE):

@@ -167,12 +167,12 @@ def _spread(table: pa.Table, key: str, listed: pa.Array) -> Any:
 
 
 def _totals(rows: NDArray[np.int64], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """(n) sums of the values by row."""
+    """Return the sums of the values by row, (n)."""
     return np.asarray(np.bincount(rows, values, n), np.float64)
 
 
 def _full(hit: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
-    """With columns of misses up to N: what was not recommended is no hit."""
+    """Pad with columns of misses up to N: an item that was not recommended is no hit."""
     return np.pad(hit, ((0, 0), (0, n - hit.shape[1]))) if hit.shape[1] < n else hit
 
 

@@ -74,7 +74,7 @@ def prepare_blocks(
 
 
 def _block_count(spark: SparkSession, ratings: int) -> int:
-    """One user block per core, fewer where they would be tiny, more where they would not fit a worker."""
+    """Choose the number of user blocks: one per core, fewer where they would be tiny, more where they would not fit."""
     useful = min(cores(spark), ratings // FEWEST_RATINGS_PER_USER_BLOCK)
     return max(useful, -(-ratings // MOST_RATINGS_PER_USER_BLOCK))
 
@@ -235,7 +235,7 @@ def _numpy(values: pa.Array) -> NDArray[Any]:
 
 
 def _edges(stats: Sequence[Block], bins: int, wanted: bool) -> dict[str, Any]:
-    """Whether any training rating has a day, and the days that divide them into `bins` parts of about equal size."""
+    """Return whether any training rating has a day, and the days that divide them into `bins` parts of equal size."""
     days: dict[int, int] = {}
     for one in stats if wanted else ():
         for day, n in zip(one["days"].tolist(), one["day_counts"].tolist(), strict=True) if "days" in one else ():

@@ -239,11 +239,11 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return self._recommend(False, None, numItems, seen)
 
     def recommendForAllItems(self, numUsers: int, seen: DataFrame | None = None) -> DataFrame:
-        """Return the users who would rate each item highest: (itemCol, recommendations array<struct<userCol, rating>>)."""
+        """Return the users of highest rating for each item: (itemCol, recommendations array<struct<userCol, rating>>)."""
         return self._recommend(True, None, numUsers, seen)
 
     def recommendForUserSubset(self, dataset: DataFrame, numItems: int, seen: DataFrame | None = None) -> DataFrame:
-        """As `recommendForAllUsers`, for the distinct users in the column `userCol` of `dataset`.
+        """Recommend as `recommendForAllUsers`, for the distinct users in the column `userCol` of `dataset`.
 
         Users who were not in training are left out, as ALS does, unless `coldStartStrategy` is 'fallback': they get
         the items of highest bias.
@@ -251,7 +251,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return self._recommend(False, dataset, numItems, seen)
 
     def recommendForItemSubset(self, dataset: DataFrame, numUsers: int, seen: DataFrame | None = None) -> DataFrame:
-        """As `recommendForAllItems`, for the distinct items in the column `itemCol` of `dataset`."""
+        """Recommend as `recommendForAllItems`, for the distinct items in the column `itemCol` of `dataset`."""
         return self._recommend(True, dataset, numUsers, seen)
 
     def _recommend(self, swap: bool, subset: DataFrame | None, top: int, seen: DataFrame | None) -> DataFrame:

@@ -140,7 +140,7 @@ class LFMModelParams(HasPredictionCol, HasBlockSize):
         self._set(**{name: value for name, value in settings.items() if value is not None})
 
     def strategy(self) -> str:
-        """`coldStartStrategy`, checked.
+        """Return `coldStartStrategy`, checked.
 
         Raises:
             UserError: it is none of `STRATEGIES`.

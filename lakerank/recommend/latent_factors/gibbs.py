@@ -130,7 +130,7 @@ def _draw_side(run: Run, number: int, side: str, p: int) -> list[tuple[str, floa
 
 
 def _shifts(run: Run, state: str, name: str, side: str, p: int) -> NDArray[np.float32]:
-    """One side's time effects on the ratings of row block p, block after block; zeros before there are any."""
+    """Return one side's time effects on the ratings of row block p, block after block; zeros before there are any."""
     parts = []
     for turn in range(run.data.blocks):
         u, i = pair(side, p, turn)

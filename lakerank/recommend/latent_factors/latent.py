@@ -76,7 +76,7 @@ class LatentFactors:
         return self.with_users(newcomers, self.reg, self.rank)
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """Both tables of factors."""
+        """Return both tables of factors."""
         return {"user_factors": self.users, "item_factors": self.items}
 
     def params(self) -> Mapping[str, Any]:
@@ -183,7 +183,7 @@ class LatentFactors:
 
 
 def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
-    """Arrow list<float> → (rows, K) float32; a null list becomes zeros."""
+    """Convert Arrow list<float> to (rows, K) float32; a null list becomes zeros."""
     flat = np.zeros((len(lists), k), np.float32)
     valid = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
     if len(valid):
@@ -192,7 +192,7 @@ def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
 
 
 def _taste(k: int, mean: float) -> Taste:
-    """Vectors (p_u, 1), to go with (q_i, b_i), from (user_id, bias, factors); users without factors get μ + b_i."""
+    """Return vectors (p_u, 1), for (q_i, b_i), from (user_id, bias, factors); users without factors get μ + b_i."""
 
     def taste(users: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float64], pa.Array]:
         p_UK = np.ones((users.num_rows, k + 1), np.float32)

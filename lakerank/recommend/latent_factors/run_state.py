@@ -192,11 +192,11 @@ class Run:
         return self.data.mean if self.config.bias else 0.0
 
     def rng(self, *key: int) -> np.random.Generator:
-        """Random numbers that depend on the seed and the key alone."""
+        """Return a generator of random numbers that depend on the seed and the key alone."""
         return np.random.default_rng([self.config.seed, *key])
 
     def all_rows(self, state: str, side: str) -> NDArray[np.float32]:
-        """All rows of a side, (rows, K + 1): factors, then the bias."""
+        """Return all rows of a side, (rows, K + 1): factors, then the bias."""
         whole = np.empty((self.data.size(side), self.config.factors + 1), np.float32)
         for p in range(self.data.blocks):
             whole[p :: self.data.blocks] = with_bias_column(self.store.get(f"{state}/{side}-{p}"))

@@ -139,7 +139,7 @@ class Stratum:
 
 
 def _both(user: Centre, item: Centre, users: Block, items: Block) -> tuple[Centre, Centre]:
-    """Both sides' centres, or none: the kernel is compiled for these two cases."""
+    """Return both sides' centres, or none: the kernel is compiled for these two cases."""
     if user is None and item is None:
         return None, None
     pairs = ((user, users), (item, items))

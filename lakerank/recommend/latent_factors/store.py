@@ -249,7 +249,7 @@ def plan_update(
 
 
 def digest(params: Any) -> str:
-    """Ten letters that stand for anything JSON can hold."""
+    """Return a digest of ten characters for anything JSON can hold."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:10]
 
 

@@ -87,7 +87,7 @@ def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
 
 
 def _has_diverged(history: Sequence[Epoch], data: RatingBlocks) -> bool:
-    """Whether the error is no number, or is growing far beyond the rating scale."""
+    """Return whether the error is no number, or is growing far beyond the rating scale."""
     rmse, earlier = history[-1].train_rmse, [epoch.train_rmse for epoch in history[:-1]]
     far = rmse > 2 * (data.high - data.low + 1) and bool(earlier) and rmse > 2 * min(earlier)
     return not np.isfinite(rmse) or far

@@ -147,7 +147,7 @@ class ArrayModel:
     def _by_batch(
         self, asked: DataFrame, pairs: DataFrame | None, work: Callable[[pa.Table, pa.Table], pa.Table], schema: str
     ) -> DataFrame:
-        """`work` on each batch of `asked` (user_id, …) and the pieces of what these users have rated, and `pairs`."""
+        """Run `work` on each batch of `asked` (user_id, …) with the packed ratings of these users and `pairs`."""
         users = asked.select("user_id").distinct()
         n_users, n_items = users.count(), len(self.scorer.items)
         rows = with_seen(self.history, self.history.limit(0) if pairs is None else pairs)
@@ -212,7 +212,7 @@ def _pair_scorer(scorer: Scorer) -> Callable[[pa.Table, pa.Table], pa.Table]:
 
 
 def _positions(users: pa.Array, items: pa.Array, pairs: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row of the user and position of the item (−1: not in the list) of each pair."""
+    """Return the row of the user and the position of the item (−1: not in the list) of each pair."""
     rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=users)
     positions = pc.index_in(pairs.column("item_id").combine_chunks().cast(items.type), value_set=items)
     return (

@@ -115,12 +115,12 @@ def longest_vector(q_IK: Floats) -> float:
 
 
 def _positions(pairs: pa.Table, items: pa.Array) -> pa.Table:
-    """(batch, user_id, item_id) → (batch, user_id, item): the position of the item; unknown ones are dropped."""
+    """Map (batch, user_id, item_id) to (batch, user_id, item): the position of the item; unknown ones are dropped."""
     return pairs.set_column(2, "item", pc.index_in(pairs.column("item_id"), value_set=items)).drop_null()
 
 
 def _ranker(items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """One batch of users and the pieces of what they have seen → its recommendations."""
+    """Return a function that ranks items for a batch of users: (users, packed seen items) → recommendations."""
     longest = longest_vector(q_IK)
 
     def rank(users: pa.Table, pieces: pa.Table) -> pa.Table:
@@ -143,7 +143,7 @@ def _ranker(items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> Callable[[
 
 
 def _seen(ids: pa.Array, pieces: list[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Positions (P) of users in the batch, and of items; pairs of users outside the batch are dropped."""
+    """Return positions (P) of users in the batch, and of items; pairs of users outside the batch are dropped."""
     if not pieces or not len(ids):
         return np.empty(0, np.int32), np.empty(0, np.int32)
     pairs = pa.concat_tables(map(from_bytes, pieces))
@@ -253,7 +253,7 @@ def top_k(scores_UI: Any, hidden_UI: Any, top: int) -> tuple[Any, Any]:
 
 @compiled(nogil=True)
 def _insert_top_k(scores_UI: Any, hidden_UI: Any, positions_UN: Any, best_UN: Any) -> None:
-    """`top_k` into arrays that are given."""
+    """Write `top_k` into given arrays."""
     last = best_UN.shape[1] - 1
     for u in range(scores_UI.shape[0]):
         for i in range(scores_UI.shape[1]):

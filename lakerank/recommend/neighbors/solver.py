@@ -189,7 +189,7 @@ def nearest(spark: SparkSession, x_RC: sparse.csr_matrix, how: Similarity, store
 
 
 def _edges(steps_R: NDArray[np.number[Any]], aim: int) -> NDArray[np.int64]:
-    """Where runs of rows with about `aim` additions begin, and the end."""
+    """Return the bounds of runs of rows with about `aim` additions each."""
     if not len(steps_R):
         return np.zeros(1, np.int64)
     done = np.cumsum(steps_R)
@@ -224,7 +224,7 @@ def _block(store: BlockStore, b: int, lo: int, hi: int, how: Similarity) -> None
 
 
 def _frozen(block: Block) -> Block:
-    """Read-only plain arrays, small ones too: the kernel is compiled once, not for each mixture."""
+    """Return read-only plain arrays, small ones too: the kernel is compiled once, not for each mixture."""
     plain = {name: array.view(np.ndarray) for name, array in block.items()}
     for array in plain.values():
         array.flags.writeable = False
