@@ -81,9 +81,9 @@ def main() -> None:
         folding = time.perf_counter() - begun
         begun = time.perf_counter()
         stats = BaseStats(old.mean, len(old.history), old.train_rmse)
-        warm = WarmStart(old.user_factors, old.item_factors, stats)
+        warm_start = WarmStart(old.user_factors, old.item_factors, stats)
         update = replace(config, epochs=UPDATE_EPOCHS)
-        updated = train(parts, update, BlockStore.open(f"{folder}/updated", ""), warm=warm)
+        updated = train(parts, update, BlockStore.open(f"{folder}/updated", ""), warm_start=warm_start)
         updating = time.perf_counter() - begun
         begun = time.perf_counter()
         whole = train(parts, config, BlockStore.open(f"{folder}/whole", ""))

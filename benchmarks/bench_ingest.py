@@ -1,8 +1,8 @@
 """Pages in: ours end to end against Spark's binaryFile and a Python UDF, on the NumPy documentation, in one run.
 
 Both run from a folder of HTML to Delta tables in one warm session of two cores. The peer reads title, text and links
-with the same parser; it has no zones, encodings, languages, copies, redirects or rejected pages, and skips names with
-`_` or `.`. Each is run once to warm up and then --repeats times in turn.
+with the same parser; it knows no boilerplate, encodings, languages, copies, redirects or rejected pages, and skips
+names with `_` or `.`. Each is run once to warm up and then --repeats times in turn.
 
     python benchmarks/bench_ingest.py [--copies N] [--quick] [--json]
 """

@@ -204,7 +204,7 @@ def measure_memory(epochs: int) -> dict[str, Any]:
     }
 
 
-def show(facts: dict[str, Any]) -> None:
+def print_tables(facts: dict[str, Any]) -> None:
     """Print the tables of the speed benchmark."""
     print(f"\n{'engine':7} {'K':>3} {'epochs':>6} {'RMSE':>7} {'seconds':>8}   of these")
     for run in facts["runs"]:
@@ -220,7 +220,7 @@ def show(facts: dict[str, Any]) -> None:
                   f"{mine:>8} {ratio:>6}")  # fmt: skip
     if facts["rmse_oracle"]:
         gaps = ", ".join(f"{e} {facts[f'gap_{e}']:+.4f}" for e in ENGINES)
-        print(f"\nplanted truth: RMSE {facts['rmse_oracle']:.4f}; above it: {gaps}")
+        print(f"\nsynthetic truth: RMSE {facts['rmse_oracle']:.4f}; above it: {gaps}")
     print(f"ours: {facts['updates_per_second'] / 1e6:.1f} M updates/s in its best epoch, Spark's part included; "
           f"at most {facts['peak_rss_mib']} MiB resident in driver and workers")  # fmt: skip
 
@@ -249,7 +249,7 @@ def main() -> None:
             if not Path(ratings, "truth.json").exists():
                 write_ratings(Path(ratings), *LIKE["1m"])
         facts = measure_speed(ratings, [int(k) for k in args.factors.split(",")], args.epochs, args.quick)
-        show(facts)
+        print_tables(facts)
         name = f"lfm-speed-{facts['ratings']}{'-quick' if args.quick else ''}.json"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -75,12 +75,12 @@ def label(who: Contestant, settings: Settings) -> str:
 
 def answer(folds: Folds, name: str, who: Contestant, settings: Settings, fold: int, stage: str) -> Answer:
     """Return predictions from the cache, or by training now."""
-    place = WORK / folds.name / name / label(who, settings)
-    kept, facts = place / f"{stage}-{fold}.npy", place / f"{stage}-{fold}.json"
+    folder = WORK / folds.name / name / label(who, settings)
+    kept, facts = folder / f"{stage}-{fold}.npy", folder / f"{stage}-{fold}.json"
     train_rows, rows = folds.rows(fold, stage)
     train_on, asked = folds.take(train_rows), folds.take(rows)
     if not facts.exists():
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=WORK) as scratch:
             guess, seconds = who.run(train_on, asked, settings, Path(scratch))
         if len(guess) != len(rows) or not np.isfinite(guess).all():
@@ -177,7 +177,7 @@ def cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def show(found: dict[str, Any], comparisons: list[dict[str, Any]]) -> None:
+def print_tables(found: dict[str, Any], comparisons: list[dict[str, Any]]) -> None:
     """Print the tables, best first."""
     print(f"\n{'':18} {'RMSE known':>10} {'± folds':>8} {'all':>7} {'seconds':>8}   settings")
     for line in sorted(found.values(), key=lambda line: line["rmse_known"]):
@@ -204,10 +204,10 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in table]:
         parser.error(f"--only {unknown[0]}: must be one of {', '.join(table)}")
     for name, who in table.items():
-        place = WORK / folds.name / name
+        folder = WORK / folds.name / name
         if args.fresh and name in wanted:
-            shutil.rmtree(place, ignore_errors=True)
-        note = place / f"measured{'-quick' if args.quick else ''}.json"
+            shutil.rmtree(folder, ignore_errors=True)
+        note = folder / f"measured{'-quick' if args.quick else ''}.json"
         if name in wanted:
             found[name] = measure(folds, name, who, args.quick)
             note.write_text(json.dumps(found[name]), encoding="utf-8")
@@ -216,7 +216,7 @@ def main() -> int:
         else:
             print(f"  {name} is left out: it has not been run yet", flush=True)
     comparisons = compare(folds, table, found)
-    show(found, comparisons)
+    print_tables(found, comparisons)
     if spark := SparkSession.getActiveSession():
         spark.stop()
     n = len(folds.ratings.rating)

@@ -222,7 +222,7 @@ def rates_of(facts: dict[str, Any]) -> dict[str, float]:
     return {"documents_per_second": round(pages, 1), "best": max(facts["queries_per_second"].values())}
 
 
-def show(lines: dict[str, dict[str, Any]]) -> None:
+def print_tables(lines: dict[str, dict[str, Any]]) -> None:
     """Print the table."""
     print(f"\n{'':8} {'documents/s':>12} {'queries/s':>10}  {'p50':>7} {'p95':>7} {'p99':>7} ms   found in 10")
     for name, facts in lines.items():
@@ -282,7 +282,7 @@ def main() -> int:
         lines["lucene"] = run_lucene(WORK, CORES, args.repeats)
         for name in ("bm25s", "tantivy"):
             lines[name] = run_python_peer(name, WORK, CORES, args.repeats)
-    show(lines)
+    print_tables(lines)
     mine = rates_of(lines["ours"])
     facts: dict[str, Any] = {
         "benchmark": "search",

@@ -66,7 +66,7 @@ def answers(searcher: Searcher, queries: Mapping[str, Query], names: Sequence[st
     return run
 
 
-def telling(text: str, language: str) -> list[str]:
+def plain_terms(text: str, language: str) -> list[str]:
     """Return the terms of a text without pairs and stop words: the ones that BM25's length counts."""
     return [term.text for term in Analyzer(language).analyze(text) if not term.is_pair and not term.stop]
 
@@ -82,7 +82,7 @@ def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype
     Raises:
         RuntimeError: the two find different numbers of documents.
     """
-    texts = [telling(whole_text(doc), language) for doc in data.docs]
+    texts = [plain_terms(whole_text(doc), language) for doc in data.docs]
     docs = [
         {"id": doc["id"], "title": "", "text": " ".join(words)} for doc, words in zip(data.docs, texts, strict=True)
     ]
@@ -93,7 +93,7 @@ def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype
     theirs: Run = {}
     widest = 0.0
     for key, text in data.queries.items():
-        words = telling(text, language)
+        words = plain_terms(text, language)
         expected = np.asarray(peer.get_scores(words)) if words else np.zeros(len(docs))
         found = searcher.find(Query(tuple(Clause((Part(word),)) for word in words)), TOP, feedback="off")
         best = np.argsort(-expected, kind="stable")[:TOP]
@@ -141,8 +141,8 @@ def mrr(ask: Callable[[str], Sequence[str]], items: Sequence[KnownItem]) -> dict
     halves: dict[str, list[float]] = {"tuning": [], "test": []}
     for item in items:
         urls = list(ask(item.query))[:KNOWN_TOP]
-        place = urls.index(item.url) + 1 if item.url in urls else 0
-        halves["test" if item.line % 2 else "tuning"].append(1 / place if place else 0.0)
+        rank = urls.index(item.url) + 1 if item.url in urls else 0
+        halves["test" if item.line % 2 else "tuning"].append(1 / rank if rank else 0.0)
     return {name: round(float(np.mean(values)), 4) for name, values in halves.items()}
 
 

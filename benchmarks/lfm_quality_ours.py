@@ -71,6 +71,6 @@ def held_out(trained: Trained, config: LfmConfig, store: BlockStore, train_on: P
     return np.array([found[key] for key in wanted], np.float32)
 
 
-def _named(ids: NDArray[np.int64], places: NDArray[np.int32]) -> list[int]:
+def _named(ids: NDArray[np.int64], positions: NDArray[np.int32]) -> list[int]:
     """Return the ids of positions within a block, −1 for position −1."""
-    return np.where(places < 0, -1, ids[places]).tolist()
+    return np.where(positions < 0, -1, ids[positions]).tolist()

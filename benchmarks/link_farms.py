@@ -87,10 +87,10 @@ def chain(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: 
     parts = np.array_split(farm, CHAIN)
     heads = [target] + [int(part[0]) for part in parts[1:]]
     made: list[Edges] = []
-    for place, (head, part) in enumerate(zip(heads, parts, strict=True)):
+    for position, (head, part) in enumerate(zip(heads, parts, strict=True)):
         made += both_ways(head, part[part != head])
-        if place:
-            made.append(links([head], heads[place - 1]))
+        if position:
+            made.append(links([head], heads[position - 1]))
     return made
 
 
@@ -208,16 +208,16 @@ def documentation(data: Path) -> tuple[Edges, int]:
             archive.extractall(folder, filter="data")
         files = sorted(Path(folder).rglob("*.html"))
         root = next(file.parent for file in files if file.name == "genindex.html")
-        number = {BASE_URL + file.relative_to(root).as_posix(): place for place, file in enumerate(files)}
-        for url, place in number.items():
+        number = {BASE_URL + file.relative_to(root).as_posix(): position for position, file in enumerate(files)}
+        for url, position in number.items():
             to = set()
-            for link in LexborHTMLParser(files[place].read_bytes()).css("a[href]"):
+            for link in LexborHTMLParser(files[position].read_bytes()).css("a[href]"):
                 try:
                     there = ada_url.join_url(url, link.attributes["href"] or "")
                 except ValueError:
                     continue
-                to.add(number.get(there.partition("#")[0], place))
-            found.append(links(place, sorted(to - {place})))
+                to.add(number.get(there.partition("#")[0], position))
+            found.append(links(position, sorted(to - {position})))
     return np.concatenate(found), len(files)
 
 

@@ -38,8 +38,10 @@ def from_implicit(kind, **settings):
 
         model = getattr(nearest_neighbours, kind)(num_threads=2, **settings)
         model.fit(x.astype(np.float64), show_progress=False)
-        places, _ = model.recommend(np.arange(x.shape[0]), x.astype(np.float64), N=TOP, filter_already_liked_items=True)
-        return places
+        positions, _ = model.recommend(
+            np.arange(x.shape[0]), x.astype(np.float64), N=TOP, filter_already_liked_items=True
+        )
+        return positions
 
     return run
 

@@ -124,7 +124,7 @@ def made_up_ranks(page_ids: NDArray[np.int64], seed: int) -> pa.Table:
 
 
 def write_for_peers(pages: pa.Table, queries: Sequence[str], folder: Path) -> None:
-    """Write docs.bin (url, title, text of each page in UTF-8, each after its length, int32 big-endian) and queries.txt."""
+    """Write docs.bin (url, title, text of each page in UTF-8, each after its length, int32 big-endian), queries.txt."""
     with (folder / "docs.bin").open("wb") as file:
         for row in zip(*(pages[name].to_pylist() for name in ("url", "title", "text")), strict=True):
             for text in row:

@@ -35,8 +35,8 @@ def lucene_jars() -> str:
         if not jar.exists():
             print(f"downloading {jar.name} into {LUCENE.relative_to(ROOT)}", flush=True)
             wanted = f"-Dartifact=org.apache.lucene:{name}:{LUCENE_VERSION}"
-            place = [f"-Dmaven.repo.local={LUCENE / 'm2'}", f"-DoutputDirectory={LUCENE}"]
-            subprocess.run(["mvn", "-q", *place, "dependency:copy", wanted], check=True)
+            folders = [f"-Dmaven.repo.local={LUCENE / 'm2'}", f"-DoutputDirectory={LUCENE}"]
+            subprocess.run(["mvn", "-q", *folders, "dependency:copy", wanted], check=True)
     return os.pathsep.join(map(str, jars))
 
 

@@ -235,9 +235,9 @@ def first_messages(graph: Graph, numbered: DataFrame, nodes: int, blocks: int, d
     total = 1.0
     if graph.warm_start is not None:
         total = fsum(row["rank"] for row in rows_of.groupBy("block").agg(F.sum("rank").alias("rank")).collect())
-    teleported, warm = graph.teleport is not None, total if graph.warm_start is not None and total > 0 else 0.0
+    teleported, start_total = graph.teleport is not None, total if graph.warm_start is not None and total > 0 else 0.0
     return rows_of.groupBy("block").applyInArrow(
-        lambda t: _first_state(t, nodes=nodes, blocks=blocks, teleported=teleported, total=warm), MESSAGES
+        lambda t: _first_state(t, nodes=nodes, blocks=blocks, teleported=teleported, total=start_total), MESSAGES
     )
 
 

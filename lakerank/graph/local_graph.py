@@ -121,7 +121,7 @@ class LocalGraph:
 
     @cached_property
     def order(self) -> NodeNumbers:
-        """int32[n]: a new number for each node, those with most links first, so that the ranks that an iteration
+        """A new number for each node, int32[n], those with most links first, so that the ranks that an iteration
         asks for most often lie side by side."""
         order = np.empty(self.nodes, np.int32)
         most_first = np.argsort(-np.bincount(self.src, minlength=self.nodes), kind="stable")

@@ -57,7 +57,7 @@ class TableRef:
 
     @property
     def sql(self) -> str:
-        """How SQL statements name the table; nothing in a name ends the quotes it stands in."""
+        """The name of the table in SQL statements; nothing in a name ends the quotes it stands in."""
         if is_catalog_name(self.location):
             return ".".join(_quoted(part) for part in self.location.split("."))
         return f"delta.{_quoted(self.path)}"
@@ -239,7 +239,7 @@ def write_problem(error: Exception, location: str) -> Exception:
     if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
         lake = location.rpartition(".")[0]
         return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
-    in_the_way = next((place for place in (Path(location), *Path(location).parents) if place.is_file()), None)
+    in_the_way = next((path for path in (Path(location), *Path(location).parents) if path.is_file()), None)
     if in_the_way is not None:
         return UserError(f"{location}: cannot write, since {in_the_way} is a file; choose another --lake or --out")
     for sign in (

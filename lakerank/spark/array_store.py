@@ -115,13 +115,13 @@ class BlockStore:
         for name in filter(doomed, self.keys()):
             self.drop(name)
 
-    def write_json(self, key: str, facts: dict[str, Any]) -> None:
+    def write_json(self, key: str, values: dict[str, Any]) -> None:
         """Write a small JSON file in one step; it marks what came before it as complete."""
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
         with fresh.open("w", encoding="utf-8") as file:
-            json.dump(facts, file)
+            json.dump(values, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(target)

@@ -217,7 +217,7 @@ class Ventilator(ConcurrentVentilator):  # type: ignore[misc]
             items = self._items_to_ventilate
             if self._randomize_item_order:
                 items = [items[i] for i in self._rng.permutation(len(items))]
-            for place, item in enumerate(items, 1):
+            for position, item in enumerate(items, 1):
                 while self._ventilated_items_count - self._processed_items_count >= self._max_ventilation_queue_size:
                     if self._stop_requested:
                         return
@@ -226,7 +226,7 @@ class Ventilator(ConcurrentVentilator):  # type: ignore[misc]
                     return
                 # Counted and announced before it is sent: the last one cannot come back before that is known.
                 self._ventilated_items_count += 1
-                self.all_sent = rounds == self._iterations and place == len(items)
+                self.all_sent = rounds == self._iterations and position == len(items)
                 self._ventilate_fn(**item)
 
 

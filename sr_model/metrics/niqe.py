@@ -161,7 +161,7 @@ def niqe_y(
 
 
 def _features(y: Floats, block: int) -> Floats:
-    """Compute the features of blocks, (blocks, 18): shape and scale of normalised brightness and of its neighbour products."""
+    """Compute features, (blocks, 18): shape and scale of normalised brightness and of its neighbour products."""
     rows, columns = y.shape[0] // block, y.shape[1] // block
     blocks = _normalised(y).reshape(rows, block, columns, block).swapaxes(1, 2).reshape(-1, block, block)
     alpha, left, right = _fit(blocks)

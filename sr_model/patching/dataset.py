@@ -97,13 +97,13 @@ def _watched(out: Path, parts: int) -> Iterator[None]:
     """Show a progress meter that counts the parts as they are done, whoever makes them."""
     over = threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         with progress(parts, "patches", "part") as meter:
             while not over.wait(_LOOK_SECONDS):
                 meter.update(count_done_parts(out) - meter.n)
             meter.update(count_done_parts(out) - meter.n)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield

@@ -49,9 +49,9 @@ class Part:
         mean_U, deviation_U = scores.mean(axis=1), scores.std(axis=1)
         some = deviation_U > _ROUNDING * np.abs(scores).max(axis=1, initial=0.0)
         deviation_U = np.where(some, deviation_U, 1.0)
-        spread = np.zeros((len(block), n_items))
-        spread[:, self.at] = (scores - mean_U[:, None]) / deviation_U[:, None]
-        return spread, mean_U, deviation_U
+        standard = np.zeros((len(block), n_items))
+        standard[:, self.at] = (scores - mean_U[:, None]) / deviation_U[:, None]
+        return standard, mean_U, deviation_U
 
 
 @dataclass(frozen=True)

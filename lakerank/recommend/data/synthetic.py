@@ -21,7 +21,7 @@ class GeneratedRatings:
         ratings: float32 (N), half stars from 0.5 to 5.
         seconds: int64 (N), Unix time.
         user_factors, item_factors: float32 (U, K) and (I, K).
-        oracle_rmse: what the planted model itself scores on these ratings: noise and rounding alone.
+        oracle_rmse: what the synthetic model itself scores on these ratings: noise and rounding alone.
     """
 
     users: NDArray[np.int32]
@@ -50,7 +50,7 @@ def generate_ratings(
     Args:
         n_users, n_items: sizes.
         n_ratings: wanted; repeated pairs are dropped, so a few per cent fewer come out on dense data.
-        rank: K of the planted factors.
+        rank: K of the synthetic factors.
         noise: standard deviation in stars.
         seed: the same seed gives the same ratings.
         taste: standard deviation of p_u·q_i in stars.

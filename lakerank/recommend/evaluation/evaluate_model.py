@@ -330,14 +330,14 @@ def evaluate_models(
     parts = SplitRatings.of(checkpoint(divided, store.root), settings.relevance_threshold, settings.candidates == COLD)
     test_set = parts.evaluation_set(catalogue)
     n_sampled = settings.n_sampled()
-    sampled = sample_candidates(parts, test_set, n_sampled, settings.seed) if n_sampled else None
+    candidates_PC = sample_candidates(parts, test_set, n_sampled, settings.seed) if n_sampled else None
     found: dict[str, ModelScores] = {}
     for spec in specs:
         begun = time.perf_counter()
         model = spec.fit(Data(parts.train, data.items, data.tags), store.below(spec.name))
         if split.kind == "users":
             model = model.with_ratings(parts.known)
-        sums, overall = score_model(model, parts, test_set, metrics, settings.candidates, sampled)
+        sums, overall = score_model(model, parts, test_set, metrics, settings.candidates, candidates_PC)
         found[spec.name] = ModelScores(sums, overall, round(time.perf_counter() - begun, 3))
         on_model(spec.name, found[spec.name].seconds)
         store.drop(spec.name)
@@ -372,7 +372,7 @@ def score_model(
     sums: dict[str, Sums] = {}
     overall: dict[str, float] = {}
     if ranked and sampled_PC is not None:
-        sums |= test_set.sampled(rank_sampled(model, parts, test_set, sampled_PC, top), ranked)
+        sums |= test_set.sampled_candidates(rank_sampled(model, parts, test_set, sampled_PC, top), ranked)
     elif ranked:
         best = recommend_positions(model, parts, test_set, top, candidates)
         sums |= test_set.ranked(best, ranked)

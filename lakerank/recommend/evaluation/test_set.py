@@ -116,7 +116,7 @@ class EvaluationSet:
             if metric.kind in OVERALL
         }
 
-    def sampled(self, top_PN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, Sums]:
+    def sampled_candidates(self, top_PN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, Sums]:
         """Return metrics of a ranking for each test pair, in which its item is the one relevant; users weigh by their
         pairs.
 

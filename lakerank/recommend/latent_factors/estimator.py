@@ -36,7 +36,7 @@ from lakerank.recommend.latent_factors.latent import LatentFactors
 from lakerank.recommend.latent_factors.train import train
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
-from lakerank.spark.ml_persistence import Facts, Tables, TablesReader, TablesWriter, workspace
+from lakerank.spark.ml_persistence import SavedParams, Tables, TablesReader, TablesWriter, workspace
 
 P = TypeVar("P", bound="LFM")
 
@@ -239,7 +239,11 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return self._recommend(False, None, numItems, seen)
 
     def recommendForAllItems(self, numUsers: int, seen: DataFrame | None = None) -> DataFrame:
-        """Return the users of highest rating for each item: (itemCol, recommendations array<struct<userCol, rating>>)."""
+        """Return the users of highest rating for each item.
+
+        Returns:
+            frame (itemCol, recommendations array<struct<userCol, rating>>).
+        """
         return self._recommend(True, None, numUsers, seen)
 
     def recommendForUserSubset(self, dataset: DataFrame, numItems: int, seen: DataFrame | None = None) -> DataFrame:
@@ -307,7 +311,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
     def read(cls) -> MLReader[LFMModel]:
         """Return a reader of what `write` saves."""
 
-        def make(tables: Tables, params: Facts) -> LFMModel:
+        def make(tables: Tables, params: SavedParams) -> LFMModel:
             numbers = (params[name] for name in ("rank", "mean", "low", "high"))
             return cls(tables["userFactors"], tables["itemFactors"], *numbers)
 

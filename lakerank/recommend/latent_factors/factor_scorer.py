@@ -38,7 +38,7 @@ class FactorScorer:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(I) all: others have no factors."""
+        """A mask of the known items, bool (I): all, as others have no factors."""
         return np.ones(len(self.items), np.bool_)
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:

@@ -156,9 +156,9 @@ def normal_wishart(
     d = len(total)
     mean = total / max(count, 1)
     weight = PRIOR_COUNT + count
-    spread = np.diag(prior) + scatter - count * np.outer(mean, mean)
-    spread += PRIOR_COUNT * count / weight * np.outer(mean, mean)
-    half = np.linalg.cholesky(np.linalg.inv((spread + spread.T) / 2))
+    scale = np.diag(prior) + scatter - count * np.outer(mean, mean)
+    scale += PRIOR_COUNT * count / weight * np.outer(mean, mean)
+    half = np.linalg.cholesky(np.linalg.inv((scale + scale.T) / 2))
     lower = np.tril(rng.standard_normal((d, d)), -1)
     lower[np.diag_indices(d)] = np.sqrt(rng.chisquare(d + count - np.arange(d)))
     root = half @ lower

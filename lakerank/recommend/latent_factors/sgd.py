@@ -52,14 +52,16 @@ def initial_slots(rows: int, config: LfmConfig) -> Block:
     return {"slots": slots, "steps": np.zeros(rows if config.optimizer == "adam" else 0, np.int32)}
 
 
-def start(run: Run, runner: Runner, warm: BaseStats | None = None) -> None:
+def start(run: Run, runner: Runner, base_stats: BaseStats | None = None) -> None:
     """Write `epoch-0`, from a model's rows where it has them, and the row layouts where they will be needed."""
 
     def work(p: int) -> list[tuple[str, float, int]]:
         for number, side in enumerate(SIDES):
             rows = run.data.rows(side, p)
             state = initial_rows(rows, run.config, run.rng(number, p)) | initial_slots(rows, run.config)
-            run.store.put(f"epoch-0/{side}-{p}", state if warm is None else warm_rows(run, warm, side, p, state))
+            run.store.put(
+                f"epoch-0/{side}-{p}", state if base_stats is None else warm_rows(run, base_stats, side, p, state)
+            )
             if run.config.implicit_sides or run.has_time_effects:
                 make_layout(run.data, side, p)
         return [("start", 0.0, 0)]

@@ -283,7 +283,7 @@ def train_run(spark: SparkSession, plan: RunPlan, resume: bool = False) -> Train
     if not resume:
         store.drop_where(lambda _: True)
     ratings = plan.source.read(spark, store.root, plan.version)
-    trained = train(ratings, plan.config, store, data=data, warm=_warm_start(plan.base))
+    trained = train(ratings, plan.config, store, data=data, warm_start=_warm_start(plan.base))
     store.drop_where(lambda name: name.startswith(CHECKPOINT_PREFIX) or name == "warm")
     return trained
 

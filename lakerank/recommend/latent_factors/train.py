@@ -168,7 +168,7 @@ def _drop_old_epochs(run: Run, newest: int, kept: Sequence[int]) -> None:
 
 
 def _train_member(
-    spark: SparkSession, run: Run, on_epoch: Callable[[Epoch], None], title: str, warm: WarmStart | None
+    spark: SparkSession, run: Run, on_epoch: Callable[[Epoch], None], title: str, warm_start: WarmStart | None
 ) -> tuple[list[Epoch], int, list[int]]:
     """Train one run to its end; returns its curve, the epoch it was resumed from, and the epochs kept."""
     config, blocks = run.config, run.data.blocks
@@ -186,12 +186,12 @@ def _train_member(
     if not history:
         for half in ("epoch-0", "warm"):  # may be half there
             run.store.drop(half)
-        if warm is not None:
-            warm.save(run.store)
+        if warm_start is not None:
+            warm_start.save(run.store)
         if config.bayesian:
             gibbs.start(run, whole)
         else:
-            sgd.start(run, whole, warm.stats if warm else None)
+            sgd.start(run, whole, warm_start.stats if warm_start else None)
     resumed_from = len(history)
     with progress(config.epochs, title, "epoch") as meter:
         meter.update(min(resumed_from, config.epochs))
@@ -222,7 +222,7 @@ def train(
     store: BlockStore,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     data: BlockStore | None = None,
-    warm: WarmStart | None = None,
+    warm_start: WarmStart | None = None,
 ) -> Trained:
     """Fit the model, or go on with a fit that the store has begun.
 
@@ -233,7 +233,7 @@ def train(
         on_epoch: called after each epoch of this call; what it raises ends the training.
         data: where rating blocks are kept (default: `data` in `store`); belongs to one set of ratings and parts, and
             may be shared by runs.
-        warm: a model to start from instead of random factors; of SGD only, with as many factors.
+        warm_start: a model to start from instead of random factors; of SGD only, with as many factors.
 
     Raises:
         UserError: no training ratings, a bad `init`, times are wanted and missing, or the run diverged.
@@ -255,7 +255,7 @@ def train(
         own = store if n == 0 else store.below(f"run-{n}")
         run = Run(replace(config, seed=config.seed + n), blocks, own.root)
         title = "training" if members == 1 else f"training {n + 1} of {members}"
-        curve, resumed, epochs = _train_member(spark, run, on_epoch, title, warm)
+        curve, resumed, epochs = _train_member(spark, run, on_epoch, title, warm_start)
         curves.append(curve)
         models += [(run, f"epoch-{epoch}") for epoch in epochs]
         if n == 0:

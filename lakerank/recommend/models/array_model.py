@@ -151,17 +151,17 @@ class ArrayModel:
         users = asked.select("user_id").distinct()
         n_users, n_items = users.count(), len(self.scorer.items)
         rows = with_seen(self.history, self.history.limit(0) if pairs is None else pairs)
-        pieces = pack(rows, users, n_users, n_items)
+        packed = pack(rows, users, n_users, n_items)
         batches = asked.select(batch_of(n_users, n_items), "*").groupBy("batch")
-        return batches.cogroup(pieces.groupBy("batch")).applyInArrow(work, schema)
+        return batches.cogroup(packed.groupBy("batch")).applyInArrow(work, schema)
 
 
 def _recommender(
     scorer: Scorer, hidden_I: NDArray[np.bool_], top: int, reasons: Reasons
 ) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        block, seen = block_of(ids, scorer.items, unpack(pieces))
+        block, seen = block_of(ids, scorer.items, unpack(packed))
         hidden_UI = np.repeat(hidden_I[None, :], len(block), axis=0)
         rows, positions = _positions(ids, scorer.items, seen)
         hidden_UI[rows[positions >= 0], positions[positions >= 0]] = True
@@ -182,9 +182,9 @@ def _recommender(
 
 
 def _predictor(scorer: Scorer, biases: Biases, sources: Reasons) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        block, pairs = block_of(ids, scorer.items, unpack(pieces))
+        block, pairs = block_of(ids, scorer.items, unpack(packed))
         rows, positions = _positions(ids, scorer.items, pairs)
         listed = positions >= 0
         guess = np.full(len(rows), biases.mean)
@@ -199,9 +199,9 @@ def _predictor(scorer: Scorer, biases: Biases, sources: Reasons) -> Callable[[pa
 
 
 def _pair_scorer(scorer: Scorer) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        block, pairs = block_of(ids, scorer.items, unpack(pieces))
+        block, pairs = block_of(ids, scorer.items, unpack(packed))
         rows, positions = _positions(ids, scorer.items, pairs)
         found = np.full(len(rows), UNKNOWN_ITEM)
         listed = positions >= 0
@@ -259,11 +259,11 @@ def largest(reasons: list[Reason], most: int) -> list[Reason]:
 
 
 def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """Return work for a batch of (user_id, rank, item_id) and the pieces of what these users have rated."""
+    """Return work for a batch of (user_id, rank, item_id) and the packed ratings of these users."""
 
-    def work(asked: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(asked: pa.Table, packed: pa.Table) -> pa.Table:
         ids = asked.column("user_id").combine_chunks().unique()
-        block, _ = block_of(ids, scorer.items, unpack(pieces))
+        block, _ = block_of(ids, scorer.items, unpack(packed))
         rows = pc.index_in(asked.column("user_id"), value_set=ids).to_pylist()
         positions = pc.index_in(asked.column("item_id"), value_set=scorer.items).to_pylist()
         columns: dict[str, list[object]] = {"rank": [], "position": [], "source": [], "because": [], "contribution": []}

@@ -1,6 +1,6 @@
 """Ratings on their way to the workers, packed where they are read: one piece of columns for each batch of users.
 
-Neither grouped in the JVM nor shuffled row by row, as in `top_n.py`: a shuffle moves some thousand pieces instead of
+Neither grouped in the JVM nor shuffled row by row, as in `top_n.py`: a shuffle moves some thousand streams instead of
 millions of rows.
 """
 
@@ -79,15 +79,15 @@ def _packed(table: pa.Table, column: str) -> pa.RecordBatch:
     batches, starts = np.unique(numbers[order], return_index=True)
     rows = table.drop_columns(["batch"]).take(order)
     ends = [*starts[1:].tolist(), len(order)]
-    pieces = [to_bytes(rows.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
+    streams = [to_bytes(rows.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
     return pa.RecordBatch.from_arrays(
-        [pa.array(batches.astype(np.int32)), pa.array(pieces, pa.binary())], names=["batch", column]
+        [pa.array(batches.astype(np.int32)), pa.array(streams, pa.binary())], names=["batch", column]
     )
 
 
-def unpack(pieces: pa.Table) -> pa.Table | None:
+def unpack(packed: pa.Table) -> pa.Table | None:
     """Return the rows of one batch; None if there are none."""
-    streams = pieces.column("rows").to_pylist()
+    streams = packed.column("rows").to_pylist()
     if not streams:
         return None
     return pa.concat_tables(map(from_bytes, streams))

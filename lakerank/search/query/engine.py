@@ -46,22 +46,22 @@ class Hit:
 
     @property
     def id(self) -> str:
-        """Its id in the frame or collection it came from; of a web page the address."""
+        """The page's id in the frame or collection it came from; of a web page the address."""
         return self.page.doc_id or self.page.url
 
     @property
     def url(self) -> str:
-        """Its address; may be empty."""
+        """The page's address; may be empty."""
         return self.page.url
 
     @property
     def title(self) -> str:
-        """Its title as it stands; may be empty."""
+        """The page's title; may be empty."""
         return self.page.title
 
     @property
     def snippet(self) -> str:
-        """The piece of its text that shows best why it was found."""
+        """The passage of its text that shows best why it was found."""
         return "".join(text for text, _ in self.snippet_pieces)
 
     def as_text(self) -> str:
