@@ -324,9 +324,9 @@ class _Signals:
     def __init__(self) -> None:
         self.seen = False
         with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, self._note)
+            signal.signal(signal.SIGTERM, self._on_signal)
 
-    def _note(self, number: int, frame: object) -> None:
+    def _on_signal(self, number: int, frame: object) -> None:
         self.seen = True
 
 

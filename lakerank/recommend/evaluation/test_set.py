@@ -64,7 +64,7 @@ class EvaluationSet:
         users = _flat(relevant, "user_id").unique()
         users = users.take(pc.sort_indices(users))
         of_item, of_user = (
-            _spread(table, key, values)
+            _columns_by_position(table, key, values)
             for table, key, values in ((raters, "item_id", items), (profiles, "user_id", users))
         )
         counts, total = of_user("n"), of_user("total")
@@ -154,7 +154,7 @@ def _flat(table: pa.Table, name: str) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _spread(table: pa.Table, key: str, listed: pa.Array) -> Any:
+def _columns_by_position(table: pa.Table, key: str, listed: pa.Array) -> Any:
     """Return a function of a column's name: its values by position in the list, 0 where there is no row."""
     at = positions_of(_flat(table, key), listed)
 

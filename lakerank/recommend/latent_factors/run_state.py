@@ -146,16 +146,16 @@ def make_layout(data: RatingBlocks, side: str, p: int) -> None:
     data.store.put(key, layout)
 
 
-def held_out_groups(data: RatingBlocks, side: str, held: Block, p: int) -> NDArray[np.int64]:
+def held_out_groups(data: RatingBlocks, side: str, ratings: Block, p: int) -> NDArray[np.int64]:
     """Find the time effect each held-out rating of row block p falls under; −1 if training had none."""
-    days = np.asarray(held["days"])
+    days = np.asarray(ratings["days"])
     if side == "item":
         bins, at = len(data.edges) + 1, time_bins(days, data.edges)
-        return np.where((at < 0) | (held["cols"] < 0), -1, held["cols"].astype(np.int64) * bins + at)
+        return np.where((at < 0) | (ratings["cols"] < 0), -1, ratings["cols"].astype(np.int64) * bins + at)
     known = data.store.get(f"rows/user-{p}")["known"]
     if not len(known):
         return np.full(len(days), -1)
-    ids = held["rows"].astype(np.int64) * (1 << 32) + days
+    ids = ratings["rows"].astype(np.int64) * (1 << 32) + days
     at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     return np.where(known[at] == ids, at, -1)
 
