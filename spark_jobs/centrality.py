@@ -1,4 +1,4 @@
-"""Centralities of nodes besides PageRank: hubs and authorities, harmonic centrality, personal ranks for many.
+"""Compute centralities besides PageRank: hubs and authorities, harmonic centrality, personal ranks for many.
 
 Reads links as pagerank does and writes the table of the measure: `hits`, `harmonic` or `personal_ranks`.
 """
