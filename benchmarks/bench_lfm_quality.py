@@ -54,7 +54,7 @@ QUICK_SETTINGS = 2  # of each grid, from its middle
 
 @dataclass(frozen=True)
 class Answer:
-    """A contestant's predictions for the test rows of one fold, and the time and memory of its training."""
+    """A contestant's predictions for the test rows of one fold, and the seconds of its training."""
 
     guess: NDArray[np.float32]
     seconds: float
