@@ -52,7 +52,7 @@ METHODS = {
 
 
 def read() -> tuple[pa.Table, pa.Table, pa.Table]:
-    """Ratings, items and tags of MovieLens."""
+    """Read ratings, items and tags of MovieLens."""
     ratings = csv.read_csv(DATA / "ratings.csv").rename_columns(["user_id", "item_id", "rating", "seconds"])
     movies = csv.read_csv(DATA / "movies.csv")
     years = pc.extract_regex(movies.column("title"), r"\((?P<year>\d{4})[^()]*\)\s*$")
@@ -71,14 +71,14 @@ def read() -> tuple[pa.Table, pa.Table, pa.Table]:
 
 
 def rank_candidates(scores_UI: NDArray[Any], block: Histories, hidden_I: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """(U, TOP) the best of what is neither hidden nor rated; equal ones by id."""
+    """Rank the candidates that are neither hidden nor rated, (U, TOP); equal ones by id."""
     hidden_UI = np.repeat(hidden_I[None], len(block), axis=0)
     hidden_UI[block.rows, block.positions] = True
     return top_k(scores_UI, hidden_UI, TOP)[0].astype(np.int32)
 
 
 def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> dict[str, dict[str, Any]]:
-    """All methods and yardsticks on one draw of held-out films: name → metric → value."""
+    """Run all methods and yardsticks on one draw of held-out films: name → metric → value."""
     rng = np.random.default_rng(draw)
     films = np.unique(ratings.column("item_id").to_numpy())
     cold = pa.array(np.sort(rng.permutation(films)[: int(SHARE * len(films))]))
@@ -139,7 +139,7 @@ def run_draw(draw: int, ratings: pa.Table, items: pa.Table, tags: pa.Table) -> d
 
 
 def summary(draws: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Means over the draws."""
+    """Compute the means over the draws."""
 
     def mean(name: str, *path: str) -> float:
         values = []

@@ -39,12 +39,12 @@ UPDATE_EPOCHS = 3
 
 
 def model_of(trained: Trained) -> LatentFactors:
-    """The trained tables as a model."""
+    """Return a model of the trained tables."""
     return LatentFactors(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
 
 
 def rmse(model: LatentFactors, test: DataFrame) -> float:
-    """On the newcomers' test ratings."""
+    """Compute the RMSE on the newcomers' test ratings."""
     error = F.avg((F.col("prediction") - F.col("rating")) ** 2)
     row = model.predict(test).agg(F.sqrt(error)).first()
     assert row is not None
@@ -81,9 +81,9 @@ def main() -> None:
         folding = time.perf_counter() - begun
         begun = time.perf_counter()
         stats = BaseStats(old.mean, len(old.history), old.train_rmse)
-        warm = WarmStart(old.user_factors, old.item_factors, stats)
+        warm_start = WarmStart(old.user_factors, old.item_factors, stats)
         update = replace(config, epochs=UPDATE_EPOCHS)
-        updated = train(parts, update, BlockStore.open(f"{folder}/updated", ""), warm=warm)
+        updated = train(parts, update, BlockStore.open(f"{folder}/updated", ""), warm_start=warm_start)
         updating = time.perf_counter() - begun
         begun = time.perf_counter()
         whole = train(parts, config, BlockStore.open(f"{folder}/whole", ""))

@@ -1,8 +1,8 @@
 """Pages in: ours end to end against Spark's binaryFile and a Python UDF, on the NumPy documentation, in one run.
 
 Both run from a folder of HTML to Delta tables in one warm session of two cores. The peer reads title, text and links
-with the same parser; it has no zones, encodings, languages, copies, redirects or rejected pages, and skips names with
-`_` or `.`. Each is run once to warm up and then --repeats times in turn.
+with the same parser; it knows no boilerplate, encodings, languages, copies, redirects or rejected pages, and skips
+names with `_` or `.`. Each is run once to warm up and then --repeats times in turn.
 
     python benchmarks/bench_ingest.py [--copies N] [--quick] [--json]
 """
@@ -39,7 +39,7 @@ NAIVE = "url string, title string, text string, links array<struct<dst: string, 
 
 
 def unpack(folder: Path, copies: int) -> int:
-    """The documentation, `copies` times side by side; how many files."""
+    """Unpack the documentation `copies` times side by side; return the number of files."""
     with tarfile.open(DATA / "web" / "numpy-docs.tar.gz") as archive:
         archive.extractall(folder / "0", filter="data")
     for number in range(1, copies):
@@ -48,7 +48,7 @@ def unpack(folder: Path, copies: int) -> int:
 
 
 def naive(path: str, content: bytes) -> dict[str, Any]:
-    """What a first version does with a page."""
+    """Parse a page with selectolax alone, as a first version does."""
     from selectolax.lexbor import LexborHTMLParser
 
     tree = LexborHTMLParser(bytes(content))
@@ -62,7 +62,7 @@ def naive(path: str, content: bytes) -> dict[str, Any]:
 
 
 def run_naive(spark: SparkSession, folder: Path, lake: Path) -> int:
-    """binaryFile → UDF → two tables; how many pages."""
+    """Ingest pages by binaryFile → UDF → two tables; return the number of pages."""
     parse = F.udf(naive, NAIVE)
     files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(str(folder))
     rows = files.select(parse(F.col("path"), F.col("content")).alias("page")).select("page.*").localCheckpoint()
@@ -73,7 +73,7 @@ def run_naive(spark: SparkSession, folder: Path, lake: Path) -> int:
 
 
 def run_ours(folder: Path, lake: Path) -> int:
-    """The job; how many pages."""
+    """Run the job; return the number of pages."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         code = ingest_pages.main(["--source", str(folder), "--base-url", BASE, "--lake", str(lake), "--json"])

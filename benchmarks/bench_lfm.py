@@ -56,7 +56,7 @@ TRIAL_EPOCHS = {"als": 5, "libmf": 20, "ours": 10}
 
 
 def told(run: Run) -> Run:
-    """The run, printed."""
+    """Print a run and return it."""
     settings = ", ".join(f"{name} {value}" for name, value in run.settings.items() if name != "factors")
     print(f"  {run.engine:6} K {run.settings['factors']:3}: RMSE {run.rmse:.4f}, {run.seconds:7.1f} s  {settings}",
           flush=True)  # fmt: skip
@@ -64,12 +64,12 @@ def told(run: Run) -> Run:
 
 
 def best(runs: Iterable[Run]) -> dict[str, Any]:
-    """The settings of the lowest test RMSE."""
+    """Return the settings of the lowest test RMSE."""
     return min(map(told, runs), key=lambda run: run.rmse).settings
 
 
 def run_ours(spark: SparkSession, ready: Ready, factors: int, epochs: int, few: slice) -> list[Run]:
-    """Settings chosen on the sample, then one run on everything."""
+    """Choose settings on the sample, then train once on everything."""
     config = LfmConfig(factors=factors, epochs=TRIAL_EPOCHS["ours"])
     tried = product(OUR_REG[few], OUR_LR[few])
     chosen = best(ours(spark, ready.sample, replace(config, reg=reg, lr=lr), WORK) for reg, lr in tried)
@@ -79,7 +79,7 @@ def run_ours(spark: SparkSession, ready: Ready, factors: int, epochs: int, few: 
 
 
 def run_als(spark: SparkSession, ready: Ready, factors: int, few: slice) -> list[Run]:
-    """Regularisation by RMSE and number of blocks by time chosen on the sample, then a fit per number of epochs."""
+    """Choose ALS's regularisation by RMSE and blocks by time on the sample, then fit once per number of epochs."""
 
     def trial(reg: float, blocks: int) -> Run:
         return als(spark, ready.sample, factors, TRIAL_EPOCHS["als"], reg, blocks, WORK)
@@ -91,14 +91,14 @@ def run_als(spark: SparkSession, ready: Ready, factors: int, few: slice) -> list
 
 
 def run_libmf(ready: Ready, factors: int, few: slice) -> list[Run]:
-    """L2 chosen on everything, then a training per number of epochs."""
+    """Choose LIBMF's L2 on everything, then train once per number of epochs."""
     l2 = best(libmf(ready.arrays, factors, TRIAL_EPOCHS["libmf"], l2) for l2 in LIBMF_L2[few])["l2"]
     print(f"LIBMF, K {factors}:", flush=True)
     return [told(libmf(ready.arrays, factors, epochs, l2)) for epochs in LIBMF_EPOCHS]
 
 
 def compare(peer: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Each run of a peer against the time ours took to be as good with as many factors (else with any number)."""
+    """Compare each run of a peer with the time ours took to be as good with as many factors (else with any number)."""
     mine = [run for run in runs if run.engine == "ours"]
     lines = []
     for run in (run for run in runs if run.engine == peer):
@@ -118,19 +118,19 @@ def compare(peer: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def lowest(lines: Sequence[dict[str, Any]]) -> float | None:
-    """The lowest ratio; None if one is missing."""
+    """Return the lowest ratio; None if one is missing."""
     ratios = [line["ratio"] for line in lines]
     return None if None in ratios else min(ratios)
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what this ran."""
+    """Describe the machine and the versions of this run."""
     versions = {"python": platform.python_version(), "pyspark": pyspark.__version__, "libmf": VERSIONS["libmf"]}
     return {"machine": f"{os.cpu_count()} cores, {platform.machine()}", "master": "local[2]", "versions": versions}
 
 
 def measure_speed(ratings: str, factors: Sequence[int], epochs: int, quick: bool) -> dict[str, Any]:
-    """All engines, ours first: a warm JVM is to the advantage of who comes later."""
+    """Measure the speed of all engines, ours first: a warm JVM is to the advantage of who comes later."""
     peer_python()
     few = slice(1, 3) if quick else slice(None)
     load = os.getloadavg()[0]
@@ -166,7 +166,7 @@ def measure_speed(ratings: str, factors: Sequence[int], epochs: int, quick: bool
 
 
 def fate_of_als(table: Path, iterations: int) -> str:
-    """What becomes of ALS without a checkpoint directory."""
+    """Train ALS without a checkpoint directory; describe how it ends."""
     command = [sys.executable, str(ROOT / "benchmarks" / "lfm_als_alone.py"), str(table), str(iterations)]
     # Spark's log is silent by default; what kills it stands there.
     environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": "--conf spark.log.level=ERROR pyspark-shell"}
@@ -179,7 +179,7 @@ def fate_of_als(table: Path, iterations: int) -> str:
 
 
 def measure_memory(epochs: int) -> dict[str, Any]:
-    """Ours for many epochs, its memory after each; then how far ALS gets with no checkpoint directory."""
+    """Measure memory: ours after each of many epochs, then ALS as far as it gets with no checkpoint directory."""
     folder = WORK / "small"
     write_ratings(folder, users=1000, items=500, ratings=100_000)
     memory: list[float] = []
@@ -204,8 +204,8 @@ def measure_memory(epochs: int) -> dict[str, Any]:
     }
 
 
-def show(facts: dict[str, Any]) -> None:
-    """The tables of the speed benchmark."""
+def print_tables(facts: dict[str, Any]) -> None:
+    """Print the tables of the speed benchmark."""
     print(f"\n{'engine':7} {'K':>3} {'epochs':>6} {'RMSE':>7} {'seconds':>8}   of these")
     for run in facts["runs"]:
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run["stages"].items())
@@ -220,7 +220,7 @@ def show(facts: dict[str, Any]) -> None:
                   f"{mine:>8} {ratio:>6}")  # fmt: skip
     if facts["rmse_oracle"]:
         gaps = ", ".join(f"{e} {facts[f'gap_{e}']:+.4f}" for e in ENGINES)
-        print(f"\nplanted truth: RMSE {facts['rmse_oracle']:.4f}; above it: {gaps}")
+        print(f"\nsynthetic truth: RMSE {facts['rmse_oracle']:.4f}; above it: {gaps}")
     print(f"ours: {facts['updates_per_second'] / 1e6:.1f} M updates/s in its best epoch, Spark's part included; "
           f"at most {facts['peak_rss_mib']} MiB resident in driver and workers")  # fmt: skip
 
@@ -249,7 +249,7 @@ def main() -> None:
             if not Path(ratings, "truth.json").exists():
                 write_ratings(Path(ratings), *LIKE["1m"])
         facts = measure_speed(ratings, [int(k) for k in args.factors.split(",")], args.epochs, args.quick)
-        show(facts)
+        print_tables(facts)
         name = f"lfm-speed-{facts['ratings']}{'-quick' if args.quick else ''}.json"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / name).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

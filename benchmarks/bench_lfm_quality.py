@@ -54,19 +54,19 @@ QUICK_SETTINGS = 2  # of each grid, from its middle
 
 @dataclass(frozen=True)
 class Answer:
-    """What a contestant predicts for the test rows of one fold, and what its training took."""
+    """A contestant's predictions for the test rows of one fold, and the seconds of its training."""
 
     guess: NDArray[np.float32]
     seconds: float
 
 
 def rmse(guess: NDArray[np.float32], rating: NDArray[np.float32]) -> float:
-    """In rating units."""
+    """Compute the RMSE in rating units."""
     return float(np.sqrt(np.mean((guess.astype(np.float64) - rating) ** 2)))
 
 
 def label(who: Contestant, settings: Settings) -> str:
-    """Folder name of these settings: readable, and changed by our own defaults too."""
+    """Return the folder name of these settings: readable, and changed by our own defaults too."""
     resolved = asdict(LfmConfig(**settings)) if who.ours else dict(settings)
     digest = hashlib.sha1(json.dumps(resolved, sort_keys=True).encode(), usedforsecurity=False).hexdigest()[:8]
     words = [f"{key}={value}" for key, value in settings.items()]
@@ -74,13 +74,13 @@ def label(who: Contestant, settings: Settings) -> str:
 
 
 def answer(folds: Folds, name: str, who: Contestant, settings: Settings, fold: int, stage: str) -> Answer:
-    """From the cache, or by training now."""
-    place = WORK / folds.name / name / label(who, settings)
-    kept, facts = place / f"{stage}-{fold}.npy", place / f"{stage}-{fold}.json"
+    """Return predictions from the cache, or by training now."""
+    folder = WORK / folds.name / name / label(who, settings)
+    kept, facts = folder / f"{stage}-{fold}.npy", folder / f"{stage}-{fold}.json"
     train_rows, rows = folds.rows(fold, stage)
     train_on, asked = folds.take(train_rows), folds.take(rows)
     if not facts.exists():
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=WORK) as scratch:
             guess, seconds = who.run(train_on, asked, settings, Path(scratch))
         if len(guess) != len(rows) or not np.isfinite(guess).all():
@@ -92,13 +92,13 @@ def answer(folds: Folds, name: str, who: Contestant, settings: Settings, fold: i
 
 
 def middle(settings: Sequence[Settings], quick: bool) -> Sequence[Settings]:
-    """The whole grid, or a few from its middle."""
+    """Return the whole grid, or a few settings from its middle."""
     begin = max(0, (len(settings) - QUICK_SETTINGS) // 2)
     return settings[begin : begin + QUICK_SETTINGS] if quick else settings
 
 
 def tune(folds: Folds, name: str, who: Contestant, quick: bool) -> tuple[Settings, list[dict[str, Any]]]:
-    """The settings of the lowest validation RMSE in fold 0 over what ALS can predict, and all that were tried."""
+    """Return the settings of the lowest validation RMSE in fold 0 over what ALS can predict, and all that ran."""
     train_rows, rows = folds.rows(0, "valid")
     known, rating = folds.known(train_rows, rows), folds.take(rows).rating
     tried = []
@@ -142,7 +142,7 @@ def measure(folds: Folds, name: str, who: Contestant, quick: bool) -> dict[str, 
 
 
 def compare(folds: Folds, table: dict[str, Contestant], found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Our best and our plain one against every peer."""
+    """Compare our best and our plain contestant with every peer."""
     names = list(found)
     mine = [name for name in names if found[name]["ours"]]
     if not mine:
@@ -171,14 +171,14 @@ def compare(folds: Folds, table: dict[str, Contestant], found: dict[str, Any]) -
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-def show(found: dict[str, Any], comparisons: list[dict[str, Any]]) -> None:
-    """The tables, best first."""
+def print_tables(found: dict[str, Any], comparisons: list[dict[str, Any]]) -> None:
+    """Print the tables, best first."""
     print(f"\n{'':18} {'RMSE known':>10} {'± folds':>8} {'all':>7} {'seconds':>8}   settings")
     for line in sorted(found.values(), key=lambda line: line["rmse_known"]):
         numbers = f"{line['rmse_known']:10.4f} {line['deviation_known']:8.4f} {line['rmse_all']:7.4f}"
@@ -204,10 +204,10 @@ def main() -> int:
     if unknown := [name for name in wanted if name not in table]:
         parser.error(f"--only {unknown[0]}: must be one of {', '.join(table)}")
     for name, who in table.items():
-        place = WORK / folds.name / name
+        folder = WORK / folds.name / name
         if args.fresh and name in wanted:
-            shutil.rmtree(place, ignore_errors=True)
-        note = place / f"measured{'-quick' if args.quick else ''}.json"
+            shutil.rmtree(folder, ignore_errors=True)
+        note = folder / f"measured{'-quick' if args.quick else ''}.json"
         if name in wanted:
             found[name] = measure(folds, name, who, args.quick)
             note.write_text(json.dumps(found[name]), encoding="utf-8")
@@ -216,7 +216,7 @@ def main() -> int:
         else:
             print(f"  {name} is left out: it has not been run yet", flush=True)
     comparisons = compare(folds, table, found)
-    show(found, comparisons)
+    print_tables(found, comparisons)
     if spark := SparkSession.getActiveSession():
         spark.stop()
     n = len(folds.ratings.rating)

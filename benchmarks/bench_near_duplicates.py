@@ -46,7 +46,7 @@ Pairs = set[tuple[int, int]]
 
 
 def sources() -> list[str]:
-    """The unedited texts."""
+    """Return the unedited texts."""
     texts = []
     for name in ("cranfield", "cisi"):
         lines = (DATA / "ir" / name / "docs.jsonl").read_text(encoding="utf-8").splitlines()
@@ -61,7 +61,7 @@ def sources() -> list[str]:
 
 
 def edited(text: str, rate: float, vocabulary: list[str], rng: np.random.Generator) -> str:
-    """The text with that share of its words replaced, deleted, or followed by a new one, a third each."""
+    """Edit that share of a text's words: a third each is replaced, deleted, or followed by a new one."""
     words = text.split()
     kinds = np.where(rng.random(len(words)) < rate, rng.integers(1, 4, len(words)), 0)
     new = rng.integers(0, len(vocabulary), len(words))
@@ -72,7 +72,7 @@ def edited(text: str, rate: float, vocabulary: list[str], rng: np.random.Generat
 
 
 def corpus(n: int, threshold: float, seed: int) -> list[str]:
-    """`n` texts in random order: every source text, and edited copies of them in turn."""
+    """Make `n` texts in random order: every source text, and edited copies of them in turn."""
     rng = np.random.default_rng(seed)
     base = sources()
     vocabulary = sorted({word for text in base for word in text.split()})
@@ -86,13 +86,13 @@ def corpus(n: int, threshold: float, seed: int) -> list[str]:
 
 
 def shingles(text: str) -> list[str]:
-    """The definition, in plain Python."""
+    """Return the shingles of a text by their definition, in plain Python."""
     words = WORD.findall(text.lower())
     return [" ".join(words[i : i + WIDTH]) for i in range(max(len(words) - WIDTH + 1, bool(words)))]
 
 
 def similarities(texts: list[str]) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-    """(i, j, exact Jaccard similarity) of all pairs i < j that share a shingle, some rows at a time."""
+    """Yield (i, j, exact Jaccard similarity) of all pairs i < j that share a shingle, some rows at a time."""
     numbers: dict[str, int] = {}
     sets = [np.unique([numbers.setdefault(one, len(numbers)) for one in shingles(text)]) for text in texts]
     sizes = np.array([len(one) for one in sets])
@@ -108,7 +108,7 @@ def similarities(texts: list[str]) -> Iterator[tuple[NDArray[Any], NDArray[Any],
 
 
 def truth(texts: list[str], threshold: float) -> tuple[Pairs, dict[str, int]]:
-    """All pairs at or above the threshold, and how many pairs of each tenth there are from 0.5 on."""
+    """Return all pairs at or above the threshold, and the number of pairs of each tenth from 0.5 on."""
     pairs: Pairs = set()
     counts = np.zeros(6, np.int64)
     for i, j, alike in similarities(texts):
@@ -119,7 +119,7 @@ def truth(texts: list[str], threshold: float) -> tuple[Pairs, dict[str, int]]:
 
 
 def by_datasketch(texts: list[str], threshold: float) -> Pairs:
-    """The peer as its documentation shows it: insert all, then ask for each."""
+    """Find pairs by datasketch as its documentation shows it: insert all, then query each."""
     lsh = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS)
     hashed = []
     for number, text in enumerate(texts):
@@ -133,7 +133,7 @@ def by_datasketch(texts: list[str], threshold: float) -> Pairs:
 
 
 def groups(pairs: Pairs, urls: list[str]) -> dict[int, int]:
-    """What marking should give: for each copy the page of its connected group with the least url."""
+    """Return the expected marks: for each copy the page of its connected group with the least url."""
     nodes = len(urls)
     ends = np.array(sorted(pairs), np.int64).reshape(-1, 2)
     graph = sparse.coo_matrix((np.ones(len(ends)), ends.T), (nodes, nodes))
@@ -145,7 +145,7 @@ def groups(pairs: Pairs, urls: list[str]) -> dict[int, int]:
 
 
 def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, list[float]]:
-    """The last result and the seconds of each run."""
+    """Return the last result and the seconds of each run."""
     seconds = []
     for _ in range(repeats):
         begun = time.perf_counter()
@@ -155,7 +155,7 @@ def timed(work: Callable[[], Any], repeats: int) -> tuple[Any, list[float]]:
 
 
 def score(found: set[Any], wanted: set[Any], n: int, seconds: list[float]) -> dict[str, Any]:
-    """Recall and precision of pairs or of marked pages, and documents per second (median)."""
+    """Compute recall and precision of pairs or of marked pages, and documents per second (median)."""
     right = len(found & wanted)
     return {
         "recall": round(right / max(len(wanted), 1), 5),
@@ -166,7 +166,7 @@ def score(found: set[Any], wanted: set[Any], n: int, seconds: list[float]) -> di
 
 
 def on_spark(texts: list[str], wanted: Pairs, threshold: float, repeats: int) -> dict[str, Any]:
-    """`mark_duplicates` by both plans."""
+    """Run `mark_duplicates` by both plans."""
     urls = [f"https://example.org/{number:06d}" for number in range(len(texts))]
     right = set(groups(wanted, urls).items())
     out: dict[str, Any] = {}

@@ -52,7 +52,7 @@ LIMIT = 3600  # seconds an engine may take for all graphs
 
 
 def reference(links: Links, n: int) -> Any:
-    """float64[n]: ranks that an iteration does not move any more."""
+    """Compute ranks that an iteration does not move any more, float64[n]."""
     out = np.bincount(links[:, 0], minlength=n)
     share = np.divide(1.0, out, out=np.zeros(n), where=out > 0)
     matrix = sp.csr_matrix((share[links[:, 0]], (links[:, 1], links[:, 0])), shape=(n, n))
@@ -68,7 +68,7 @@ def reference(links: Links, n: int) -> Any:
 
 
 def prepare(name: str, seed: int) -> Path:
-    """A folder with the graph in every form an engine reads, and the exact ranks; made once."""
+    """Make a folder with the graph in every form an engine reads, and the exact ranks; once."""
     folder = WORK / name
     if (folder / "exact.npy").exists():
         return folder
@@ -88,8 +88,10 @@ def prepare(name: str, seed: int) -> Path:
 
 
 def graphx_ranks(folder: Path, n: int) -> Any:
-    """What GraphX wrote, scaled to sum 1. Nodes without links, which its loader does not know, hold what nodes without
-    incoming links hold: the least."""
+    """Read GraphX's ranks and scale them to sum 1.
+
+    Nodes without links, which its loader does not know, get the rank of nodes without incoming links: the least.
+    """
     out = folder / "out-graphx" / (folder / "out-graphx" / "newest").read_text(encoding="utf-8")
     lines = [line.strip("()\n") for part in sorted(out.glob("part-*")) for line in part.open(encoding="utf-8")]
     ids, values = zip(*(line.split(",") for line in lines), strict=True)
@@ -100,7 +102,7 @@ def graphx_ranks(folder: Path, n: int) -> Any:
 
 
 def error(engine: str, folder: Path) -> float:
-    """L1 distance of an engine's ranks to the exact ones."""
+    """Compute the L1 distance of an engine's ranks to the exact ones."""
     exact = np.load(folder / "exact.npy")
     if engine in ALONE:
         ranks = np.load(folder / f"ranks-{engine}.npy")
@@ -127,7 +129,7 @@ def lines_of(command: list[str]) -> list[dict[str, Any]]:
 
 
 def run_engine(engine: str, folders: list[Path], repeats: int) -> dict[str, dict[str, Any]]:
-    """Figures of one engine by graph."""
+    """Measure one engine on each graph."""
     scripts = ROOT / "benchmarks"
     if engine in SPARK:
         times = repeats if engine in PLANS else 1
@@ -152,7 +154,7 @@ def run_engine(engine: str, folders: list[Path], repeats: int) -> dict[str, dict
 
 
 def warm_start(folder: Path, seed: int) -> dict[str, int | float]:
-    """Iterations from nothing and from the ranks before 1 % of the links led elsewhere."""
+    """Count iterations from nothing and from the ranks before 1 % of the links led elsewhere."""
     from lakerank.spark.session import session
     from spark_jobs import pagerank
 
@@ -184,7 +186,7 @@ def warm_start(folder: Path, seed: int) -> dict[str, int | float]:
 
 
 def ratios(engines: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Peers' seconds over ours, by the clock and by processors, on the largest graph that both did."""
+    """Compute peers' seconds over ours, by the clock and by processors, on the largest graph that both did."""
     found: dict[str, Any] = {}
     for plan, mark in (("driver", ""), ("one task", "_one_task"), ("distributed", "_distributed")):
         for peer in ("graphx", "joins", *ALONE):
@@ -229,7 +231,7 @@ def main() -> None:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Nodes and links."""
+    """Return the numbers of nodes and links."""
     return {
         "nodes": int((folder / "nodes.txt").read_text(encoding="utf-8")),
         "links": int(DeltaTable(str(folder / "links")).count()),

@@ -75,7 +75,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Stage:
-    """What is known, and what each user is asked for.
+    """A stage of evaluation: the known ratings, and the held-out items of each user.
 
     Attributes:
         ratings: rows user_id, item_id, rating, rated_at that are known.
@@ -89,7 +89,7 @@ class Stage:
 
 
 def stages(ratings: pd.DataFrame) -> tuple[Stage, Stage]:
-    """Validation and test."""
+    """Split ratings into the stages validation and test."""
     ordered = ratings.sort_values(["user_id", "rated_at", "item_id"], ascending=[True, False, False])
     position = ordered.groupby("user_id").cumcount()
     size = ordered.groupby("user_id").user_id.transform("size")
@@ -106,7 +106,7 @@ def stages(ratings: pd.DataFrame) -> tuple[Stage, Stage]:
 
 
 def top_of(scorer: Scorer, stage: Stage, given: int | None = None) -> NDArray[np.int64]:
-    """(users, 10) item ids, −1 at the end; with `given`, only so many ratings of each user are known."""
+    """Return item ids, (users, 10), −1 at the end; with `given`, only so many ratings of each user are known."""
     items = scorer.items.to_numpy()
     to = pc.index_in(stage.training.items, value_set=scorer.items).fill_null(-1).to_numpy().astype(np.int32)
     block = stage.training.block.reindex(to)
@@ -123,7 +123,7 @@ def top_of(scorer: Scorer, stage: Stage, given: int | None = None) -> NDArray[np
 
 
 def measured(top: NDArray[np.int64], held: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Values of each user who is asked for something."""
+    """Compute the metrics of each user with held-out items."""
     some = held >= 0
     ids = np.unique(np.concatenate([top[some].ravel(), held[some]]))
     positions = np.where(top[some] >= 0, np.searchsorted(ids, top[some]), -1).astype(np.int32)
@@ -134,7 +134,7 @@ def measured(top: NDArray[np.int64], held: NDArray[np.int64]) -> dict[str, NDArr
 def neighbors_scorer(
     stage: Stage, store: BlockStore, settings: dict[str, Any], recency: float, key: str
 ) -> ItemWeights:
-    """Ours, without Spark: as little work as here is done in one process by the job, too."""
+    """Make our neighbours' scorer without Spark: as little work as here is done in one process by the job, too."""
     work = store.below(f"n-{key}")
     work.drop_where(lambda _: True)
     weights = nearest(None, stage.training.matrix.T.tocsr(), Similarity(**settings), work).matrix()
@@ -143,7 +143,7 @@ def neighbors_scorer(
 
 
 def linear_scorer(stage: Stage, store: BlockStore, settings: dict[str, Any], recency: float, key: str) -> ItemWeights:
-    """EASE as the job solves it."""
+    """Solve EASE as the job does."""
     t = stage.training
     weights = Ease.solve(t.matrix, settings["reg"], 20_000).largest(settings["top"])
     return ItemWeights.make("linear", t.items, t.block, weights, store.below(key), recency, rates=False)
@@ -153,7 +153,7 @@ MAKERS: dict[str, Callable[..., ItemWeights]] = {"neighbors": neighbors_scorer, 
 
 
 def tuned(name: str, valid: Stage, store: BlockStore, grid: dict[str, Any], recencies: tuple[float, ...]) -> Any:
-    """(nDCG, settings, recency) of the best of the grid, and the best with recency 0."""
+    """Return (nDCG, settings, recency) of the best of the grid, and the best with recency 0."""
     tried = []
     for values in itertools.product(*grid.values()):
         settings = dict(zip(grid, values, strict=True))
@@ -169,7 +169,7 @@ def tuned(name: str, valid: Stage, store: BlockStore, grid: dict[str, Any], rece
 
 
 def other_parts(spark: SparkSession, stage: Stage, lake: str, store: BlockStore) -> dict[str, Scorer]:
-    """`lfm`, `content` and `popular` with their defaults."""
+    """Train `lfm`, `content` and `popular` with their defaults."""
     ratings = spark.createDataFrame(stage.ratings[["user_id", "item_id", "rating", "rated_at"]], RATINGS.schema())
     tables = [TableRef.find("", relation, lake).read(spark, relation) for relation in (ITEMS, TAGS)]
     data = Data(ratings, *tables)
@@ -178,13 +178,13 @@ def other_parts(spark: SparkSession, stage: Stage, lake: str, store: BlockStore)
 
 
 def blended(parts: dict[str, Scorer], stage: Stage, weights: NDArray[np.float64]) -> BlendScorer:
-    """The parts put together."""
+    """Return a blend of the parts."""
     biases = Biases.fit(stage.training.block, len(stage.training.items))
     return BlendScorer.make(parts, weights, (stage.training.items, biases), ("lfm", "content", "neighbors"))
 
 
 def learned(parts: dict[str, Scorer], stage: Stage) -> NDArray[np.float64]:
-    """The weights that what was held out teaches."""
+    """Return the blend weights learned from held-out ratings."""
     blend = blended(parts, stage, np.ones((4, len(parts))))
     to = pc.index_in(stage.training.items, value_set=blend.items).to_numpy().astype(np.int32)
     targets = pc.index_in(pa.array(stage.held), value_set=blend.items).fill_null(-1).to_numpy().astype(np.int64)
@@ -192,7 +192,7 @@ def learned(parts: dict[str, Scorer], stage: Stage) -> NDArray[np.float64]:
 
 
 def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[str, NDArray[np.int64]]]:
-    """What the others tell of themselves, and their top ten as item ids."""
+    """Run the peers; return their own figures, and their top ten as item ids."""
     python = peer_python(PEERS, PACKAGES)
     items = test.training.items
     with tempfile.TemporaryDirectory() as name:
@@ -212,7 +212,7 @@ def peers(valid: Stage, test: Stage, quick: bool) -> tuple[dict[str, Any], dict[
 
 
 def read(path: Path, lake: str) -> pd.DataFrame:
-    """The lake by `ingest_ratings`, and its ratings."""
+    """Ingest a file into the lake by `ingest_ratings`; return its ratings."""
     from spark_jobs import ingest_ratings
 
     assert ingest_ratings.main(["--source", str(path), "--lake", lake]) == 0

@@ -75,7 +75,7 @@ Best = tuple[list[int], list[float]]  # page ids and scores of one query
 
 
 def write_lake(spark: SparkSession, source: Path, lake: Path) -> None:
-    """`pages` and `ranks` from Parquet."""
+    """Write `pages` and `ranks` from Parquet."""
     for relation in (PAGES, RANKS):
         frame = spark.read.parquet(str(source / relation.name))
         TableSink(TableRef.find("", relation, str(lake)), relation).write(frame)
@@ -94,20 +94,20 @@ def change(spark: SparkSession, lake: Path, turn: int) -> int:
 
 
 def build(spark: SparkSession, lake: Path, rebuild: bool = False) -> float:
-    """Seconds of one run of the job."""
+    """Measure the seconds of one run of the job."""
     begun = time.perf_counter()
     build_index.run(spark, build_index.Args(lake=str(lake), rebuild=rebuild))
     return time.perf_counter() - begun
 
 
 def best(engine: SearchEngine, queries: Sequence[str]) -> list[Best]:
-    """The ten best of each query."""
+    """Return the ten best pages of each query."""
     found = [engine.searcher.find(plain(query)) for query in queries]
     return [(engine.index.block["page_ids"][one.pages].tolist(), one.scores.tolist()) for one in found]
 
 
 def compare(one: Sequence[Best], other: Sequence[Best]) -> dict[str, Any]:
-    """How many queries have the same ids and scores, and the largest difference between scores."""
+    """Count the queries with the same ids and scores, and find the largest difference between scores."""
     same = sum(a == b for a, b in zip(one, other, strict=True))
     ids = sum(a[0] == b[0] for a, b in zip(one, other, strict=True))
     pairs = [(x, y) for a, b in zip(one, other, strict=True) for x, y in zip(a[1], b[1], strict=False)]
@@ -118,7 +118,7 @@ def compare(one: Sequence[Best], other: Sequence[Best]) -> dict[str, Any]:
 
 
 def opened(lake: Path) -> SearchEngine:
-    """The lake's engine; the decoded index stays in the lake."""
+    """Open the lake's engine; the decoded index stays in the lake."""
     return SearchEngine(open_index(str(lake)).index)
 
 
@@ -150,7 +150,7 @@ def index_and_update(spark: SparkSession, queries: Sequence[str], repeats: int) 
 
 
 def size_mib(folder: Path) -> float:
-    """Of a table's newest version."""
+    """Return the size of a table's newest version."""
     return round(sum(DeltaTable(str(folder)).get_add_actions(flatten=True)["size_bytes"].to_pylist()) / 2**20, 1)
 
 
@@ -168,7 +168,7 @@ def _answer(queries: Sequence[str]) -> list[Best]:
 
 
 def rate(ask: Callable[[], object], queries: int) -> float:
-    """Queries per second, the median of some passes after two that warm up."""
+    """Measure queries per second: the median of some passes after two that warm up."""
     seconds = []
     for turn in range(2 + PASSES):
         begun = time.perf_counter()
@@ -217,13 +217,13 @@ def serve(items: Sequence[KnownItem]) -> dict[str, Any]:
 
 
 def rates_of(facts: dict[str, Any]) -> dict[str, float]:
-    """Documents and queries per second, the latter by the fastest way of asking."""
+    """Compute documents and queries per second, the latter by the fastest way of asking."""
     pages = facts["pages"] / statistics.median(facts["index_seconds"])
     return {"documents_per_second": round(pages, 1), "best": max(facts["queries_per_second"].values())}
 
 
-def show(lines: dict[str, dict[str, Any]]) -> None:
-    """The table."""
+def print_tables(lines: dict[str, dict[str, Any]]) -> None:
+    """Print the table."""
     print(f"\n{'':8} {'documents/s':>12} {'queries/s':>10}  {'p50':>7} {'p95':>7} {'p99':>7} ms   found in 10")
     for name, facts in lines.items():
         single, speeds = facts["single_ms"], rates_of(facts)
@@ -282,7 +282,7 @@ def main() -> int:
         lines["lucene"] = run_lucene(WORK, CORES, args.repeats)
         for name in ("bm25s", "tantivy"):
             lines[name] = run_python_peer(name, WORK, CORES, args.repeats)
-    show(lines)
+    print_tables(lines)
     mine = rates_of(lines["ours"])
     facts: dict[str, Any] = {
         "benchmark": "search",

@@ -58,7 +58,7 @@ BEST_TERRIER = {"cranfield": 0.340, "cisi": 0.243}
 
 
 def answers(searcher: Searcher, queries: Mapping[str, Query], names: Sequence[str], feedback: str) -> Run:
-    """The 1,000 best documents of each query with their scores."""
+    """Return the 1,000 best documents of each query with their scores."""
     run: Run = {}
     for key, query in queries.items():
         found = searcher.find(query, TOP, feedback=feedback)
@@ -66,23 +66,23 @@ def answers(searcher: Searcher, queries: Mapping[str, Query], names: Sequence[st
     return run
 
 
-def telling(text: str, language: str) -> list[str]:
-    """The terms of a text without pairs and stop words: what BM25's length counts."""
+def plain_terms(text: str, language: str) -> list[str]:
+    """Return the terms of a text without pairs and stop words: the ones that BM25's length counts."""
     return [term.text for term in Analyzer(language).analyze(text) if not term.is_pair and not term.stop]
 
 
 def whole_text(doc: Mapping[str, str]) -> str:
-    """Title and text; Cranfield's texts begin with the title already."""
+    """Join title and text; Cranfield's texts begin with the title already."""
     return doc["text"] if doc["text"].startswith(doc["title"]) else f"{doc['title']}\n{doc['text']}"
 
 
 def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype: str) -> tuple[Run, Run, float]:
-    """Plain BM25 of ours, that of bm25s, and the largest difference of scores among the best 1,000 of a query.
+    """Measure our plain BM25, that of bm25s, and the largest difference of scores among the best 1,000 of a query.
 
     Raises:
         RuntimeError: the two find different numbers of documents.
     """
-    texts = [telling(whole_text(doc), language) for doc in data.docs]
+    texts = [plain_terms(whole_text(doc), language) for doc in data.docs]
     docs = [
         {"id": doc["id"], "title": "", "text": " ".join(words)} for doc, words in zip(data.docs, texts, strict=True)
     ]
@@ -93,7 +93,7 @@ def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype
     theirs: Run = {}
     widest = 0.0
     for key, text in data.queries.items():
-        words = telling(text, language)
+        words = plain_terms(text, language)
         expected = np.asarray(peer.get_scores(words)) if words else np.zeros(len(docs))
         found = searcher.find(Query(tuple(Clause((Part(word),)) for word in words)), TOP, feedback="off")
         best = np.argsort(-expected, kind="stable")[:TOP]
@@ -109,7 +109,7 @@ def plain_and_bm25s(data: Collection, names: Sequence[str], language: str, dtype
 
 
 def measure_collection(folder: Path, language: str) -> dict[str, Any]:
-    """All runs on one collection."""
+    """Measure all runs on one collection."""
     data = read_collection(folder)
     names = [doc["id"] for doc in data.docs]
     measures = read_measures(USUAL)
@@ -137,17 +137,17 @@ def measure_collection(folder: Path, language: str) -> dict[str, Any]:
 
 
 def mrr(ask: Callable[[str], Sequence[str]], items: Sequence[KnownItem]) -> dict[str, float]:
-    """MRR@10 of the queries for tuning and of those for the test; `ask` gives addresses, best first."""
+    """Compute MRR@10 of the queries for tuning and of those for the test; `ask` gives addresses, best first."""
     halves: dict[str, list[float]] = {"tuning": [], "test": []}
     for item in items:
         urls = list(ask(item.query))[:KNOWN_TOP]
-        place = urls.index(item.url) + 1 if item.url in urls else 0
-        halves["test" if item.line % 2 else "tuning"].append(1 / place if place else 0.0)
+        rank = urls.index(item.url) + 1 if item.url in urls else 0
+        halves["test" if item.line % 2 else "tuning"].append(1 / rank if rank else 0.0)
     return {name: round(float(np.mean(values)), 4) for name, values in halves.items()}
 
 
 def without_index_page(lake: str) -> dict[str, Any]:
-    """A lake in `WORK` without what gives the queries away: pages, links, ranks (both kinds), index."""
+    """Copy a lake to `WORK` without what gives the queries away: pages, links, ranks (both kinds), index."""
     with session("bench-search-quality", "local[2]") as spark:
         pages = TableRef.find("", PAGES, lake).read(spark, PAGES)
         links = TableRef.find("", LINKS, lake).read(spark, LINKS)
@@ -165,20 +165,20 @@ def without_index_page(lake: str) -> dict[str, Any]:
 
 
 def with_ranks(documents: pa.Table, ranks: pa.Table) -> pa.Table:
-    """`index_documents` with other ranks."""
+    """Run `index_documents` with other ranks."""
     by_id = dict(zip(ranks["id"].to_pylist(), ranks["pagerank"].to_pylist(), strict=True))
     column = pa.array([by_id.get(page) for page in documents["page_id"].to_pylist()], pa.float64())
     return documents.set_column(documents.schema.get_field_index("pagerank"), "pagerank", column)
 
 
 def only(weighting: Weighting, fields: int) -> Weighting:
-    """The body and the first `fields` of title, headings, anchors."""
+    """Return a weighting of the body and the first `fields` of title, headings, anchors alone."""
     weights = [*weighting.weights[:fields], *[0.0] * (3 - fields), weighting.weights[3]]
     return Weighting(weighting.k1, tuple(weights), weighting.bs)
 
 
 def measure_known_items(file: Path, lake: str, base: str, quick: bool) -> dict[str, Any]:
-    """All variants on the known items."""
+    """Measure all variants on the known items."""
     facts = without_index_page(lake)
     items = read_known_items(file, base)[:: 5 if quick else 1]
     tables = (table(WORK, "index_documents"), table(WORK, "index_postings"), table(WORK, "pages"))

@@ -46,12 +46,12 @@ DRAWS = 3
 
 
 def web(edges: Edges, nodes: int) -> Web:
-    """Links as the defence takes them."""
+    """Build the graph of links as the defence takes them."""
     return Web(pack(edges[:, 0], edges[:, 1], None, nodes=nodes))
 
 
 def pagerank(edges: Edges, nodes: int, start: Floats | None = None) -> Floats:
-    """Converged ranks, sum 1."""
+    """Compute converged ranks, sum 1."""
     block = pack(edges[:, 0], edges[:, 1], None, nodes=nodes)
     even = np.full(nodes, 1 / nodes)
     return power_iteration(block, even if start is None else start, 0.85, StoppingRule(1e-9), 500)[0]
@@ -67,7 +67,7 @@ def simple_trustrank(edges: Edges, nodes: int, ranks: Floats) -> tuple[Floats, F
 
 
 def judge(graph: Attacked, clean: Floats, ranks: Floats, score: Floats | None) -> dict[str, float | None]:
-    """The three figures of one method."""
+    """Compute the three figures of one method."""
     position = float((ranks >= ranks[graph.target]).mean())
     spearman = float(spearmanr(ranks[: graph.good], clean).statistic)
     if score is None:
@@ -78,12 +78,12 @@ def judge(graph: Attacked, clean: Floats, ranks: Floats, score: Floats | None) -
 
 
 def meets(found: dict[str, Any]) -> bool:
-    """Whether the target of the benchmark is met."""
+    """Return whether the target of the benchmark is met."""
     return found["position"] > OUTSIDE and found["auc"] >= ENOUGH and found["spearman"] >= ENOUGH
 
 
 def measure(graph: Attacked, clean: Floats) -> dict[str, Any]:
-    """All methods on one attacked graph."""
+    """Measure all methods on one attacked graph."""
     plain = pagerank(graph.edges, graph.nodes)
     begun = time.perf_counter()
     verdict = defend(web(graph.edges, graph.nodes))
@@ -102,7 +102,7 @@ def measure(graph: Attacked, clean: Floats) -> dict[str, Any]:
 
 
 def settings(quick: bool) -> Iterator[tuple[int, int, str, bool]]:
-    """Farm size, hijacked pages, shape, whether the best pages are hijacked; the stars first."""
+    """Return the settings farm size, hijacked pages, shape, whether the best pages are hijacked; the stars first."""
     yield from ((size, hijacked, "star", False) for size in SIZES for hijacked in HIJACKED)
     for size in SIZES[:1] if quick else SIZES:
         for shape in SHAPES:
@@ -111,7 +111,7 @@ def settings(quick: bool) -> Iterator[tuple[int, int, str, bool]]:
 
 
 def middle(draws: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of the draws, and how many of them meet the target."""
+    """Compute the medians of the draws, and the number of them that meet the target."""
     made: dict[str, Any] = {"met": sum(meets(draw["ours"]) for draw in draws), "draws": len(draws)}
     for method in ("ours", "pagerank", "trustrank"):
         keys = draws[0][method]
@@ -124,7 +124,7 @@ def middle(draws: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def line(row: dict[str, Any]) -> str:
-    """One setting as a line of the table."""
+    """Format one setting as a line of the table."""
     ours, plain, trust = row["ours"], row["pagerank"], row["trustrank"]
     hijacked = f"{row['hijacked']}{' best' if row['best'] else ''}"
     return (

@@ -1,6 +1,6 @@
-"""Which game trains a small SRGAN stably: the paper's, the seed's Wasserstein, the relativistic one; five seeds each.
+"""Which GAN loss trains a small SRGAN stably: the paper's, the seed's Wasserstein, the relativistic; five seeds each.
 
-Every run begins with the same generator that was trained for PSNR and differs in the game and the seed only. What is
+Every run begins with the same generator, trained for PSNR, and differs in the GAN loss and the seed only. What is
 looked at along the way: the discriminator's loss, PSNR on Set5; at the end PSNR, NIQE and GMSD on Set5 and Set14. A run
 is called stable if every loss is a number, PSNR never falls below bicubic interpolation's, and in the last quarter
 neither network has won: the discriminator's loss lies between `WON` and `LOST` of what it is when it cannot tell.
@@ -35,7 +35,7 @@ UNSURE = {"vanilla": 2 * math.log(2), "relativistic": math.log(2), "wgan": None}
 WON, LOST = 0.1, 1.5
 # A discriminator that learns as fast as the generator wins after some hundred steps.
 _ADAM = ["losses=l1=1,features=1,adversarial=0.04", "optimizer=adam", "lr=2e-4", "discriminator_lr=3e-5"]
-GAMES = {
+GAN_LOSSES = {
     "vanilla": [*_ADAM, "discriminator=srgan"],
     "relativistic": [*_ADAM, "discriminator=srgan"],
     # As in the seed: its discriminator, RMSProp, clipped weights, which leave no features worth comparing.
@@ -43,18 +43,18 @@ GAMES = {
 }
 
 
-def one_run(game: str, seed: int, args: argparse.Namespace, out: Path) -> dict[str, Any]:
+def one_run(loss: str, seed: int, args: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Train and score, unless that is done; the curves and the scores."""
     kept = out / "run.json"
     if kept.exists():
         return dict(json.loads(kept.read_text()))
     words = [
-        *GAMES[game],
+        *GAN_LOSSES[loss],
         "--mode",
         "srgan",
         "net=tiny",
         f"init_from={args.weights}",
-        f"adversarial={game}",
+        f"adversarial={loss}",
         f"seed={seed}",
     ]
     words += [f"data={args.patches / 'train'}", f"out={out}", f"valid={args.sets / 'Set5'}", "leak_check=false"]
@@ -81,28 +81,28 @@ def one_run(game: str, seed: int, args: argparse.Namespace, out: Path) -> dict[s
     return run
 
 
-def stable(game: str, run: dict[str, Any]) -> bool:
-    """See the module's text."""
+def stable(loss: str, run: dict[str, Any]) -> bool:
+    """Tell whether a run is stable; see the module's text."""
     if not run["finite"] or min(value for _, value in run["psnr_y"]) < run["bicubic"]:
         return False
-    unsure = UNSURE[game]
+    unsure = UNSURE[loss]
     late = [value for _, value in run["d"][-len(run["d"]) // 4 :]]
     return unsure is None or WON * unsure < statistics.mean(late) < LOST * unsure
 
 
 def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """For each game PSNR above and the discriminator's loss below, a line for each seed."""
+    """Plot PSNR above and the discriminator's loss below for each GAN loss, a line for each seed."""
     figure = Figure(figsize=(3.2 * len(runs), 4.4), layout="constrained")
     axes = figure.subplots(2, len(runs), sharex=True, squeeze=False)
-    for column, (game, several) in enumerate(runs.items()):
+    for column, (loss, several) in enumerate(runs.items()):
         for run in several:
             if run["finite"]:
                 axes[0][column].plot(*zip(*run["psnr_y"], strict=True), linewidth=1)
                 axes[1][column].plot(*zip(*run["d"], strict=True), linewidth=0.7)
-        axes[0][column].set(title=game, ylim=(28, 31.5))
+        axes[0][column].set(title=loss, ylim=(28, 31.5))
         axes[0][column].axhline(several[0].get("bicubic", 28.43), color="grey", linewidth=0.7, linestyle=":")
-        if UNSURE[game]:
-            axes[1][column].axhline(UNSURE[game], color="grey", linewidth=0.7, linestyle=":")
+        if UNSURE[loss]:
+            axes[1][column].axhline(UNSURE[loss], color="grey", linewidth=0.7, linestyle=":")
         axes[1][column].set(xlabel="step")
     axes[0][0].set(ylabel="PSNR on Y of Set5, dB")
     axes[1][0].set(ylabel="discriminator's loss")
@@ -116,31 +116,31 @@ def main() -> None:
     parser.add_argument("--patches", type=Path, required=True)
     parser.add_argument("--sets", type=Path, required=True, help="folder that holds Set5 and Set14")
     parser.add_argument("--weights", default="tiny", help="the generator every run begins with")
-    parser.add_argument("--games", nargs="+", choices=list(GAMES), default=list(GAMES))
+    parser.add_argument("--losses", nargs="+", choices=list(GAN_LOSSES), default=list(GAN_LOSSES))
     parser.add_argument("--niqe-model", type=Path, help="published statistics for NIQE")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("build/bench-sr-gan"))
-    parser.add_argument("--picture", type=Path, default=Path("build/bench-sr-gan/curves.png"))
+    parser.add_argument("--plot", type=Path, default=Path("build/bench-sr-gan/curves.png"))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     runs = {
-        game: [one_run(game, seed, args, args.out / f"{game}-{seed}") for seed in range(args.seeds)]
-        for game in args.games
+        loss: [one_run(loss, seed, args, args.out / f"{loss}-{seed}") for seed in range(args.seeds)]
+        for loss in args.losses
     }
-    draw(runs, args.picture)
+    draw(runs, args.plot)
     facts: dict[str, Any] = {
         "benchmark": "sr_gan",
-        "settings": {"steps": args.steps, "weights": args.weights, "games": GAMES},
+        "settings": {"steps": args.steps, "weights": args.weights, "gan_losses": GAN_LOSSES},
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "games": {},
+        "gan_losses": {},
     }
-    for game, several in runs.items():
+    for loss, several in runs.items():
         good = [run for run in several if run["finite"]]
-        facts["games"][game] = {
-            "stable": sum(stable(game, run) for run in several),
+        facts["gan_losses"][loss] = {
+            "stable": sum(stable(loss, run) for run in several),
             "seeds": len(several),
             **{
                 name: {key: round(statistics.median(run[name][key] for run in good), 4) for key in good[0][name]}
@@ -149,12 +149,12 @@ def main() -> None:
             },
             "runs": several,
         }
-        told = facts["games"][game]
-        print(f"{game:13} stable {told['stable']} of {told['seeds']}; medians: {told.get('Set5')} {told.get('Set14')}")
+        told = facts["gan_losses"][loss]
+        print(f"{loss:13} stable {told['stable']} of {told['seeds']}; medians: {told.get('Set5')} {told.get('Set14')}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "sr-gan.json").write_text(json.dumps(facts) + "\n")
     if args.json:
-        print(json.dumps({**facts, "games": {game: told["stable"] for game, told in facts["games"].items()}}))
+        print(json.dumps({**facts, "gan_losses": {loss: told["stable"] for loss, told in facts["gan_losses"].items()}}))
 
 
 if __name__ == "__main__":

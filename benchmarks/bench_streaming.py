@@ -63,7 +63,7 @@ def cut_patches(images: Path, target: Path) -> None:
 
 
 def python_of(name: str) -> str:
-    """The interpreter that has a contestant's packages."""
+    """Return the interpreter that has a contestant's packages."""
     ours = name.startswith("ours") or name in ("petastorm", "parquet")
     return sys.executable if ours else str(PEERS / "bin" / "python")
 
@@ -80,7 +80,7 @@ def call(name: str, *argv: object) -> dict[str, Any]:
 
 
 def prepare(images: Path) -> dict[str, dict[str, str]]:
-    """Peers installed, patches written in every format; versions of the packages that ours and the peers run with."""
+    """Install the peers and write patches in every format; return the versions of the packages they run with."""
     peer_python(PEERS, PACKAGES)
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
@@ -94,7 +94,7 @@ def prepare(images: Path) -> dict[str, dict[str, str]]:
 
 
 def measure(rounds: int, epochs: int) -> dict[str, dict[str, Any]]:
-    """All contestants in turn, round after round."""
+    """Measure all contestants in turn, round after round."""
     plan = [(name, 16) for name in (*OURS, *PEER_NAMES)] + [(name, 256) for name in OURS]
     seconds: dict[str, list[float]] = {}
     for turn in range(rounds):

@@ -45,7 +45,7 @@ MEAN = 3.5
 
 
 def draw(rng: np.random.Generator, weights: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """`n` indexes, each drawn with its weight."""
+    """Draw `n` indexes, each with its weight."""
     cumulated = np.cumsum(weights)
     return np.searchsorted(cumulated, rng.random(n) * cumulated[-1]).clip(0, len(weights) - 1)
 
@@ -78,19 +78,19 @@ def generate(args: argparse.Namespace) -> None:
 
 
 def read(spark: SparkSession, name: str) -> DataFrame:
-    """A generated folder."""
+    """Read a generated folder."""
     return spark.read.parquet(str(WORK / name))
 
 
 def write(df: DataFrame, name: str) -> float:
-    """Seconds to compute `df` and write it to a Delta table."""
+    """Measure the seconds to compute `df` and write it to a Delta table."""
     begun = time.perf_counter()
     df.write.format("delta").mode("overwrite").save(str(WORK / name))
     return time.perf_counter() - begun
 
 
 def ours(spark: SparkSession, top: int, repeats: int) -> list[float]:
-    """Seconds of each run, after one for a few users."""
+    """Measure the seconds of each run of ours, after one for a few users."""
     model = LatentFactors(read(spark, "users"), read(spark, "items"), MEAN, 0.5, 5.0)
     users, seen = read(spark, "users").select("user_id"), read(spark, "seen")
     write(model.recommend(users.limit(WARM_UP_USERS), seen, top), "ours")
@@ -104,7 +104,7 @@ def ours(spark: SparkSession, top: int, repeats: int) -> list[float]:
 
 
 def als(spark: SparkSession, top: int, factors: int) -> float:
-    """Seconds of MLlib on the same factors: a tiny model is fitted and saved, and its factors are replaced."""
+    """Measure MLlib on the same factors: a tiny model is fitted and saved, and its factors are replaced."""
     tiny = spark.createDataFrame([(0, 0, 1.0), (1, 1, 2.0)], "user int, item int, rating float")
     path = str(WORK / "als")
     ALS(rank=factors, maxIter=1).fit(tiny).write().overwrite().save(path)
@@ -122,13 +122,13 @@ def als(spark: SparkSession, top: int, factors: int) -> float:
 
 
 def matrix(table: pa.Table) -> NDArray[np.float64]:
-    """The factors of (…, bias, factors), float64."""
+    """Return the factors of (…, bias, factors), float64."""
     flat = table.column("factors").combine_chunks().flatten().to_numpy().astype(np.float64)
     return flat.reshape(table.num_rows, -1)
 
 
 def check(spark: SparkSession, top: int, seed: int) -> int:
-    """How many of `CHECKED_USERS` users got exactly the list that sorting all scores gives."""
+    """Count the users of `CHECKED_USERS` who got exactly the list that sorting all scores gives."""
     users, items = pq.read_table(WORK / "users"), pq.read_table(WORK / "items")
     chosen = np.sort(np.random.default_rng(seed).choice(users.num_rows, CHECKED_USERS, replace=False))
     picked = users.take(chosen)
@@ -154,7 +154,7 @@ def descendants(process: int) -> Iterator[int]:
 
 
 def worker_peaks() -> list[float]:
-    """Highest resident set that each living Python worker below this process has had, MiB, largest first."""
+    """Return the highest resident set that each living Python worker below this process has had, MiB, largest first."""
     peaks = []
     for process in descendants(os.getpid()):
         if b"pyspark.daemon" in Path(f"/proc/{process}/cmdline").read_bytes():

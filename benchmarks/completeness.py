@@ -62,7 +62,7 @@ class Tally:
 
 
 def write(folder: Path) -> list[DataSet]:
-    """The data sets."""
+    """Write the data sets."""
     made = []
     for rows, files, row_group_rows in SHAPES:
         target = folder / f"{rows}-{files}-{row_group_rows}"
@@ -77,7 +77,7 @@ def write(folder: Path) -> list[DataSet]:
 
 
 def read_stream(data: DataSet, draw: random.Random) -> tuple[str, Counter[int], int]:
-    """One read by our stream; (what it was, how often each row came, epochs)."""
+    """Read once by our stream; return (its description, how often each row came, epochs)."""
     epochs = draw.randint(1, 3)
     settings = {
         "reader": draw.choice(["petastorm", "petastorm", "arrow"]),
@@ -114,7 +114,7 @@ def read_stream(data: DataSet, draw: random.Random) -> tuple[str, Counter[int], 
 
 
 def read_petastorm(data: DataSet, draw: random.Random) -> tuple[str, Counter[int], int]:
-    """One read by Petastorm's own reader."""
+    """Read once by Petastorm's own reader."""
     epochs = draw.randint(1, 3)
     shards = draw.randint(1, min(4, data.row_groups))
     settings = {
@@ -138,7 +138,7 @@ Read = Callable[[DataSet, random.Random], tuple[str, Counter[int], int]]
 
 
 def run(numbers: range, seed: int, kinds: list[Read], released: bool = False) -> Tally:
-    """The reads of these numbers; each number draws a read."""
+    """Check the reads of these numbers; each number draws a read."""
     tally = Tally()
     shown = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, as_released() if released else nullcontext():
@@ -165,7 +165,7 @@ def run(numbers: range, seed: int, kinds: list[Read], released: bool = False) ->
 
 @contextmanager
 def as_released() -> Iterator[None]:
-    """Petastorm with its own ventilator, and its own idea of when a worker of the thread pool is done."""
+    """Restore Petastorm's own ventilator, and its own test of when a worker of the thread pool is done."""
     ours, done = compat.reader.ConcurrentVentilator, compat.ThreadPool.current_worker_done
     compat.reader.ConcurrentVentilator = compat.ConcurrentVentilator
     compat.ThreadPool.current_worker_done = compat._worker_done
@@ -176,7 +176,7 @@ def as_released() -> Iterator[None]:
 
 
 def run_all(reads: int, seed: int, kinds: list[Read], released: bool, processes: int) -> Tally:
-    """All reads, by some processes: small reads wait for threads to end more than they compute."""
+    """Run all reads, by some processes: small reads wait for threads to end more than they compute."""
     tally = Tally()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         shares = [range(first, reads, processes) for first in range(processes)]

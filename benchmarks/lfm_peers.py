@@ -32,7 +32,7 @@ Fit = Callable[[], Predict]  # what is timed
 
 
 def libmf(train: Pairs, *, k: int, l2: float, epochs: int, eta: float = 0.1, threads: int = 2, bins: int = 26) -> Fit:
-    """LIBMF (C++, SSE, per-row AdaGrad): squared loss, no biases; its own default bins and learning rate."""
+    """Train LIBMF (C++, SSE, per-row AdaGrad): squared loss, no biases; its own default bins and learning rate."""
     from libmf import mf  # type: ignore[import-not-found]
 
     model = mf.MF(
@@ -57,7 +57,7 @@ def libmf(train: Pairs, *, k: int, l2: float, epochs: int, eta: float = 0.1, thr
 
 
 def surprise(kind: str, train: Pairs, *, k: int, epochs: int, lr: float, reg: float, seed: int = 0) -> Fit:
-    """Surprise's SVD or SVD++ (Cython, plain SGD with biases)."""
+    """Train Surprise's SVD or SVD++ (Cython, plain SGD with biases)."""
     from surprise import SVD, SVDpp  # type: ignore[import-not-found]
     from surprise.trainset import Trainset  # type: ignore[import-not-found]
 
@@ -86,7 +86,7 @@ def surprise(kind: str, train: Pairs, *, k: int, epochs: int, lr: float, reg: fl
 
 
 def myfm(train: Pairs, *, k: int, epochs: int, kept: int = 0, implicit: str = "none", seed: int = 0) -> Fit:
-    """myFM: Bayesian factorisation machine by Gibbs sampling (C++, one thread).
+    """Train myFM: Bayesian factorisation machine by Gibbs sampling (C++, one thread).
 
     Args:
         kept: samples averaged, the last ones; 0 keeps all but the first tenth.

@@ -1,4 +1,4 @@
-"""Paired bootstrap of RMSEs: how sure is it that one recommender's error is lower than another's?
+"""Paired bootstrap of RMSEs: the certainty that one recommender's error is lower than another's.
 
 A rating that is tested in several folds is one observation with several errors, not several observations: ratings
 are drawn, and each brings all its folds along. Otherwise ten folds would make intervals √10 times too narrow for
@@ -36,7 +36,7 @@ class Difference:
 def bootstrap_rmse(
     squared_NC: NDArray[np.float64], tests_N: NDArray[np.float64], resamples: int = RESAMPLES, seed: int = 0
 ) -> NDArray[np.float64]:
-    """RMSEs of all contestants on the same draws of ratings, (resamples, C).
+    """Compute the RMSEs of all contestants on the same draws of ratings, (resamples, C).
 
     Args:
         squared_NC: squared errors of contestant c for rating n, summed over the folds that test it.
@@ -59,7 +59,7 @@ def bootstrap_rmse(
 
 
 def pooled_rmse(squared_NC: NDArray[np.float64], tests_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """RMSE of each contestant over all folds' test ratings, (C)."""
+    """Compute the RMSE of each contestant over all folds' test ratings, (C)."""
     return np.asarray(np.sqrt(squared_NC.sum(axis=0) / tests_N.sum()))
 
 

@@ -45,7 +45,7 @@ class Contestant:
 
 
 def grid(**values: Sequence[Any]) -> list[dict[str, Any]]:
-    """All combinations."""
+    """Return all combinations of settings."""
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
@@ -75,7 +75,7 @@ MYFM_GRID = grid(k=(10,), epochs=(300,), kept=(250,), implicit=("both",))
 
 
 def contestants() -> dict[str, Contestant]:
-    """All of them, by name: peers, then ours."""
+    """Return all contestants by name: peers, then ours."""
     peers = {
         "als": Contestant("MLlib ALS", run_als, ALS_GRID),
         "libmf": Contestant("LIBMF", partial(_peer, "libmf"), LIBMF_GRID),
@@ -88,7 +88,7 @@ def contestants() -> dict[str, Contestant]:
 
 
 def _peer(name: str, train_on: Part, test: Part, settings: Settings, scratch: Path) -> Outcome:
-    """One of `lfm_peers.py`, in a process of its own."""
+    """Run one of `lfm_peers.py`, in a process of its own."""
     for file, part in (("train", train_on), ("test", test)):
         np.savez(scratch / f"{file}.npz", u=part.user, i=part.item, r=part.rating)
     seconds = float(run_peer(name, scratch, dict(settings))["seconds"])
@@ -96,7 +96,7 @@ def _peer(name: str, train_on: Part, test: Part, settings: Settings, scratch: Pa
 
 
 def run_als(train_on: Part, test: Part, settings: Settings, scratch: Path) -> Outcome:
-    """MLlib's ALS, its ratings cached."""
+    """Train MLlib's ALS, its ratings cached."""
     rows = as_frame(train_on).cache()
     rows.count()
     als = ALS(

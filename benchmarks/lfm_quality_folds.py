@@ -46,31 +46,31 @@ class Folds:
     name: str
 
     def rows(self, fold: int, stage: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows to train on and rows to predict: `valid` is for tuning and never sees the test rows."""
+        """Return the rows to train on and rows to predict: `valid` is for tuning and never sees the test rows."""
         part = self.part_FN[fold]
         if stage == "valid":
             return np.flatnonzero(part == TRAIN), np.flatnonzero(part == VALID)
         return np.flatnonzero(part != TEST), np.flatnonzero(part == TEST)
 
     def take(self, rows: NDArray[np.intp]) -> Part:
-        """Some of the ratings."""
+        """Return some of the ratings."""
         a = self.ratings
         return Part(a.user[rows], a.item[rows], a.rating[rows], a.second[rows])
 
     def known(self, train: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which of `rows` have both their user and their item among the rows `train`: those ALS can predict."""
+        """Return which of `rows` have both their user and their item among the rows `train`: those ALS can predict."""
         a = self.ratings
         users, items = np.unique(a.user[train]), np.unique(a.item[train])
         return np.isin(a.user[rows], users) & np.isin(a.item[rows], items)
 
 
 def local_spark() -> SparkSession:
-    """The session, started by whoever needs it first: most peers can do without."""
+    """Return the Spark session, started on first use: most peers can do without."""
     return get_spark("bench-lfm-quality", "local[2]")
 
 
 def folds_of(ratings: str, folds: int, work: Path) -> Folds:
-    """The folds of a `ratings` table or of MovieLens files, kept in `work` as long as the files stay as they are."""
+    """Return the folds of a `ratings` table or of MovieLens files, kept in `work` until the files change."""
     files = sorted(path for path in Path(ratings).rglob("*") if path.is_file())
     stamps = [f"{path.absolute()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     digest = hashlib.sha1("\n".join(stamps).encode(), usedforsecurity=False).hexdigest()[:8]
@@ -87,7 +87,7 @@ def folds_of(ratings: str, folds: int, work: Path) -> Folds:
 
 
 def _read_table(spark: SparkSession, ratings: str, lake: Path) -> DataFrame:
-    """A Delta table of ratings, or the files of a MovieLens edition, which are ingested into `lake` first."""
+    """Read a Delta table of ratings, or the files of a MovieLens edition, which are ingested into `lake` first."""
     if is_catalog_name(ratings) or "://" in ratings or (Path(ratings) / "_delta_log").exists():
         return TableRef(ratings).read(spark, RATINGS)
     ingest_ratings.run(spark, ingest_ratings.Args(source=ratings, lake=str(lake)))
@@ -95,7 +95,7 @@ def _read_table(spark: SparkSession, ratings: str, lake: Path) -> DataFrame:
 
 
 def make_folds(table: DataFrame, folds: int) -> Folds:
-    """`random:0.1` with the seeds 0, 1, …, and a tenth of each rest for validation."""
+    """Split by `random:0.1` with the seeds 0, 1, …, and a tenth of each rest for validation."""
     table = table.withColumn("second", F.coalesce(F.unix_timestamp("rated_at"), F.lit(-1)))
     columns = [f"part_{seed}" for seed in range(folds)]
     for seed, column in enumerate(columns):
@@ -111,7 +111,7 @@ def make_folds(table: DataFrame, folds: int) -> Folds:
 
 
 def _name(ratings: Part, first_fold: NDArray[np.uint8]) -> str:
-    """Depends on the ratings and how they are split, not on the number of folds: more folds go on from fewer."""
+    """Name the folds by their ratings and split, not by their number: more folds go on from fewer."""
     digest = hashlib.sha1(usedforsecurity=False)
     for array in (ratings.user, ratings.item, ratings.rating, ratings.second, first_fold):
         digest.update(array.tobytes())
@@ -119,7 +119,7 @@ def _name(ratings: Part, first_fold: NDArray[np.uint8]) -> str:
 
 
 def as_frame(part: Part) -> DataFrame:
-    """As the `ratings` relation, with the row's number."""
+    """Return a part as the `ratings` relation, with the row's number."""
     columns = {
         "user_id": part.user.astype(np.int64),
         "item_id": part.item.astype(np.int64),
@@ -133,7 +133,7 @@ def as_frame(part: Part) -> DataFrame:
 
 
 def as_array(frame: DataFrame, train_on: Part) -> NDArray[np.float32]:
-    """Column `prediction` in the order of `row`, clipped, the training mean where there is none."""
+    """Return the column `prediction` in the order of `row`, clipped, the training mean where there is none."""
     found = frame.select("row", F.col("prediction").cast("double").alias("prediction")).sort("row").toArrow()
     guess = found.column("prediction").to_numpy()
     guess = np.where(np.isnan(guess), train_on.rating.mean(dtype=np.float64), guess)

@@ -25,7 +25,7 @@ from lakerank.spark.array_store import BlockStore
 def run_ours(
     train_on: Part, test: Part, settings: Mapping[str, Any], scratch: Path
 ) -> tuple[NDArray[np.float32], float]:
-    """Predictions and seconds; block building is part of the seconds.
+    """Train ours; return predictions and seconds, those of block building among them.
 
     A model with time effects gets the test ratings along, which it only scores: its factor tables alone do not say
     what a day changes, the blocks do.
@@ -50,7 +50,7 @@ def run_ours(
 
 
 def held_out(trained: Trained, config: LfmConfig, store: BlockStore, train_on: Part, test: Part) -> NDArray[np.float32]:
-    """Predictions for the test ratings from their blocks, which know them by user, item (−1: unknown) and day."""
+    """Predict the test ratings from their blocks, which know them by user, item (−1: unknown) and day."""
     data = trained.ratings
     runs = [store] if config.bayesian else [store, *(store.below(f"run-{n}") for n in range(1, config.average))]
     kept = [(Run(config, data, own.root), name) for own in runs for name in own.keys("") if name.startswith("epoch-")]
@@ -71,6 +71,6 @@ def held_out(trained: Trained, config: LfmConfig, store: BlockStore, train_on: P
     return np.array([found[key] for key in wanted], np.float32)
 
 
-def _named(ids: NDArray[np.int64], places: NDArray[np.int32]) -> list[int]:
-    """Ids of places within a block, −1 for place −1."""
-    return np.where(places < 0, -1, ids[places]).tolist()
+def _named(ids: NDArray[np.int64], positions: NDArray[np.int32]) -> list[int]:
+    """Return the ids of positions within a block, −1 for position −1."""
+    return np.where(positions < 0, -1, ids[positions]).tolist()

@@ -31,7 +31,7 @@ class Ready:
         parts, sample: Delta tables, `ratings` with `part` (train or test); all of it, and some users'.
         arrays: folder with train.npz and test.npz, as `lfm_peers.py` wants them.
         counts: ratings by part; users and items of train; `left_out` test ratings of users and items not in train.
-        oracle: RMSE of the planted model, where the ratings are generated.
+        oracle: RMSE of the synthetic model, where the ratings are generated.
     """
 
     parts: Path
@@ -66,20 +66,20 @@ def prepare(spark: SparkSession, ratings: str, work: Path) -> Ready:
             (lake / "ingested.json").write_text(json.dumps(summary), encoding="utf-8")
         ratings = str(lake / "ratings")
     table = TableRef(ratings)
-    place = work / _key([table.path, table.version(spark), SPLIT, SEED], "split")
-    facts = place / "counts.json"
+    folder = work / _key([table.path, table.version(spark), SPLIT, SEED], "split")
+    facts = folder / "counts.json"
     if not facts.exists():
-        shutil.rmtree(place, ignore_errors=True)
-        counts = _split(spark, table.read(spark, RATINGS), place) | _export(spark, place)
+        shutil.rmtree(folder, ignore_errors=True)
+        counts = _split(spark, table.read(spark, RATINGS), folder) | _export(spark, folder)
         facts.write_text(json.dumps(counts), encoding="utf-8")
     oracle = json.loads(oracle_file.read_text(encoding="utf-8"))["oracle_rmse"] if oracle_file.exists() else None
     return Ready(
-        place / "parts", place / "sample", place / "arrays", json.loads(facts.read_text(encoding="utf-8")), oracle
+        folder / "parts", folder / "sample", folder / "arrays", json.loads(facts.read_text(encoding="utf-8")), oracle
     )
 
 
 def read(spark: SparkSession, table: Path) -> DataFrame:
-    """A Delta table."""
+    """Read a Delta table."""
     return spark.read.format("delta").load(str(table))
 
 
@@ -87,7 +87,7 @@ def _key(facts: object, name: str) -> str:
     return f"{name}-{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]}"
 
 
-def _split(spark: SparkSession, ratings: DataFrame, place: Path) -> dict[str, int]:
+def _split(spark: SparkSession, ratings: DataFrame, folder: Path) -> dict[str, int]:
     """Write `parts` and `sample`. Test ratings that ALS could not predict are left out, for everyone."""
     if {kind for name, kind in ratings.dtypes if name.endswith("_id")} != {"bigint"}:
         raise SystemExit("--ratings: ids must be whole numbers, MLlib's ALS takes no others")
@@ -100,23 +100,23 @@ def _split(spark: SparkSession, ratings: DataFrame, place: Path) -> dict[str, in
         for column in ("user_id", "item_id"):
             test = test.join(train.select(column).distinct(), column, "left_semi")
         whole = train.select(*columns).unionByName(test.select(*columns))
-        whole.write.format("delta").mode("overwrite").partitionBy("part").save(str(place / name))
-    counted = read(spark, place / "parts").groupBy("part").agg(F.count("*").alias("n")).collect()
+        whole.write.format("delta").mode("overwrite").partitionBy("part").save(str(folder / name))
+    counted = read(spark, folder / "parts").groupBy("part").agg(F.count("*").alias("n")).collect()
     n = {row["part"]: row["n"] for row in counted}
     return n | {"left_out": every.count() - sum(n.values())}
 
 
-def _export(spark: SparkSession, place: Path) -> dict[str, int]:
+def _export(spark: SparkSession, folder: Path) -> dict[str, int]:
     """Write train.npz and test.npz: dense int32 indexes in the order of the ids, float32 ratings."""
-    (place / "arrays").mkdir()
+    (folder / "arrays").mkdir()
     ids: dict[str, np.ndarray] = {}
     for part in ("train", "test"):
-        frame = read(spark, place / "parts").where(F.col("part") == part)
+        frame = read(spark, folder / "parts").where(F.col("part") == part)
         table: pa.Table = frame.select("user_id", "item_id", "rating").toArrow()
         arrays = {}
         for name, column in (("u", "user_id"), ("i", "item_id")):
             values = table[column].to_numpy()
             ids.setdefault(name, np.unique(values))  # those of train, which comes first
             arrays[name] = np.searchsorted(ids[name], values).astype(np.int32)
-        np.savez(place / "arrays" / f"{part}.npz", **arrays, r=table["rating"].to_numpy().astype(np.float32))
+        np.savez(folder / "arrays" / f"{part}.npz", **arrays, r=table["rating"].to_numpy().astype(np.float32))
     return {"users": len(ids["u"]), "items": len(ids["i"])}

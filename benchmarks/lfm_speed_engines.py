@@ -49,11 +49,11 @@ class Run:
     facts: dict[str, float] = field(default_factory=dict)
 
     def seconds_to(self, rmse: float) -> float | None:
-        """Seconds until the test RMSE was first as low as this, or None if it never was."""
+        """Return the seconds until the test RMSE was first as low as this, or None if it never was."""
         return next((seconds for seconds, reached in self.curve if reached <= rmse), None)
 
     def shown(self) -> dict[str, Any]:
-        """For JSON, rounded."""
+        """Return the figures for JSON, rounded."""
         rounded = {name: {k: round(v, 3) for k, v in getattr(self, name).items()} for name in ("stages", "facts")}
         curve = [(round(s, 2), round(r, 5)) for s, r in self.curve]
         return asdict(self) | rounded | {"seconds": round(self.seconds, 2), "rmse": round(self.rmse, 5), "curve": curve}
@@ -62,7 +62,7 @@ class Run:
 def ours(
     spark: SparkSession, table: Path, config: LfmConfig, work: Path, on_epoch: Callable[[], None] = lambda: None
 ) -> Run:
-    """DSGD on the table, factors written to Delta. The test RMSE is taken after each epoch, and its time counts."""
+    """Train DSGD on the table, factors written to Delta; taking the test RMSE after each epoch counts as time."""
     shutil.rmtree(work / "ours", ignore_errors=True)
     told: list[float] = []
     with PeakMemory() as memory:
@@ -98,7 +98,10 @@ def ours(
 
 
 def _ends(told: Sequence[float], seconds: Sequence[float]) -> list[float]:
-    """When each epoch ended. We are told at once, or of several together: then their own seconds tell them apart."""
+    """Return the time each epoch ended.
+
+    We are told at once, or of several together: then their own seconds tell them apart.
+    """
     ends = [told[-1]]
     for moment, later in zip(told[-2::-1], seconds[:0:-1], strict=True):
         ends.append(min(moment, ends[-1] - later))
@@ -106,7 +109,7 @@ def _ends(told: Sequence[float], seconds: Sequence[float]) -> list[float]:
 
 
 def als(spark: SparkSession, table: Path, factors: int, epochs: int, reg: float, blocks: int, work: Path) -> Run:
-    """MLlib's ALS on the table, factors written to Delta; its test RMSE is taken afterwards and costs it nothing."""
+    """Train MLlib's ALS on the table, factors written to Delta; taking its test RMSE afterwards costs it nothing."""
     shutil.rmtree(work / "als", ignore_errors=True)
     parts = read(spark, table).withColumns({c: F.col(c).cast("int") for c in ("user_id", "item_id")})
     fit = ALS(
@@ -139,7 +142,7 @@ def als(spark: SparkSession, table: Path, factors: int, epochs: int, reg: float,
 
 
 def libmf(arrays: Path, factors: int, epochs: int, l2: float) -> Run:
-    """LIBMF in a process of its own, two threads: neither Python's start nor loading is counted."""
+    """Train LIBMF in a process of its own, two threads: neither Python's start nor loading is counted."""
     said = run_peer("libmf", arrays, {"k": factors, "epochs": epochs, "l2": l2, "threads": 2})
     return Run(
         "libmf",

@@ -27,7 +27,7 @@ def draw_curves(runs: Sequence[Run], oracle: float | None, file: Path) -> None:
         label = f"{LABELS[engine]}, K = {factors}"
         axes.plot(seconds, rmse, style, marker="o", markersize=3, color=COLOURS[engine], label=label)
     if oracle is not None:
-        axes.axhline(oracle, color="black", linewidth=1, label="the planted truth")
+        axes.axhline(oracle, color="black", linewidth=1, label="the synthetic truth")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -36,7 +36,7 @@ def draw_curves(runs: Sequence[Run], oracle: float | None, file: Path) -> None:
 
 
 def draw_memory(mib: Sequence[float], file: Path) -> None:
-    """Resident memory after each epoch."""
+    """Plot resident memory after each epoch."""
     figure, axes = _axes("epoch", "resident memory of driver and workers, MiB")
     axes.plot(range(1, len(mib) + 1), mib, color=COLOURS["ours"])
     axes.set_ylim(bottom=0)

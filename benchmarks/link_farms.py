@@ -39,17 +39,17 @@ class Attacked:
 
 
 def links(src: Any, dst: Any) -> Edges:
-    """int64[k, 2] from two arrays, or an array and one number."""
+    """Make links int64[k, 2] from two arrays, or an array and one number."""
     return np.column_stack(np.broadcast_arrays(np.asarray(src, np.int64), np.asarray(dst, np.int64)))
 
 
 def both_ways(target: int, farm: Edges) -> list[Edges]:
-    """All pages link to the target and it to all."""
+    """Build a farm in which all pages link to the target and it to all."""
     return [links(farm, target), links(target, farm)]
 
 
 def copied(rng: np.random.Generator, good: Edges, nodes: int, farm: Edges) -> list[Edges]:
-    """Each farm page has the outgoing links of a good page drawn at random."""
+    """Build a farm in which each page has the outgoing links of a good page drawn at random."""
     ordered = good[np.argsort(good[:, 0], kind="stable")]
     first = np.searchsorted(ordered[:, 0], np.arange(nodes + 1))
     model = rng.integers(nodes, size=len(farm))
@@ -57,63 +57,63 @@ def copied(rng: np.random.Generator, good: Edges, nodes: int, farm: Edges) -> li
 
 
 def star(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The usual one: all link to the target, it links back to all."""
+    """Build a star, the usual farm: all link to the target, it links back to all."""
     return both_ways(target, farm)
 
 
 def one_way(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The target does not link back."""
+    """Build a star whose target does not link back."""
     return [links(farm, target)]
 
 
 def random_links(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Ten random links on each page besides."""
+    """Add ten random links on each page to a star."""
     return [*both_ways(target, farm), links(np.repeat(farm, 10), rng.choice(farm, 10 * len(farm)))]
 
 
 def cliques(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Groups of 50 in which everybody links to everybody."""
+    """Build cliques: groups of 50 in which everybody links to everybody."""
     groups = [farm[at : at + CLIQUE] for at in range(0, len(farm), CLIQUE)]
     return both_ways(target, farm) + [links(np.repeat(g, len(g)), np.tile(g, len(g))) for g in groups]
 
 
 def ring(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Each page links to the next one, too."""
+    """Build a ring: each page links to the next one, too."""
     return [*both_ways(target, farm), links(farm, np.roll(farm, 1))]
 
 
 def chain(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Ten small stars; each one's target links to the target before it."""
+    """Build a chain of ten small stars; each one's target links to the target before it."""
     parts = np.array_split(farm, CHAIN)
     heads = [target] + [int(part[0]) for part in parts[1:]]
     made: list[Edges] = []
-    for place, (head, part) in enumerate(zip(heads, parts, strict=True)):
+    for position, (head, part) in enumerate(zip(heads, parts, strict=True)):
         made += both_ways(head, part[part != head])
-        if place:
-            made.append(links([head], heads[place - 1]))
+        if position:
+            made.append(links([head], heads[position - 1]))
     return made
 
 
 def tree(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Each page links to its parent in a tree of ten branches, too."""
+    """Build a tree: each page links to its parent in a tree of ten branches, too."""
     return [*both_ways(target, farm), links(farm[1:], farm[(np.arange(1, len(farm)) - 1) // 10])]
 
 
 def two_tiers(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The target links to one half; that half links to random pages of the other."""
+    """Build two tiers: the target links to one half; that half links to random pages of the other."""
     half = len(farm) // 2
     near, far = farm[:half], farm[half:]
     return [links(farm, target), links(target, near), links(np.repeat(near, 5), rng.choice(far, 5 * half))]
 
 
 def many_targets(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Twenty more targets that all pages link to."""
+    """Add twenty more targets that all pages link to."""
     heads, rest = farm[:20], farm[20:]
     return [*both_ways(target, rest), links(np.repeat(rest, 20), np.tile(heads, len(rest)))]
 
 
 def popular(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """2 to 29 links on each page to farm pages, a few of which are popular (Zipf, exponent 0.8)."""
+    """Add 2 to 29 links on each page to farm pages, a few of which are popular (Zipf, exponent 0.8)."""
     weight = 1 / np.arange(1, len(farm) + 1) ** 0.8
     count = rng.integers(2, 30, len(farm))
     drawn = rng.choice(farm, int(count.sum()), p=weight / weight.sum())
@@ -121,23 +121,23 @@ def popular(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm
 
 
 def name_dropping(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Five links on each page to the twenty good pages with the most links in."""
+    """Add five links on each page to the twenty good pages with the most links in."""
     best = np.argsort(-np.bincount(good[:, 1], minlength=nodes), kind="stable")[:20]
     return [*both_ways(target, farm), links(np.repeat(farm, 5), rng.choice(best, 5 * len(farm)))]
 
 
 def camouflage(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Each page copies all links of a good page."""
+    """Build a camouflaged farm: each page copies all links of a good page."""
     return both_ways(target, farm) + copied(rng, good, nodes, farm)
 
 
 def camouflage_one_way(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """The same, and the target does not link back."""
+    """Build a camouflaged farm whose target does not link back."""
     return [links(farm, target), *copied(rng, good, nodes, farm)]
 
 
 def camouflage_random(rng: np.random.Generator, good: Edges, nodes: int, target: int, farm: Edges) -> list[Edges]:
-    """Camouflage and ten random links within the farm."""
+    """Build a camouflaged farm with ten random links within it."""
     return random_links(rng, good, nodes, target, farm) + copied(rng, good, nodes, farm)
 
 
@@ -190,7 +190,7 @@ def attack(
 
 
 def wikispeedia(data: Path) -> tuple[Edges, int]:
-    """The links between 4,592 Wikipedia articles, and how many articles."""
+    """Read the links between 4,592 Wikipedia articles, and the number of articles."""
     lines = (data / "graphs" / "wikispeedia" / "links.tsv").read_text(encoding="utf-8").splitlines()[1:]
     _, numbers = np.unique([line.split("\t") for line in lines], return_inverse=True)
     edges = numbers.reshape(-1, 2).astype(np.int64)
@@ -198,7 +198,7 @@ def wikispeedia(data: Path) -> tuple[Edges, int]:
 
 
 def documentation(data: Path) -> tuple[Edges, int]:
-    """The links between the pages of the NumPy documentation, menus included, and how many pages."""
+    """Read the links between the pages of the NumPy documentation, menus included, and the number of pages."""
     import ada_url
     from selectolax.lexbor import LexborHTMLParser
 
@@ -208,16 +208,16 @@ def documentation(data: Path) -> tuple[Edges, int]:
             archive.extractall(folder, filter="data")
         files = sorted(Path(folder).rglob("*.html"))
         root = next(file.parent for file in files if file.name == "genindex.html")
-        number = {BASE_URL + file.relative_to(root).as_posix(): place for place, file in enumerate(files)}
-        for url, place in number.items():
+        number = {BASE_URL + file.relative_to(root).as_posix(): position for position, file in enumerate(files)}
+        for url, position in number.items():
             to = set()
-            for link in LexborHTMLParser(files[place].read_bytes()).css("a[href]"):
+            for link in LexborHTMLParser(files[position].read_bytes()).css("a[href]"):
                 try:
                     there = ada_url.join_url(url, link.attributes["href"] or "")
                 except ValueError:
                     continue
-                to.add(number.get(there.partition("#")[0], place))
-            found.append(links(place, sorted(to - {place})))
+                to.add(number.get(there.partition("#")[0], position))
+            found.append(links(position, sorted(to - {position})))
     return np.concatenate(found), len(files)
 
 

@@ -1,7 +1,7 @@
 """Generate ratings of MovieLens-20M's size and shape whose truth is known.
 
 Writes OUT/ratings.parquet (userId, movieId, rating, timestamp: `ingest_ratings --source OUT` reads it) and
-OUT/truth.json with the RMSE of the planted model itself: no recommender can do better than that but by chance.
+OUT/truth.json with the RMSE of the synthetic model itself: no recommender can do better than that but by chance.
 
     python benchmarks/make_ratings.py OUT [--like 20m | 1m] [--users N --items N --ratings N] [--rank K] [--seed S]
 
@@ -28,7 +28,7 @@ ROWS_PER_GROUP = 1 << 20
 
 
 def write_ratings(out: Path, users: int, items: int, ratings: int, rank: int = 20, seed: int = 0) -> float:
-    """Generate and write; returns the planted model's RMSE.
+    """Generate and write; returns the synthetic model's RMSE.
 
     Raises:
         ValueError: sizes that `plant` cannot give exactly.
@@ -54,21 +54,21 @@ def write_ratings(out: Path, users: int, items: int, ratings: int, rank: int = 2
         "seed": seed,
         "noise": NOISE,
         "taste": TASTE,
-        "made_by": "benchmarks/make_ratings.py; no real users, films or ratings",
+        "producer": "benchmarks/make_ratings.py; no real users, films or ratings",
     }
     (out / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return made.oracle_rmse
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--like", choices=LIKE, default="20m", help="MovieLens edition whose counts are taken")
     parser.add_argument("--users", type=int, help="instead of the edition's")
     parser.add_argument("--items", type=int, help="instead of the edition's")
     parser.add_argument("--ratings", type=int, help="instead of the edition's")
-    parser.add_argument("--rank", type=int, default=20, help="of the planted factors")
+    parser.add_argument("--rank", type=int, default=20, help="of the synthetic factors")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     given = (args.users, args.items, args.ratings)
@@ -77,7 +77,7 @@ def main() -> None:
         oracle = write_ratings(args.out, users, items, ratings, args.rank, args.seed)
     except ValueError as error:
         parser.error(str(error))
-    print(f"{args.out}: {ratings:,} ratings of {items:,} items by {users:,} users; planted model's RMSE {oracle:.4f}")
+    print(f"{args.out}: {ratings:,} ratings of {items:,} items by {users:,} users; synthetic model's RMSE {oracle:.4f}")
 
 
 if __name__ == "__main__":

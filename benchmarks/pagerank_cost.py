@@ -1,4 +1,4 @@
-"""What a run costs: seconds, processor seconds and peak memory of this process, its Spark driver and its workers.
+"""The cost of a run: seconds, processor seconds and peak memory of this process, its Spark driver and its workers.
 
 On a machine that others use, seconds say little and processor seconds much: both are kept.
 """
@@ -16,7 +16,7 @@ _INTERVAL = 0.2  # seconds between looks
 
 
 def _tree() -> dict[int, tuple[str, float, int]]:
-    """Name, processor seconds (those of ended children among them) and resident bytes of us and all below us."""
+    """Return name, processor seconds (those of ended children among them) and resident bytes of us and all below us."""
     parents: dict[int, int] = {}
     facts: dict[int, tuple[str, float, int]] = {}
     for folder in Path("/proc").iterdir():
@@ -41,13 +41,13 @@ def _tree() -> dict[int, tuple[str, float, int]]:
 
 
 def _used() -> tuple[float, float]:
-    """Processor seconds of all, and of Java."""
+    """Return processor seconds of all, and of Java."""
     tree = _tree().values()
     return sum(used for _, used, _ in tree), sum(used for name, used, _ in tree if name == "java")
 
 
 class Cost:
-    """`with Cost() as cost: …`; afterwards:
+    """The cost of a block of code: `with Cost() as cost: …`, read afterwards.
 
     Attributes:
         seconds: on the clock.
@@ -90,7 +90,7 @@ class Cost:
         self._thread.join()
 
     def facts(self) -> dict[str, float]:
-        """The figures, rounded."""
+        """Return the figures, rounded."""
         return {
             "seconds": round(self.seconds, 2), "cpu_seconds": round(self.cpu_seconds, 2),
             "java_cpu_seconds": round(self.java_cpu_seconds, 2), "peak_mib": round(self.mib),

@@ -38,7 +38,7 @@ def _draw(scale: int, count: int, rng: np.random.Generator) -> Any:
 
 
 def distinct(links: Links, nodes: int) -> Links:
-    """Each link once, none from a node to itself, in random order."""
+    """Return each link once, none from a node to itself, in random order."""
     key = np.unique(links[:, 0] * nodes + links[:, 1])
     src, dst = key // nodes, key % nodes
     kept = src != dst
@@ -47,20 +47,20 @@ def distinct(links: Links, nodes: int) -> Links:
 
 
 def r_mat(scale: int, seed: int = 0) -> tuple[Links, int]:
-    """Links and number of nodes (2^scale, those without links among them) of an R-MAT graph."""
+    """Generate links and number of nodes (2^scale, those without links among them) of an R-MAT graph."""
     nodes, rng = 1 << scale, np.random.default_rng(seed)
     links = _draw(scale, EDGE_FACTOR * nodes, rng)
     return distinct(rng.permutation(nodes)[links], nodes), nodes
 
 
 def wikispeedia() -> tuple[Links, int]:
-    """Links between Wikipedia articles of the Wikispeedia game."""
+    """Read links between Wikipedia articles of the Wikispeedia game."""
     lines = (DATA / "graphs" / "wikispeedia" / "links.tsv").read_text(encoding="utf-8").splitlines()[1:]
     return _numbered(np.array([line.split("\t") for line in lines]))
 
 
 def numpy_docs() -> tuple[Links, int]:
-    """Links between the pages of the NumPy documentation, all zones, by their addresses."""
+    """Read links between the pages of the NumPy documentation, boilerplate included, by their addresses."""
     from urllib.parse import urldefrag, urljoin
 
     from selectolax.lexbor import LexborHTMLParser
@@ -85,7 +85,7 @@ def _numbered(pairs: NDArray[np.str_]) -> tuple[Links, int]:
 
 
 def graph(name: str, seed: int = 0) -> tuple[Links, int]:
-    """`rmat-N`, `wikispeedia` or `numpy-docs`: links and number of nodes."""
+    """Load the graph `rmat-N`, `wikispeedia` or `numpy-docs`: links and number of nodes."""
     if name.startswith("rmat-"):
         return r_mat(int(name.removeprefix("rmat-")), seed)
     return {"wikispeedia": wikispeedia, "numpy-docs": numpy_docs}[name]()

@@ -22,7 +22,7 @@ DAMPING = 0.85
 
 
 def by_scipy(src: Any, dst: Any, n: int, tol: float) -> tuple[float, Any, int]:
-    """A CSR matrix and a power iteration."""
+    """Compute PageRank by a power iteration on a CSR matrix."""
     import scipy.sparse as sp
 
     out = np.bincount(src, minlength=n)
@@ -38,7 +38,7 @@ def by_scipy(src: Any, dst: Any, n: int, tol: float) -> tuple[float, Any, int]:
 
 
 def by_igraph(src: Any, dst: Any, n: int, tol: float) -> tuple[float, Any, int]:
-    """PRPACK."""
+    """Compute PageRank by igraph's PRPACK."""
     import igraph
 
     graph = igraph.Graph(n=n, edges=np.stack([src, dst], axis=1), directed=True)
@@ -47,7 +47,7 @@ def by_igraph(src: Any, dst: Any, n: int, tol: float) -> tuple[float, Any, int]:
 
 
 def by_networkit(src: Any, dst: Any, n: int, tol: float) -> tuple[float, Any, int]:
-    """NetworKit's PageRank with sinks handled."""
+    """Compute NetworKit's PageRank with sinks handled."""
     import networkit as nk
     import scipy.sparse as sp
 

@@ -34,7 +34,7 @@ OURS = {"driver": [], "one task": ["--driver-edges", "0"], "distributed": BLOCKS
 
 
 def ours(engine: str, folder: Path) -> dict[str, Any]:
-    """The job as a user runs it; its summary."""
+    """Run the job as a user does; return its summary."""
     out = folder / f"out-{engine.replace(' ', '-')}"
     flags = ["--lake", str(out), "--links", str(folder / "links"), "--nodes", str(folder / "nodes")]
     said = io.StringIO()
@@ -47,7 +47,7 @@ def ours(engine: str, folder: Path) -> dict[str, Any]:
 
 
 def graphx(spark: SparkSession, folder: Path, iterations: int) -> dict[str, Any]:
-    """GraphX through py4j."""
+    """Run GraphX through py4j."""
     jvm, context = spark._jvm, spark._jsc.sc()
     level = jvm.org.apache.spark.storage.StorageLevel.MEMORY_AND_DISK()
     started = time.perf_counter()
@@ -73,7 +73,7 @@ def graphx(spark: SparkSession, folder: Path, iterations: int) -> dict[str, Any]
 
 
 def joins(spark: SparkSession, folder: Path, iterations: int) -> dict[str, Any]:
-    """What one writes without an engine."""
+    """Compute PageRank by joins of frames, as one writes it without an engine."""
     links = spark.read.format("delta").load(str(folder / "links"))
     nodes = spark.read.format("delta").load(str(folder / "nodes"))
     n = nodes.count()

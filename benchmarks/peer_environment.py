@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def peer_python(folder: Path, packages: Sequence[str], steps: Sequence[Sequence[str]] = ()) -> Path:
-    """The interpreter that has the peers' packages; the first call installs them.
+    """Return the interpreter that has the peers' packages; the first call installs them.
 
     Args:
         folder: of the environment.

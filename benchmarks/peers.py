@@ -18,7 +18,7 @@ VERSIONS = {name: version for name, _, version in (package.partition("==") for p
 
 
 def peer_python() -> Path:
-    """The interpreter that has the peers' packages; the first call installs them, which takes minutes."""
+    """Return the interpreter that has the peers' packages; the first call installs them, which takes minutes."""
     # numpy first, and builds that see it: two of them ask for it in their setup.py.
     steps = (PACKAGES[:3], ("--no-build-isolation", *PACKAGES[3:], PACKAGES[0]))
     return peer_environment.peer_python(PEERS, PACKAGES, steps)

@@ -24,28 +24,30 @@ TOP = 10
 
 
 def best_unseen(scores, x):
-    """Ten best unseen items of each user, equal scores by number."""
+    """Return the ten best unseen items of each user, equal scores by number."""
     scores = np.asarray(scores, dtype=np.float64).copy()
     scores[x.nonzero()] = -np.inf
     return np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
 
 
 def from_implicit(kind, **settings):
-    """implicit's item-item models recommend by themselves."""
+    """Recommend by one of implicit's item-item models."""
 
     def run(x):
         from implicit import nearest_neighbours
 
         model = getattr(nearest_neighbours, kind)(num_threads=2, **settings)
         model.fit(x.astype(np.float64), show_progress=False)
-        places, _ = model.recommend(np.arange(x.shape[0]), x.astype(np.float64), N=TOP, filter_already_liked_items=True)
-        return places
+        positions, _ = model.recommend(
+            np.arange(x.shape[0]), x.astype(np.float64), N=TOP, filter_already_liked_items=True
+        )
+        return positions
 
     return run
 
 
 def recbole_item_knn(k, shrink):
-    """RecBole 1.2 `ItemKNN`: cosine with `shrink` in the denominator, the k nearest of each item, scores X·W.
+    """Run RecBole 1.2 `ItemKNN`: cosine with `shrink` in the denominator, the k nearest of each item, scores X·W.
 
     recbole/model/general_recommender/itemknn.py, ComputeSimilarity: similarity = xᵢ·xⱼ / (‖xᵢ‖‖xⱼ‖ + shrink + 1e-6),
     the k largest of each column.
@@ -63,7 +65,7 @@ def recbole_item_knn(k, shrink):
 
 
 def pure_svd(k):
-    """PureSVD (Cremonesi, Koren and Turrin 2010): X·V·Vᵀ with the k leading right singular vectors."""
+    """Run PureSVD (Cremonesi, Koren and Turrin 2010): X·V·Vᵀ with the k leading right singular vectors."""
 
     def run(x):
         _, _, vt = svds(x.astype(np.float64), k=k, random_state=0)
@@ -73,7 +75,7 @@ def pure_svd(k):
 
 
 def ease(reg):
-    """EASE (Steck 2019), by the inverse of users² (Woodbury), as items are many here."""
+    """Solve EASE (Steck 2019) by the inverse of users² (Woodbury), as items are many here."""
 
     def run(x):
         d = x.toarray().astype(np.float64)
@@ -117,7 +119,7 @@ def grids(quick):
 
 
 def gain(top, held):
-    """nDCG@10 of one held-out item a user, and who counts."""
+    """Compute nDCG@10 of one held-out item a user, and a mask of the users who count."""
     hit = top == held[:, None]
     return np.where(hit.any(axis=1), 1.0 / np.log2(hit.argmax(axis=1) + 2.0), 0.0)[held >= 0].mean()
 

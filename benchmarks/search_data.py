@@ -1,4 +1,4 @@
-"""What the search benchmarks read: test collections, known items, and pages for a lake or for the peers."""
+"""Inputs of the search benchmarks: test collections, known items, and pages for a lake or for the peers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Collection:
 
 
 def read_collection(folder: Path) -> Collection:
-    """A folder of docs.jsonl, queries.tsv and qrels.txt."""
+    """Read a folder of docs.jsonl, queries.tsv and qrels.txt."""
     lines = (folder / "docs.jsonl").read_text(encoding="utf-8").splitlines()
     queries = read_queries((folder / "queries.tsv").read_text(encoding="utf-8"), str(folder / "queries.tsv"))
     qrels = read_qrels((folder / "qrels.txt").read_text(encoding="utf-8"), str(folder / "qrels.txt"))
@@ -54,7 +54,7 @@ class KnownItem:
 
 
 def read_known_items(file: Path, base: str) -> list[KnownItem]:
-    """Lines `query<TAB>path` after a header; `base` is put before the paths."""
+    """Read lines `query<TAB>path` after a header; `base` is put before the paths."""
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
     return [KnownItem(row[0], base + row[1], number) for number, row in enumerate(rows[1:], start=2)]
 
@@ -63,7 +63,7 @@ PACKED = ("page_id", "key", "pagerank", "duplicate_of")
 
 
 def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, language: str) -> Block:
-    """The arrays of an index of documents, by the job's own steps and without Spark; pages are numbered as given."""
+    """Build the arrays of an index of documents by the job's own steps without Spark; pages are numbered as given."""
     empty = pa.array([[]] * len(docs), pa.list_(pa.string()))
     ids = pa.array(range(len(docs)), pa.int64())
     titles, texts = (pa.array([doc[name] for doc in docs], pa.string()) for name in ("title", "text"))
@@ -85,12 +85,12 @@ def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, lan
 
 
 def table(lake: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A lake's table."""
+    """Read a lake's table."""
     return DeltaTable(str(lake / name)).to_pyarrow_table(columns=None if columns is None else list(columns))
 
 
 def many_pages(pages: pa.Table, n: int, seed: int) -> pa.Table:
-    """`n` pages with addresses and ids of their own: those given, then copies that lost some of their lines.
+    """Make `n` pages with addresses and ids of their own: those given, then copies that lost some of their lines.
 
     A copy keeps title and headings and a random 70 to 100 % of its lines; the vocabulary stays that of the originals.
     """
@@ -118,13 +118,13 @@ def many_pages(pages: pa.Table, n: int, seed: int) -> pa.Table:
 
 
 def made_up_ranks(page_ids: NDArray[np.int64], seed: int) -> pa.Table:
-    """`ranks` as uneven as those of the web (Pareto, exponent 2.1), so that the link prior takes part."""
+    """Make `ranks` as uneven as those of the web (Pareto, exponent 2.1), so that the link prior takes part."""
     values = np.random.default_rng(seed).pareto(1.1, len(page_ids)) + 0.1
     return pa.table({"id": page_ids, "pagerank": values / values.sum()})
 
 
 def write_for_peers(pages: pa.Table, queries: Sequence[str], folder: Path) -> None:
-    """docs.bin: url, title, text of each page in UTF-8, each after its length (int32, big-endian); queries.txt."""
+    """Write docs.bin (url, title, text of each page in UTF-8, each after its length, int32 big-endian), queries.txt."""
     with (folder / "docs.bin").open("wb") as file:
         for row in zip(*(pages[name].to_pylist() for name in ("url", "title", "text")), strict=True):
             for text in row:
@@ -134,7 +134,7 @@ def write_for_peers(pages: pa.Table, queries: Sequence[str], folder: Path) -> No
 
 
 def machine() -> str:
-    """Cores and the processor's name."""
+    """Return the number of cores and the processor's name."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
@@ -142,5 +142,5 @@ def machine() -> str:
 
 
 def percentiles(milliseconds: Sequence[float]) -> dict[str, Any]:
-    """p50, p95, p99."""
+    """Return the percentiles p50, p95, p99."""
     return {f"p{p}": round(float(np.percentile(milliseconds, p)), 3) for p in (50, 95, 99)}

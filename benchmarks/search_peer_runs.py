@@ -27,7 +27,7 @@ Answers = list[list[int]]  # numbers of the ten best pages of each query
 
 
 def read_docs(folder: Path) -> list[tuple[str, str, str]]:
-    """url, title, text."""
+    """Read url, title and text of each page."""
     data, at, texts = (folder / "docs.bin").read_bytes(), 0, []
     while at < len(data):
         (size,) = struct.unpack_from(">i", data, at)
@@ -37,7 +37,7 @@ def read_docs(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def rate(ask: Callable[[], object], queries: int) -> float:
-    """Queries per second, the median of some passes after others that warm up."""
+    """Measure queries per second: the median of some passes after others that warm up."""
     seconds = []
     for turn in range(WARM_PASSES + PASSES):
         begun = time.perf_counter()
@@ -48,7 +48,7 @@ def rate(ask: Callable[[], object], queries: int) -> float:
 
 
 def single(ask: Callable[[str], object], queries: Sequence[str]) -> dict[str, float]:
-    """Milliseconds of one query at a time."""
+    """Measure the milliseconds of one query at a time."""
     taken = []
     for query in queries:
         begun = time.perf_counter()
@@ -58,13 +58,13 @@ def single(ask: Callable[[str], object], queries: Sequence[str]) -> dict[str, fl
 
 
 def found(answers: Answers, urls: Sequence[str], wanted: Sequence[str]) -> float:
-    """Share of queries with the wanted page or a copy of it among the first ten."""
+    """Compute the share of queries with the wanted page or a copy of it among the first ten."""
     hits = [url in {urls[page].split("?")[0] for page in best} for best, url in zip(answers, wanted, strict=True)]
     return round(statistics.mean(hits), 4)
 
 
 def by_bm25s(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
-    """bm25s as its documentation shows it."""
+    """Run bm25s as its documentation shows it."""
     import bm25s
     import Stemmer
 
@@ -113,7 +113,7 @@ def by_bm25s(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
 
 
 def by_tantivy(folder: Path, threads: int, repeats: int) -> dict[str, Any]:
-    """tantivy through its Python package; a stored number leads from a hit to the page."""
+    """Run tantivy through its Python package; a stored number leads from a hit to the page."""
     import tantivy
 
     docs, queries = read_docs(folder), (folder / "queries.txt").read_text(encoding="utf-8").splitlines()

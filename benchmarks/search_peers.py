@@ -29,14 +29,14 @@ VERSIONS["lucene"] = LUCENE_VERSION
 
 
 def lucene_jars() -> str:
-    """Lucene's class path; the first call downloads the jars with Maven."""
+    """Return Lucene's class path; the first call downloads the jars with Maven."""
     jars = [LUCENE / f"{name}-{LUCENE_VERSION}.jar" for name in JARS]
     for name, jar in zip(JARS, jars, strict=True):
         if not jar.exists():
             print(f"downloading {jar.name} into {LUCENE.relative_to(ROOT)}", flush=True)
             wanted = f"-Dartifact=org.apache.lucene:{name}:{LUCENE_VERSION}"
-            place = [f"-Dmaven.repo.local={LUCENE / 'm2'}", f"-DoutputDirectory={LUCENE}"]
-            subprocess.run(["mvn", "-q", *place, "dependency:copy", wanted], check=True)
+            folders = [f"-Dmaven.repo.local={LUCENE / 'm2'}", f"-DoutputDirectory={LUCENE}"]
+            subprocess.run(["mvn", "-q", *folders, "dependency:copy", wanted], check=True)
     return os.pathsep.join(map(str, jars))
 
 

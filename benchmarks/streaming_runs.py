@@ -26,12 +26,12 @@ SHUFFLE_BUFFER = 1000  # of those who shuffle by a buffer
 
 
 def patches(folder: Path) -> np.ndarray:
-    """All patches, (rows, 128, 128, 3) uint8, from the file that everybody writes from."""
+    """Return all patches, (rows, 128, 128, 3) uint8, from the file that everybody writes from."""
     return np.load(folder / "patches.npy", mmap_mode="r")
 
 
 def write_parquet(folder: Path) -> None:
-    """Ours; Petastorm's own reader reads the same files."""
+    """Write our Parquet files; Petastorm's own reader reads them, too."""
     from sr_model.data.format import PatchRow
     from sr_model.data.writer import finish, write_part
 
@@ -44,7 +44,7 @@ def write_parquet(folder: Path) -> None:
 
 
 def write_png(folder: Path) -> None:
-    """A file a patch."""
+    """Write one file for each patch."""
     from PIL import Image
 
     (folder / "png").mkdir()
@@ -53,7 +53,7 @@ def write_png(folder: Path) -> None:
 
 
 def write_webdataset(folder: Path) -> None:
-    """Tar shards of .npy files."""
+    """Write tar shards of .npy files."""
     import webdataset
 
     (folder / "webdataset").mkdir()
@@ -63,7 +63,7 @@ def write_webdataset(folder: Path) -> None:
 
 
 def write_mosaicml(folder: Path) -> None:
-    """MDS shards of raw arrays."""
+    """Write MDS shards of raw arrays."""
     from streaming import MDSWriter
 
     images = patches(folder)
@@ -81,7 +81,7 @@ def _litdata_sample(job: tuple[str, int]) -> dict[str, Any]:
 
 
 def write_litdata(folder: Path) -> None:
-    """Chunks of raw tensors."""
+    """Write chunks of raw tensors."""
     import litdata
 
     jobs = [(str(folder / "patches.npy"), i) for i in range(len(patches(folder)))]
@@ -89,7 +89,7 @@ def write_litdata(folder: Path) -> None:
 
 
 def read_ours(folder: Path, batch: int, reader: str, **settings: Any) -> Iterator[Any]:
-    """Without end."""
+    """Read by our stream, without end."""
     import torch
 
     from sr_model.data.open_stream import open_stream
@@ -100,7 +100,7 @@ def read_ours(folder: Path, batch: int, reader: str, **settings: Any) -> Iterato
 
 
 def read_petastorm(folder: Path, batch: int) -> Iterator[Any]:
-    """`make_reader` and Petastorm's DataLoader, as its guide has it; only the column that is needed."""
+    """Read by `make_reader` and Petastorm's DataLoader, as its guide has it; only the column that is needed."""
     from sr_model.data.petastorm_compat import make_reader
 
     import petastorm.pytorch  # isort: skip  (after the layer that makes it importable)
@@ -112,7 +112,7 @@ def read_petastorm(folder: Path, batch: int) -> Iterator[Any]:
 
 
 def read_webdataset(folder: Path, batch: int) -> Iterator[Any]:
-    """Shards and a buffer shuffled, batched in the workers."""
+    """Read shards, with shuffled shards and buffer, batched in the workers."""
     import torch
     import webdataset
 
@@ -126,7 +126,7 @@ def read_webdataset(folder: Path, batch: int) -> Iterator[Any]:
 
 
 def read_mosaicml(folder: Path, batch: int) -> Iterator[Any]:
-    """StreamingDataset in torch's DataLoader."""
+    """Read a StreamingDataset in torch's DataLoader."""
     from streaming import StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
     from torch.utils.data import DataLoader
@@ -140,7 +140,7 @@ def read_mosaicml(folder: Path, batch: int) -> Iterator[Any]:
 
 
 def read_litdata(folder: Path, batch: int) -> Iterator[Any]:
-    """StreamingDataset and StreamingDataLoader."""
+    """Read by StreamingDataset and StreamingDataLoader."""
     import litdata
 
     data = litdata.StreamingDataset(str(folder / "litdata"), shuffle=True)
@@ -151,7 +151,7 @@ def read_litdata(folder: Path, batch: int) -> Iterator[Any]:
 
 
 def read_png(folder: Path, batch: int) -> Iterator[Any]:
-    """torch's DataLoader over files."""
+    """Read files by torch's DataLoader."""
     import torch
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
@@ -193,13 +193,13 @@ READ: dict[str, Callable[[Path, int], Iterator[Any]]] = {
 
 
 def resident_megabytes() -> float:
-    """Memory of this process now."""
+    """Return the memory of this process now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def read(name: str, folder: Path, batch: int, epochs: int) -> dict[str, Any]:
-    """Seconds of each epoch after a first one that does not count, and the memory after each."""
+    """Measure the seconds of each epoch after a first one that does not count, and the memory after each."""
     rows = len(patches(folder))
     seconds: list[float] = []
     memory: list[float] = []
@@ -219,7 +219,7 @@ def read(name: str, folder: Path, batch: int, epochs: int) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that are here."""
+    """Return the versions of the packages that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}

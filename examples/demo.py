@@ -2,7 +2,7 @@
 
 Ratings → factors → recommendations → models compared; pages → links → ranks → index → answers; a small picture → one
 four times larger; everything → report.
-Each step prints the command that does the same on its own. The data is embedded: generated ratings with planted tastes
+Each step prints the command that does the same on its own. The data is embedded: synthetic ratings with known tastes
 and films named after their genres, the hand-written web site in `examples/site`, a picture that is drawn, and bundled
 weights. `--data PATH` takes MovieLens files instead of the generated ratings.
 """

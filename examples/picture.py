@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def draw(width: int, height: int) -> Image.Image:
-    """The picture, drawn twice as large and reduced, so that its edges are smooth."""
+    """Draw the picture twice as large and reduce it, so that its edges are smooth."""
     w, h = 2 * width, 2 * height
     y = np.linspace(0, 1, h)[:, None]
     sky = np.stack([110 + 100 * y, 150 + 70 * y, 215 + 25 * y], axis=2) * np.ones((1, w, 1))
@@ -51,7 +51,7 @@ def draw(width: int, height: int) -> Image.Image:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--width", type=int, default=384)

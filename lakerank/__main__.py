@@ -90,7 +90,7 @@ def __getattr__(name: str) -> Callable[[], int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line: the name of a command, then what the command takes."""
+    """Run the command line: the name of a command, then its arguments."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(usage())

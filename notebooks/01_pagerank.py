@@ -12,7 +12,7 @@
 # MAGIC otherwise. Pages without links (**sinks**) pass their rank on by teleport, so all ranks sum to 1.
 # MAGIC
 # MAGIC **Your data:** set `links` to a table with `src` and `dst` or to an edge list (tsv, csv, `.gz`, Parquet); without it a
-# MAGIC small web site that comes along is ranked. `lake` is a folder or `catalog.schema`; ranks are written there.
+# MAGIC bundled small web site is ranked. `lake` is a folder or `catalog.schema`; ranks are written there.
 
 # COMMAND ----------
 

@@ -38,7 +38,7 @@ class AuditError(Exception):
 
 
 def installed() -> Path:
-    """pip-audit in an environment of its own, made once."""
+    """Install pip-audit in an environment of its own, once; return its path."""
     home = ROOT / "build" / "audit"
     tool, mark = home / "bin" / "pip-audit", home / PIP_AUDIT
     if not mark.exists():
@@ -70,7 +70,7 @@ def ask_once(service: str) -> None:
 
 
 def report_of(lock: Path, service: str) -> list[dict[str, object]]:
-    """What pip-audit says about each package of the lock."""
+    """Run pip-audit; return its entry for each package of the lock."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [str(installed()), "-r", str(lock), "--disable-pip", "--require-hashes"]
@@ -88,7 +88,7 @@ def report_of(lock: Path, service: str) -> list[dict[str, object]]:
 
 
 def judge(packages: list[dict[str, object]], ignored: Mapping[str, str]) -> tuple[list[str], list[str], list[str]]:
-    """(advisories that fail, those that are explained, names in `ignored` that nothing has), as lines."""
+    """Sort advisories into those that fail, those that are explained, and unused names in `ignored`, as lines."""
     failing, explained, used = [], [], set()
     for package in packages:
         for one in package.get("vulns", ()):

@@ -18,7 +18,7 @@ _FACTS, _END = "<!-- facts: written by `make docs` from sr_model/zoo.py -->\n", 
 
 
 def jobs() -> dict[str, type[Settings]]:
-    """Every job under spark_jobs/ and every command under sr_model/ by module, with its settings."""
+    """Return every job under spark_jobs/ and every command under sr_model/ by module, with its settings."""
     found = {}
     for folder in ("spark_jobs", "sr_model"):
         for file in sorted((ROOT / folder).glob("[a-z]*.py")):
@@ -29,7 +29,7 @@ def jobs() -> dict[str, type[Settings]]:
 
 
 def settings_of(module: ModuleType) -> type[Settings]:
-    """The one settings class a command uses: its own, or the one it imports."""
+    """Return the one settings class a command uses: its own, or the one it imports."""
     classes = [
         v for v in vars(module).values() if isinstance(v, type) and issubclass(v, Settings) and v is not Settings
     ]
@@ -38,7 +38,7 @@ def settings_of(module: ModuleType) -> type[Settings]:
 
 
 def flag_table(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
-    """Lines of a Markdown table of flags."""
+    """Return the lines of a Markdown table of flags."""
     lines = ["| flag | default | meaning |", "|---|---|---|"]
     for field in fields:
         default = "" if field.default in ("", None) else f"`{field.default}`"
@@ -51,12 +51,12 @@ def flag_table(fields: Iterable[dataclasses.Field[Any]]) -> list[str]:
 
 
 def told(field: dataclasses.Field[Any]) -> tuple[str, Any, Any]:
-    """What makes a flag the same in two commands."""
+    """Return the key by which a flag is the same in two commands."""
     return field.name, field.default, field.metadata["help"]
 
 
 def commands() -> str:
-    """The command reference: flags that all share stand once."""
+    """Return the command reference: flags that all share stand once."""
     everywhere = [told(field) for field in dataclasses.fields(Settings)]
     in_jobs = [told(field) for field in dataclasses.fields(JobArgs)]
     lines = [
@@ -91,7 +91,7 @@ def commands() -> str:
 
 
 def card(model: zoo.Model, stands: str) -> str:
-    """A model's card with its facts as the zoo has them.
+    """Write a model's card with its parameters as the zoo has them.
 
     Args:
         model: whose.
@@ -105,7 +105,7 @@ def card(model: zoo.Model, stands: str) -> str:
 
 
 def references() -> dict[Path, str]:
-    """Each file that is made, or partly made, from the code."""
+    """Render each file that is made, or partly made, from the code."""
     docs = ROOT / "docs"
     made = {
         docs / "tables.md": as_markdown(),

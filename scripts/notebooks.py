@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
 
 def cells_of(source: str, name: str) -> list[Cell]:
-    """The cells of a notebook in Databricks' source format.
+    """Read the cells of a notebook in Databricks' source format.
 
     Raises:
         UserError: it is in another format.
@@ -87,7 +87,7 @@ def run(path: Path, given: Mapping[str, str], out: Path) -> list[Path]:
 
 
 def convert(path: Path, given: Mapping[str, str] | None = None) -> nbformat.NotebookNode:
-    """The notebook for JupyterLab: a first cell stands in for Databricks."""
+    """Convert the notebook for JupyterLab: a first cell stands in for Databricks."""
     cells = cells_of(path.read_text(encoding="utf-8"), str(path))
     made = [new_code_cell(PREPARE.replace("{given}", repr(dict(given or {}))))]
     made += [new_markdown_cell(c.text) if c.kind == "md" else new_code_cell(c.text) for c in cells if c.kind != "pip"]
@@ -98,7 +98,7 @@ def convert(path: Path, given: Mapping[str, str] | None = None) -> nbformat.Note
 
 
 def main() -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "convert"))
     parser.add_argument("arguments", nargs="+", metavar="FILE|NAME=VALUE", help="notebooks; run: values of widgets")

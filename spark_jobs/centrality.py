@@ -1,4 +1,4 @@
-"""What else a web of links says of its nodes: hubs and authorities, harmonic centrality, personal ranks for many.
+"""Compute centralities besides PageRank: hubs and authorities, harmonic centrality, personal ranks for many.
 
 Reads links as pagerank does and writes the table of the measure: `hits`, `harmonic` or `personal_ranks`.
 """
@@ -43,7 +43,7 @@ class CentralityArgs(LinkArgs):
 
 
 def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:
-    """Measure; returns the summary."""
+    """Measure and write the centralities; return the summary."""
     started = time.monotonic()
     config = PageRankConfig(args.damping, args.tol, args.max_iter, scratch=args.scratch)
     found, links = measure_links(
@@ -65,7 +65,7 @@ def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, CentralityArgs, "centrality", __doc__, argv)
 
 

@@ -65,7 +65,7 @@ def run(spark: SparkSession, args: ContentArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, ContentArgs, "content", __doc__, argv)
 
 

@@ -94,7 +94,7 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, EvaluateArgs, "evaluate", __doc__, argv)
 
 

@@ -43,7 +43,7 @@ def run(args: Args) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, Args, "evaluate_search", __doc__, argv)
 
 

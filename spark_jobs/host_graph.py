@@ -48,7 +48,7 @@ def run(spark: SparkSession, args: HostGraphArgs) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, HostGraphArgs, "host_graph", __doc__, argv)
 
 

@@ -50,7 +50,7 @@ class Args(JobArgs):
     mirror: str = flag(MIRROR, "address of the folder that has the zips of --dataset", metavar="URL")
 
     def options(self) -> ReadOptions:
-        """How the files are read."""
+        """Return the options of reading the files."""
         return ReadOptions(self.columns, self.header == "yes", self.separator, self.scale)
 
 
@@ -75,7 +75,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, Args, "ingest_ratings", __doc__, argv)
 
 

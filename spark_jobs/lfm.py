@@ -51,11 +51,11 @@ class LfmArgs(LfmConfig, JobArgs):
 
     @classmethod
     def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """The presets of `config`."""
+        """Return the presets of `config`."""
         return PRESETS
 
     def config(self) -> LfmConfig:
-        """The settings of training alone."""
+        """Return the settings of training alone."""
         return LfmConfig.from_mapping(dataclasses.asdict(self))
 
 
@@ -110,7 +110,7 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, LfmArgs, "lfm", __doc__, argv)
 
 

@@ -48,7 +48,7 @@ def run(spark: SparkSession, args: LinearArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, LinearArgs, "linear", __doc__, argv)
 
 

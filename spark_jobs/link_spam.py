@@ -66,7 +66,7 @@ def run(spark: SparkSession, args: LinkSpamArgs) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, LinkSpamArgs, "link_spam", __doc__, argv)
 
 

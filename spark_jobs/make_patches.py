@@ -88,7 +88,7 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, MakePatchesArgs, "make_patches", __doc__, argv)
 
 

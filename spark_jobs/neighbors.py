@@ -58,7 +58,7 @@ def run(spark: SparkSession, args: NeighborsArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, NeighborsArgs, "neighbors", __doc__, argv)
 
 

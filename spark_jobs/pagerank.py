@@ -67,7 +67,7 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, PageRankArgs, "pagerank", __doc__, argv)
 
 

@@ -82,7 +82,7 @@ def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, RecommendArgs, "recommend", __doc__, argv)
 
 

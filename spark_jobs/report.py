@@ -49,7 +49,7 @@ def run(spark: SparkSession, args: ReportArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, ReportArgs, "report", __doc__, argv)
 
 

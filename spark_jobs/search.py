@@ -89,7 +89,7 @@ def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, Args, "search", __doc__, argv)
 
 

@@ -54,7 +54,7 @@ class TuneArgs(JobArgs):
     resume: bool = flag(False, "go on with the trials in `lfm_trials` of a search with the same settings and ratings")
 
     def study(self) -> tuning.Study:
-        """What is searched, and for how long."""
+        """Return the study: the search space, the settings in common, the number of trials and the time limit."""
         base = tuning.common_config(
             self.model, self.optimizer, self.epochs, self.early_stop, seed=self.seed, blocks=self.blocks
         )
@@ -115,7 +115,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     return run_job(run, TuneArgs, "tune", __doc__, argv)
 
 

@@ -97,7 +97,7 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_job(run, UpscaleImagesArgs, "upscale_images", __doc__, argv)
 
 

@@ -71,7 +71,7 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, BuildArgs, "build_patches", __doc__, argv)
 
 

@@ -29,7 +29,7 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=256)
 def taps(n_in: int, n_out: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return which input pixels make each output pixel, and how much.
+    """Return the indices of the input pixels of each output pixel, and their weights.
 
     Args:
         n_in: length of the input.

@@ -44,7 +44,7 @@ class Degrade(nn.Module):
         self._made: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     def forward(self, hr_NCHW: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 or float in 0…255 to (N, C, H/scale, W/scale) float in 0…255, rounded.
+        """Downscale (N, C, H, W) uint8 or float in 0…255 to (N, C, H/scale, W/scale) float in 0…255, rounded.
 
         float64 stays float64 and then equals `downscale` exactly; anything else is computed in float32.
         """

@@ -230,14 +230,14 @@ def table(name: str, rows: Sequence[Scored], degradation: str = "matlab") -> str
 
 
 def _summary(results: Mapping[str, Sequence[Scored]]) -> dict[str, Any]:
-    """`bicubic` and `model` of the first folder, as one reads it who gave one; `sets` has all."""
+    """Summarize the sets: `bicubic` and `model` of the first one at the top, and all of them in `sets`."""
     sets = {name: {**_plain(means_of(rows)), "pictures": len(rows)} for name, rows in results.items()}
     first = next(iter(sets.values()))
     return {**{key: value for key, value in first.items() if key != "pictures"}, "sets": sets}
 
 
 def _plain(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """JSON has no NaN (not measurable) and no infinity (PSNR of equal pictures)."""
+    """Replace NaN (not measurable) and infinity (PSNR of equal pictures), which JSON has not."""
     return {
         name: {metric: value if math.isfinite(value) else None for metric, value in values.items()}
         for name, values in scores.items()
@@ -256,7 +256,7 @@ def _write_csv(results: Mapping[str, Sequence[Scored]], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, EvaluateArgs, "evaluate", __doc__, argv)
 
 

@@ -51,7 +51,7 @@ class ExportArgs(Settings):
 
 
 def metadata_of(generator: nn.Module, net: str, checkpoint: str) -> dict[str, str]:
-    """Return what a user of the exported file has to know; stored in it.
+    """Return the metadata of the exported file, which is stored in it.
 
     Args:
         generator: what is exported.
@@ -208,7 +208,7 @@ def _quiet() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, ExportArgs, "export", __doc__, argv)
 
 

@@ -38,7 +38,7 @@ def refuse_leaks(data: Path, valid: Path) -> None:
     Raises:
         UserError: it does; the message names the first few.
     """
-    leaks = _kept(data, valid)
+    leaks = _cached_leaks(data, valid)
     if leaks:
         some = "; ".join(f"{leak.train} shows {leak.eval} ({leak.how})" for leak in leaks[:3])
         more = f" and {len(leaks) - 3} more" if len(leaks) > 3 else ""
@@ -48,7 +48,7 @@ def refuse_leaks(data: Path, valid: Path) -> None:
         )
 
 
-def _kept(data: Path, valid: Path) -> list[Leak]:
+def _cached_leaks(data: Path, valid: Path) -> list[Leak]:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lakerank" / "leaks"
     path = folder / f"{_fingerprint(data, valid)}.json"
     with suppress(OSError, ValueError, TypeError):
@@ -128,7 +128,7 @@ def run(args: LeakArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code: 2 if there are leaks."""
+    """Run the command line; return the exit code: 2 if there are leaks."""
     return run_command(run, LeakArgs, "leaks", __doc__, argv)
 
 

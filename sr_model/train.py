@@ -193,7 +193,7 @@ class Run:
         return LossSettings(self.config.adversarial, self.config.vgg_weights, self.config.vgg_layer)
 
     def _share(self, phase: Phase) -> float:
-        """Return how much of the phase is done, 0 to 1 and beyond."""
+        """Return the share of the phase that is done, 0 to 1 and beyond."""
         of_steps = self.phase_step / phase.steps if phase.steps else 0.0
         of_time = self.seconds / self.config.seconds if self.config.seconds else 0.0
         return max(of_steps, of_time)
@@ -324,9 +324,9 @@ class _Signals:
     def __init__(self) -> None:
         self.seen = False
         with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, self._note)
+            signal.signal(signal.SIGTERM, self._on_signal)
 
-    def _note(self, number: int, frame: object) -> None:
+    def _on_signal(self, number: int, frame: object) -> None:
         self.seen = True
 
 
@@ -410,7 +410,7 @@ def evaluate_run(config: TrainConfig) -> Mapping[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     try:
         flags = as_flags(sys.argv[1:] if argv is None else argv)
     except UserError as error:

@@ -231,7 +231,7 @@ def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, UpscaleArgs, "upscale", __doc__, argv)
 
 

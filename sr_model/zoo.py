@@ -173,7 +173,7 @@ def run(_: ZooArgs) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     return run_command(run, ZooArgs, "zoo", __doc__, argv)
 
 

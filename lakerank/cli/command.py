@@ -1,4 +1,4 @@
-"""What every command's `main` does around its own work: arguments, exit code, summary. Needs no Spark."""
+"""The frame of every command's `main` around its own work: arguments, exit code, summary. Needs no Spark."""
 
 from __future__ import annotations
 

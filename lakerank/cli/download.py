@@ -74,7 +74,7 @@ def fetch(name: str, folder: Path, mirror: str = MIRROR) -> Path:
         if pinned is None:
             part.unlink(missing_ok=True)  # half of an edition that may have been replaced meanwhile
         _transfer(url, part, by_hand(name, url))
-        _settle(part, target, url, expected)
+        _accept(part, target, url, expected)
         if pinned is None and expected:
             note.write_text(f"{expected}  {target.name}\n", encoding="utf-8")
     except OSError as error:
@@ -135,7 +135,7 @@ def _published_md5(url: str) -> str | None:
 
 
 def _md5_in(text: str) -> str | None:
-    """From `MD5 (ml-20m.zip) = …` as well as `…  ml-20m.zip`."""
+    """Find the digest in `MD5 (ml-20m.zip) = …` as well as `…  ml-20m.zip`."""
     found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
     return found.group(0).lower() if found else None
 
@@ -185,7 +185,7 @@ def _is_good(path: Path, expected: str | None) -> bool:
         return False
 
 
-def _settle(part: Path, target: Path, url: str, expected: str | None) -> None:
+def _accept(part: Path, target: Path, url: str, expected: str | None) -> None:
     """Give the file its name if it is good, else remove it."""
     if not _is_good(part, expected):
         found = md5_of(part)

@@ -39,7 +39,7 @@ class Range:
 
     @property
     def must(self) -> str:
-        """What a number in it must do, in words, e.g. `be above 0`."""
+        """The range a number must be in, in words, e.g. `be above 0`."""
         if self.high is None:
             return f"be above {self.low}" if self.open_low else f"be at least {self.low}"
         if self.low is None:

@@ -136,7 +136,7 @@ def harmonic_estimate(block: Block, registers: int = REGISTERS, seed: int = 0) -
 
 
 def _first_counters(nodes: int, registers: int, seed: int) -> NDArray[Any]:
-    """uint8[n, r]: counters that have counted their own node."""
+    """Return counters that have counted their own node, uint8[n, r]."""
     start = np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % (1 << 64))
     hashed = _mixed(np.arange(nodes, dtype=np.uint64) + start)
     bits = registers.bit_length() - 1
@@ -149,7 +149,7 @@ def _first_counters(nodes: int, registers: int, seed: int) -> NDArray[Any]:
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Well mixed bits (the finaliser of SplitMix64, G. Steele, D. Lea, C. Flood 2014)."""
+    """Return well mixed bits (the finaliser of SplitMix64, G. Steele, D. Lea, C. Flood 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

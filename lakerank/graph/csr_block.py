@@ -51,7 +51,7 @@ class Block:
         return len(self.src)
 
     def propagate(self, x: Floats) -> Floats:
-        """Return what each destination receives: float64[m] for the ranks `x` float64[s] of the sources."""
+        """Return the mass that each destination receives: float64[m] for the ranks `x` float64[s] of the sources."""
         values = np.empty(len(self.dst))
         y = x * self.scale
         y.flags.writeable = False
@@ -142,7 +142,7 @@ def _index_type(count: int) -> type[np.uint32] | type[np.int64]:
 
 
 def _merge(key: Indexes, src: Indexes, weight: Floats, sources: int) -> tuple[Indexes, Floats]:
-    """Sorted distinct keys and the sum of each one's weights, the heaviest of every source scaled to 1.
+    """Return sorted distinct keys and the sum of each one's weights, the heaviest of every source scaled to 1.
 
     The scaling keeps huge weights from overflowing and tiny ones from vanishing when they are added.
     """

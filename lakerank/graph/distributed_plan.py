@@ -235,9 +235,9 @@ def first_messages(graph: Graph, numbered: DataFrame, nodes: int, blocks: int, d
     total = 1.0
     if graph.warm_start is not None:
         total = fsum(row["rank"] for row in rows_of.groupBy("block").agg(F.sum("rank").alias("rank")).collect())
-    teleported, warm = graph.teleport is not None, total if graph.warm_start is not None and total > 0 else 0.0
+    teleported, start_total = graph.teleport is not None, total if graph.warm_start is not None and total > 0 else 0.0
     return rows_of.groupBy("block").applyInArrow(
-        lambda t: _first_state(t, nodes=nodes, blocks=blocks, teleported=teleported, total=warm), MESSAGES
+        lambda t: _first_state(t, nodes=nodes, blocks=blocks, teleported=teleported, total=start_total), MESSAGES
     )
 
 
@@ -366,7 +366,7 @@ def step(
 
 
 def _message(block: Block, flow: Floats, to: int, size: int) -> tuple[bytes, bytes]:
-    """`at` and `values` for block `to`: the nodes and what flows there, or all nodes if that is shorter."""
+    """Return the message to block `to`, `at` and `values`: the nodes and their flows, or all flows if shorter."""
     first, last = block.tile[to], block.tile[to + 1]
     at, values = block.dst[first:last], flow[first:last]
     if at.nbytes + values.nbytes <= 8 * size:
@@ -377,7 +377,7 @@ def _message(block: Block, flow: Floats, to: int, size: int) -> tuple[bytes, byt
 
 
 def _flat_ranks(batches: Iterator[pa.RecordBatch], *, blocks: int) -> Iterator[pa.RecordBatch]:
-    """States to rows: `number` bigint, `pagerank` double."""
+    """Convert states to rows: `number` bigint, `pagerank` double."""
     for batch in batches:
         for state in batch.to_pylist():
             x = np.frombuffer(state["values"])

@@ -73,7 +73,7 @@ class Parsed:
         return self.rows.withColumns({name: F.col(name).cast("string") for name in ids})
 
     def all_of(self, what: str) -> Parsed:
-        """Return itself, where no line may be wrong.
+        """Return this source, where no line may be wrong.
 
         Raises:
             UserError: one is; the first is named.
@@ -250,7 +250,7 @@ def _finish(
 
 
 def _guess_separator(lines: Sequence[str], wanted: int) -> str:
-    """The pattern that splits most lines into enough columns; of equals, the first in `SEPARATORS`."""
+    """Return the pattern that splits most lines into enough columns; of equals, the first in `SEPARATORS`."""
     if wanted == 1:  # a single column has no separator; a second one can only be a weight
         wanted = 2
     splits = {mark: sum(len(re.split(mark, line.strip())) >= wanted for line in lines) for mark in SEPARATORS.values()}
@@ -258,7 +258,7 @@ def _guess_separator(lines: Sequence[str], wanted: int) -> str:
 
 
 def _split(mark: str, ids: Sequence[str], weight: str) -> list[Column]:
-    """The id columns and, if wanted, `weight_text` and `weight`, from `value`."""
+    """Return the id columns and, if wanted, `weight_text` and `weight`, from `value`."""
     names = [*ids, *(["weight_text"] if weight != "no" else [])]
     value = F.col("value")
     if mark in (",", ";"):
@@ -279,7 +279,7 @@ def _split(mark: str, ids: Sequence[str], weight: str) -> list[Column]:
 
 
 def _reason(mark: str, ids: Sequence[str], weight: str) -> Column:
-    """Why a line cannot be used; null if it can."""
+    """Return the reason a line cannot be used; null if it can."""
     empty = reduce(Column.__or__, (F.col(name).isNull() | (F.col(name) == "") for name in ids))
     return (
         F.when(F.col("value").rlike(_NOT_TEXT), "not UTF-8 text")
@@ -290,7 +290,7 @@ def _reason(mark: str, ids: Sequence[str], weight: str) -> Column:
 
 
 def _bad_weight(weight: str) -> Column:
-    """Why `weight`, parsed from `weight_text`, cannot be used; null if it can."""
+    """Return the reason `weight`, parsed from `weight_text`, cannot be used; null if it can."""
     if weight == "no":
         return F.lit(None).cast("string")
     text, number = F.col("weight_text"), F.col("weight")
@@ -309,13 +309,13 @@ def _is_whole(column: Column) -> Column:
 
 
 def _is(row: Row) -> Column:
-    """Whether a line is the one in `row`."""
+    """Return whether a line is the one in `row`."""
     same: Column = (F.col("source") == row["source"]) & (F.col("line") == row["line"])
     return same
 
 
 def _first_lines(data: DataFrame, sample: Sequence[Row]) -> Sequence[Row]:
-    """`source` and `line` of each file's first data line; with one file they are in the sample already."""
+    """Return `source` and `line` of each file's first data line; with one file they are in the sample already."""
     if len(data.inputFiles()) <= 1:
         return [min(sample, key=lambda row: row["line"])]
     return data.groupBy("source").agg(F.min("line").alias("line")).collect()

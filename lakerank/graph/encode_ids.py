@@ -111,7 +111,7 @@ def gather(batches: Iterator[pa.RecordBatch]) -> tuple[pa.Array, NodeNumbers, No
 
 
 def _by_table(parts: list[_Part]) -> tuple[pa.Array, NodeNumbers, NodeNumbers] | None:
-    """Number ids that lie close together by a table over all of them; None if they do not."""
+    """Encode ids that lie close together by a table over all of them; None if they do not."""
     if any(ids.schema.names != [_BASE] for ids, *_ in parts):
         return None
     bases = [int(ids.column(0)[0].as_py()) for ids, *_ in parts]
@@ -140,7 +140,7 @@ def _by_table(parts: list[_Part]) -> tuple[pa.Array, NodeNumbers, NodeNumbers] |
 
 
 def _by_sorting(parts: list[_Part]) -> tuple[pa.Array, NodeNumbers, NodeNumbers]:
-    """Number ids of any kind: join the dictionaries and sort them.
+    """Encode ids of any kind: join the dictionaries and sort them.
 
     Chunks arrive in any order: sorting makes the numbering, and so every sum's order, the same each time.
     """

@@ -32,7 +32,7 @@ class StoppingRule:
     tol: float = 1e-8
 
     def change(self, l1_change: float, before: Floats, after: Floats) -> float:
-        """Return how far an iteration moved a block of nodes, as this rule measures it.
+        """Return the distance that an iteration moved a block of nodes, as this rule measures it.
 
         Args:
             l1_change: Σ |after − before|, which every loop knows anyhow.
@@ -46,7 +46,7 @@ class StoppingRule:
         return fsum(changes)
 
     def is_met(self, change: float) -> bool:
-        """Whether an iteration with this change is the last one needed."""
+        """Return whether an iteration with this change is the last one needed."""
         return change < self.tol
 
 
@@ -164,7 +164,7 @@ class Extrapolation:
         self._last: tuple[Floats, Floats] | None = None
 
     def next(self, x: Floats, after: Floats) -> Floats:
-        """Return where to iterate from next, float64[n], when an iteration made `after` of `x` (both and it sum 1)."""
+        """Return the vector to iterate from next, float64[n], when an iteration made `after` of `x`; all sum to 1."""
         residual = after - x
         if self._last is not None:
             self._moves = [*self._moves, residual - self._last[0]][-_DEPTH:]

@@ -116,12 +116,12 @@ class LocalGraph:
 
     @property
     def nodes(self) -> int:
-        """n."""
+        """The number of nodes, n."""
         return len(self.ids)
 
     @cached_property
     def order(self) -> NodeNumbers:
-        """int32[n]: a new number for each node, those with most links first, so that the ranks that an iteration
+        """A new number for each node, int32[n], those with most links first, so that the ranks that an iteration
         asks for most often lie side by side."""
         order = np.empty(self.nodes, np.int32)
         most_first = np.argsort(-np.bincount(self.src, minlength=self.nodes), kind="stable")
@@ -134,7 +134,7 @@ class LocalGraph:
         return pack(self.order[self.src], self.order[self.dst], weight, nodes=self.nodes)
 
     def teleport_vector(self) -> Floats:
-        """Return where the surfer starts afresh: float64[n], sum 1.
+        """Return the teleport vector, where the surfer starts afresh: float64[n], sum 1.
 
         Raises:
             NoTeleport: no weight is above 0.
@@ -201,6 +201,6 @@ def _largest_one(weight: Floats) -> Floats:
 
 
 def _sums(numbers: NodeNumbers, values: Floats, nodes: int) -> Floats:
-    """float64[n]: the sum of each node's values."""
+    """Return the sum of each node's values, float64[n]."""
     sums: Floats = np.bincount(numbers, weights=values, minlength=nodes).astype(np.float64)
     return sums

@@ -58,9 +58,9 @@ def run_on_driver(graph: ArrowGraph, config: PageRankConfig) -> RankResult:
     chunks, teleported = to_chunks(arrow_incidence(graph)), graph.teleport is not None
     rows = list(solve(chunks, config=config, weighted=graph.weighted, teleported=teleported))
     found = pa.Table.from_batches(rows, _schema(graph.edges.schema.field("src").type))
-    noted = pc.is_valid(found.column("note"))
-    ranks = found.filter(pc.invert(noted)).select(["id", "pagerank"])
-    return _rank_result(found.filter(noted).to_pylist(), ranks, ON_DRIVER)
+    is_note = pc.is_valid(found.column("note"))
+    ranks = found.filter(pc.invert(is_note)).select(["id", "pagerank"])
+    return _rank_result(found.filter(is_note).to_pylist(), ranks, ON_DRIVER)
 
 
 def _rank_result(notes: Sequence[Mapping[str, Any]], ranks: Any, plan: str) -> RankResult:

@@ -64,7 +64,7 @@ class Links:
 
 
 def links_location(spark: SparkSession, args: LinkArgs, default: str = "") -> str:
-    """Return where the links are: what `--links` names, the lake's table, or `default`.
+    """Return the path of the links: the one `--links` names, the lake's table, or `default`.
 
     Raises:
         UserError: it names nothing, the lake has no such table, and there is no default.
@@ -189,7 +189,7 @@ def names_of(spark: SparkSession, location: str, ids: Sequence[Any]) -> dict[Any
 
 
 def previous_iterations(spark: SparkSession, lake: str, tol: float) -> int | None:
-    """Return how many iterations the run before needed for this tolerance; None if it did not get there."""
+    """Return the number of iterations the run before needed for this tolerance; None if it did not get there."""
     curve = TableRef.find("", PAGERANK_METRICS, lake)
     if not curve.exists(spark):
         return None

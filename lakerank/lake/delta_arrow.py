@@ -33,7 +33,7 @@ def _deltalake() -> Any:
 def in_folder(
     location: str, choose: Callable[[Mapping[str, str]], Mapping[str, str] | None], most: int
 ) -> pa.Table | None:
-    """Columns of a Delta table in a folder of this machine, read without Spark; None where Spark has to read it.
+    """Read columns of a Delta table in a local folder without Spark; None where Spark has to read it.
 
     Args:
         location: the table.

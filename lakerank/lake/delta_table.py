@@ -29,7 +29,7 @@ def _quoted(name: str) -> str:
 
 
 def is_catalog_name(text: str) -> bool:
-    """Whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
+    """Return whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
     return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
 
 
@@ -57,7 +57,7 @@ class TableRef:
 
     @property
     def sql(self) -> str:
-        """How SQL statements name the table; nothing in a name ends the quotes it stands in."""
+        """The name of the table in SQL statements; nothing in a name ends the quotes it stands in."""
         if is_catalog_name(self.location):
             return ".".join(_quoted(part) for part in self.location.split("."))
         return f"delta.{_quoted(self.path)}"
@@ -75,7 +75,7 @@ class TableRef:
         return str(Path(self.location).absolute())
 
     def exists(self, spark: SparkSession) -> bool:
-        """Whether a Delta table stands there."""
+        """Return whether a Delta table stands there."""
         from pyspark.errors import AnalysisException
 
         try:
@@ -113,7 +113,7 @@ class TableRef:
         return spark.read.format("delta").load(self.path)
 
     def stamp(self, spark: SparkSession) -> str:
-        """Return what the writer of the newest version said it was (`TableSink(..., stamp=)`), or empty."""
+        """Return the stamp of the newest version (`TableSink(..., stamp=)`), or empty."""
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return str(row["userMetadata"] or "") if row else ""
 
@@ -239,7 +239,7 @@ def write_problem(error: Exception, location: str) -> Exception:
     if "SCHEMA_NOT_FOUND" in text or "CATALOG_NOT_FOUND" in text or "find a catalog" in text:
         lake = location.rpartition(".")[0]
         return UserError(f"{location}: there is no schema {lake}: create it first, or write ./{lake} for a folder")
-    in_the_way = next((place for place in (Path(location), *Path(location).parents) if place.is_file()), None)
+    in_the_way = next((path for path in (Path(location), *Path(location).parents) if path.is_file()), None)
     if in_the_way is not None:
         return UserError(f"{location}: cannot write, since {in_the_way} is a file; choose another --lake or --out")
     for sign in (

@@ -227,7 +227,7 @@ def expand(paths: Sequence[str]) -> list[str]:
 
 
 def plain_path(uri: str) -> str:
-    """Return what Spark calls a file (`file:/a%20b`) as people write it (`/a b`)."""
+    """Return Spark's name of a file (`file:/a%20b`) as people write it (`/a b`)."""
     plain = unquote(uri)
     return re.sub(r"^file:/+", "/", plain)
 
@@ -243,7 +243,7 @@ def absolute(path: str) -> str:
 
 
 def _pieces(rows: DataFrame, files: Sequence[str]) -> list[dict[str, object]]:
-    """One row per piece that Spark reads: where it is, the id of its first line, lines, lines before it."""
+    """Return one row per piece that Spark reads: its file, the id of its first line, its lines, the lines before it."""
     counts = rows.groupBy("file", "block").agg(F.min("id").alias("first"), F.count("*").alias("size"))
     try:
         counted = counts.collect()
@@ -261,7 +261,7 @@ def _pieces(rows: DataFrame, files: Sequence[str]) -> list[dict[str, object]]:
 
 
 def _decoded(value: Column, encoding: str) -> Column:
-    """Text from the raw bytes that Spark's text reader puts into a string column unchecked."""
+    """Decode text from the raw bytes that Spark's text reader puts into a string column unchecked."""
     latin = F.decode(value.cast("binary"), "ISO-8859-1")
     if encoding == "latin-1":
         text = latin

@@ -131,7 +131,7 @@ def _hash(content: bytes | str) -> dict[str, str | None]:
 
 
 def _unchanged(parts: DataFrame, hashes: Mapping[str, str]) -> frozenset[str]:
-    """Return those of the pictures that have the hash stored for them."""
+    """Return the pictures whose hash is the one stored for them."""
     found = map_pictures(parts, _hash, _HASHES).collect()
     return frozenset(row["path"] for row in found if row["content_hash"] == hashes[row["path"]])
 

@@ -17,7 +17,7 @@ from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.input_files import read_rows
 from lakerank.lake.schemas import Relation
 
-_PLACES = pa.schema([("path", pa.string()), ("part", pa.int32())])
+_PARTS = pa.schema([("path", pa.string()), ("part", pa.int32())])
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def in_parts(spark: SparkSession, pictures: Pictures, chosen: Sequence[SourceFil
         return as_parts(spark, chosen, parts)
     shares = balanced(chosen, parts)
     rows = [{"path": file.path, "part": part} for part, share in enumerate(shares) for file in share]
-    places = spark.createDataFrame(pa.Table.from_pylist(rows, schema=_PLACES))
-    placed = pictures.table.join(F.broadcast(places), "path").repartitionById(len(shares), "part")
+    part_of = spark.createDataFrame(pa.Table.from_pylist(rows, schema=_PARTS))
+    placed = pictures.table.join(F.broadcast(part_of), "path").repartitionById(len(shares), "part")
     return placed.select("path", "content")
 
 

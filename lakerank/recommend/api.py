@@ -34,7 +34,7 @@ OUTPUT = ("rank", "score", "reason", "prediction", "source", "similarity", "supp
 
 @dataclass(frozen=True)
 class RatingColumns:
-    """What the columns of ratings are called.
+    """The names of the columns of ratings.
 
     Attributes:
         user, item: ids, whole numbers or text.
@@ -288,7 +288,7 @@ class FittedRecommender:
         return F.col(f"{side}_id").alias(getattr(self._columns, side))
 
     def _ids(self, given: Frame | Iterable[Any], side: str) -> DataFrame:
-        """Ids of users or items, from a frame with their column or from values, as the model has them."""
+        """Read ids of users or items, from a frame with their column or from values, as the model has them."""
         what, name, kind = f"{side}s", getattr(self._columns, side), self._types[f"{side}_id"]
         if not _is_frame(given):
             given = _arrow_of_values(given, what, name, kind)
@@ -307,7 +307,7 @@ def _is_pandas(given: Any) -> bool:
 
 
 def _session(frame: Frame) -> SparkSession:
-    """The session of a Spark frame, or the one there is, or a new one."""
+    """Return the session of a Spark frame, or the active one, or a new one."""
     if isinstance(frame, DataFrame):
         return frame.sparkSession
     return SparkSession.getActiveSession() or get_spark("lakerank", "", "")
@@ -339,7 +339,7 @@ def _arrow_of_values(values: Iterable[Any], what: str, name: str, kind: str) -> 
 
 
 def _column(frame: DataFrame, what: str, name: str) -> tuple[Column, T.DataType]:
-    """A column and its type.
+    """Return a column and its type.
 
     Raises:
         UserError: there is none of that name, or more than one.
@@ -352,7 +352,7 @@ def _column(frame: DataFrame, what: str, name: str) -> tuple[Column, T.DataType]
 
 
 def _id(frame: DataFrame, what: str, name: str, kind: str = "") -> Column:
-    """A column of ids as bigint or string; `kind` is what it must be."""
+    """Return a column of ids as bigint or string; `kind` is the type it must have."""
     column, given = _column(frame, what, name)
     if isinstance(given, T.IntegralType):
         found = "bigint"
@@ -402,7 +402,7 @@ def _above_0(n: int) -> int:
 
 
 def _read_ratings(frame: DataFrame, columns: RatingColumns, store: BlockStore) -> DataFrame:
-    """The `ratings` relation: one row for each user and item, computed once."""
+    """Read the `ratings` relation: one row for each user and item, computed once."""
     at = F.lit(None) if columns.rated_at is None else _time(frame, "ratings", columns.rated_at)
     rows = frame.select(
         _id(frame, "ratings", columns.user).alias("user_id"),
@@ -429,7 +429,7 @@ def _read_ratings(frame: DataFrame, columns: RatingColumns, store: BlockStore) -
 
 
 def _read_items(frame: DataFrame, item: str, item_type: str) -> DataFrame:
-    """The `items` relation; what the frame does not say is null."""
+    """Read the `items` relation; columns that the frame lacks are null."""
     wanted: dict[str, tuple[type[T.DataType], str]] = {
         "title": (T.StringType, "string"), "year": (T.IntegralType, "int"), "genres": (T.ArrayType, "array<string>"),
     }  # fmt: skip
@@ -454,7 +454,7 @@ def _read_items(frame: DataFrame, item: str, item_type: str) -> DataFrame:
 
 
 def _read_tags(frame: DataFrame, item: str, item_type: str) -> DataFrame:
-    """The item and tag of the `tags` relation."""
+    """Read the item and tag of the `tags` relation."""
     tag, given = _column(frame, "tags", "tag")
     if not isinstance(given, T.StringType):
         raise UserError(f"tags: column `tag` is {given.simpleString()}, but must be string: cast it")

@@ -393,7 +393,7 @@ def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, fl
 
 
 def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
-    """None becomes NaN, which is not drawn."""
+    """Convert None to NaN, which is not drawn."""
     return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
 
 
@@ -490,7 +490,7 @@ def _attribute(key: str, value: str, name: str) -> str:
 
 
 def _font(key: str, value: str) -> list[tuple[str, str]]:
-    """Older Matplotlib writes `font: 700 9px 'DejaVu Sans', …`: only the size is wanted."""
+    """Rewrite fonts: older Matplotlib writes `font: 700 9px 'DejaVu Sans', …`: only the size is wanted."""
     if key != "font":
         return [(key, value)]
     return [("font-size", found.group(0))] if (found := re.search(r"[\d.]+px", value)) else []

@@ -87,7 +87,7 @@ Block = Figure | Slider | Table
 
 
 @dataclass(frozen=True)
-class Fact:
+class Headline:
     """A headline number: `value` is ready to be read, `detail` says more in a few words."""
 
     label: str
@@ -103,7 +103,7 @@ class Section:
     title: str
     note: str = ""
     blocks: tuple[Block, ...] = ()
-    facts: tuple[Fact, ...] = ()
+    headlines: tuple[Headline, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ class Page:
     tables: Table | None = None
 
     @property
-    def facts(self) -> tuple[Fact, ...]:
+    def headlines(self) -> tuple[Headline, ...]:
         """Headline numbers of all sections, in their order."""
-        return tuple(fact for section in self.sections for fact in section.facts)
+        return tuple(headline for section in self.sections for headline in section.headlines)
 
 
 def show_cell(cell: Cell) -> str:

@@ -27,7 +27,7 @@ from lakerank.lake.schemas import (
     Relation,
 )
 from lakerank.report import figures, summaries
-from lakerank.report.page import Block, Cell, Fact, Page, Section, Slider, Table, decimals, percent, thousands
+from lakerank.report.page import Block, Cell, Headline, Page, Section, Slider, Table, decimals, percent, thousands
 from lakerank.report.store import Lake
 
 TOP_NODES = 20
@@ -39,11 +39,11 @@ _REJECTED = "_rejected"  # how the names of tables of refused input end
 
 @dataclass(frozen=True)
 class Panel:
-    """What a section says: a sentence, figures and tables, headline numbers."""
+    """The content of a section: a sentence, figures and tables, headline numbers."""
 
     note: str = ""
     blocks: tuple[Block, ...] = ()
-    facts: tuple[Fact, ...] = ()
+    headlines: tuple[Headline, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SectionSpec:
             said = "; ".join(f"the table {table.name} is missing: run {table.producer}" for table in missing)
             return Section(self.key, self.title, f"Nothing to show yet; {said}.")
         content = self.make(lake)
-        return Section(self.key, self.title, content.note, content.blocks, content.facts)
+        return Section(self.key, self.title, content.note, content.blocks, content.headlines)
 
 
 def report_page(lake: Lake, name: str, keys: Sequence[str] = (), users: Sequence[str] = ()) -> Page:
@@ -112,29 +112,29 @@ def ratings(lake: Lake) -> Panel:
     bars, mean = summaries.histogram(table)
     total = sum(n for _, _, n in bars)
     if not total:
-        return Panel("The table ratings is empty.", facts=(Fact("ratings", "0"),))
+        return Panel("The table ratings is empty.", headlines=(Headline("ratings", "0"),))
     per = summaries.holders(table, ("user_id", "item_id"))
     users, rated = (sum(k for _, k in pairs) for pairs in per)
     catalogue = lake.tables["items"].count() if "items" in lake.tables else rated
-    facts = (
-        Fact("ratings", thousands(total), f"{percent(total / (users * rated))} of all pairs of user and item"),
-        Fact("users", thousands(users), f"{decimals(total / users)} ratings each on average"),
-        Fact(
+    headlines = (
+        Headline("ratings", thousands(total), f"{percent(total / (users * rated))} of all pairs of user and item"),
+        Headline("users", thousands(users), f"{decimals(total / users)} ratings each on average"),
+        Headline(
             "rated items", thousands(rated), f"of {thousands(catalogue)} in the catalogue" if catalogue > rated else ""
         ),
     )
-    return Panel(blocks=(figures.rating_histogram(bars, mean), figures.activity(*per)), facts=facts)
+    return Panel(blocks=(figures.rating_histogram(bars, mean), figures.activity(*per)), headlines=headlines)
 
 
 def rejected(lake: Lake) -> Panel:
     """List rows that were not used, by reason."""
-    facts, blocks, clean = [], [], []
+    headlines, blocks, clean = [], [], []
     for name, relation in RELATIONS.items():
         if not name.endswith(_REJECTED) or name not in lake.tables:
             continue
         what = f"rejected {_what(relation)}"
         reasons, n = summaries.by_reason(lake.tables[name])
-        facts.append(Fact(what, thousands(n)))
+        headlines.append(Headline(what, thousands(n)))
         if not n:
             clean.append(f"No {what}.")
             continue
@@ -149,12 +149,12 @@ def rejected(lake: Lake) -> Panel:
                 wide=True,
             )
         )
-    note = " ".join(clean) if facts else "Nothing to show yet; jobs that read files keep what they refuse."
-    return Panel(note, tuple(blocks), tuple(facts))
+    note = " ".join(clean) if headlines else "Nothing to show yet; jobs that read files keep what they refuse."
+    return Panel(note, tuple(blocks), tuple(headlines))
 
 
 def _what(relation: Relation) -> str:
-    """What a table of rejected rows has rows of: the word of the table's name; pictures where it names their use."""
+    """Name the rows of a table of rejected rows: by the word of the table's name; pictures where it names their use."""
     return "pictures" if relation.meaning.startswith("Pictures") else relation.name.removesuffix(_REJECTED)
 
 
@@ -181,9 +181,9 @@ def learning(lake: Lake) -> Panel:
     parts = {part: [row[f"{part}_rmse"] for row in curve] for part in ("train", "valid", "test")}
     at = epochs.index(kept) if kept in epochs else -1
     part, label = ("test", "test RMSE") if parts["test"][at] is not None else ("train", "train RMSE")
-    facts = (
-        Fact(label, f"{parts[part][at]:.4f}", f"latent factors, epoch {kept}"),
-        Fact("epochs", thousands(len(epochs)), f"{decimals(sum(row['seconds'] for row in curve))} s"),
+    headlines = (
+        Headline(label, f"{parts[part][at]:.4f}", f"latent factors, epoch {kept}"),
+        Headline("epochs", thousands(len(epochs)), f"{decimals(sum(row['seconds'] for row in curve))} s"),
     )
     shown = curve[:: -(-len(curve) // 100)]  # of a run with thousands of epochs, a hundred
     rows = tuple(
@@ -196,7 +196,7 @@ def learning(lake: Lake) -> Panel:
         figures.epoch_seconds(epochs, [row["seconds"] for row in curve], [row["updates_per_second"] for row in curve]),
         Table("The numbers", head, rows, numbers=head, folded=True),
     )
-    return Panel(f"Run {run} of the latent-factor model.", blocks, facts)
+    return Panel(f"Run {run} of the latent-factor model.", blocks, headlines)
 
 
 def recommendations(lake: Lake) -> Panel:
@@ -237,7 +237,7 @@ def recommendations(lake: Lake) -> Panel:
 
 
 def _extremes(tastes: Mapping[str, Sequence[tuple[str, float]]], user: str) -> str:
-    """The genres a user rates highest and lowest, as the end of a sentence; empty where too few are known."""
+    """Describe the genres a user rates highest and lowest, as the end of a sentence; empty where too few are known."""
     means = tastes.get(user, ())
     if len(means) < 2:
         return ""
@@ -270,28 +270,28 @@ def ranks(lake: Lake) -> Panel:
     """Show the highest ranks and how the ranks converged."""
     total = summaries.rank_totals(lake.tables["ranks"])
     if not total["nodes"]:
-        return Panel("The table ranks is empty.", facts=(Fact("nodes", "0"),))
+        return Panel("The table ranks is empty.", headlines=(Headline("nodes", "0"),))
     best = summaries.top_ranked(lake.tables["ranks"], lake.tables.get("pages"), TOP_NODES)
     names = [row["title"] or str(row["id"]) for row in best]
-    facts = [Fact("nodes", thousands(total["nodes"]), f"ranks sum to {total['total']:.6g}")]
+    headlines = [Headline("nodes", thousands(total["nodes"]), f"ranks sum to {total['total']:.6g}")]
     if "links" in lake.tables:
-        facts.append(Fact("links", thousands(lake.tables["links"].count())))
+        headlines.append(Headline("links", thousands(lake.tables["links"].count())))
     blocks: list[Block] = [figures.top_ranks(names, [row["pagerank"] for row in best], total["nodes"])]
     note = "How the ranks converged is not known: the table pagerank_metrics is missing, run pagerank."
-    if "links" in lake.tables and facts[-1].value != "0":
+    if "links" in lake.tables and headlines[-1].value != "0":
         blocks.append(figures.degrees(*summaries.holders(lake.tables["links"], ("dst", "src"))))
     if "pagerank_metrics" in lake.tables:
         note = ""
         steps = summaries.few(lake.tables["pagerank_metrics"].sort("iteration"))
         if steps:
             deltas = [row["l1_delta"] for row in steps]
-            facts.append(Fact("iterations", thousands(len(steps)), f"last change {decimals(deltas[-1])}"))
+            headlines.append(Headline("iterations", thousands(len(steps)), f"last change {decimals(deltas[-1])}"))
             blocks.append(figures.convergence([row["iteration"] for row in steps], deltas))
     numbers = tuple((i, row["title"] or "", str(row["id"]), row["pagerank"]) for i, row in enumerate(best, start=1))
     blocks.append(
         Table("The numbers", ("rank", "title", "id", "PageRank"), numbers, numbers=("rank", "PageRank"), folded=True)
     )
-    return Panel(note, tuple(blocks), tuple(facts))
+    return Panel(note, tuple(blocks), tuple(headlines))
 
 
 def evaluation(lake: Lake) -> Panel:
@@ -325,7 +325,7 @@ def super_resolution(lake: Lake) -> Panel:
     sr = lake.sr
     curve = [(line["seconds"], line["psnr_y"]) for line in sr.history if line.get("psnr_y") is not None]
     blocks: list[Block] = [figures.sr_curve(*zip(*curve, strict=True))] if curve else []
-    facts, rows = [], []
+    headlines, rows = [], []
     scores = [by_way[way] for by_way in sr.sets.values() for way in ("bicubic", "model") if way in by_way]
     measured = [metric for metric in _SR_METRICS if any(score.get(metric) is not None for score in scores)]
     for name, by_way in sr.sets.items():
@@ -333,7 +333,7 @@ def super_resolution(lake: Lake) -> Panel:
         rows += [(name, way, *(by_way[way].get(m) for m in measured)) for way in ways]
         if "model" in by_way and "psnr_y" in by_way["model"]:
             bicubic = f"bicubic {by_way['bicubic']['psnr_y']:.2f} dB"
-            facts.append(Fact(f"PSNR on {name}", f"{by_way['model']['psnr_y']:.2f} dB", bicubic))
+            headlines.append(Headline(f"PSNR on {name}", f"{by_way['model']['psnr_y']:.2f} dB", bicubic))
     if rows:
         head = ("set", "upscaler", *(_SR_METRICS[metric] for metric in measured))
         caption = "PSNR and SSIM: higher is better; NIQE and GMSD: lower."
@@ -344,7 +344,7 @@ def super_resolution(lake: Lake) -> Panel:
     note = (
         "" if blocks else "Nothing to show yet: run sr_model.train or sr_model.evaluate, and name its folder with --sr."
     )
-    return Panel(note, tuple(blocks), tuple(facts))
+    return Panel(note, tuple(blocks), tuple(headlines))
 
 
 def timings(lake: Lake) -> Panel:

@@ -56,7 +56,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Lake:
-    """What the report is made from.
+    """The inputs of the report.
 
     Attributes:
         tables: those that exist, by name, checked.
@@ -145,7 +145,7 @@ def _upscaled(after: Path, folder: Path) -> Upscaled | None:
 
 
 def report_file(lake: str, out: str) -> Path:
-    """Return where the page goes: `out`, or report/index.html in the lake; a folder that exists gets an index.html.
+    """Return the path of the page: `out`, or report/index.html in the lake; a folder that exists gets an index.html.
 
     Raises:
         UserError: the lake is no local folder and `out` is empty, or `out` is not local.

@@ -96,7 +96,7 @@ def of_users(df: DataFrame, users: Sequence[Any]) -> DataFrame:
 
 
 def liked_most(ratings: DataFrame, users: Sequence[Any], top: int) -> DataFrame:
-    """Return what users rated highest, the newest first among equals; n and mean are of all their ratings."""
+    """Return the items users rated highest, the newest first among equals; n and mean are of all their ratings."""
     theirs = Window.partitionBy("user_id")
     order = theirs.orderBy(F.desc("rating"), F.desc_nulls_last("rated_at"), "item_id")
     return (

@@ -192,7 +192,7 @@ class _Rows:
         self._documents.append(pa.Table.from_batches([listed.append_column("segment", segment)]))
 
     def _checked(self, found: dict[str, pa.ChunkedArray]) -> pa.Table:
-        """Columns of `pages` from those of a frame."""
+        """Return the columns of `pages` from those of a frame."""
         kind, keys = self._ids(found["id"])
         texts = {field: self._text(field, column) for field, column in found.items() if field != "id"}
         self._id_kind = kind
@@ -201,7 +201,7 @@ class _Rows:
         return pa.table({name: named.get(name, pa.nulls(n, pa.string())) for name in PAGE_COLUMNS})
 
     def _ids(self, ids: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
-        """Whether ids are numbers or text, and the number of each row."""
+        """Return the kind of ids, numbers or text, and the number of each row."""
         name = self.columns["id"]
         if not len(ids):
             raise UserError("the frame has no rows")
@@ -236,7 +236,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _arrow_columns(df: Any, columns: dict[str, str]) -> dict[str, pa.ChunkedArray]:
-    """Columns of a frame as Arrow, by field.
+    """Read the columns of a frame as Arrow, by field.
 
     Raises:
         UserError: it is no frame, or a column is missing, stands twice, or holds values of several types.

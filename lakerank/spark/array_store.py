@@ -69,7 +69,7 @@ class BlockStore:
         return BlockStore(f"{self.root}/{name}")
 
     def path(self, key: str) -> Path:
-        """Return where a key is kept."""
+        """Return the path of a key."""
         return Path(self.root) / key
 
     def put(self, key: str, block: Block) -> None:
@@ -115,13 +115,13 @@ class BlockStore:
         for name in filter(doomed, self.keys()):
             self.drop(name)
 
-    def write_json(self, key: str, facts: dict[str, Any]) -> None:
+    def write_json(self, key: str, values: dict[str, Any]) -> None:
         """Write a small JSON file in one step; it marks what came before it as complete."""
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
         with fresh.open("w", encoding="utf-8") as file:
-            json.dump(facts, file)
+            json.dump(values, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(target)
@@ -146,7 +146,7 @@ def common_folder(spark: SparkSession) -> Iterator[str]:
 
 
 def added_up(rows: list[tuple[str, float, int]]) -> Sums:
-    """Sums and counts by name, added in the order given."""
+    """Add sums and counts by name, in the order given."""
     result: Sums = {}
     for name, total, n in rows:
         before, count = result.get(name, (0.0, 0))

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from lakerank.spark.checkpoint import checkpoint
 
-_ROW_BITS = 33  # monotonically_increasing_id keeps the partition in the bits above, the row's place below
+_ROW_BITS = 33  # monotonically_increasing_id keeps the partition in the bits above, the row's position below
 
 
 def dense_index(ids: DataFrame, scratch: str = "") -> tuple[DataFrame, int]:
@@ -24,15 +24,15 @@ def dense_index(ids: DataFrame, scratch: str = "") -> tuple[DataFrame, int]:
         A checkpointed frame (the same column, `ix` long), and n.
     """
     (name,) = ids.columns
-    place = F.monotonically_increasing_id()
+    row_id = F.monotonically_increasing_id()
     ordered = checkpoint(
         ids.dropna()
         .distinct()
         .sort(name)
         .select(
             name,
-            F.shiftright(place, _ROW_BITS).alias("_part"),
-            place.bitwiseAND(F.lit((1 << _ROW_BITS) - 1)).alias("_row"),
+            F.shiftright(row_id, _ROW_BITS).alias("_part"),
+            row_id.bitwiseAND(F.lit((1 << _ROW_BITS) - 1)).alias("_row"),
         ),
         scratch,
     )

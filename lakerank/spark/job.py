@@ -1,4 +1,4 @@
-"""What every Spark job's `main` does around its own work: a command with a session."""
+"""The frame of every Spark job's `main` around its own work: a command with a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `pyspark.ml` classes written in Python need of storage: a folder for their work, and save and load.
+"""Storage for `pyspark.ml` classes written in Python: a folder for their work, and save and load.
 
 pyspark's own writer for Python classes keeps parameters only, and to overwrite it goes through the JVM, which a Spark
 Connect client has not got. Here tables go beside the parameters, and every write is a DataFrame's.
@@ -24,7 +24,7 @@ from lakerank.spark.checkpoint import checkpoint
 
 T = TypeVar("T", bound=MLReadable[Any])
 Tables = Mapping[str, DataFrame]
-Facts = Mapping[str, Any]
+SavedParams = Mapping[str, Any]
 
 
 @contextmanager
@@ -55,19 +55,19 @@ def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockS
 
 
 def _workers_see(spark: SparkSession, file: Path) -> bool:
-    def look(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def find_file(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
             yield pa.RecordBatch.from_pydict({"found": [file.is_file()]})
 
-    return all(row["found"] for row in spark.range(1 << 10).mapInArrow(look, "found boolean").collect())
+    return all(row["found"] for row in spark.range(1 << 10).mapInArrow(find_file, "found boolean").collect())
 
 
 class TablesWriter(MLWriter):
     """Saves a `Params` object: `metadata` as pyspark.ml writes it, and a Parquet folder for each table."""
 
-    def __init__(self, instance: Params, tables: Tables | None = None, facts: Facts | None = None) -> None:
+    def __init__(self, instance: Params, tables: Tables | None = None, params: SavedParams | None = None) -> None:
         super().__init__()
-        self._instance, self._tables, self._facts = instance, tables or {}, facts or {}
+        self._instance, self._tables, self._params = instance, tables or {}, params or {}
 
     def save(self, path: str) -> None:
         """Write to a folder, local or on any storage that Spark writes to.
@@ -83,7 +83,7 @@ class TablesWriter(MLWriter):
         for name, table in tables.items():
             table.write.mode(mode).parquet(f"{path}/{name}")
         spark = self.sparkSession
-        told = DefaultParamsWriter._get_metadata_to_save(self._instance, spark, dict(self._facts))
+        told = DefaultParamsWriter._get_metadata_to_save(self._instance, spark, dict(self._params))
         # The last, so that a folder with metadata is complete.
         spark.createDataFrame([(told,)], "value string").coalesce(1).write.mode(mode).text(f"{path}/metadata")
 
@@ -104,11 +104,11 @@ class TablesReader(MLReader[T]):
 
     Args:
         kind: the class that was saved.
-        make: builds it from its tables and the metadata, which has the saved facts beside pyspark's own.
+        make: builds it from its tables and the metadata, which has the saved params beside pyspark's own.
         tables: their names.
     """
 
-    def __init__(self, kind: type[T], make: Callable[[Tables, Facts], T], tables: Sequence[str] = ()) -> None:
+    def __init__(self, kind: type[T], make: Callable[[Tables, SavedParams], T], tables: Sequence[str] = ()) -> None:
         super().__init__()
         self._kind, self._make, self._tables = kind, make, tables
 

@@ -1,4 +1,4 @@
-"""What Databricks gives a notebook, for the same notebook run elsewhere: `spark`, `dbutils`, `display`, `displayHTML`.
+"""Databricks' notebook globals, for the same notebook run elsewhere: `spark`, `dbutils`, `display`, `displayHTML`.
 
 The notebooks in `notebooks/` are written for Databricks, which has these names ready. In JupyterLab and in
 `scripts/notebooks.py` they come from here. Widgets have no controls there: each has its default or a value given.

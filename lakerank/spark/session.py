@@ -38,7 +38,7 @@ DELTA_CONF = {
 
 
 def _java_problem() -> str | None:
-    """One sentence if no usable Java can be started, else None."""
+    """Describe why no usable Java can be started; None if one can."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else "java"
     if shutil.which(java) is None:

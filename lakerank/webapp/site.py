@@ -50,7 +50,7 @@ class PageView:
 
 @dataclass(frozen=True)
 class Site:
-    """What is served.
+    """The site that is served.
 
     Attributes:
         engine: answers queries.

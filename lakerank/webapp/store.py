@@ -70,7 +70,7 @@ class NewestSite:
             self._last_problem = problem
 
     def watch(self, seconds: float, over: threading.Event) -> None:
-        """`refresh` every so many seconds until it is over."""
+        """Call `refresh` every so many seconds until `over` is set."""
         while not over.wait(seconds):
             self.refresh()
 

@@ -112,7 +112,7 @@ def _hit(hit: Hit, index: Index) -> Mapping[str, Any]:
         "score": hit.score,
         "pagerank": hit.pagerank,
         "prominence": hit.prominence,
-        "snippet": _pieces(hit.snippet_pieces),
+        "snippet": _marked_parts(hit.snippet_pieces),
         "fields": {field.name: field.value for field in hit.fields},
         "copies": list(hit.copies),
     }
@@ -123,5 +123,5 @@ def _hit(hit: Hit, index: Index) -> Mapping[str, Any]:
     return row
 
 
-def _pieces(pieces: Pieces) -> list[dict[str, Any]]:
-    return [{"text": text, "match": match} for text, match in pieces]
+def _marked_parts(text_parts: Pieces) -> list[dict[str, Any]]:
+    return [{"text": text, "match": match} for text, match in text_parts]

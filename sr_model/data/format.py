@@ -76,7 +76,7 @@ def pickled_unischema(patch: int, scale: int, store_lr: bool) -> bytes:
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
-    """Return what `numpy.save`, and so NdarrayCodec, writes before the pixels of a uint8 array."""
+    """Return the header that `numpy.save`, and so NdarrayCodec, writes before the pixels of a uint8 array."""
     file = io.BytesIO()
     np.save(file, np.zeros(shape, np.uint8))
     return file.getvalue()[: -int(np.prod(shape))]

@@ -189,7 +189,7 @@ class Share:
         return self.batch * self.world
 
     def _tail(self) -> tuple[int, int]:
-        """Return where the last, smaller step begins, counted from `position`, and how many positions it has."""
+        """Return the start of the last, smaller step, counted from `position`, and its number of positions."""
         assert self.end is not None
         length = max(self.end - self.position, 0)
         return length // self._step * self._step, length % self._step

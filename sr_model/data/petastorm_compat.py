@@ -68,12 +68,12 @@ class Piece:
         self.partition_keys = list(partition_keys)
 
     def get_metadata(self) -> pq.FileMetaData:
-        """The file's footer."""
+        """Read the file's footer."""
         with self.open_file_func(self.path) as file:
             return pq.read_metadata(file)
 
     def read(self, columns: Any = None, partitions: object = None) -> pa.Table:
-        """The rows.
+        """Read the rows.
 
         Raises:
             OSError: the file is damaged; the message names it.
@@ -123,7 +123,7 @@ class Dataset:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Names that Petastorm imports from pyarrow and the standard library, there only while it is imported."""
+    """Provide names that Petastorm imports from pyarrow and the standard library, while it is imported."""
 
     def module(name: str, **names: Any) -> types.ModuleType:
         made = types.ModuleType(name)
@@ -201,7 +201,7 @@ class Ventilator(ConcurrentVentilator):  # type: ignore[misc]
         self.all_sent = not self._items_to_ventilate
 
     def completed(self) -> bool:
-        """Whether no result is to be expected any more, now or later."""
+        """Return whether no result is to be expected any more, now or later."""
         sent = self.all_sent  # asked first: what is sent after the comparison below would otherwise be missed
         return bool(self._stop_requested or (sent and self._processed_items_count == self._ventilated_items_count))
 
@@ -217,7 +217,7 @@ class Ventilator(ConcurrentVentilator):  # type: ignore[misc]
             items = self._items_to_ventilate
             if self._randomize_item_order:
                 items = [items[i] for i in self._rng.permutation(len(items))]
-            for place, item in enumerate(items, 1):
+            for position, item in enumerate(items, 1):
                 while self._ventilated_items_count - self._processed_items_count >= self._max_ventilation_queue_size:
                     if self._stop_requested:
                         return
@@ -226,7 +226,7 @@ class Ventilator(ConcurrentVentilator):  # type: ignore[misc]
                     return
                 # Counted and announced before it is sent: the last one cannot come back before that is known.
                 self._ventilated_items_count += 1
-                self.all_sent = rounds == self._iterations and place == len(items)
+                self.all_sent = rounds == self._iterations and position == len(items)
                 self._ventilate_fn(**item)
 
 
@@ -237,7 +237,8 @@ _worker_done = ThreadPool.current_worker_done
 
 
 def _worker_done_for_good(pool: Any, worker_id: int) -> bool:
-    """A worker that has nothing to do is passed over only if it will get nothing more: results keep their order."""
+    """Return whether a worker is done for good: one without work is passed over only then, so that results keep their
+    order."""
     ventilator = pool._ventilator
     sent = ventilator is None or getattr(ventilator, "all_sent", True) or ventilator._stop_requested
     return bool(sent and _worker_done(pool, worker_id))
@@ -247,7 +248,7 @@ ThreadPool.current_worker_done = _worker_done_for_good
 
 
 def _raise_where_it_is_seen(thread: Any) -> None:
-    """A worker's loop that passes on any error with its message instead of printing a stack trace as well."""
+    """Run a worker's loop, passing on any error with its message instead of printing a stack trace as well."""
     while not thread._stop_event.is_set():
         try:
             args, kwargs = thread._ventilator_queue.get(timeout=_POLL_SECONDS)
@@ -269,7 +270,7 @@ _thread_pool.WorkerThread.run = _raise_where_it_is_seen
 
 
 def _exec_in_new_process(func: Any, *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
-    """Petastorm's way to start a worker, with this module imported in it first."""
+    """Start a worker as Petastorm does, with this module imported in it first."""
     import dill
 
     handle, name = tempfile.mkstemp(suffix="runnable")
@@ -322,7 +323,7 @@ class SerialPool:
             self._arrived.notify()
 
     def get_results(self) -> Any:
-        """The next result.
+        """Return the next result.
 
         Raises:
             EmptyResultError: there are no more.
@@ -346,7 +347,7 @@ class SerialPool:
             self._ventilator.stop()
 
     def join(self) -> None:
-        """There is nobody to wait for."""
+        """Do nothing: there is no thread to wait for."""
 
 
 reader.DummyPool = SerialPool

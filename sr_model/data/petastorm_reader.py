@@ -56,13 +56,13 @@ class Handout(VentilatorBase):  # type: ignore[misc]
                 self._ventilate_fn(**item)
 
     def processed_item(self) -> None:
-        """One has come back: hand out the next."""
+        """Count a result that came back, and hand out the next task."""
         self._back += 1
         if not self._stop_requested:
             self.start()
 
     def completed(self) -> bool:
-        """Whether nothing is to be expected any more."""
+        """Return whether nothing is to be expected any more."""
         return self._stop_requested or (self.all_sent and self.sent == self._back)
 
     def stop(self) -> None:
@@ -103,7 +103,7 @@ class _SchemaOnly(pickle.Unpickler):
 
 
 def stored_schema(folder: Path) -> Any:
-    """The Unischema that stands in the data set.
+    """Read the Unischema stored in the data set.
 
     Raises:
         ReadError: there is none, it is more than a schema, or its images are not arrays as `np.save` writes them.
@@ -121,7 +121,7 @@ def stored_schema(folder: Path) -> Any:
 
 
 def read(settings: ReadSettings, tasks: Iterator[Task]) -> Generator[Rows, None, None]:
-    """The rows of each task, in the order given; an error of a worker is raised here.
+    """Yield the rows of each task, in the order given; an error of a worker is raised here.
 
     Raises:
         ReadError: something cannot be read, or the pool ended before everything had come.

@@ -61,7 +61,7 @@ class ResidentStream(PatchStream):
             yield batch
 
     def start_of(self, group: RowGroup) -> int:
-        """Return how many rows lie before a row group, in the order of the files."""
+        """Return the number of rows before a row group, in the order of the files."""
         return self._start[group.file, group.index]
 
     def close(self) -> None:

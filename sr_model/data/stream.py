@@ -159,7 +159,7 @@ class PatchStream:
             raise UserError(f"seed {s.seed}: must be 0 to below 2^64")
 
     def __len__(self) -> int:
-        """Return how many batches this process gets from the present position to the end of the last epoch.
+        """Return the number of batches this process gets from the present position to the end of the last epoch.
 
         Raises:
             TypeError: the stream has no end (`epochs=None`).

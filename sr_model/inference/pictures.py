@@ -65,7 +65,7 @@ class Picture:
 
 
 def format_of(path: Path) -> str:
-    """Return which of `FORMATS` a file's suffix means; empty for none of them."""
+    """Return the format of `FORMATS` that a file's suffix means; empty for none of them."""
     return next((name for name, suffixes in FORMATS.items() if path.suffix.lower() in suffixes), "")
 
 
@@ -153,7 +153,7 @@ def _bits(image: Image.Image) -> int:
 
 
 def _deep_pixels(image: Image.Image, data: bytes) -> Pixels | None:
-    """Return (H, W[, 2, 3 or 4]) uint16 as RGB order; None for kinds that OpenCV does not give unchanged."""
+    """Decode a picture to uint16 (H, W[, 2, 3 or 4]) in RGB order; None for kinds that OpenCV changes."""
     if image.mode.startswith("I"):
         image.load()
         values = np.asarray(image)

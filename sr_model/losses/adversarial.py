@@ -34,17 +34,17 @@ class Adversarial:
 
 
 def _vanilla_d(d_real: Tensor, d_fake: Tensor) -> Tensor:
-    """−log D(real) − log(1 − D(fake)); softplus(−x) is −log sigmoid(x) without overflow."""
+    """Compute −log D(real) − log(1 − D(fake)); softplus(−x) is −log sigmoid(x) without overflow."""
     return F.softplus(-d_real).mean() + F.softplus(d_fake).mean()
 
 
 def _vanilla_g(d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
-    """−log D(fake) (SRGAN, equation 6, as the mean): large gradients while the discriminator is not fooled."""
+    """Compute −log D(fake) (SRGAN, equation 6, as the mean): large gradients while the discriminator is not fooled."""
     return F.softplus(-d_fake).mean()
 
 
 def _wasserstein_d(d_real: Tensor, d_fake: Tensor) -> Tensor:
-    """Mean of fake minus mean of real (Arjovsky et al. 2017, algorithm 1)."""
+    """Compute the mean of fake minus the mean of real (Arjovsky et al. 2017, algorithm 1)."""
     return d_fake.mean() - d_real.mean()
 
 
@@ -53,7 +53,8 @@ def _wasserstein_g(d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
 
 
 def _relativistic_d(d_real: Tensor, d_fake: Tensor) -> Tensor:
-    """Real must look more real than the average fake, and the other way round (ESRGAN, section 3.2)."""
+    """Compute the relativistic average loss: real must look more real than the average fake, and the other way round
+    (ESRGAN, section 3.2)."""
     return (F.softplus(-(d_real - d_fake.mean())).mean() + F.softplus(d_fake - d_real.mean()).mean()) / 2
 
 
@@ -63,7 +64,7 @@ def _relativistic_g(d_fake: Tensor, d_real: Tensor | None = None) -> Tensor:
 
 
 def _hinge_d(d_real: Tensor, d_fake: Tensor) -> Tensor:
-    """Nothing to gain beyond a margin of 1 (Lim and Ye 2017)."""
+    """Compute the hinge loss: no gain beyond a margin of 1 (Lim and Ye 2017)."""
     return F.relu(1 - d_real).mean() + F.relu(1 + d_fake).mean()
 
 

@@ -1,4 +1,4 @@
-"""What metrics share: luma, separable filters, and the error of a metric that cannot be had here.
+"""Helpers that metrics share: luma, separable filters, and the error of a metric that cannot be had here.
 
 The filters are NumPy's alone: validation also runs where SciPy is not installed.
 """

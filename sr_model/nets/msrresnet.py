@@ -23,7 +23,7 @@ class PlainBlock(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Same shape out."""
+        """Return features of the input's shape."""
         out: Tensor = x_NCHW + self.conv2(F.relu(self.conv1(x_NCHW)))
         return out
 
@@ -48,7 +48,7 @@ class MSRResNet(nn.Module):
         self.tail = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, lr_NCHW: Tensor) -> Tensor:
-        """(N, 3, h, w) in [-1, 1] to (N, 3, 4h, 4w)."""
+        """Upscale (N, 3, h, w) in [-1, 1] to (N, 3, 4h, 4w)."""
         x = F.leaky_relu(self.head(lr_NCHW), 0.1)
         x = self.body(x)
         x = F.leaky_relu(F.pixel_shuffle(self.up1(x), 2), 0.1)

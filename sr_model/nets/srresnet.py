@@ -26,7 +26,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Same shape out."""
+        """Return features of the input's shape."""
         out: Tensor = x_NCHW + self.body(x_NCHW)
         return out
 
@@ -66,6 +66,6 @@ class SRResNet(nn.Module):
         initialise(self, init)
 
     def forward(self, lr_NCHW: Tensor) -> Tensor:
-        """(N, 3, h, w) in [-1, 1] to (N, 3, 4h, 4w) in (-1, 1)."""
+        """Upscale (N, 3, h, w) in [-1, 1] to (N, 3, 4h, 4w) in (-1, 1)."""
         head = self.head(lr_NCHW)
         return torch.tanh(self.tail(self.upsample(head + self.body(head))))

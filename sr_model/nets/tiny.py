@@ -47,7 +47,7 @@ class Tiny(nn.Module):
         self.register_buffer("luma", torch.tensor(_LUMA).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, lr_NCHW: Tensor) -> Tensor:
-        """(N, 3, h, w) in [-1, 1] to (N, 3, 4h, 4w)."""
+        """Upscale (N, 3, h, w) in [-1, 1] to (N, 3, 4h, 4w)."""
         y_N1HW = (lr_NCHW * self.luma).sum(1, keepdim=True)
         detail = F.pixel_shuffle(self.tail(self.body(F.relu(self.head(y_N1HW)))), 4)
         base = F.interpolate(lr_NCHW, scale_factor=4, mode="bicubic", align_corners=False)

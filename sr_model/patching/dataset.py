@@ -97,13 +97,13 @@ def _watched(out: Path, parts: int) -> Iterator[None]:
     """Show a progress meter that counts the parts as they are done, whoever makes them."""
     over = threading.Event()
 
-    def look() -> None:
+    def watch() -> None:
         with progress(parts, "patches", "part") as meter:
             while not over.wait(_LOOK_SECONDS):
                 meter.update(count_done_parts(out) - meter.n)
             meter.update(count_done_parts(out) - meter.n)
 
-    thread = threading.Thread(target=look, daemon=True)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
@@ -199,7 +199,7 @@ def no_patches_error(made: Sequence[PartResult]) -> UserError:
 
 
 def _is_finished(out: Path) -> bool:
-    """Whether each split that has parts is a whole data set; a run may have been killed between the two."""
+    """Return whether each split that has parts is a whole data set; a run may have been killed between the two."""
     made = {split for one in read_results(out) for split in one.parts}
     try:
         return bool(made) and all(read_manifest(out / split).rows for split in made)
@@ -230,7 +230,7 @@ class PatchSettings(Settings):
     overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")
 
     def build(self) -> Build:
-        """Return what of it decides the data set."""
+        """Return the settings that decide the content of the data set."""
         sizes = parse_sizes(self.multiscale)
         plan = PatchPlan(self.patch, self.stride or self.patch, self.scale, self.filter, self.store_lr, sizes)
         return Build(plan, self.valid_fraction, self.seed, self.row_group_rows)

@@ -53,7 +53,7 @@ class TooSmall(ValueError):
 
 
 def patch_starts(length: int, plan: PatchPlan) -> list[int]:
-    """Return where patches begin along one side of `length` pixels; the last one ends with the picture."""
+    """Return the offsets of patches along one side of `length` pixels; the last one ends with the picture."""
     last = (length - plan.patch) // plan.scale * plan.scale
     found = list(range(0, last + 1, plan.stride))
     return found if found[-1] == last else [*found, last]

@@ -76,7 +76,7 @@ class PartResult:
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
     def as_json(self) -> str:
-        """Return it as its file holds it."""
+        """Return the part as a mapping, as its file holds it."""
         return json.dumps(asdict(self))
 
     @classmethod

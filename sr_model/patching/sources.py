@@ -78,7 +78,7 @@ def list_items(sources: str) -> Listing:
 
 
 def div2k_sources(command: str, source: str, downloads: Path, mirror: str) -> str:
-    """Return where DIV2K's HR pictures are, as `list_items` takes it.
+    """Return the folder of DIV2K's HR pictures, as `list_items` takes it.
 
     Args:
         command: named in what is printed.
@@ -208,7 +208,7 @@ def _of_folder(folder: Path) -> tuple[list[Item], int]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below, also through links to folders, but into no folder twice."""
+    """Yield all files below, also through links to folders, but into no folder twice."""
     seen = set()
     for here, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)

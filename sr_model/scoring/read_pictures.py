@@ -101,8 +101,8 @@ def _rows(files: list[Path]) -> Iterator[tuple[str, int, int, NDArray[np.uint8]]
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
                     held = file.read_row_group(group, columns=["hr", "source", "x", "y"])
-                    places = zip(*(held[name].to_pylist() for name in ("source", "x", "y")), strict=True)
-                    for value, (source, x, y) in zip(held["hr"], places, strict=True):
+                    positions = zip(*(held[name].to_pylist() for name in ("source", "x", "y")), strict=True)
+                    for value, (source, x, y) in zip(held["hr"], positions, strict=True):
                         yield source, x, y, _patch(value.as_buffer())
         except (KeyError, ValueError, OSError) as error:
             raise UserError(f"{path}: not a file of patches ({error})") from error

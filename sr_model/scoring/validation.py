@@ -41,7 +41,9 @@ class Pair:
 
 
 def load_pairs(folder: Path | str, scale: int = 4, degradation: str = "matlab") -> list[Pair]:
-    """Load all pairs of a folder, sorted by name. Three layouts are known:
+    """Load all pairs of a folder, sorted by name.
+
+    Three layouts are known:
 
     - `x_HR.png` with `x_LR.png` beside it, as Set5 and Set14 come;
     - folders `HR` (or one whose name ends in `_HR`, as DIV2K's) and `LR_x4`, `LR_bicubic/X4`, …; an LR picture is

@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient; kernels of one shape are orthogonalised together."""
+        """Update all parameters that have a gradient; kernels of one shape are orthogonalised together."""
         for group in self.param_groups:
             alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for param in group["params"]:
@@ -85,7 +85,7 @@ class Optimizer:
             part.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """Return what `load_state_dict` takes."""
+        """Return the state, as `load_state_dict` takes it."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:

@@ -221,5 +221,5 @@ class Trainer:
 
 
 def _placed(net: Net, device: torch.device) -> Net:
-    """On the device, in the layout that convolutions are fastest with."""
+    """Move a network to the device, in the layout that convolutions are fastest with."""
     return net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -21,13 +21,13 @@ def test_the_page_is_replaced_whole_or_not_at_all(
     seen = []
     replace = Path.replace
 
-    def look(fresh: Path, target: Path) -> Path:
+    def spy(fresh: Path, target: Path) -> Path:
         seen.append((file.read_text(), fresh.read_text(), fresh.parent == target.parent))
         if failing:
             raise OSError(28, "No space left on device")
         return replace(fresh, target)
 
-    monkeypatch.setattr(Path, "replace", look)
+    monkeypatch.setattr(Path, "replace", spy)
     if failing:
         with pytest.raises(UserError, match=r"index\.html: cannot write it \(No space left"):
             write_file(file, "new", "--out")

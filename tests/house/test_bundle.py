@@ -56,8 +56,8 @@ def test_tasks_call_entry_points_with_flags_they_take(
 
     wheel = task["python_wheel_task"]
     assert wheel["package_name"] == PROJECT["name"]
-    place, _, command = PROJECT["scripts"][wheel["entry_point"]].partition(":")
-    assert place == "lakerank.__main__"
+    module_name, _, command = PROJECT["scripts"][wheel["entry_point"]].partition(":")
+    assert module_name == "lakerank.__main__"
     module = module_of(command.replace("_", "-"))
     importlib.import_module(module)
     args = parse_args(make_docs.jobs()[module], module, "", [resolved(word) for word in wheel["parameters"]])

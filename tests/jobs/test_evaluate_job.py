@@ -1,4 +1,4 @@
-"""evaluate: models are trained on one part and judged on the other, end to end and against trec_eval."""
+"""evaluate: models are trained on one part and measured on the other, end to end and against trec_eval."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
-def judged(capsys: pytest.CaptureFixture[str], lake: str, *flags: str) -> tuple[dict[str, Any], str]:
+def evaluate_models(capsys: pytest.CaptureFixture[str], lake: str, *flags: str) -> tuple[dict[str, Any], str]:
     assert evaluate.main(["--lake", lake, "--json", *flags]) == 0
     said = capsys.readouterr().out
     return json.loads(said.splitlines()[-1]), said
@@ -52,7 +52,7 @@ def test_values_are_what_trec_eval_says_of_the_same_recommendations(
     picture = tmp_path / "scores.png"
     metrics = ",".join([*INDEPENDENT, "rmse", "mae", "coverage@5"])
     flags = ["--models", "popular,content", "--split", "random:0.3", "--relevance-threshold", "3", "--metrics", metrics]
-    facts, said = judged(capsys, lake, *flags, "--n-bootstrap", "200", "--plot", str(picture))
+    facts, said = evaluate_models(capsys, lake, *flags, "--n-bootstrap", "200", "--plot", str(picture))
     assert picture.read_bytes().startswith(b"\x89PNG")
 
     ratings = TableRef.find("", RATINGS, lake).read(spark, RATINGS)
@@ -99,7 +99,7 @@ def test_held_out_users_are_asked_with_their_history(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--split", "users:0.4", "--models", "popular,linear", "--metrics", "recall@10,popularity-lift@10"]
-    facts, said = judged(capsys, lake, *flags, "--n-bootstrap", "0")
+    facts, said = evaluate_models(capsys, lake, *flags, "--n-bootstrap", "0")
     assert 10 < facts["users"] < 40
     # Without their history they would be told what everybody is, as by `popular`.
     assert facts["models"]["linear"]["recall@10"] != facts["models"]["popular"]["recall@10"]
@@ -108,7 +108,7 @@ def test_held_out_users_are_asked_with_their_history(
 
 def test_sampled_candidates(spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--models", "popular", "--candidates", "6", "--n-bootstrap", "0"]
-    facts, _ = judged(capsys, lake, *flags, "--metrics", "hr@7,hr@3,mrr@10,rmse,coverage@10")
+    facts, _ = evaluate_models(capsys, lake, *flags, "--metrics", "hr@7,hr@3,mrr@10,rmse,coverage@10")
     found = facts["models"]["popular"]
     assert set(found) == {"hr@7", "hr@3", "mrr@10", "rmse"}, "of six candidates there is no coverage"
     assert found["hr@7"] == 1.0
@@ -118,7 +118,7 @@ def test_sampled_candidates(spark: SparkSession, lake: str, capsys: pytest.Captu
 
 def test_items_nobody_has_rated(spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--split", "items:0.3", "--candidates", "cold", "--metrics", "hr@3,ndcg@30", "--n-bootstrap", "0"]
-    facts, _ = judged(capsys, lake, "--models", "popular,content", *flags)
+    facts, _ = evaluate_models(capsys, lake, "--models", "popular,content", *flags)
     assert facts["models"]["popular"] == {"hr@3": 0.0, "ndcg@30": 0.0}
     assert facts["models"]["content"]["hr@3"] > 0.2
     assert facts["models"]["content"]["ndcg@30"] > 0.4

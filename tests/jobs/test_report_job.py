@@ -49,7 +49,7 @@ def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(spark, lake, "ratings_rejected", bad, "string")
     put(spark, lake, "edges_rejected", [], "string")
     put(spark, lake, "pages_rejected", [("/in/crawl.warc.gz", 4096, "shop.example/a", "cut short")], "string")
-    judged = [("popular", "ndcg@10", "all", 0.1), ("lfm", "ndcg@10", "all", 0.25), ("lfm", "ndcg@10", "new", 0.2)]
+    metrics = [("popular", "ndcg@10", "all", 0.1), ("lfm", "ndcg@10", "all", 0.25), ("lfm", "ndcg@10", "new", 0.2)]
     measured = [
         (
             EVALUATION,
@@ -66,7 +66,7 @@ def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
             *3 * [None],
             7.5,
         )
-        for model, metric, group, value in judged
+        for model, metric, group, value in metrics
     ]
     older = [("before", "popular", "random:0.1", "full", "rmse", "all", 9.0, *2 * [None], 20, None, *3 * [None], 1.0)]
     put(spark, lake, "recommender_metrics", older + measured, "string", EVALUATION)

@@ -224,13 +224,13 @@ def test_large_pictures_are_in_partitions_of_their_own(spark: SparkSession, tmp_
         [(file.path, file.relative.encode()) for file in listed], "path string, content binary"
     )
 
-    def look(batches):
+    def names_of(batches):
         for batch in batches:
             for name, content in contents(batch):
                 yield pa.RecordBatch.from_pydict({"name": [name], "content": [content]})
 
     for pictures in (Pictures(listed), Pictures(listed, 0, table)):
-        parts = in_parts(spark, pictures, listed, 4).mapInArrow(look, "name string, content binary")
+        parts = in_parts(spark, pictures, listed, 4).mapInArrow(names_of, "name string, content binary")
         rows = parts.select(F.spark_partition_id().alias("part"), "name", "content").collect()
         assert sorted(row["content"].decode() for row in rows) == [str(i) for i in range(8)]
         assert len({row["part"] for row in rows if len(row["content"]) and sizes[int(row["content"])] > 10}) == 4

@@ -1,4 +1,4 @@
-"""Content without Spark: features, what is learned of them, and the two scorers on planted data."""
+"""Content without Spark: features, what is learned of them, and the two scorers on synthetic data."""
 
 from __future__ import annotations
 

@@ -208,13 +208,13 @@ def test_in_a_cross_validator_which_reads_the_ratings_once_a_fold(
 def test_several_samples_make_one_model(spark: SparkSession, ratings: DataFrame, scratch: Path) -> None:
     timed = ratings.withColumn("at", F.lit(86400 * 9) + F.col("film") * 86400)
     lfm = migrated(LFM, model="bayesian", maxIter=4, burnIn=2, average=2, timestampCol="at", scratchDir=str(scratch))
-    sampled = lfm.setNumBlocks(2).fit(timed)
-    assert sampled.rank == 3
-    assert {len(row["features"]) for row in sampled.userFactors.collect()} == {6}
-    rated = sampled.transform(timed).collect()
-    by_hand = scores(sampled)
+    bayesian = lfm.setNumBlocks(2).fit(timed)
+    assert bayesian.rank == 3
+    assert {len(row["features"]) for row in bayesian.userFactors.collect()} == {6}
+    rated = bayesian.transform(timed).collect()
+    by_hand = scores(bayesian)
     assert [row["prediction"] for row in rated] == pytest.approx(
-        [np.clip(by_hand[row["user_id"], row["film"]], sampled.low, sampled.high) for row in rated], abs=1e-5
+        [np.clip(by_hand[row["user_id"], row["film"]], bayesian.low, bayesian.high) for row in rated], abs=1e-5
     )
 
 

@@ -119,7 +119,7 @@ def held_out() -> EvaluationSet:
     return EvaluationSet.of(relevant, pa.array([10, 20, 30, 40]), raters, profiles, 4)
 
 
-def test_a_setting_worked_out_by_hand(held_out: EvaluationSet) -> None:
+def test_a_test_set_worked_out_by_hand(held_out: EvaluationSet) -> None:
     assert held_out.users.to_pylist() == ["a", "b", "c"]
     np.testing.assert_allclose(held_out.profile, [0.75, 1.0, np.nan])
     rows = pa.table({"user_id": ["b", "a", "a", "b", "x"], "rank": [1, 2, 1, 3, 1], "item_id": [10, 30, 20, 40, 10]})
@@ -143,7 +143,7 @@ def test_sampled_rankings_weigh_users_by_their_test_items(held_out: EvaluationSe
     best = held_out.positions[:, None].astype(np.int32).repeat(2, axis=1)
     best[:, 0] = 1  # second position for all but the first of a, who is not found
     best[order[0]] = 1
-    found = held_out.sampled(best, [Metric("mrr", 2), Metric("hr", 1), Metric("ndcg", 10)])
+    found = held_out.sampled_candidates(best, [Metric("mrr", 2), Metric("hr", 1), Metric("ndcg", 10)])
     assert found["mrr@2"].value() == pytest.approx((0.5 + 0.5 + 0.5) / 4)
     assert found["mrr@2"].of(np.array([True, False, False])).value() == pytest.approx(0.25)
     assert found["hr@1"].value() == 0.0

@@ -48,8 +48,8 @@ def test_rank_two_with_noise_is_recovered_to_the_noise(tmp_path: Path) -> None:
     parts = {"train": (u[~held], i[~held], r[~held]), "test": (u[held], i[held], r[held])}
     found = errors(tmp_path, parts, factors=3, epochs=300, lr=0.2, reg=0.0, reg_bias=0.0, init="normal:1")
     assert found["test"] < 0.03
-    sampled = errors(tmp_path, parts, factors=3, epochs=120, model="bayesian")
-    assert sampled["test"] < 0.03
+    bayesian = errors(tmp_path, parts, factors=3, epochs=120, model="bayesian")
+    assert bayesian["test"] < 0.03
 
 
 @BOTH
@@ -93,15 +93,15 @@ def test_strangers_get_what_is_known_of_them(tmp_path: Path, model: str) -> None
 def test_folding_in_solves_the_ridge_regression() -> None:
     rng = np.random.default_rng(4)
     q, bias = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(0, 0.3, 30).astype(np.float32)
-    rows, places = np.array([0] * 7 + [2] * 12), np.concatenate([rng.permutation(30)[:7], rng.permutation(30)[:12]])
+    rows, positions = np.array([0] * 7 + [2] * 12), np.concatenate([rng.permutation(30)[:7], rng.permutation(30)[:12]])
     targets = rng.normal(size=19).astype(np.float32)
-    factors, biases, counts = solve(rows, places, targets, 3, bias, q, reg=0.1)
+    factors, biases, counts = solve(rows, positions, targets, 3, bias, q, reg=0.1)
     assert counts.tolist() == [7, 0, 12]
     for row in (0, 2):
         mine = rows == row
-        v = np.column_stack([q[places[mine]], np.ones(mine.sum())]).astype(float)
+        v = np.column_stack([q[positions[mine]], np.ones(mine.sum())]).astype(float)
         a = v.T @ v + mine.sum() * np.diag([0.1] * 4 + [0.01])
-        wanted = np.linalg.solve(a, v.T @ (targets[mine] - bias[places[mine]]))
+        wanted = np.linalg.solve(a, v.T @ (targets[mine] - bias[positions[mine]]))
         np.testing.assert_allclose([*factors[row], biases[row]], wanted, atol=1e-3)
     assert not factors[1].any()
 
@@ -109,9 +109,9 @@ def test_folding_in_solves_the_ridge_regression() -> None:
 def test_folding_into_an_average_folds_into_each_model() -> None:
     rng = np.random.default_rng(5)
     q, bias = rng.normal(size=(30, 6)).astype(np.float32), np.zeros(30, np.float32)
-    rows, places, targets = np.zeros(9, int), rng.permutation(30)[:9], rng.normal(size=9).astype(np.float32)
-    factors, biases, _ = solve(rows, places, targets, 1, bias, q / np.float32(np.sqrt(2)), reg=0.1, models=2)
-    each = [solve(rows, places, targets, 1, bias, part, reg=0.1) for part in (q[:, :3], q[:, 3:])]
+    rows, positions, targets = np.zeros(9, int), rng.permutation(30)[:9], rng.normal(size=9).astype(np.float32)
+    factors, biases, _ = solve(rows, positions, targets, 1, bias, q / np.float32(np.sqrt(2)), reg=0.1, models=2)
+    each = [solve(rows, positions, targets, 1, bias, part, reg=0.1) for part in (q[:, :3], q[:, 3:])]
     guess = q / np.sqrt(2) @ factors[0] + biases[0]
     wanted = np.mean([part @ f[0] + b[0] for part, (f, b, _) in zip((q[:, :3], q[:, 3:]), each, strict=True)], axis=0)
     np.testing.assert_allclose(guess, wanted, atol=1e-4)

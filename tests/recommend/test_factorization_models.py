@@ -25,7 +25,7 @@ def split(seed: int = 0, *columns: np.ndarray, held: float = 0.15) -> dict[str, 
     return {"train": tuple(c[~chosen] for c in columns), "test": tuple(c[chosen] for c in columns)}
 
 
-def planted(n: int = 9000) -> dict[str, tuple]:
+def synthetic(n: int = 9000) -> dict[str, tuple]:
     made = generate_ratings(150, 100, n, rank=3, noise=0.4, seed=2)
     return split(0, made.users, made.items, made.ratings)
 
@@ -73,19 +73,19 @@ def test_time_effects_help_where_moods_change(tmp_path: Path) -> None:
     parts = moods()
     without = rmse(tmp_path, parts, factors=4, epochs=15, model="svdpp")
     timed = rmse(tmp_path, parts, factors=4, epochs=15, model="timesvdpp", reg_time=1.0)
-    sampled = rmse(tmp_path, parts, factors=4, epochs=40, burn_in=10, model="bayesian")
+    bayesian = rmse(tmp_path, parts, factors=4, epochs=40, burn_in=10, model="bayesian")
     assert timed < 0.75 * without
-    assert sampled < timed
+    assert bayesian < timed
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
 def test_sampling_beats_descent_without_tuning(tmp_path: Path, blocks: int) -> None:
-    parts = planted()
+    parts = synthetic()
     descended = rmse(tmp_path, parts, blocks, factors=6, epochs=20, lr=0.1, reg=0.05)
-    sampled = rmse(tmp_path, parts, blocks, factors=6, epochs=100, burn_in=40, average=60, model="bayesian")
-    assert sampled < descended
+    bayesian = rmse(tmp_path, parts, blocks, factors=6, epochs=100, burn_in=40, average=60, model="bayesian")
+    assert bayesian < descended
     # Noise of 0.4 stars and rounding to halves (0.144) is what nobody can predict.
-    assert np.hypot(0.4, 0.144) < sampled < 0.53
+    assert np.hypot(0.4, 0.144) < bayesian < 0.53
 
 
 @pytest.mark.parametrize("model", ["svdpp", "timesvdpp", "bayesian"])
@@ -108,7 +108,7 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path: Path, model: str, 
 
 
 def test_the_mean_of_samples_is_one_model_of_all_their_factors(tmp_path: Path) -> None:
-    data = blocks_of(tmp_path / "data", planted(3000))
+    data = blocks_of(tmp_path / "data", synthetic(3000))
     config = LfmConfig(model="bayesian", factors=3, epochs=14, burn_in=6, average=4, implicit="none", time=False)
     run, _, kept = trained(tmp_path / "run", data, config)
     assert kept == [8, 10, 12, 14]
@@ -197,7 +197,7 @@ def test_without_rows_hyperparameters_come_from_the_prior() -> None:
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_centres_become_the_ridge_regression_on_who_rated_what(tmp_path: Path, blocks: int) -> None:
-    data = blocks_of(tmp_path / "data", planted(1500), blocks)
+    data = blocks_of(tmp_path / "data", synthetic(1500), blocks)
     run = Run(LfmConfig(model="svdpp", factors=2), data, BlockStore.open(str(tmp_path / "run"), "").root)
     rows = np.random.default_rng(5).normal(size=(data.n_users, 3)).astype(np.float32)
     for p in range(blocks):
@@ -221,7 +221,7 @@ def test_centres_become_the_ridge_regression_on_who_rated_what(tmp_path: Path, b
 
 
 def test_the_curve_is_that_of_the_mean_of_all_samples_after_burn_in(tmp_path: Path) -> None:
-    data = blocks_of(tmp_path / "data", planted(2000))
+    data = blocks_of(tmp_path / "data", synthetic(2000))
     config = LfmConfig(model="bayesian", factors=2, epochs=9, burn_in=4, average=5)
     run, curve, kept = trained(tmp_path / "run", data, config)
     assert kept == [5, 6, 7, 8, 9]

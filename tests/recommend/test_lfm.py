@@ -19,8 +19,8 @@ from lakerank.recommend.latent_factors.train import Epoch, Trained, learning_rat
 from lakerank.spark.array_store import BlockStore
 
 
-def planted_frame(spark: SparkSession, add: float = 0.0, held: float = 0.1, n: int = 12_000) -> DataFrame:
-    """Ratings with `part`, from planted factors."""
+def synthetic_frame(spark: SparkSession, add: float = 0.0, held: float = 0.1, n: int = 12_000) -> DataFrame:
+    """Ratings with `part`, from synthetic factors."""
     made = generate_ratings(200, 120, n, rank=4, noise=0.3, seed=3)
     rng = np.random.default_rng(0)
     part = np.where(rng.random(len(made.users)) < held, "test", "train")
@@ -35,8 +35,8 @@ def factors(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.connect
-def test_finds_planted_factors(spark: SparkSession, tmp_path: Path) -> None:
-    ratings = planted_frame(spark)
+def test_finds_synthetic_factors(spark: SparkSession, tmp_path: Path) -> None:
+    ratings = synthetic_frame(spark)
     config = LfmConfig(factors=8, epochs=12, blocks=2, reg=0.05, lr=0.1)
     trained = train(ratings, config, BlockStore.open(str(tmp_path / "s"), "--scratch"))
     spread = ratings.where("part = 'test'").agg(F.stddev_pop("rating")).first()[0]
@@ -60,7 +60,7 @@ def test_finds_planted_factors(spark: SparkSession, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
 def test_resumed_equals_uninterrupted_bitwise(spark: SparkSession, tmp_path: Path, optimizer: str) -> None:
-    ratings = planted_frame(spark, n=3000)
+    ratings = synthetic_frame(spark, n=3000)
     config = LfmConfig(factors=6, epochs=3, blocks=2, optimizer=optimizer, lr=0.01)
     whole = train(ratings, config, BlockStore.open(str(tmp_path / "a"), ""))
     store = BlockStore.open(str(tmp_path / "b"), "")
@@ -76,7 +76,7 @@ def test_resumed_equals_uninterrupted_bitwise(spark: SparkSession, tmp_path: Pat
 def test_resumed_on_a_machine_with_other_cores_keeps_its_blocks(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ratings = planted_frame(spark, n=2000)
+    ratings = synthetic_frame(spark, n=2000)
     config = LfmConfig(factors=3, epochs=2)
     results = []
     for name, cores in (("whole", (2, 2)), ("moved", (2, 5))):
@@ -92,7 +92,7 @@ def test_resumed_on_a_machine_with_other_cores_keeps_its_blocks(
 def test_a_constant_added_to_all_ratings_moves_only_the_mean(spark: SparkSession, tmp_path: Path) -> None:
     config = LfmConfig(factors=4, epochs=3, blocks=2)
     plain, moved = (
-        train(planted_frame(spark, add, n=3000), config, BlockStore.open(str(tmp_path / str(add)), ""))
+        train(synthetic_frame(spark, add, n=3000), config, BlockStore.open(str(tmp_path / str(add)), ""))
         for add in (0, 2)
     )
     assert moved.mean == pytest.approx(plain.mean + 2, abs=1e-6)
@@ -101,7 +101,7 @@ def test_a_constant_added_to_all_ratings_moves_only_the_mean(spark: SparkSession
 
 
 def test_early_stopping_keeps_the_best_epoch(spark: SparkSession, tmp_path: Path) -> None:
-    ratings = planted_frame(spark, held=0.5, n=3000).withColumn("part", F.regexp_replace("part", "test", "valid"))
+    ratings = synthetic_frame(spark, held=0.5, n=3000).withColumn("part", F.regexp_replace("part", "test", "valid"))
     config = LfmConfig(factors=16, epochs=60, blocks=1, reg=0.0, lr=0.3, early_stop=3)
     trained = train(ratings, config, BlockStore.open(str(tmp_path / "s"), ""))
     curve = [epoch.valid_rmse for epoch in trained.history]
@@ -113,11 +113,11 @@ def test_early_stopping_keeps_the_best_epoch(spark: SparkSession, tmp_path: Path
 def test_diverging_run_says_what_to_lower(spark: SparkSession, tmp_path: Path) -> None:
     config = LfmConfig(factors=4, epochs=9, blocks=1, optimizer="sgd", lr=30.0, init="normal:1")
     with pytest.raises(UserError, match=r"diverged in epoch \d.*lower --lr \(now 30\) or raise --reg"):
-        train(planted_frame(spark, n=2000), config, BlockStore.open(str(tmp_path / "s"), ""))
+        train(synthetic_frame(spark, n=2000), config, BlockStore.open(str(tmp_path / "s"), ""))
 
 
 def test_no_training_ratings_is_an_error(spark: SparkSession, tmp_path: Path) -> None:
-    ratings = planted_frame(spark, n=50).withColumn("part", F.lit("test"))
+    ratings = synthetic_frame(spark, n=50).withColumn("part", F.lit("test"))
     with pytest.raises(UserError, match="no training ratings"):
         train(ratings, LfmConfig(), BlockStore.open(str(tmp_path / "s"), ""))
 
@@ -155,6 +155,6 @@ def test_init_forms() -> None:
 
 def test_no_bias_learns_none(spark: SparkSession, tmp_path: Path) -> None:
     config = LfmConfig(factors=4, epochs=2, blocks=2, bias=False, init="uniform:0,1")
-    trained = train(planted_frame(spark, n=2000), config, BlockStore.open(str(tmp_path / "s"), ""))
+    trained = train(synthetic_frame(spark, n=2000), config, BlockStore.open(str(tmp_path / "s"), ""))
     assert trained.mean == 0.0
     assert not any(side[:, 0].any() for side in factors(trained))

@@ -10,7 +10,7 @@ from importlib.resources import files
 import pytest
 
 from lakerank.report import page as words
-from lakerank.report.page import Fact, Figure, Page, Section, Table, render, show_cell
+from lakerank.report.page import Figure, Headline, Page, Section, Table, render, show_cell
 
 EVIL = """<script>alert("x")</script><img src=http://evil.example/x onerror='y'>{{ 7 * 7 }}"""
 VOID = {"meta", "link", "br", "img"}
@@ -50,7 +50,7 @@ def full_page(text: str) -> Page:
     table = Table(text, ("name", text, "n"), ((text, None, 1234567),), text, numbers=("n",))
     folded = Table("numbers", ("n",), ((0.25,),), folded=True)
     sections = (
-        Section("one", "One", text, (figure, table, folded), (Fact(text, "1", text), Fact("b", "2"))),
+        Section("one", "One", text, (figure, table, folded), (Headline(text, "1", text), Headline("b", "2"))),
         Section("two", "Two", "the table x is missing: run y"),
     )
     made = dt.datetime(2030, 1, 2, 3, 4, 5, tzinfo=dt.UTC)

@@ -41,13 +41,13 @@ def occurrences(index: Index) -> dict[tuple[int, str, int], list[int]]:
     block, out = index.block, {}
     for number, term in enumerate(index.strings("term")):
         at = index.postings(number)
-        for place in range(at.start, at.stop):
-            begin = int(block["position_ends"][place - 1]) if place else 0
-            page = int(block["page_ids"][block["docs"][place]])
+        for position in range(at.start, at.stop):
+            begin = int(block["position_ends"][position - 1]) if position else 0
+            page = int(block["page_ids"][block["docs"][position]])
             found: dict[int, list[int]] = {}
-            for spot in block["positions"][begin : int(block["position_ends"][place])].tolist():
+            for spot in block["positions"][begin : int(block["position_ends"][position])].tolist():
                 found.setdefault(spot >> FIELD_SHIFT, []).append(spot & POSITION_MASK)
-            assert [len(found.get(f, ())) for f in range(len(FIELDS))] == block["tfs"][place].tolist()
+            assert [len(found.get(f, ())) for f in range(len(FIELDS))] == block["tfs"][position].tolist()
             out |= {(page, term, field): positions for field, positions in found.items()}
     return out
 

@@ -36,9 +36,9 @@ def literal(line: list[float], n_out: int) -> list[float]:
     for k in range(n_out):
         centre = (k + 0.5) / factor - 0.5
         reach = math.ceil(2 / stretch) + 1
-        places = range(math.floor(centre) - reach, math.floor(centre) + reach + 1)
-        weights = [keys(stretch * (centre - i)) for i in places]
-        out.append(sum(w * line[mirrored(i)] for w, i in zip(weights, places, strict=True)) / sum(weights))
+        positions = range(math.floor(centre) - reach, math.floor(centre) + reach + 1)
+        weights = [keys(stretch * (centre - i)) for i in positions]
+        out.append(sum(w * line[mirrored(i)] for w, i in zip(weights, positions, strict=True)) / sum(weights))
     return out
 
 

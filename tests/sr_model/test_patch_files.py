@@ -168,7 +168,7 @@ class Broken:
     def __iter__(self) -> object:
         return self._rows
 
-    def __getitem__(self, place: int) -> PatchRow:
+    def __getitem__(self, position: int) -> PatchRow:
         return some(1)[0]
 
 
@@ -258,10 +258,10 @@ def test_memory_is_used_again_only_when_nobody_looks_at_it() -> None:
     tensor = torch.from_numpy(piece)
     del piece
     assert owner(buffers.take((4, 5))) != seen  # and a tensor
-    look = memoryview(tensor.numpy())
+    view = memoryview(tensor.numpy())
     del tensor
     assert owner(buffers.take((4, 5))) != seen  # and a memory view
-    del look
+    del view
     assert owner(buffers.take((4, 5))) == seen
     assert owner(buffers.take((3, 4))) == seen  # a little smaller
     assert owner(buffers.take((2, 2))) != seen  # much smaller

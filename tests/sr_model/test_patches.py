@@ -47,7 +47,7 @@ def test_patches_reach_both_ends_and_lie_on_lr_pixels(length: int, stride: int) 
     found = patch_starts(length, PatchPlan(patch=32, stride=stride))
     assert found[0] == 0
     assert found[-1] == (length - 32) // 4 * 4  # at most three pixels are left over
-    assert all(place % 4 == 0 for place in found)
+    assert all(offset % 4 == 0 for offset in found)
     assert all(0 < b - a <= stride for a, b in pairwise(found))
 
 

@@ -50,11 +50,11 @@ def test_pyarrow_numpy_and_pandas_stay_as_they_are(tmp_path: Path) -> None:
 import sys
 import numpy as np, pandas as pd, pyarrow as pa, pyarrow.parquet as pq
 import pyarrow.lib, pyarrow.fs, pyarrow.dataset
-def look():
+def snapshot():
     return {module.__name__: dict(vars(module)) for module in (np, pd, pa, pq, pa.lib, pa.fs, pa.dataset)}
-before, modules = look(), {name for name in sys.modules if name.startswith(("pyarrow", "numpy", "pandas"))}
+before, modules = snapshot(), {name for name in sys.modules if name.startswith(("pyarrow", "numpy", "pandas"))}
 import sr_model.data.petastorm_compat
-after = look()
+after = snapshot()
 for name, names in before.items():
     assert names.keys() <= after[name].keys(), name
     changed = [key for key in names if names[key] is not after[name][key]]

@@ -298,13 +298,13 @@ def test_shares_agree_with_a_slow_count(seed: int) -> None:
     for rank in range(world):
         share = Share(position, batch, rank, world, end)
         steps = list(islice(share.steps(), 12))
-        places = [place for first, last, _ in steps for place in range(first, last)]
-        assert not set(places) & set(taken)
-        taken |= dict.fromkeys(places, rank)
+        positions = [position for first, last, _ in steps for position in range(first, last)]
+        assert not set(positions) & set(taken)
+        taken |= dict.fromkeys(positions, rank)
         stop = steps[-1][2] if steps else position
-        assert np.array_equal(np.flatnonzero(share.mine(0, stop)), places)
+        assert np.array_equal(np.flatnonzero(share.mine(0, stop)), positions)
         for a in range(0, stop + 1, 3):
-            assert share.rows_between(a, stop) == sum(place >= a for place in places)
+            assert share.rows_between(a, stop) == sum(position >= a for position in positions)
     assert sorted(taken) == list(range(position, position + len(taken)))
     assert end is None or len(taken) == min(length, 12 * batch * world)
 
@@ -314,12 +314,12 @@ def test_row_groups_that_are_others_are_not_read(data: Path, monkeypatch: pytest
     complete = READERS["arrow"]
 
     def counts(settings, tasks):  # type: ignore[no-untyped-def]
-        def noted():  # type: ignore[no-untyped-def]
+        def recorded():  # type: ignore[no-untyped-def]
             for task in tasks:
                 asked.append(task.group.rows if task.wanted is None else len(task.wanted))
                 yield task
 
-        return complete(settings, noted())
+        return complete(settings, recorded())
 
     monkeypatch.setitem(READERS, "arrow", counts)
     with stream(data, batch=2, rank=1, world=9) as batches:

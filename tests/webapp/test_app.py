@@ -114,12 +114,12 @@ def test_a_page_without_a_web_address_leads_to_its_own_view(client: TestClient) 
 
 
 def test_pages_of_results_follow_one_another(client: TestClient) -> None:
-    places = []
+    pages = []
     for number, (back, on) in {1: (False, True), 2: (True, True), 3: (True, False)}.items():
         page = client.get("/", params={"q": "zebra", "page": str(number)}).text
         assert ('rel="prev"' in page, 'rel="next"' in page) == (back, on)
-        places += re.findall(r'href="/page/(\d+)\?', page)
-    assert sorted(places) == [str(100 + i) for i in range(25)]
+        pages += re.findall(r'href="/page/(\d+)\?', page)
+    assert sorted(pages) == [str(100 + i) for i in range(25)]
     assert "There are no further results" in client.get("/?q=zebra&page=4").text
 
 

@@ -147,7 +147,7 @@ def of_one_make(web: Web, target: int, pages: Mask, width: float) -> bool:
 
 
 def speaks_for_itself(web: Web, target: int, pages: Mask) -> float:
-    """Return how much of what `target` receives `pages` must give it to be its farm.
+    """Return the share of the target's incoming mass that `pages` must give it to be its farm.
 
     Half. But new pages, too, have no links to them yet; if most of `pages` are such and have other things to say,
     nearly all.

@@ -177,7 +177,7 @@ def solve(
         known[dst[link]] = True
         known[src[link | np.isnan(weight)]] = True
         for number in named[~known[named]][:1]:
-            yield _note(ids.type, "unknown", 0, ids[int(number)].as_py())
+            yield _count_row(ids.type, "unknown", 0, ids[int(number)].as_py())
             return
         seeds = np.zeros(nodes, dtype=bool)
         seeds[named] = True
@@ -196,7 +196,7 @@ def solve(
         ("flagged", int(flagged.sum())),
         ("links_cut", verdict.links_cut),
     ):
-        yield _note(ids.type, part, count)
+        yield _count_row(ids.type, part, count)
     yield from _targets(ids, web, verdict)
     for at in range(0, nodes, OUT_ROWS):
         yield _pages(ids, verdict, slice(at, at + OUT_ROWS))
@@ -247,7 +247,7 @@ def _schema(id_type: pa.DataType) -> pa.Schema:
     return pa.schema(fields + [(name, pa.int64()) for name in _NUMBERS])
 
 
-def _note(id_type: pa.DataType, part: str, count: int, page: Any = None) -> pa.RecordBatch:
+def _count_row(id_type: pa.DataType, part: str, count: int, page: Any = None) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{"part": part, "id": page, "pages": count}], schema=_schema(id_type))
 
 

@@ -50,17 +50,17 @@ class Web:
 
     @cached_property
     def src(self) -> NDArray[Any]:
-        """uint32[e]: where each link stands."""
+        """The source page of each link, uint32[e]."""
         return self.block.src
 
     @cached_property
     def dst(self) -> NDArray[Any]:
-        """uint32[e]: where each link leads, ascending."""
+        """The target page of each link, uint32[e], ascending."""
         return np.repeat(self.block.dst, np.diff(self.block.ptr))
 
     @cached_property
     def share(self) -> Floats:
-        """float64[e]: the part of its page's rank that each link carries, (0, 1]."""
+        """The share of its page's rank that each link carries, float64[e], (0, 1]."""
         share: Floats = self.block.scale[self.src]
         if len(self.block.weight):
             share = share * self.block.weight
@@ -68,16 +68,16 @@ class Web:
 
     @cached_property
     def links_in(self) -> NDArray[np.int64]:
-        """int64[n]: links to each page."""
+        """The number of links to each page, int64[n]."""
         return np.bincount(self.dst, minlength=self.nodes)
 
     @cached_property
     def links_out(self) -> NDArray[np.int64]:
-        """int64[n]: links on each page."""
+        """The number of links on each page, int64[n]."""
         return np.bincount(self.src, minlength=self.nodes)
 
     def inflow(self, x: Floats) -> Floats:
-        """Return what each page receives along links when the pages hold `x`, float64[n]."""
+        """Return the mass that each page receives along links when the pages hold `x`, float64[n]."""
         sums = np.zeros(self.nodes)
         sums[self.block.dst] = self.block.propagate(x)
         return sums
@@ -108,22 +108,22 @@ class Web:
 
     @cached_property
     def pagerank(self) -> Floats:
-        """float64[n] > 0: leaky PageRank from even starts; sums to 1 where no page dangles, else to less."""
+        """Leaky PageRank from even starts, float64[n] > 0; sums to 1 where no page dangles, else to less."""
         return self.rank_from(np.ones(self.nodes, dtype=bool), 1e-8)
 
     @cached_property
     def received(self) -> Floats:
-        """float64[n]: what each page receives of `pagerank` along links, before damping."""
+        """The mass of `pagerank` that each page receives along links, float64[n], before damping."""
         return self.inflow(self.pagerank)
 
     @cached_property
     def log_rank(self) -> Floats:
-        """float64[n]: natural logarithm of `pagerank`."""
+        """The natural logarithm of `pagerank`, float64[n]."""
         return np.log(self.pagerank)
 
     @cached_property
     def variety(self) -> NDArray[np.int64]:
-        """int64[n]: how many kinds of pages link to each page.
+        """The number of kinds of pages that link to each page, int64[n].
 
         Pages with the same numbers of links in and out are of one kind: machine-made pages come in few kinds
         (Fetterly, Manasse and Najork 2004, "Spam, damn spam, and statistics", section 4).

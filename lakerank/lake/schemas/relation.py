@@ -1,4 +1,4 @@
-"""What a table's columns are, written once, and everything that is derived from it: schemas, comments and checks."""
+"""A table's columns, written once, and everything that is derived from them: schemas, comments and checks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Column:
 
     @property
     def comment(self) -> dict[str, str]:
-        """What the column means, as the metadata of a field of Spark's and Arrow's schemas, which Delta keeps."""
+        """The meaning of the column, as the metadata of a field of Spark's and Arrow's schemas, which Delta keeps."""
         return {"comment": self.meaning}
 
 

@@ -31,7 +31,7 @@ Fit = Callable[[Data, BlockStore], Recommender]
 
 
 def make_spec(name: str, parts: Mapping[str, ModelSpec]) -> ModelSpec:
-    """Return what a blend of these models is."""
+    """Return the specification of a blend of these models."""
 
     def fit(data: Data, store: BlockStore, settings: NoSettings | None = None, /) -> ArrayModel:
         chosen = {name: part for name, part in parts.items() if data.items is not None or not part.needs_items}

@@ -44,14 +44,14 @@ class Part:
         return block.reindex(to)
 
     def standard(self, block: Histories, n_items: int) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]:
-        """Return (U, I) scores less their mean, over their deviation; 0 for items it does not have; and both (U)."""
+        """Return standardised scores, (U, I), 0 for items the part lacks; and each user's mean and deviation, (U)."""
         scores = np.asarray(self.scorer.scores(self.own(block, n_items)), np.float64)
         mean_U, deviation_U = scores.mean(axis=1), scores.std(axis=1)
         some = deviation_U > _ROUNDING * np.abs(scores).max(axis=1, initial=0.0)
         deviation_U = np.where(some, deviation_U, 1.0)
-        spread = np.zeros((len(block), n_items))
-        spread[:, self.at] = (scores - mean_U[:, None]) / deviation_U[:, None]
-        return spread, mean_U, deviation_U
+        standard = np.zeros((len(block), n_items))
+        standard[:, self.at] = (scores - mean_U[:, None]) / deviation_U[:, None]
+        return standard, mean_U, deviation_U
 
 
 @dataclass(frozen=True)
@@ -99,29 +99,29 @@ class BlendScorer:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Return (I) what any part knows."""
+        """A mask of the items that any part knows, bool (I)."""
         known = np.zeros(len(self.items), np.bool_)
         for part in self.parts:
             known[part.at] |= part.scorer.known
         return known
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """Return (U) who has rated something."""
+        """Return a mask of the users with ratings, bool (U)."""
         return block.counts > 0
 
     def weights_of(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, M) the weights of each user's parts."""
+        """Return the weights of each user's parts, (U, M)."""
         return self.weights[np.searchsorted(EDGES, block.counts, side="right")]
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I); see the module."""
+        """Return the blended scores, (U, I); see the module."""
         total = np.zeros((len(block), len(self.items)))
         for m, part in enumerate(self.parts):
             total += self.weights_of(block)[:, m, None] * part.standard(block, len(self.items))[0]
         return total
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I) of the best part that knows the item; biases where none does."""
+        """Return the predicted ratings of the best part that knows the item, (U, I); biases where none does."""
         guess = self.biases.ratings(block)
         for part in reversed(self.rating_parts()):
             own = part.scorer.ratings(part.own(block, len(self.items)))
@@ -134,7 +134,7 @@ class BlendScorer:
         return [part for name in self.raters for part in self.parts if part.name == name]
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (N, I) that of the first part which knows the item."""
+        """Return the similarities by the first part that knows the item, (N, I)."""
         like = np.full((len(positions), len(self.items)), -np.inf)
         for part in self.parts:
             own = np.full(len(self.items), -1)
@@ -163,7 +163,7 @@ class BlendScorer:
 
 
 def rating_source(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Return where the predictions come from, for users (rows) and items (positions; −1: in no catalogue)."""
+    """Return the sources of the predictions, for users (rows) and items (positions; −1: in no catalogue)."""
     assert isinstance(scorer, BlendScorer)
     personal = scorer.is_warm(block)[rows]
     rated = np.append(scorer.biases.of_items != 0, False)[positions]

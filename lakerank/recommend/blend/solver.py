@@ -1,4 +1,4 @@
-"""What each part of a blend is worth, learned from what users chose next.
+"""The weights of a blend's parts, learned from the items users chose next.
 
 For each group of users, by number of ratings, weights w ≥ 0 maximise Σ_u log softmax(w · z(u))[target of u]: z are the
 parts' standardised scores, the target is what the user rated last and no part has seen. Candidates are the items that
@@ -47,7 +47,7 @@ def learn(blend: BlendScorer, block: Histories, targets: NDArray[np.int64]) -> N
 def _candidates(
     blend: BlendScorer, left: Histories, block: Histories, targets: NDArray[np.int64], chosen: NDArray[np.bool_]
 ) -> tuple[list[NDArray[np.float64]], list[int]]:
-    """For each chosen user z (C, M), and which candidate is the target."""
+    """Return each chosen user's candidates, z (C, M), and the target's position among them."""
     found, which, n_items = [], [], len(blend.items)
     step = users_at_once(n_items)
     for lo in range(0, len(block), step):
@@ -68,7 +68,7 @@ def _candidates(
 
 
 def _fit(z_VCM: list[NDArray[np.float64]], which_V: list[int], n_parts: int) -> NDArray[np.float64]:
-    """Return (M) the weights of most likelihood, over their sum; equal ones if nobody counts."""
+    """Return the weights of maximum likelihood, (M), over their sum; equal ones if nobody counts."""
     if not z_VCM:
         return np.full(n_parts, 1.0 / n_parts)
     z = np.concatenate(z_VCM)

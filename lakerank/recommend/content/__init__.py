@@ -1,1 +1,1 @@
-"""What items are about, and what that says of users who rated others: features, and what is learned of them."""
+"""Content-based recommendation: features of items, and weights and profiles learned from ratings."""

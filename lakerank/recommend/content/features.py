@@ -57,8 +57,8 @@ class Features:
         return self.x_IF[:, : self.dense].tocsr()
 
     def profiles(self) -> sparse.csr_matrix:
-        """Return (I, F) rows of length 1 for cosines, without the constant and `tagged`; a row without features stays
-        0."""
+        """Return the item profiles, (I, F): rows of length 1 for cosines, without the constant and `tagged`; a row
+        without features stays 0."""
         kept = np.array([float(name not in (CONSTANT, TAGGED)) for name in self.names])
         x_IF = sparse.csr_matrix(self.x_IF @ sparse.diags(kept))
         x_IF.eliminate_zeros()
@@ -120,7 +120,7 @@ def _ones(rows: Sequence[Iterable[str]]) -> Block:
 
 
 def _years(years: NDArray[np.float64]) -> Block:
-    """Each year as a point between two decades: 1994 is 0.6 of 1990 and 0.4 of 2000."""
+    """Place each year between two decades: 1994 is 0.6 of 1990 and 0.4 of 2000."""
     rows: list[dict[str, float]] = []
     for year in years.tolist():
         if np.isnan(year):
@@ -134,7 +134,10 @@ def _years(years: NDArray[np.float64]) -> Block:
 
 
 def _tf_idf(kind: str, rows: Sequence[Sequence[str]]) -> Block:
-    """(1 + ln count) · ln(1 + I / items with it) (Manning, Raghavan and Schütze 2008, chapter 6), scaled by kind."""
+    """Compute tf-idf, scaled by kind.
+
+    (1 + ln count) · ln(1 + I / items with it) (Manning, Raghavan and Schütze 2008, chapter 6).
+    """
     n_with = Counter(word for row in rows for word in set(row))
     enough = [word for word, n in n_with.items() if n >= FEWEST[kind]]
     kept = set(sorted(enough, key=lambda word: (-n_with[word], word))[: MOST[kind]])
@@ -157,7 +160,7 @@ def _matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str] | None = N
 def from_named(
     items: pa.Array, names: Sequence[str], features: Sequence[Sequence[str]], values: Sequence[Sequence[float]]
 ) -> Features:
-    """Return what `named` returned, for items in any order of ids, with the constant put back."""
+    """Return features from the lists that `named` gave, for items in any order of ids, with the constant put back."""
     rows = [{CONSTANT: 1.0, **dict(zip(f, v, strict=True))} for f, v in zip(features, values, strict=True)]
     order = pc.sort_indices(items).to_numpy()
     return Features(items.take(pa.array(order)), tuple(names), _matrix([rows[k] for k in order], names)[1])
@@ -192,21 +195,21 @@ class MemmapFeatures:
         return cls(kept, list(features.names), features.dense, own)
 
     def features(self, items: pa.Array) -> Features:
-        """Return them as they were put, with the ids that belong to them."""
+        """Return features from stored arrays, with the ids that belong to them."""
         return Features(items, tuple(self.names), self._matrix("x"))
 
     @property
     def z_ID(self) -> sparse.csr_matrix:
-        """Return (I, D) the dense features."""
+        """The dense features, (I, D)."""
         return self._matrix("x")[:, : self.dense].tocsr()
 
     @property
     def profiles(self) -> sparse.csr_matrix:
-        """Return (I, F) see `Features.profiles`."""
+        """The item profiles, (I, F); see `Features.profiles`."""
         return self._matrix("p")
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (N, I) cosines of the profiles at `positions` with all, −∞ where both share no feature."""
+        """Return the cosines of the profiles at `positions` with all, (N, I); −∞ where both share no feature."""
         profiles = self.profiles
         like = (profiles[positions] @ profiles.T).toarray()
         like[like <= 0] = -np.inf

@@ -87,7 +87,7 @@ def fit(data: Data, store: BlockStore, settings: ContentConfig | None = None, /)
 
 
 def learn(block: Histories, features: Features, config: ContentConfig) -> dict[str, Any]:
-    """Return what `LearnedContent.make` takes, but for `typical`.
+    """Return the arguments of `LearnedContent.make` but for `typical`.
 
     Args:
         block: all training ratings; positions are positions in the catalogue.
@@ -125,7 +125,7 @@ def load(saved: SavedModel, data: Data, store: BlockStore) -> ContentModel:
 
 
 def _moved(training: TrainingMatrix, items: pa.Array) -> Histories:
-    """The training ratings by position in the catalogue."""
+    """Return the training ratings by position in the catalogue."""
     return training.block.reindex(pc.index_in(training.items, value_set=items).fill_null(-1).to_numpy())
 
 
@@ -165,7 +165,7 @@ def make_scorer(
 
 
 def _item_rows(scorer: LearnedContent | ProfileCosine) -> pa.Table:
-    """The `item_profiles` relation."""
+    """Return the `item_profiles` relation."""
     names, values = scorer.features().named()
     n = len(scorer.items)
     quality, parts = np.zeros(n), {"directions": np.empty((n, 0)), "factors": np.empty((n, 0))}
@@ -185,7 +185,7 @@ def _item_rows(scorer: LearnedContent | ProfileCosine) -> pa.Table:
 
 
 def _user_rows(scorer: LearnedContent | ProfileCosine, history: DataFrame) -> pa.Table:
-    """The `user_profiles` relation: the features of largest weight for each user."""
+    """Return the `user_profiles` relation: the features of largest weight for each user."""
     rows = history.select("user_id", "item_id", "rating").toArrow()
     ids = rows.column("user_id").combine_chunks().unique()
     block = Histories.of(ids.take(pc.sort_indices(ids)), scorer.items, rows)

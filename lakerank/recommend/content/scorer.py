@@ -79,11 +79,11 @@ class LearnedContent:
         return self.catalogue.features(self.items)
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """Return (U) who has rated something."""
+        """Return a mask of the users with ratings, bool (U)."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> Floats:
-        """Return (U, I) x_u V q̃_i; see `Scorer`."""
+        """Return the scores x_u V q̃_i, (U, I); see `Scorer`."""
         chosen = block.matrix(recency_weights(block, self.recency), len(self.items))
         p_UK = np.asarray(chosen @ self.arrays["directions"])
         p_UK[~self.is_warm(block)] = self.arrays["typical"]
@@ -91,17 +91,17 @@ class LearnedContent:
         return np.asarray(sparse.csr_matrix(p_UK) @ self.arrays["factors_KI"])
 
     def weights(self, block: Histories) -> Floats:
-        """Return (U, D) w_u, in rating units."""
+        """Return the users' feature weights w_u, (U, D), in rating units."""
         left = block.ratings - self.mean - self.arrays["quality"][block.positions]
         return self.taste.of(Ratings(block.starts, block.positions, left.astype(np.float64)), self.catalogue.z_ID)
 
     def ratings(self, block: Histories) -> Floats:
-        """Return (U, I) μ + quality_i + z_i·w_u; see `Scorer`."""
+        """Return the predicted ratings μ + quality_i + z_i·w_u, (U, I); see `Scorer`."""
         own_IU = self.catalogue.z_ID @ np.ascontiguousarray(self.weights(block).T)
         return np.asarray(self.mean + self.arrays["quality"] + own_IU.T)
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
-        """Return (N, I) cosines of profiles; see `Scorer`."""
+        """Return the cosines of profiles, (N, I); see `Scorer`."""
         return self.catalogue.item_similarity(positions)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
@@ -167,25 +167,24 @@ class ProfileCosine:
         return self.catalogue.features(self.items)
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """Return (U) who has rated something that has features."""
+        """Return a mask of the users with a rated item that has features, bool (U)."""
         return np.asarray(block.matrix(np.ones(len(block.positions)), len(self.items)) @ self.known > 0)
 
     def scores(self, block: Histories) -> Floats:
-        """Return (U, I) cos(Σ_j x_uj p_j, p_i), x the recency of a rating; see `Scorer`."""
+        """Return the scores cos(Σ_j x_uj p_j, p_i), (U, I), x the recency of a rating; see `Scorer`."""
         profiles, own = self._profiles(block)
         return np.asarray((own @ profiles.T).toarray() + POPULARITY_SHARE * self.popularity)
 
     def _profiles(self, block: Histories) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-        """The items' profiles, and the users' (U, F), of length 1."""
+        """Return the items' profiles, and the users' (U, F), of length 1."""
         profiles = self.catalogue.profiles
         own = block.matrix(recency_weights(block, self.recency), len(self.items)) @ profiles
         lengths = np.sqrt(np.asarray(own.multiply(own).sum(axis=1)).ravel())
         return profiles, sparse.csr_matrix(sparse.diags(1.0 / np.where(lengths > 0, lengths, 1.0)) @ own)
 
     def ratings(self, block: Histories) -> Floats:
-        """Return (U, I) the user's mean rating, and the mean of how far their ratings are from it, weighted by the
-        cosine of
-        the rated item's profile with that of the item in question; see `Scorer`."""
+        """Return the predicted ratings, (U, I): the user's mean, plus the mean deviation of their ratings from it,
+        weighted by the cosine of the rated item's profile with that of the item in question; see `Scorer`."""
         n, profiles = len(self.items), self.catalogue.profiles
         mean = self.biases.mean
         typical_U = mean + np.bincount(block.rows, block.ratings - mean, len(block)) / (block.counts + LIKE_PRIOR)
@@ -194,7 +193,7 @@ class ProfileCosine:
         return np.asarray(typical_U[:, None] + far / (like + LIKE_PRIOR))
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
-        """Return (N, I) cosines of profiles; see `Scorer`."""
+        """Return the cosines of profiles, (N, I); see `Scorer`."""
         return self.catalogue.item_similarity(positions)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:

@@ -1,4 +1,4 @@
-"""What ratings teach about features: how good items with them are, who likes them, and who chooses them.
+"""Solvers for feature weights: the quality of items by feature, users' tastes, and the directions of their choices.
 
 Shape suffixes: U users, I items, P ratings, F features, D dense features, K directions.
 """
@@ -31,7 +31,7 @@ class Ratings:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Return (P) the user of each rating."""
+        """Return the user of each rating, int64 (P)."""
         return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
 
     def part(self, lo: int, hi: int) -> Ratings:
@@ -43,7 +43,7 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Taste:
-    """What users' weights on the dense features are drawn from, and how they are found.
+    """The prior of users' weights on the dense features, and its posterior mean.
 
     Attributes:
         precision: float64 (D, D), inverse covariance of the weights.
@@ -54,7 +54,7 @@ class Taste:
     noise: float
 
     def of(self, ratings: Ratings, z_ID: sparse.csr_matrix) -> Floats:
-        """Return (U, D) each user's weights, in rating units; 0 for users without ratings.
+        """Return each user's weights, (U, D), in rating units; 0 for users without ratings.
 
         Args:
             ratings: by user, what is left of them when mean and quality are taken off.
@@ -103,7 +103,7 @@ class Taste:
 
 
 def _squared(z_ID: sparse.csr_matrix) -> sparse.csr_matrix:
-    """(I, D·D) the products of each item's dense features with one another."""
+    """Return the products of each item's dense features with one another, (I, D·D)."""
     d = z_ID.shape[1]
     n_I = np.diff(z_ID.indptr)
     each = np.repeat(n_I, n_I)  # every entry meets all of its row
@@ -116,7 +116,7 @@ def _squared(z_ID: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def _sums(part: Ratings, z_ID: sparse.csr_matrix, pairs: sparse.csr_matrix) -> tuple[Floats, Floats]:
-    """Σ z zᵀ and Σ z · rating over each user's ratings, (U, D, D) and (U, D)."""
+    """Compute Σ z zᵀ and Σ z · rating over each user's ratings, (U, D, D) and (U, D)."""
     shape, d = (len(part.starts) - 1, z_ID.shape[0]), z_ID.shape[1]
     ones = sparse.csr_matrix((np.ones(len(part.values)), part.positions, part.starts), shape=shape)
     values = sparse.csr_matrix((part.values, part.positions, part.starts), shape=shape)
@@ -152,7 +152,8 @@ def shared_quality(ratings: Ratings, x_IF: sparse.csr_matrix, reg: float) -> tup
 
 
 def directions(chosen_UI: sparse.csr_matrix, rank: int) -> NDArray[np.float64]:
-    """Return (I, K) the right singular vectors of who rated what, the largest first (PureSVD, Cremonesi et al. 2010).
+    """Return the right singular vectors of the 0/1 matrix of ratings, (I, K), the largest first (PureSVD, Cremonesi
+    et al. 2010).
 
     Their signs are fixed: the entry of largest size of each is positive.
     """
@@ -168,7 +169,7 @@ def directions(chosen_UI: sparse.csr_matrix, rank: int) -> NDArray[np.float64]:
 
 
 def shared_factors(x_IF: sparse.csr_matrix, v_IK: Floats, rated: NDArray[np.bool_], reg: float) -> Floats:
-    """Return (I, K) where items stand in the directions by their features: ridge regression of the rated items' rows.
+    """Return the items' factors by their features, (I, K): ridge regression of the rated items' rows of `v_IK`.
 
     Args:
         x_IF: features.

@@ -176,14 +176,14 @@ class CheckedRows:
     layout: str = ""
 
     def tables(self) -> dict[str, DataFrame]:
-        """The frames that there are, by table."""
+        """Return the frames by table, without those that are missing."""
         named = {"ratings": self.ratings, "items": self.items, "tags": self.tags}
         return {name: frame for name, frame in named.items() if frame is not None}
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """What one pass over a source counts, before duplicates are dropped.
+    """The counts of one pass over a source, before duplicates are dropped.
 
     Attributes:
         good: table → rows without a reason.

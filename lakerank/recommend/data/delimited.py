@@ -160,7 +160,7 @@ def wrong_width(shape: Shape) -> str:
 
 
 def _parsed(value: Column, names: Sequence[str], separator: str) -> Column:
-    """A line cut by Spark's CSV parser: a string for each name; `bad` is set if their number is wrong."""
+    """Parse a line by Spark's CSV parser: a string for each name; `bad` is set if their number is wrong."""
     options = {
         "sep": separator,
         "escape": '"',  # CSV doubles a quote inside quotes; Spark's default is a backslash

@@ -47,7 +47,7 @@ def type_of(frame: DataFrame, name: str) -> str:
 
 
 def _checked_type(frame: DataFrame, setting: str, name: str, known: Sequence[str], wanted: str) -> str:
-    """The type of a column, if it is there, once, and of a known type (`decimal` is any decimal)."""
+    """Return the type of a column, if it is there, once, and of a known type (`decimal` is any decimal)."""
     if name not in frame.columns:
         raise UserError(f"{setting} {name!r}: no such column; the frame has {', '.join(frame.columns)}")
     strict = frame.sparkSession.conf.get("spark.sql.caseSensitive", "false") == "true"

@@ -11,7 +11,7 @@ from lakerank.cli.errors import UserError
 
 
 def allowed_items(items: DataFrame | None, genre: str, years: str, listed: DataFrame | None) -> DataFrame | None:
-    """Frame (item_id) of what all conditions allow; None if there are none.
+    """Return a frame (item_id) of the items that all conditions allow; None if there are none.
 
     Args:
         items: the `items` relation, if the lake has it.

@@ -31,7 +31,7 @@ class Split:
 
     @classmethod
     def parse(cls, text: str, strong: bool = False) -> Split:
-        """`random:0.1`, `corner:133493,1000`, `time:0.1`, `items:0.2`, `users:0.1`, `leave-one-out` or `none`.
+        """Parse `random:0.1`, `corner:133493,1000`, `time:0.1`, `items:0.2`, `users:0.1`, `leave-one-out` or `none`.
 
         Args:
             text: what the user wrote.

@@ -56,27 +56,27 @@ class Source:
     note: str = ""
 
     def names(self) -> list[str]:
-        """The files, relative to the source if that is a folder."""
+        """Return the names of the files, relative to the source if that is a folder."""
         return listing(Path(self.path)) if Path(self.path).is_dir() else []
 
     def file(self, name: str) -> str:
-        """A file's path from its relative name."""
+        """Return a file's path from its relative name."""
         return str(Path(self.path) / name) if name else self.path
 
     def label_of(self, path: str) -> str:
-        """What people know a path as."""
+        """Return the label of a path, as people know it."""
         return path.replace(self.path, self.label, 1)
 
     def lines(self, spark: SparkSession, paths: Sequence[str]) -> DataFrame:
-        """Numbered lines of some of the files."""
+        """Read numbered lines of some of the files."""
         return self.labelled(read_lines(spark, paths, "auto"))
 
     def labelled(self, rows: DataFrame) -> DataFrame:
-        """Rows whose `source` is what people know."""
+        """Return rows whose `source` is the label of its path."""
         return rows.withColumn("source", F.replace("source", F.lit(self.path), F.lit(self.label)))
 
     def first_line(self, spark: SparkSession, path: str) -> str:
-        """The first line of a file.
+        """Read the first line of a file.
 
         Raises:
             UserError: it is empty, or the file is not text.
@@ -90,7 +90,7 @@ class Source:
 
 
 def download_folder(lake: str) -> Path:
-    """Return where downloads are kept and zips unpacked: in the lake if it is a local folder, else a temporary one."""
+    """Return the folder of downloads and unpacked zips: in the lake if it is a local folder, else a temporary one."""
     location = TableRef.find("", RATINGS, lake).location
     if is_catalog_name(location) or has_scheme(location):
         return Path(tempfile.gettempdir()) / "lakerank-downloads"
@@ -202,7 +202,7 @@ def _read_columns(spark: SparkSession, source: Source, options: ReadOptions, par
 
 
 def _genres(lines: DataFrame) -> list[str]:
-    """The names in u.genre (`name|position`), in the order of the flags."""
+    """Read the names in u.genre (`name|position`), in the order of the flags."""
     rows = delimited.split_fields(lines, delimited.Shape("|", 2, {"name": 0, "at": 1})).where("problem IS NULL")
     return [row["name"] for row in rows.orderBy(F.col("at").try_cast("int")).collect()]
 

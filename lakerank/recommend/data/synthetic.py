@@ -21,7 +21,7 @@ class GeneratedRatings:
         ratings: float32 (N), half stars from 0.5 to 5.
         seconds: int64 (N), Unix time.
         user_factors, item_factors: float32 (U, K) and (I, K).
-        oracle_rmse: what the planted model itself scores on these ratings: noise and rounding alone.
+        oracle_rmse: what the synthetic model itself scores on these ratings: noise and rounding alone.
     """
 
     users: NDArray[np.int32]
@@ -50,7 +50,7 @@ def generate_ratings(
     Args:
         n_users, n_items: sizes.
         n_ratings: wanted; repeated pairs are dropped, so a few per cent fewer come out on dense data.
-        rank: K of the planted factors.
+        rank: K of the synthetic factors.
         noise: standard deviation in stars.
         seed: the same seed gives the same ratings.
         taste: standard deviation of p_u·q_i in stars.
@@ -85,7 +85,7 @@ def generate_ratings(
 
 
 def _draw(rng: np.random.Generator, n_users: int, n_items: int, n_ratings: int) -> NDArray[np.int64]:
-    """Distinct pairs user · n_items + item, about `n_ratings` of them."""
+    """Draw distinct pairs user · n_items + item, about `n_ratings` of them."""
     activity = rng.lognormal(0.0, 1.0, n_users)
     popularity = (1.0 + np.arange(n_items)) ** -0.8
     rng.shuffle(popularity)
@@ -93,7 +93,7 @@ def _draw(rng: np.random.Generator, n_users: int, n_items: int, n_ratings: int) 
 
 
 def _draw_exactly(rng: np.random.Generator, n_users: int, n_items: int, n_ratings: int) -> NDArray[np.int64]:
-    """Exactly `n_ratings` distinct pairs that reach every user and item, in random order.
+    """Draw exactly `n_ratings` distinct pairs that reach every user and item, in random order.
 
     Popularity is (rank + 0.011 I)⁻², activity log-normal with σ = 1.2: MovieLens-20M's median item has 18 ratings
     and its first 67,310, its median user 68 and the average one 144.
@@ -127,11 +127,11 @@ def _pairs(
 
 
 def _chosen(rng: np.random.Generator, weights: NDArray[np.floating[Any]], draws: int) -> NDArray[np.int64]:
-    """Indexes drawn with these weights."""
+    """Draw indexes with these weights."""
     return rng.choice(len(weights), draws, p=weights / weights.sum()).astype(np.int64)
 
 
 def _first_seen(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each value once, in the order of its first occurrence."""
+    """Return each value once, in the order of its first occurrence."""
     _, first = np.unique(pairs, return_index=True)
     return pairs[np.sort(first)]

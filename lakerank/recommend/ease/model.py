@@ -85,7 +85,7 @@ def _model(scorer: ItemWeights, history: DataFrame, config: LinearConfig, table:
 
 
 def _sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """It ranks; ratings are predicted by biases alone, and the rows say so."""
+    """Return the sources of the predictions: EASE ranks; ratings are predicted by biases alone, and the rows say so."""
     found = default_sources(scorer, block, rows, positions)
     return ["user and item bias" if word == NAME else word for word in found]
 

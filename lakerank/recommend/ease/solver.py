@@ -60,7 +60,7 @@ class Ease:
         return cls(x, inverted(gram(x[:, core], len(core)), reg), False, core)
 
     def columns(self, lo: int, hi: int) -> Floats:
-        """Return (C, hi − lo) the weights of all that speak for items `lo` … `hi`; 0 for an item itself."""
+        """Return the weights of all that speak for items `lo` … `hi`, (C, hi − lo); 0 for an item itself."""
         if self.dual:
             hat = self.x_UI.T @ (self.inverse @ self.x_UI[:, lo:hi].toarray().astype(self.inverse.dtype))
             own = hat[np.arange(lo, hi), np.arange(hi - lo)].copy()
@@ -80,7 +80,7 @@ class Ease:
         return weights
 
     def largest(self, top: int) -> sparse.csr_matrix:
-        """Return (I, I) the `top` weights of greatest size in each column, row j for item j that was rated."""
+        """Return the `top` weights of greatest size in each column, (I, I), row j for item j that was rated."""
         parts = list(self._largest_by_block(top))
         rows, columns, values = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         n = self.x_UI.shape[1]
@@ -99,7 +99,7 @@ class Ease:
 
 
 def gram(x: sparse.csc_matrix, n: int) -> Floats:
-    """Return (n, n) xᵀx by blocks of rows, which alone are ever sparse; column-major, float64 up to `DOUBLE_UP_TO`."""
+    """Compute xᵀx, (n, n), by blocks of rows, the only sparse part; column-major, float64 up to `DOUBLE_UP_TO`."""
     out = np.empty((n, n), np.float64 if n <= DOUBLE_UP_TO else np.float32, order="F")
     by_row = x.tocsr()
     for lo in range(0, n, COLUMNS_AT_ONCE):
@@ -109,7 +109,7 @@ def gram(x: sparse.csc_matrix, n: int) -> Floats:
 
 
 def inverted(g: Floats, reg: float) -> Floats:
-    """Return (g + λI)⁻¹ of a symmetric g ≥ 0, in its own memory.
+    """Invert g + λI for a symmetric g ≥ 0, in its own memory.
 
     Raises:
         np.linalg.LinAlgError: it is not positive definite, by rounding: λ is too small.

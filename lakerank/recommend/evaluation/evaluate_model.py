@@ -38,7 +38,7 @@ FULL, COLD = "full", "cold"
 def draw_negatives(
     rows_P: NDArray[Any], rated: tuple[NDArray[Any], NDArray[Any]], n_users: int, n_items: int, n: int, seed: int
 ) -> NDArray[np.int32]:
-    """Return (P, n) distinct items for each test pair, none of which its user has rated, test items included.
+    """Draw distinct items for each test pair, (P, n), none of which its user has rated, test items included.
 
     Args:
         rows_P: the user of each test pair.
@@ -68,7 +68,7 @@ def draw_negatives(
 
 
 def rank_candidates(scores_PC: NDArray[np.float64], ids_PC: NDArray[np.int32], top: int) -> NDArray[np.int32]:
-    """Return (P, min(top, C)) the candidates of highest score, best first, equal ones by item."""
+    """Return the candidates of highest score, (P, min(top, C)), best first, equal ones by item."""
     by_item = np.argsort(ids_PC, axis=1, kind="stable")
     scores = np.take_along_axis(scores_PC, by_item, axis=1)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
@@ -110,7 +110,7 @@ class SplitRatings:
         return cls(train, known, test, relevant.select("user_id", "item_id"))
 
     def evaluation_set(self, catalogue: DataFrame) -> EvaluationSet:
-        """Return what all models are evaluated on.
+        """Return the test set that all models are evaluated on.
 
         Args:
             catalogue: frame with `item_id`; what is rated is added to it.
@@ -134,9 +134,11 @@ class SplitRatings:
 def recommend_positions(
     model: Recommender, parts: SplitRatings, test_set: EvaluationSet, top: int, candidates: str
 ) -> NDArray[np.int32]:
-    """Return (U, top) positions of what each user is recommended out of all items they have not rated; of `cold` ones
-    those
-    that nobody has rated in training."""
+    """Recommend to each user out of all items they have not rated; with `cold`, out of those without training ratings.
+
+    Returns:
+        positions of the items, (U, top).
+    """
     spark = parts.test.sparkSession
     allowed = None
     if candidates == COLD:
@@ -147,9 +149,8 @@ def recommend_positions(
 
 
 def sample_candidates(parts: SplitRatings, test_set: EvaluationSet, n: int, seed: int) -> NDArray[np.int32]:
-    """Return (P, 1 + n) candidates of each test pair: its item and `n` that its user has rated neither in training
-    nor test;
-    the same for every model."""
+    """Return the candidates of each test pair, (P, 1 + n): its item and `n` that its user has rated neither in
+    training nor test; the same for every model."""
     asked = parts.relevant.select("user_id").distinct()
     tested = parts.test.select("user_id", "item_id").join(asked, "user_id", "left_semi")
     rated = parts.known.select("user_id", "item_id").unionByName(tested).toArrow().combine_chunks()
@@ -164,7 +165,7 @@ def sample_candidates(parts: SplitRatings, test_set: EvaluationSet, n: int, seed
 def rank_sampled(
     model: Recommender, parts: SplitRatings, test_set: EvaluationSet, candidates_PC: NDArray[np.int32], top: int
 ) -> NDArray[np.int32]:
-    """Return (P, top) the best of each pair's candidates, by the model's scores."""
+    """Return the best of each pair's candidates by the model's scores, (P, top)."""
     n_pairs, n = candidates_PC.shape
     rows = np.repeat(test_set.rows, n)
     keys = rows * len(test_set.items) + candidates_PC.ravel()
@@ -208,7 +209,7 @@ class EvaluationConfig(CheckedSettings):
     seed: int = flag(0, "of split, candidates and draws", within=NOT_NEGATIVE)
 
     def n_sampled(self) -> int:
-        """Return how many unrated items stand beside each test item; 0: all are ranked.
+        """Return the number of unrated items beside each test item; 0: all are ranked.
 
         Raises:
             UserError: `candidates` is neither a word it may be nor a number above 0.
@@ -220,7 +221,7 @@ class EvaluationConfig(CheckedSettings):
         return int(self.candidates)
 
     def parse_metrics(self) -> list[Metric]:
-        """Return what is measured; with sampled candidates only how well relevant items are found.
+        """Return the metrics to compute; with sampled candidates only those of how well relevant items are found.
 
         Raises:
             UserError: a metric is unknown, or none is left.
@@ -271,7 +272,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What was evaluated: the split and the number of users."""
+        """Describe the test set: the split and the number of users."""
         return f"{self.settings.split}, {self.n_users} users"
 
     @property
@@ -329,14 +330,14 @@ def evaluate_models(
     parts = SplitRatings.of(checkpoint(divided, store.root), settings.relevance_threshold, settings.candidates == COLD)
     test_set = parts.evaluation_set(catalogue)
     n_sampled = settings.n_sampled()
-    sampled = sample_candidates(parts, test_set, n_sampled, settings.seed) if n_sampled else None
+    candidates_PC = sample_candidates(parts, test_set, n_sampled, settings.seed) if n_sampled else None
     found: dict[str, ModelScores] = {}
     for spec in specs:
         begun = time.perf_counter()
         model = spec.fit(Data(parts.train, data.items, data.tags), store.below(spec.name))
         if split.kind == "users":
             model = model.with_ratings(parts.known)
-        sums, overall = score_model(model, parts, test_set, metrics, settings.candidates, sampled)
+        sums, overall = score_model(model, parts, test_set, metrics, settings.candidates, candidates_PC)
         found[spec.name] = ModelScores(sums, overall, round(time.perf_counter() - begun, 3))
         on_model(spec.name, found[spec.name].seconds)
         store.drop(spec.name)
@@ -371,7 +372,7 @@ def score_model(
     sums: dict[str, Sums] = {}
     overall: dict[str, float] = {}
     if ranked and sampled_PC is not None:
-        sums |= test_set.sampled(rank_sampled(model, parts, test_set, sampled_PC, top), ranked)
+        sums |= test_set.sampled_candidates(rank_sampled(model, parts, test_set, sampled_PC, top), ranked)
     elif ranked:
         best = recommend_positions(model, parts, test_set, top, candidates)
         sums |= test_set.ranked(best, ranked)

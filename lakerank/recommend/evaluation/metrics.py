@@ -1,4 +1,4 @@
-"""What can be measured, by name: ranked lists against what users liked, and what is recommended, liked or not.
+"""Metrics by name: ranked lists against what users liked, and what is recommended, liked or not.
 
 Shape suffixes: U users, N recommendations, P pairs of user and relevant item, I items of the catalogue.
 """
@@ -77,7 +77,7 @@ class Sums:
         return float(ratio(np.array([self.top.sum()]), np.array([self.bottom.sum()]), self.root)[0])
 
     def of(self, chosen: NDArray[np.bool_]) -> Sums:
-        """Return the same for some of the users (U)."""
+        """Return the sums of some of the users, a mask (U); 0 for the others."""
         return Sums(np.where(chosen, self.top, 0.0), np.where(chosen, self.bottom, 0.0), self.root)
 
 
@@ -113,7 +113,7 @@ def parse_metrics(text: str) -> list[Metric]:
 
 
 def hits(top_UN: NDArray[np.int32], rows_P: NDArray[Any], items_P: NDArray[Any], n_items: int) -> tuple[Hits, Counts]:
-    """Return which recommendations are relevant, and how many relevant items each user has.
+    """Return a mask of the relevant recommendations, and the number of relevant items of each user.
 
     Args:
         top_UN: positions of the recommended items, best first; −1 fills the end.
@@ -135,7 +135,7 @@ def hits(top_UN: NDArray[np.int32], rows_P: NDArray[Any], items_P: NDArray[Any],
 
 
 def discounted_gain(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) nDCG: Σ 1/log2(position + 1) over the hits ÷ the same over min(N, relevant) first positions
+    """Compute nDCG, (U): Σ 1/log2(position + 1) over the hits ÷ that sum over the min(N, relevant) first positions
     (Järvelin and Kekäläinen 2002, binary gains)."""
     gains = 1.0 / np.log2(np.arange(2.0, hit_UN.shape[1] + 2.0))
     ideal = np.concatenate([[1.0], np.cumsum(gains)])  # nobody without relevant items has a hit: 0 / 1
@@ -143,33 +143,33 @@ def discounted_gain(hit_UN: Hits, relevant_U: Counts) -> Floats:
 
 
 def recall(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) hits ÷ relevant items."""
+    """Compute recall, (U): hits ÷ relevant items."""
     return np.asarray(hit_UN.sum(axis=1) / np.maximum(relevant_U, 1), np.float64)
 
 
 def recall_capped(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) hits ÷ min(N, relevant items)."""
+    """Compute recall over what N places can hold, (U): hits ÷ min(N, relevant items)."""
     return np.asarray(hit_UN.sum(axis=1) / np.clip(relevant_U, 1, hit_UN.shape[1]), np.float64)
 
 
 def precision(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) hits ÷ N, also where fewer than N were recommended."""
+    """Compute precision, (U): hits ÷ N, also where fewer than N were recommended."""
     return np.asarray(hit_UN.mean(axis=1), np.float64)
 
 
 def average_precision(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) Σ over the hits of the precision down to there ÷ relevant items."""
+    """Compute average precision, (U): Σ over the hits of the precision down to there ÷ relevant items."""
     so_far = np.cumsum(hit_UN, axis=1) / np.arange(1, hit_UN.shape[1] + 1)
     return np.asarray((so_far * hit_UN).sum(axis=1) / np.maximum(relevant_U, 1), np.float64)
 
 
 def reciprocal_rank(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) 1 ÷ position of the first hit; 0 without one."""
+    """Compute the reciprocal rank, (U): 1 ÷ position of the first hit; 0 without one."""
     return np.asarray(hit_UN.any(axis=1) / (hit_UN.argmax(axis=1) + 1.0), np.float64)
 
 
 def hit_rate(hit_UN: Hits, relevant_U: Counts) -> Floats:
-    """Return (U) 1 if there is any hit, else 0."""
+    """Compute the hit rate, (U): 1 if there is any hit, else 0."""
     return np.asarray(hit_UN.any(axis=1), np.float64)
 
 
@@ -202,8 +202,8 @@ def gini(top_UN: Positions, n_items: int) -> float:
 
 
 def surprise(raters_I: NDArray[Any], n_users: int) -> Floats:
-    """Return (I) self-information −log2((n + 1) / (U + 1)) in bits, n the training users who rated the item
-    (Vargas and Castells 2011, with 1 added so that items nobody rated have a value)."""
+    """Return the self-information of items, (I): −log2((n + 1) / (U + 1)) in bits, n the training users who rated the
+    item (Vargas and Castells 2011, with 1 added so that items nobody rated have a value)."""
     return np.asarray(-np.log2((raters_I + 1.0) / (n_users + 1.0)), np.float64)
 
 

@@ -64,7 +64,7 @@ class EvaluationSet:
         users = _flat(relevant, "user_id").unique()
         users = users.take(pc.sort_indices(users))
         of_item, of_user = (
-            _spread(table, key, values)
+            _columns_by_position(table, key, values)
             for table, key, values in ((raters, "item_id", items), (profiles, "user_id", users))
         )
         counts, total = of_user("n"), of_user("total")
@@ -79,7 +79,7 @@ class EvaluationSet:
         return user_groups(self.counts, self.profile)
 
     def top(self, recommendations: pa.Table, n: int) -> NDArray[np.int32]:
-        """Return (U, n) positions of recommended items out of (`user_id`, `rank`, `item_id`); −1 where there is
+        """Return the positions of recommended items out of (`user_id`, `rank`, `item_id`), (U, n); −1 where there is
         none."""
         rows = positions_of(_flat(recommendations, "user_id"), self.users)
         ranks = _flat(recommendations, "rank").to_numpy()
@@ -116,7 +116,7 @@ class EvaluationSet:
             if metric.kind in OVERALL
         }
 
-    def sampled(self, top_PN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, Sums]:
+    def sampled_candidates(self, top_PN: NDArray[np.int32], metrics: list[Metric]) -> dict[str, Sums]:
         """Return metrics of a ranking for each test pair, in which its item is the one relevant; users weigh by their
         pairs.
 
@@ -144,7 +144,7 @@ class EvaluationSet:
 
 
 def positions_of(ids: pa.Array, listed: pa.Array) -> NDArray[np.int64]:
-    """Return where ids stand in a list; −1 if they do not."""
+    """Return the positions of ids in a list; −1 where it lacks them."""
     found = pc.index_in(ids.cast(listed.type), value_set=listed).fill_null(-1)
     return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
@@ -154,8 +154,8 @@ def _flat(table: pa.Table, name: str) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _spread(table: pa.Table, key: str, listed: pa.Array) -> Any:
-    """A function of a column's name: its values by position in the list, 0 where there is no row."""
+def _columns_by_position(table: pa.Table, key: str, listed: pa.Array) -> Any:
+    """Return a function of a column's name: its values by position in the list, 0 where there is no row."""
     at = positions_of(_flat(table, key), listed)
 
     def column(name: str) -> NDArray[np.int64]:
@@ -167,12 +167,12 @@ def _spread(table: pa.Table, key: str, listed: pa.Array) -> Any:
 
 
 def _totals(rows: NDArray[np.int64], values: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-    """(n) sums of the values by row."""
+    """Return the sums of the values by row, (n)."""
     return np.asarray(np.bincount(rows, values, n), np.float64)
 
 
 def _full(hit: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
-    """With columns of misses up to N: what was not recommended is no hit."""
+    """Pad with columns of misses up to N: an item that was not recommended is no hit."""
     return np.pad(hit, ((0, 0), (0, n - hit.shape[1]))) if hit.shape[1] < n else hit
 
 

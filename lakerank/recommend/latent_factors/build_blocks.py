@@ -40,7 +40,7 @@ TILE_ROWS = 4096
 def prepare_blocks(
     ratings: DataFrame, store: BlockStore, wanted: int = 0, days: bool = False, bins: int = 30
 ) -> RatingBlocks:
-    """Number users and items, divide the ratings into blocks and store them; a stored set is used again.
+    """Assign numbers to users and items, divide the ratings into blocks and store them; a stored set is used again.
 
     Args:
         ratings: the `ratings` relation with `part` (see `splits`).
@@ -74,7 +74,7 @@ def prepare_blocks(
 
 
 def _block_count(spark: SparkSession, ratings: int) -> int:
-    """One user block per core, fewer where they would be tiny, more where they would not fit a worker."""
+    """Choose the number of user blocks: one per core, fewer where they would be tiny, more where they would not fit."""
     useful = min(cores(spark), ratings // FEWEST_RATINGS_PER_USER_BLOCK)
     return max(useful, -(-ratings // MOST_RATINGS_PER_USER_BLOCK))
 
@@ -182,13 +182,13 @@ class BlockBuilder:
         }
 
     def _all_ids(self, side: str) -> pa.Array:
-        """The ids of one side in the training ratings, sorted: an id's position is its number."""
+        """Return the ids of one side in the training ratings, sorted: an id's position is its number."""
         found = [unpack_ids(self.store.get(f"ids/{key}")) for key in self.store.keys("ids") if key.startswith(side)]
         ids = pc.unique(pa.chunked_array(found))
         return ids.take(pc.sort_indices(ids))
 
     def _number_and_divide(self, k: int, blocks: int) -> None:
-        """Number the ids of partition k and divide its ratings by user block."""
+        """Encode the ids of partition k and divide its ratings by user block."""
         partition = self.store.get(f"read/{k}")
         columns: Block = {name: np.asarray(partition[name]) for name in ("rating", "part", "day") if name in partition}
         for side, short in zip(SIDES, "ui", strict=True):
@@ -235,7 +235,7 @@ def _numpy(values: pa.Array) -> NDArray[Any]:
 
 
 def _edges(stats: Sequence[Block], bins: int, wanted: bool) -> dict[str, Any]:
-    """Whether any training rating has a day, and the days that divide them into `bins` parts of about equal size."""
+    """Return whether any training rating has a day, and the days that divide them into `bins` parts of equal size."""
     days: dict[int, int] = {}
     for one in stats if wanted else ():
         for day, n in zip(one["days"].tolist(), one["day_counts"].tolist(), strict=True) if "days" in one else ():

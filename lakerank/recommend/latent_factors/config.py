@@ -116,7 +116,7 @@ class LfmConfig(CheckedSettings):
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> LfmConfig:
-        """The settings of training among others, such as those of a row of `lfm_models`."""
+        """Pick the settings of training among others, such as those of a row of `lfm_models`."""
         names = {field.name for field in fields(cls)}
         return LfmConfig(**{name: value for name, value in settings.items() if name in names})
 

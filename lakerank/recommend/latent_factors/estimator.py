@@ -36,7 +36,7 @@ from lakerank.recommend.latent_factors.latent import LatentFactors
 from lakerank.recommend.latent_factors.train import train
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
-from lakerank.spark.ml_persistence import Facts, Tables, TablesReader, TablesWriter, workspace
+from lakerank.spark.ml_persistence import SavedParams, Tables, TablesReader, TablesWriter, workspace
 
 P = TypeVar("P", bound="LFM")
 
@@ -67,7 +67,7 @@ class LFM(Estimator["LFMModel"], LFMParams, MLWritable, MLReadable["LFM"]):
         return model
 
     def fitMultiple(self, dataset: DataFrame, paramMaps: Sequence[Any]) -> Iterator[tuple[int, LFMModel]]:
-        """A model for each of several settings; the ratings are read and cut into blocks once for all of them.
+        """Train a model for each of several settings; the ratings are read and cut into blocks once for all of them.
 
         Returns:
             (position in `paramMaps`, model) pairs; threads may share the iterator.
@@ -75,12 +75,12 @@ class LFM(Estimator["LFMModel"], LFMParams, MLWritable, MLReadable["LFM"]):
         return _Fits([self.copy(extra) for extra in paramMaps], dataset)
 
     def write(self) -> MLWriter:
-        """A writer of the parameters."""
+        """Return a writer of the parameters."""
         return TablesWriter(self)
 
     @classmethod
     def read(cls) -> MLReader[LFM]:
-        """A reader of what `write` wrote."""
+        """Return a reader of what `write` saves."""
         return TablesReader(cls, lambda tables, params: cls())
 
 
@@ -134,7 +134,7 @@ class _Fits:
         return estimator._copyValues(model)
 
     def _prepared(self, estimator: LFM) -> tuple[DataFrame, BlockStore]:
-        """The ratings with `part`, computed once, and a folder for their blocks and the runs on them."""
+        """Compute the ratings with `part` once, and make a folder for their blocks and the runs on them."""
         get = estimator.getOrDefault
         columns = {name: get(name) for name in ("userCol", "itemCol", "ratingCol", "timestampCol")}
         share, seed = (get("validationShare"), estimator.getSeed()) if get("earlyStop") else (0.0, 0)
@@ -182,7 +182,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
 
     @classmethod
     def of(cls, latent: LatentFactors, rank: int, kinds: Sequence[str] = ("", "")) -> LFMModel:
-        """A model of factors that were trained elsewhere, such as the tables of the `lfm` job.
+        """Make a model of factors that were trained elsewhere, such as the tables of the `lfm` job.
 
         Args:
             latent: factors, mean and range.
@@ -226,7 +226,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return scored.select("row.*", guess.cast("float").alias(prediction))
 
     def recommendForAllUsers(self, numItems: int, seen: DataFrame | None = None) -> DataFrame:
-        """The items of highest predicted rating for each user of the training frame.
+        """Return the items of highest predicted rating for each user of the training frame.
 
         Args:
             numItems: how many for each; fewer come back if fewer are left. Equal ratings are ordered by item id.
@@ -239,11 +239,15 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return self._recommend(False, None, numItems, seen)
 
     def recommendForAllItems(self, numUsers: int, seen: DataFrame | None = None) -> DataFrame:
-        """The users who would rate each item highest: (itemCol, recommendations array<struct<userCol, rating>>)."""
+        """Return the users of highest rating for each item.
+
+        Returns:
+            frame (itemCol, recommendations array<struct<userCol, rating>>).
+        """
         return self._recommend(True, None, numUsers, seen)
 
     def recommendForUserSubset(self, dataset: DataFrame, numItems: int, seen: DataFrame | None = None) -> DataFrame:
-        """As `recommendForAllUsers`, for the distinct users in the column `userCol` of `dataset`.
+        """Recommend as `recommendForAllUsers`, for the distinct users in the column `userCol` of `dataset`.
 
         Users who were not in training are left out, as ALS does, unless `coldStartStrategy` is 'fallback': they get
         the items of highest bias.
@@ -251,7 +255,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return self._recommend(False, dataset, numItems, seen)
 
     def recommendForItemSubset(self, dataset: DataFrame, numUsers: int, seen: DataFrame | None = None) -> DataFrame:
-        """As `recommendForAllItems`, for the distinct items in the column `itemCol` of `dataset`."""
+        """Recommend as `recommendForAllItems`, for the distinct items in the column `itemCol` of `dataset`."""
         return self._recommend(True, dataset, numUsers, seen)
 
     def _recommend(self, swap: bool, subset: DataFrame | None, top: int, seen: DataFrame | None) -> DataFrame:
@@ -299,15 +303,15 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         return LatentFactors(trained(users, "user"), trained(items, "item"), self.mean, self.low, self.high)
 
     def write(self) -> MLWriter:
-        """A writer of parameters and factors."""
+        """Return a writer of parameters and factors."""
         params = {"rank": self.rank, "mean": self.mean, "low": self.low, "high": self.high}
         return TablesWriter(self, {"userFactors": self.userFactors, "itemFactors": self.itemFactors}, params)
 
     @classmethod
     def read(cls) -> MLReader[LFMModel]:
-        """A reader of what `write` wrote."""
+        """Return a reader of what `write` saves."""
 
-        def make(tables: Tables, params: Facts) -> LFMModel:
+        def make(tables: Tables, params: SavedParams) -> LFMModel:
             numbers = (params[name] for name in ("rank", "mean", "low", "high"))
             return cls(tables["userFactors"], tables["itemFactors"], *numbers)
 

@@ -140,7 +140,7 @@ class LFMModelParams(HasPredictionCol, HasBlockSize):
         self._set(**{name: value for name, value in settings.items() if value is not None})
 
     def strategy(self) -> str:
-        """`coldStartStrategy`, checked.
+        """Return `coldStartStrategy`, checked.
 
         Raises:
             UserError: it is none of `STRATEGIES`.
@@ -243,7 +243,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         return self._set(numUserBlocks=value, numItemBlocks=value)
 
     def config(self) -> LfmConfig:
-        """The settings of training.
+        """Return the settings of training.
 
         Raises:
             UserError: a value is out of range, or asks for what this trainer cannot do.

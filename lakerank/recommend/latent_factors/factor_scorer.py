@@ -38,26 +38,26 @@ class FactorScorer:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """(I) all: others have no factors."""
+        """A mask of the known items, bool (I): all, as others have no factors."""
         return np.ones(len(self.items), np.bool_)
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """(U) who was in training or has rated something since."""
+        """Return a mask of the users in training or with ratings since, bool (U)."""
         return np.asarray((self._at(block) >= 0) | (block.counts > 0))
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) the predicted rating, not clipped."""
+        """Return the predicted ratings as scores, (U, I), not clipped."""
         return self.ratings(block)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """(U, I) the predicted rating."""
+        """Return the predicted ratings, (U, I)."""
         p_UK, b_U = self._taste(block)
         b_I = self.arrays["item_bias"].astype(np.float64)
         product = p_UK.astype(np.float64) @ self.arrays["q"].T.astype(np.float64)
         return np.asarray(self.mean + b_U[:, None] + b_I + product)
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(N, I) the cosine of the factors."""
+        """Return the cosines of the factors, (N, I)."""
         q = self.arrays["q"].astype(np.float64)
         q = q / np.maximum(np.linalg.norm(q, axis=1), 1e-12)[:, None]
         like = q[positions] @ q.T
@@ -65,7 +65,7 @@ class FactorScorer:
         return np.asarray(like)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
-        """μ, the two biases, and how the user's and the item's factors fit."""
+        """Return μ, the two biases, and the dot product of the user's and the item's factors."""
         p_UK, b_U = self._taste(block.part(row, row + 1))
         fit = float(p_UK[0].astype(np.float64) @ self.arrays["q"][position].astype(np.float64))
         return [
@@ -76,14 +76,14 @@ class FactorScorer:
         ]
 
     def _at(self, block: Histories) -> NDArray[np.int64]:
-        """(U) the row of each user in the training; −1 for newcomers."""
+        """Return the row of each user in the training, (U); −1 for newcomers."""
         if block.users.type != self.users.type:
             return np.full(len(block), -1)
         positions = pc.index_in(block.users, value_set=self.users).fill_null(-1)
         return np.asarray(positions.to_numpy(zero_copy_only=False))
 
     def _taste(self, block: Histories) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """(U, K) and (U) factors and biases of users; zeros for those who rated nothing."""
+        """Return factors and biases of users, (U, K) and (U); zeros for those who rated nothing."""
         at = self._at(block)
         p_UK = np.zeros((len(block), self.arrays["q"].shape[1]), np.float32)
         b_U = np.zeros(len(block))

@@ -19,7 +19,7 @@ from lakerank.recommend.latent_factors.gibbs import draw_rows
 
 
 def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank: int = 0) -> DataFrame:
-    """Rows (id, bias float, factors array<float>) of the ids in the first column of `ratings`.
+    """Compute rows (id, bias float, factors array<float>) of the ids in the first column of `ratings`.
 
     Args:
         ratings: (id, other id, rating), the first two named as they will be; ratings of unknown others are left out,
@@ -76,7 +76,7 @@ def solve(
     reg: float,
     models: int = 1,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Factors (rows, K), biases and numbers of ratings of newcomers.
+    """Solve for factors (rows, K) and biases of newcomers; return their numbers of ratings, too.
 
     Args:
         rows: (N) ascending, who rated; positions: (N) row of `q_IK`; targets: (N) rating − μ.

@@ -130,7 +130,7 @@ def _draw_side(run: Run, number: int, side: str, p: int) -> list[tuple[str, floa
 
 
 def _shifts(run: Run, state: str, name: str, side: str, p: int) -> NDArray[np.float32]:
-    """One side's time effects on the ratings of row block p, block after block; zeros before there are any."""
+    """Return one side's time effects on the ratings of row block p, block after block; zeros before there are any."""
     parts = []
     for turn in range(run.data.blocks):
         u, i = pair(side, p, turn)
@@ -156,9 +156,9 @@ def normal_wishart(
     d = len(total)
     mean = total / max(count, 1)
     weight = PRIOR_COUNT + count
-    spread = np.diag(prior) + scatter - count * np.outer(mean, mean)
-    spread += PRIOR_COUNT * count / weight * np.outer(mean, mean)
-    half = np.linalg.cholesky(np.linalg.inv((spread + spread.T) / 2))
+    scale = np.diag(prior) + scatter - count * np.outer(mean, mean)
+    scale += PRIOR_COUNT * count / weight * np.outer(mean, mean)
+    half = np.linalg.cholesky(np.linalg.inv((scale + scale.T) / 2))
     lower = np.tril(rng.standard_normal((d, d)), -1)
     lower[np.diag_indices(d)] = np.sqrt(rng.chisquare(d + count - np.arange(d)))
     root = half @ lower

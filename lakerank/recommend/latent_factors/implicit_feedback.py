@@ -27,7 +27,7 @@ def columns(run: Run, w: int) -> NDArray[np.int64]:
     return np.array_split(np.arange(run.config.factors + 1), run.data.blocks)[w]
 
 
-def _pieces(run: Run, state: str, side: str, name: str) -> NDArray[np.float32] | None:
+def _gathered(run: Run, state: str, side: str, name: str) -> NDArray[np.float32] | None:
     keys = [f"{state}/centre-{side}-{w}" for w in range(run.data.blocks)]
     if not run.store.has(keys[0]):
         return None
@@ -41,10 +41,10 @@ def rotation(run: Run, state: str, side: str) -> NDArray[np.float64] | None:
 
 
 def centre_rows(run: Run, state: str, side: str, p: int) -> NDArray[np.float32] | None:
-    """Return where implicit feedback puts the rows of block p, (rows, K + 1) float32; None without it (yet)."""
+    """Return the centres of block p's rows by implicit feedback, (rows, K + 1) float32; None without it (yet)."""
     if side not in run.config.implicit_sides:
         return None
-    fit = _pieces(run, state, side, "fit")
+    fit = _gathered(run, state, side, "fit")
     if fit is None:
         return None
     mine, turn = fit[p :: run.data.blocks], rotation(run, state, side)
@@ -77,7 +77,7 @@ def regress(
     old, new = rotation(run, before, side), rotation(run, after, side)
     rows = run.all_rows(after, side) - mean.astype(np.float32)
     turned = rows[:, mine] if new is None else (rows @ new[:, mine].astype(np.float32))
-    fit, coef = (_pieces(run, before, side, name) for name in ("fit", "coef"))
+    fit, coef = (_gathered(run, before, side, name) for name in ("fit", "coef"))
     if fit is None or coef is None:
         fit = np.zeros((data.size(side), len(mine)), np.float32)
         coef = np.zeros((data.size(across), len(mine)), np.float32)

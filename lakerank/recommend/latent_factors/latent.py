@@ -55,7 +55,7 @@ class LatentFactors:
         return cls(*found, config.reg, int(config.factors or 0), asdict(config))
 
     def with_users(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
-        """This model with the users of `ratings` (user_id, item_id, rating) folded in; they must not be in it.
+        """Fold in the users of `ratings` (user_id, item_id, rating), who must not be in the model; return the new one.
 
         Args:
             ratings: of newcomers; whoever rated nothing that the model knows stays unknown.
@@ -66,25 +66,25 @@ class LatentFactors:
         return replace(self, users=self.users.select("user_id", "bias", "factors").unionByName(new))
 
     def with_items(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
-        """This model with the items of `ratings` folded in, as `with_users`."""
+        """Fold in the items of `ratings`, as `with_users`."""
         new = fold_in(ratings.select("item_id", "user_id", "rating"), self.users, self.mean, reg, rank)
         return replace(self, items=self.items.select("item_id", "bias", "factors").unionByName(new))
 
     def with_ratings(self, ratings: DataFrame) -> LatentFactors:
-        """This model with those users of the ratings folded in who are not in it."""
+        """Fold in those users of the ratings who are not in the model."""
         newcomers = ratings.join(self.users.select("user_id"), "user_id", "left_anti")
         return self.with_users(newcomers, self.reg, self.rank)
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """Both tables of factors."""
+        """Return both tables of factors."""
         return {"user_factors": self.users, "item_factors": self.items}
 
     def params(self) -> Mapping[str, Any]:
-        """What `load` needs beside them."""
+        """Return the parameters that `load` needs beside the tables."""
         return {name: getattr(self, name) for name in ("mean", "low", "high", "reg", "rank", "settings")}
 
     def as_scorer(self, store: BlockStore | None = None) -> FactorScorer:
-        """The same on arrays; in a store they do not travel with each task."""
+        """Return the scorer, this model on arrays; in a store they do not travel with each task."""
         items, users = self.items.sort("item_id").toArrow(), self.users.sort("user_id").toArrow()
         k = len(items.column("factors")[0]) if items.num_rows else 1
         arrays = {
@@ -100,11 +100,11 @@ class LatentFactors:
         return FactorScorer(item_ids, user_ids, placed, self.mean, self.reg, self.rank)
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
-        """The `explanations` relation; see `ArrayModel.explain`."""
+        """Return the `explanations` relation; see `ArrayModel.explain`."""
         return self._as_arrays(recommendations).explain(recommendations, most)
 
     def similar(self, items: DataFrame, top: int) -> DataFrame:
-        """The `similar_items` relation, by the cosine of factors; see `base.Recommender`."""
+        """Return the `similar_items` relation, by the cosine of factors; see `base.Recommender`."""
         return self._as_arrays(self.users).similar(items, top)
 
     def _as_arrays(self, users: DataFrame) -> ArrayModel:
@@ -161,7 +161,7 @@ class LatentFactors:
         )
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
-        """The `top` items of highest predicted rating for each user, without those they have seen.
+        """Return the `top` items of highest predicted rating for each user, without those they have seen.
 
         Args:
             users: frame (user_id), distinct. Users without factors get the items of highest bias.
@@ -183,7 +183,7 @@ class LatentFactors:
 
 
 def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
-    """Arrow list<float> → (rows, K) float32; a null list becomes zeros."""
+    """Convert Arrow list<float> to (rows, K) float32; a null list becomes zeros."""
     flat = np.zeros((len(lists), k), np.float32)
     valid = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
     if len(valid):
@@ -192,7 +192,7 @@ def _matrix(lists: pa.Array, k: int) -> NDArray[np.float32]:
 
 
 def _taste(k: int, mean: float) -> Taste:
-    """Vectors (p_u, 1), to go with (q_i, b_i), from (user_id, bias, factors); users without factors get μ + b_i."""
+    """Return vectors (p_u, 1), for (q_i, b_i), from (user_id, bias, factors); users without factors get μ + b_i."""
 
     def taste(users: pa.Table) -> tuple[NDArray[np.float32], NDArray[np.float64], pa.Array]:
         p_UK = np.ones((users.num_rows, k + 1), np.float32)

@@ -1,4 +1,4 @@
-"""What an epoch finds in files: rating blocks, the same ratings row by row, and a run's state after each epoch.
+"""The files of an epoch: rating blocks, the ratings row by row, and a run's state after each epoch.
 
 `RatingBlocks` belong to a set of ratings and are shared by runs: `ratings/PART-P-Q`, `ids/SIDE-P`, and `rows/SIDE-P`,
 the layouts by row. SGD visits ratings block by block; Gibbs sampling, implicit feedback and time effects need whole
@@ -65,15 +65,15 @@ class RatingBlocks:
         return tuple(part for part in ("valid", "test") if self.counts.get(part))
 
     def size(self, side: str) -> int:
-        """Number of users or items."""
+        """Return the number of users or items."""
         return self.n_users if side == "user" else self.n_items
 
     def rows(self, side: str, p: int) -> int:
-        """Number of users or items in block p."""
+        """Return the number of users or items in block p."""
         return len(range(p, self.size(side), self.blocks))
 
     def get(self, part: str, p: int, q: int) -> Block | None:
-        """The ratings of users p with items q: `rows`, `cols` (int32, −1 unknown), `ratings` (float32), `tiles`
+        """Return the ratings of users p with items q: `rows`, `cols` (int32, −1 unknown), `ratings` (float32), `tiles`
         (int64 boundaries), and `days` (int32) if kept. None if there are none.
         """
         key = f"ratings/{part}-{p}-{q}"
@@ -86,7 +86,7 @@ def other_side(side: str) -> str:
 
 
 def pair(side: str, p: int, turn: int) -> tuple[int, int]:
-    """Return (user block, item block) of a row block's `turn`-th rating block."""
+    """Return the pair (user block, item block) of a row block's `turn`-th rating block."""
     return (p, turn) if side == "user" else (turn, p)
 
 
@@ -146,16 +146,16 @@ def make_layout(data: RatingBlocks, side: str, p: int) -> None:
     data.store.put(key, layout)
 
 
-def held_out_groups(data: RatingBlocks, side: str, held: Block, p: int) -> NDArray[np.int64]:
+def held_out_groups(data: RatingBlocks, side: str, ratings: Block, p: int) -> NDArray[np.int64]:
     """Find the time effect each held-out rating of row block p falls under; −1 if training had none."""
-    days = np.asarray(held["days"])
+    days = np.asarray(ratings["days"])
     if side == "item":
         bins, at = len(data.edges) + 1, time_bins(days, data.edges)
-        return np.where((at < 0) | (held["cols"] < 0), -1, held["cols"].astype(np.int64) * bins + at)
+        return np.where((at < 0) | (ratings["cols"] < 0), -1, ratings["cols"].astype(np.int64) * bins + at)
     known = data.store.get(f"rows/user-{p}")["known"]
     if not len(known):
         return np.full(len(days), -1)
-    ids = held["rows"].astype(np.int64) * (1 << 32) + days
+    ids = ratings["rows"].astype(np.int64) * (1 << 32) + days
     at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
     return np.where(known[at] == ids, at, -1)
 
@@ -192,11 +192,11 @@ class Run:
         return self.data.mean if self.config.bias else 0.0
 
     def rng(self, *key: int) -> np.random.Generator:
-        """Random numbers that depend on the seed and the key alone."""
+        """Return a generator of random numbers that depend on the seed and the key alone."""
         return np.random.default_rng([self.config.seed, *key])
 
     def all_rows(self, state: str, side: str) -> NDArray[np.float32]:
-        """All rows of a side, (rows, K + 1): factors, then the bias."""
+        """Return all rows of a side, (rows, K + 1): factors, then the bias."""
         whole = np.empty((self.data.size(side), self.config.factors + 1), np.float32)
         for p in range(self.data.blocks):
             whole[p :: self.data.blocks] = with_bias_column(self.store.get(f"{state}/{side}-{p}"))

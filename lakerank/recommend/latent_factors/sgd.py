@@ -52,14 +52,16 @@ def initial_slots(rows: int, config: LfmConfig) -> Block:
     return {"slots": slots, "steps": np.zeros(rows if config.optimizer == "adam" else 0, np.int32)}
 
 
-def start(run: Run, runner: Runner, warm: BaseStats | None = None) -> None:
+def start(run: Run, runner: Runner, base_stats: BaseStats | None = None) -> None:
     """Write `epoch-0`, from a model's rows where it has them, and the row layouts where they will be needed."""
 
     def work(p: int) -> list[tuple[str, float, int]]:
         for number, side in enumerate(SIDES):
             rows = run.data.rows(side, p)
             state = initial_rows(rows, run.config, run.rng(number, p)) | initial_slots(rows, run.config)
-            run.store.put(f"epoch-0/{side}-{p}", state if warm is None else warm_rows(run, warm, side, p, state))
+            run.store.put(
+                f"epoch-0/{side}-{p}", state if base_stats is None else warm_rows(run, base_stats, side, p, state)
+            )
             if run.config.implicit_sides or run.has_time_effects:
                 make_layout(run.data, side, p)
         return [("start", 0.0, 0)]
@@ -106,7 +108,7 @@ def train_in_place(
 
 @dataclass(frozen=True)
 class Stratum:
-    """What one stratum reads and writes: it goes on from the rows of state `before` and leaves those of `after`."""
+    """The input and output of one stratum: it goes on from the rows of state `before` and leaves those of `after`."""
 
     run: Run
     epoch: int
@@ -139,7 +141,7 @@ class Stratum:
 
 
 def _both(user: Centre, item: Centre, users: Block, items: Block) -> tuple[Centre, Centre]:
-    """Both sides' centres, or none: the kernel is compiled for these two cases."""
+    """Return both sides' centres, or none: the kernel is compiled for these two cases."""
     if user is None and item is None:
         return None, None
     pairs = ((user, users), (item, items))
@@ -150,7 +152,7 @@ def _both(user: Centre, item: Centre, users: Block, items: Block) -> tuple[Centr
 
 
 def _strata(run: Run, number: int, lr: float) -> list[Stratum]:
-    """The epoch's strata in random order."""
+    """Return the epoch's strata in random order."""
     state, found = f"epoch-{number - 1}", []
     for turn, shift in enumerate(run.rng(3, number).permutation(run.data.blocks), start=1):
         after = f"epoch-{number}" if turn == run.data.blocks else f"epoch-{number}-step-{turn}"
@@ -188,7 +190,7 @@ def _adam_step(m: Any, v: Any, row: int, f: int, g: Any, fix1: Any, fix2: Any) -
 
 @compiled(fastmath=FAST)
 def _at(centre: Any, row: int, f: int) -> Any:
-    """A row's centre; without centres (None) 0, and no memory is read: numba drops the branch."""
+    """Return a row's centre; without centres (None) 0, and no memory is read: numba drops the branch."""
     if centre is None:
         return np.float32(0)
     return centre[row, f]

@@ -36,7 +36,7 @@ UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from t
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What the last lfm run left: its id, its frames (id, bias, factors), and its row of `lfm_models`."""
+    """The newest lfm run: its id, its frames (id, bias, factors), and its row of `lfm_models`."""
 
     run_id: str
     users: DataFrame
@@ -84,7 +84,7 @@ class RatingsSource:
 
     @classmethod
     def find(cls, lake: str, ratings: str, split: str, seed: int, valid: float = 0.0) -> RatingsSource:
-        """The tables of a lake, or a ratings table somewhere else.
+        """Find the tables of a lake, or a ratings table somewhere else.
 
         Raises:
             UserError: there is no such split.
@@ -93,7 +93,7 @@ class RatingsSource:
         return cls(TableRef.find(ratings, RATINGS, lake), TableRef.find("", ITEMS, lake), split, seed, valid)
 
     def read(self, spark: SparkSession, scratch: str, version: int | None = None) -> DataFrame:
-        """The ratings with `part`.
+        """Read the ratings with `part`.
 
         Args:
             spark: the session.
@@ -108,7 +108,7 @@ class RatingsSource:
         return split_ratings(ratings, items, Split.parse(self.split), self.seed, self.valid, scratch)
 
     def newest(self, spark: SparkSession) -> int:
-        """The newest version of the ratings table.
+        """Return the newest version of the ratings table.
 
         Raises:
             UserError: there is no such table.
@@ -118,7 +118,7 @@ class RatingsSource:
         return self.ratings.version(spark)
 
     def params(self, spark: SparkSession) -> dict[str, Any]:
-        """What the parts depend on besides the version of the ratings table."""
+        """Return the parameters that the parts depend on besides the version of the ratings table."""
         params: dict[str, Any] = {"split": self.split, "seed": self.seed, "valid": self.valid}
         params["table"] = self.ratings.identity(spark)
         if self.split.startswith("corner") and self.items.exists(spark):
@@ -140,7 +140,7 @@ def open_scratch(lake: str, scratch: str) -> BlockStore:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run trains, on which version of the ratings table, and under which names it is kept.
+    """The plan of a run: its settings, the version of the ratings table, and the names it is kept under.
 
     Attributes:
         config: settings of training.
@@ -249,7 +249,7 @@ def plan_update(
 
 
 def digest(params: Any) -> str:
-    """Ten letters that stand for anything JSON can hold."""
+    """Return a digest of ten characters for anything JSON can hold."""
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:10]
 
 
@@ -283,7 +283,7 @@ def train_run(spark: SparkSession, plan: RunPlan, resume: bool = False) -> Train
     if not resume:
         store.drop_where(lambda _: True)
     ratings = plan.source.read(spark, store.root, plan.version)
-    trained = train(ratings, plan.config, store, data=data, warm=_warm_start(plan.base))
+    trained = train(ratings, plan.config, store, data=data, warm_start=_warm_start(plan.base))
     store.drop_where(lambda name: name.startswith(CHECKPOINT_PREFIX) or name == "warm")
     return trained
 
@@ -346,7 +346,7 @@ def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:
 
 
 def tuning_folder(lake: str, out: str) -> Path:
-    """The folder for a search's settings file and its plot: the one given, or `tuning` in the lake.
+    """Return the folder for a search's settings file and its plot: the one given, or `tuning` in the lake.
 
     Raises:
         UserError: the lake is no local folder and none is given, or the one given is not local.
@@ -365,11 +365,11 @@ class TrialTable:
 
     @classmethod
     def find(cls, lake: str, study: str) -> TrialTable:
-        """The table of a lake."""
+        """Return the table of a lake."""
         return cls(TableRef.find("", LFM_TRIALS, lake), study)
 
     def read(self, spark: SparkSession) -> list[Trial]:
-        """The trials in the table, in order."""
+        """Read the trials in the table, in order."""
         if not self.ref.exists(spark):
             return []
         rows = self.ref.read(spark, LFM_TRIALS).where(F.col("study") == self.study).sort("trial").collect()

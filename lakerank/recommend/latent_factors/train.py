@@ -36,7 +36,7 @@ SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then t
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass did. RMSEs are in rating units; None where that part is empty."""
+    """The results of one epoch. RMSEs are in rating units; None where that part is empty."""
 
     epoch: int
     lr: float
@@ -87,7 +87,7 @@ def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
 
 
 def _has_diverged(history: Sequence[Epoch], data: RatingBlocks) -> bool:
-    """Whether the error is no number, or is growing far beyond the rating scale."""
+    """Return whether the error is no number, or is growing far beyond the rating scale."""
     rmse, earlier = history[-1].train_rmse, [epoch.train_rmse for epoch in history[:-1]]
     far = rmse > 2 * (data.high - data.low + 1) and bool(earlier) and rmse > 2 * min(earlier)
     return not np.isfinite(rmse) or far
@@ -99,7 +99,7 @@ def _rmse(sums: Sums, part: str) -> float | None:
 
 
 def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
-    """The epoch to keep: the lowest validation RMSE when stopping early, else the newest."""
+    """Return the epoch to keep: the lowest validation RMSE when stopping early, else the newest."""
     newest = history[-1]
     if not config.early_stop or newest.valid_rmse is None:
         return newest.epoch
@@ -108,7 +108,7 @@ def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
 
 
 def _kept_epochs(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
-    """The epochs whose factors make the model: the best one, or evenly spaced samples."""
+    """Return the epochs whose factors make the model: the best one, or evenly spaced samples."""
     done = len(history)
     if not config.bayesian:
         return [best if config.early_stop else done]
@@ -124,7 +124,7 @@ def _is_finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: R
 
 
 def _load_progress(run: Run) -> tuple[list[Epoch], int]:
-    """The learning curve so far and the best epoch, from the store."""
+    """Load the learning curve so far and the best epoch from the store."""
     saved = run.store.read_json("progress.json") or {"history": [], "best": 0}
     return [Epoch(**line) for line in saved["history"]], saved["best"]
 
@@ -168,7 +168,7 @@ def _drop_old_epochs(run: Run, newest: int, kept: Sequence[int]) -> None:
 
 
 def _train_member(
-    spark: SparkSession, run: Run, on_epoch: Callable[[Epoch], None], title: str, warm: WarmStart | None
+    spark: SparkSession, run: Run, on_epoch: Callable[[Epoch], None], title: str, warm_start: WarmStart | None
 ) -> tuple[list[Epoch], int, list[int]]:
     """Train one run to its end; returns its curve, the epoch it was resumed from, and the epochs kept."""
     config, blocks = run.config, run.data.blocks
@@ -186,12 +186,12 @@ def _train_member(
     if not history:
         for half in ("epoch-0", "warm"):  # may be half there
             run.store.drop(half)
-        if warm is not None:
-            warm.save(run.store)
+        if warm_start is not None:
+            warm_start.save(run.store)
         if config.bayesian:
             gibbs.start(run, whole)
         else:
-            sgd.start(run, whole, warm.stats if warm else None)
+            sgd.start(run, whole, warm_start.stats if warm_start else None)
     resumed_from = len(history)
     with progress(config.epochs, title, "epoch") as meter:
         meter.update(min(resumed_from, config.epochs))
@@ -222,7 +222,7 @@ def train(
     store: BlockStore,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     data: BlockStore | None = None,
-    warm: WarmStart | None = None,
+    warm_start: WarmStart | None = None,
 ) -> Trained:
     """Fit the model, or go on with a fit that the store has begun.
 
@@ -233,7 +233,7 @@ def train(
         on_epoch: called after each epoch of this call; what it raises ends the training.
         data: where rating blocks are kept (default: `data` in `store`); belongs to one set of ratings and parts, and
             may be shared by runs.
-        warm: a model to start from instead of random factors; of SGD only, with as many factors.
+        warm_start: a model to start from instead of random factors; of SGD only, with as many factors.
 
     Raises:
         UserError: no training ratings, a bad `init`, times are wanted and missing, or the run diverged.
@@ -255,7 +255,7 @@ def train(
         own = store if n == 0 else store.below(f"run-{n}")
         run = Run(replace(config, seed=config.seed + n), blocks, own.root)
         title = "training" if members == 1 else f"training {n + 1} of {members}"
-        curve, resumed, epochs = _train_member(spark, run, on_epoch, title, warm)
+        curve, resumed, epochs = _train_member(spark, run, on_epoch, title, warm_start)
         curves.append(curve)
         models += [(run, f"epoch-{epoch}") for epoch in epochs]
         if n == 0:
@@ -315,7 +315,7 @@ def factor_frame(spark: SparkSession, models: Sequence[tuple[Run, str]], side: s
 
 
 def _bias(run: Run, state: str, side: str, p: int) -> NDArray[np.float32]:
-    """A row's bias with its time effects as they were on average over its ratings."""
+    """Return a row's bias with its time effects as they were on average over its ratings."""
     bias = np.asarray(run.store.get(f"{state}/{side}-{p}")["bias"])
     if not run.has_time_effects or not run.store.has(f"{state}/effects-{side}-{p}"):
         return bias

@@ -104,7 +104,7 @@ def to_config(point: Mapping[str, float], base: LfmConfig) -> LfmConfig:
 
 
 def common_config(model: str, optimizer: str, epochs: int, early_stop: int, seed: int, blocks: int) -> LfmConfig:
-    """Return what all trials have in common; samples of the Bayesian model end by no early stop."""
+    """Return the settings that all trials have in common; samples of the Bayesian model end by no early stop."""
     by_sgd = model != "bayesian"
     return LfmConfig(
         model=model,
@@ -118,7 +118,7 @@ def common_config(model: str, optimizer: str, epochs: int, early_stop: int, seed
 
 
 def default_point(space: Mapping[str, Range], model: str) -> dict[str, float]:
-    """Return where `LfmConfig`'s defaults lie in the space; what lies outside is left out."""
+    """Return `LfmConfig`'s defaults as a point of the space; what lies outside is left out."""
     default = LfmConfig(model)
     _, (sigma, *_) = parse_init(default.init)
     point = {**dataclasses.asdict(default), "init_sigma": sigma, "lr_decay": 1.0}
@@ -318,14 +318,14 @@ def score_best(best: Trial, ratings: DataFrame, store: BlockStore) -> float | No
 
 
 def final_config(best: Trial) -> LfmConfig:
-    """Return what lfm is to train: the validation ratings are training ratings then, so nothing stops it early."""
+    """Return the settings for lfm: the validation ratings are training ratings then, so nothing stops it early."""
     return dataclasses.replace(best.config, epochs=best.epoch or 0, early_stop=0)
 
 
 def plot_columns(
     study: Study, trials: Sequence[Trial]
 ) -> tuple[list[str], list[float | None], dict[str, list[float]], list[str]]:
-    """Return what a plot of a search shows: states, validation RMSEs, settings, and which are searched by ratio."""
+    """Return the data of a plot of a search: states, validation RMSEs, settings, and which are searched by ratio."""
     searched = {name: [trial.params[name] for trial in trials] for name, r in study.space.items() if r.low < r.high}
     states, values = [trial.state for trial in trials], [trial.valid_rmse for trial in trials]
     return states, values, searched, [name for name, allowed in study.space.items() if allowed.log]

@@ -17,7 +17,7 @@ from lakerank.spark.array_store import Block, BlockStore
 
 @dataclass(frozen=True)
 class BaseStats:
-    """What workers must know of the model that training goes on from, besides its factors.
+    """The model that training goes on from, as workers need it besides its factors.
 
     Attributes:
         mean: its μ.
@@ -59,7 +59,7 @@ class WarmStart:
             ordered.mapInArrow(write, "n bigint").agg({"n": "sum"}).collect()
 
 
-def warm_rows(run: Run, warm: BaseStats, side: str, p: int, fresh: Block) -> Block:
+def warm_rows(run: Run, base_stats: BaseStats, side: str, p: int, fresh: Block) -> Block:
     """Return a fresh state of row block p with the rows that the model knows in it.
 
     AdaGrad's accumulators are what the model's own training must have left, to first order: 1 + (passes) ×
@@ -70,7 +70,7 @@ def warm_rows(run: Run, warm: BaseStats, side: str, p: int, fresh: Block) -> Blo
     counts = np.bincount(
         gather(run.data, side, p, "rows" if side == "user" else "cols").astype(np.int64), minlength=len(ids)
     )
-    square = warm.error**2
+    square = base_stats.error**2
     for key in run.store.keys("warm"):
         if not key.startswith(side):
             continue
@@ -79,9 +79,9 @@ def warm_rows(run: Run, warm: BaseStats, side: str, p: int, fresh: Block) -> Blo
         mine = np.flatnonzero(at >= 0)
         theirs = at[mine]
         state["factors"][mine] = piece["factors"][theirs]
-        state["bias"][mine] = piece["bias"][theirs] + (np.float32(warm.mean - run.mean) if side == "user" else 0)
+        state["bias"][mine] = piece["bias"][theirs] + (np.float32(base_stats.mean - run.mean) if side == "user" else 0)
         if run.config.optimizer == "adagrad" and len(mine):
-            visits = warm.epochs * counts[mine]
+            visits = base_stats.epochs * counts[mine]
             # Of e·q the mean square is e²·q²; q's own size is about p's.
             of_factors = square * float(np.mean(np.square(piece["factors"])))
             state["slots"][mine, 0, 0] = 1 + visits * of_factors

@@ -29,14 +29,13 @@ SIMILAR_AT_ONCE = 64  # items whose similarity to all others is held at once
 
 
 def default_reasons(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Return where the scores of these users (rows) and items (positions) come from: the scorer, or what it falls
-    back on."""
+    """Return the sources of the scores of these users (rows) and items (positions): the scorer, or its fallback."""
     personal = scorer.is_warm(block)[rows]
     return [scorer.name if mine else "fallback: popularity, nothing known of this user" for mine in personal.tolist()]
 
 
 def default_sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: NDArray[Any]) -> list[str]:
-    """Return where the predictions for these users and items (−1: not in the catalogue) come from."""
+    """Return the sources of the predictions for these users and items (−1: not in the catalogue)."""
     known = positions >= 0
     known[known] = scorer.known[positions[known]]
     words = np.array(["mean", "item bias", "user bias", scorer.name], object)
@@ -65,7 +64,7 @@ class ArrayModel:
     sources: Reasons = default_sources
 
     def with_ratings(self, ratings: DataFrame) -> ArrayModel:
-        """Return the same model for the users of these ratings."""
+        """Return this model with other histories: for the users of these ratings."""
         return replace(self, history=ratings)
 
     def as_scorer(self, store: BlockStore) -> Scorer:
@@ -73,11 +72,11 @@ class ArrayModel:
         return self.scorer
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """Return what to save, by relation."""
+        """Return the tables to save, by relation."""
         return self.saved_tables
 
     def params(self) -> Mapping[str, Any]:
-        """Return what else to save."""
+        """Return the parameters to save."""
         return self.saved_params
 
     def recommend(self, users: DataFrame, seen: DataFrame, top: int, allowed: DataFrame | None = None) -> DataFrame:
@@ -148,21 +147,21 @@ class ArrayModel:
     def _by_batch(
         self, asked: DataFrame, pairs: DataFrame | None, work: Callable[[pa.Table, pa.Table], pa.Table], schema: str
     ) -> DataFrame:
-        """`work` on each batch of `asked` (user_id, …) and the pieces of what these users have rated, and `pairs`."""
+        """Run `work` on each batch of `asked` (user_id, …) with the packed ratings of these users and `pairs`."""
         users = asked.select("user_id").distinct()
         n_users, n_items = users.count(), len(self.scorer.items)
         rows = with_seen(self.history, self.history.limit(0) if pairs is None else pairs)
-        pieces = pack(rows, users, n_users, n_items)
+        packed = pack(rows, users, n_users, n_items)
         batches = asked.select(batch_of(n_users, n_items), "*").groupBy("batch")
-        return batches.cogroup(pieces.groupBy("batch")).applyInArrow(work, schema)
+        return batches.cogroup(packed.groupBy("batch")).applyInArrow(work, schema)
 
 
 def _recommender(
     scorer: Scorer, hidden_I: NDArray[np.bool_], top: int, reasons: Reasons
 ) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        block, seen = block_of(ids, scorer.items, unpack(pieces))
+        block, seen = block_of(ids, scorer.items, unpack(packed))
         hidden_UI = np.repeat(hidden_I[None, :], len(block), axis=0)
         rows, positions = _positions(ids, scorer.items, seen)
         hidden_UI[rows[positions >= 0], positions[positions >= 0]] = True
@@ -183,9 +182,9 @@ def _recommender(
 
 
 def _predictor(scorer: Scorer, biases: Biases, sources: Reasons) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        block, pairs = block_of(ids, scorer.items, unpack(pieces))
+        block, pairs = block_of(ids, scorer.items, unpack(packed))
         rows, positions = _positions(ids, scorer.items, pairs)
         listed = positions >= 0
         guess = np.full(len(rows), biases.mean)
@@ -200,9 +199,9 @@ def _predictor(scorer: Scorer, biases: Biases, sources: Reasons) -> Callable[[pa
 
 
 def _pair_scorer(scorer: Scorer) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def work(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        block, pairs = block_of(ids, scorer.items, unpack(pieces))
+        block, pairs = block_of(ids, scorer.items, unpack(packed))
         rows, positions = _positions(ids, scorer.items, pairs)
         found = np.full(len(rows), UNKNOWN_ITEM)
         listed = positions >= 0
@@ -213,7 +212,7 @@ def _pair_scorer(scorer: Scorer) -> Callable[[pa.Table, pa.Table], pa.Table]:
 
 
 def _positions(users: pa.Array, items: pa.Array, pairs: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row of the user and position of the item (−1: not in the list) of each pair."""
+    """Return the row of the user and the position of the item (−1: not in the list) of each pair."""
     rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=users)
     positions = pc.index_in(pairs.column("item_id").combine_chunks().cast(items.type), value_set=items)
     return (
@@ -260,11 +259,11 @@ def largest(reasons: list[Reason], most: int) -> list[Reason]:
 
 
 def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """Return work for a batch of (user_id, rank, item_id) and the pieces of what these users have rated."""
+    """Return work for a batch of (user_id, rank, item_id) and the packed ratings of these users."""
 
-    def work(asked: pa.Table, pieces: pa.Table) -> pa.Table:
+    def work(asked: pa.Table, packed: pa.Table) -> pa.Table:
         ids = asked.column("user_id").combine_chunks().unique()
-        block, _ = block_of(ids, scorer.items, unpack(pieces))
+        block, _ = block_of(ids, scorer.items, unpack(packed))
         rows = pc.index_in(asked.column("user_id"), value_set=ids).to_pylist()
         positions = pc.index_in(asked.column("item_id"), value_set=scorer.items).to_pylist()
         columns: dict[str, list[object]] = {"rank": [], "position": [], "source": [], "because": [], "contribution": []}

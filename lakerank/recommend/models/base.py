@@ -29,7 +29,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Data:
-    """What a model may learn from.
+    """The inputs that a model may learn from.
 
     Attributes:
         ratings: the `ratings` relation.
@@ -81,22 +81,23 @@ class Scorer(Protocol):
         ...
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """Return (U) whose scores are personal; the others get the fallback, the same for everybody."""
+        """Return a mask of the users with personal scores, bool (U); the others get the fallback that all share."""
         ...
 
     def scores(self, block: Histories) -> Floats:
-        """Return (U, I) finite numbers that the items are ranked by, also for users without ratings. A user's row
-        must not
-        depend on who else is in the block."""
+        """Return the scores that items are ranked by, (U, I), finite, also for users without ratings.
+
+        A user's row must not depend on the other users of the block.
+        """
         ...
 
     def ratings(self, block: Histories) -> Floats:
-        """Return (U, I) finite predicted ratings, not yet clipped to the scale. A model that only ranks gives
+        """Return the predicted ratings, (U, I), finite, not yet clipped to the scale. A model that only ranks gives
         μ + b_u + b_i (`biases.py`)."""
         ...
 
     def item_similarity(self, positions: NDArray[np.int64]) -> Floats:
-        """Return (N, I) how alike items are to those at `positions`; −∞ where that is not known, and for an item
+        """Return the similarity of items to those at `positions`, (N, I); −∞ where that is not known, and for an item
         itself."""
         ...
 
@@ -106,7 +107,7 @@ class Scorer(Protocol):
 
 
 class Recommender(Protocol):
-    """What every model can do with frames."""
+    """A model's operations on frames."""
 
     def predict(self, pairs: DataFrame) -> DataFrame:
         """Add `prediction` (double, on the rating scale, never null or NaN) and `source` to (user_id, item_id).
@@ -142,20 +143,20 @@ class Recommender(Protocol):
         ...
 
     def with_ratings(self, ratings: DataFrame) -> Recommender:
-        """Return the same model, asked about users who have rated this (the `ratings` relation): for newcomers, and
-        for strong generalisation. What was learned about items stays."""
+        """Return this model for users with these histories (the `ratings` relation): for newcomers, and for strong
+        generalisation. Everything learned about items stays."""
         ...
 
     def as_scorer(self, store: BlockStore) -> Scorer:
-        """Return the same on arrays; large ones go to the store."""
+        """Return the scorer, this model on arrays; large ones go to the store."""
         ...
 
     def tables(self) -> Mapping[str, DataFrame]:
-        """Return what to save, by the relation's name; `ModelSpec.load` takes it back."""
+        """Return the tables to save, by the relation's name; `ModelSpec.load` takes it back."""
         ...
 
     def params(self) -> Mapping[str, Any]:
-        """Return what to save beside the tables, fit for JSON: numbers, and the model's `settings` as a mapping."""
+        """Return the parameters to save beside the tables, fit for JSON: numbers, and `settings` as a mapping."""
         ...
 
 

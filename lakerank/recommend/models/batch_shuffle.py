@@ -1,6 +1,6 @@
 """Ratings on their way to the workers, packed where they are read: one piece of columns for each batch of users.
 
-Neither grouped in the JVM nor shuffled row by row, as in `top_n.py`: a shuffle moves some thousand pieces instead of
+Neither grouped in the JVM nor shuffled row by row, as in `top_n.py`: a shuffle moves some thousand streams instead of
 millions of rows.
 """
 
@@ -25,7 +25,7 @@ FEW_USERS = 10_000  # for so few the rows of others are dropped before Python se
 
 
 def users_at_once(n_items: int) -> int:
-    """Return how many users are scored together."""
+    """Return the number of users that are scored together."""
     return max(1, min(MOST_USERS, CELLS_AT_ONCE // max(n_items, 1)))
 
 
@@ -52,7 +52,7 @@ def pack(rows: DataFrame, users: DataFrame, n_users: int, n_items: int) -> DataF
 def packer(
     column: str, rows_at_once: int = ROWS_AT_ONCE, prepare: Callable[[pa.Table], pa.Table] = lambda rows: rows
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return (batch, …) → (batch, `column`): what `prepare` makes of the rows, an Arrow stream for each batch of users.
+    """Return a function (batch, …) → (batch, `column`): it packs prepared rows into an Arrow stream for each batch.
 
     Args:
         column: name of the streams' column.
@@ -79,22 +79,22 @@ def _packed(table: pa.Table, column: str) -> pa.RecordBatch:
     batches, starts = np.unique(numbers[order], return_index=True)
     rows = table.drop_columns(["batch"]).take(order)
     ends = [*starts[1:].tolist(), len(order)]
-    pieces = [to_bytes(rows.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
+    streams = [to_bytes(rows.slice(lo, hi - lo)) for lo, hi in zip(starts.tolist(), ends, strict=True)]
     return pa.RecordBatch.from_arrays(
-        [pa.array(batches.astype(np.int32)), pa.array(pieces, pa.binary())], names=["batch", column]
+        [pa.array(batches.astype(np.int32)), pa.array(streams, pa.binary())], names=["batch", column]
     )
 
 
-def unpack(pieces: pa.Table) -> pa.Table | None:
+def unpack(packed: pa.Table) -> pa.Table | None:
     """Return the rows of one batch; None if there are none."""
-    streams = pieces.column("rows").to_pylist()
+    streams = packed.column("rows").to_pylist()
     if not streams:
         return None
     return pa.concat_tables(map(from_bytes, streams))
 
 
 def with_seen(history: DataFrame, seen: DataFrame) -> DataFrame:
-    """Return (user_id, item_id, rating, seconds): ratings, and pairs to leave out, whose rating is null."""
+    """Return a frame (user_id, item_id, rating, seconds): ratings, and pairs to leave out, whose rating is null."""
     rated = history.select("user_id", "item_id", F.col("rating").cast("float"), _seconds())
     types = dict(history.dtypes)
     hidden = seen.select(
@@ -110,8 +110,7 @@ def _seconds() -> Column:
 
 
 def block_of(users: pa.Array, items: pa.Array, rows: pa.Table | None) -> tuple[Histories, pa.Table]:
-    """Return what these users have rated, and the pairs (user_id, item_id) without a rating, of the rows of
-    `with_seen`."""
+    """Split the rows of `with_seen` into these users' histories and the pairs (user_id, item_id) without a rating."""
     if rows is None:
         rows = pa.table({"user_id": users[:0], "item_id": items[:0], "rating": pa.array([], pa.float32())})
     rated = pc.is_valid(rows.column("rating"))

@@ -79,11 +79,11 @@ class ItemWeights:
         return sparse.csr_matrix((w["values"], w["positions"], w["starts"]), shape=(n, n))
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """Return (U) who has rated something."""
+        """Return a mask of the users with ratings, bool (U)."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I) Σ x_uj w_ji; see `Scorer`."""
+        """Return the scores Σ x_uj w_ji, (U, I); see `Scorer`."""
         taste = block.matrix(self._taste(block), len(self.items))
         return np.asarray((taste @ self._matrix).toarray() + POPULARITY_SHARE * self.popularity)
 
@@ -91,8 +91,8 @@ class ItemWeights:
         return recency_weights(block, self.recency)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I) biases, and if `rates` the weighted mean of what they leave of the ratings of similar items
-        (Sarwar et al. 2001, section 3.2.1, around biases instead of means)."""
+        """Return the predicted ratings, (U, I): biases, and if `rates` the weighted mean of the residuals of similar
+        items (Sarwar et al. 2001, section 3.2.1, around biases instead of means)."""
         guess = self.biases.ratings(block)
         if self.rates:
             n, w = len(self.items), self._matrix
@@ -102,7 +102,7 @@ class ItemWeights:
         return guess
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (N, I) the weights of others for the items at `positions`; see `Scorer`."""
+        """Return the weights of others for the items at `positions`, (N, I); see `Scorer`."""
         columns = self._matrix[:, positions].T.tocoo()
         like = np.full((len(positions), len(self.items)), -np.inf)
         like[columns.row, columns.col] = columns.data
@@ -118,7 +118,7 @@ class ItemWeights:
 
 
 def read_weights(table: DataFrame, items: pa.Array, column: str) -> sparse.csr_matrix:
-    """Return (I, I) row `other_id`, column `item_id` of a table; items not in the list are left out."""
+    """Return a table as a sparse matrix, (I, I): row `other_id`, column `item_id`; unlisted items are left out."""
     rows = table.select("item_id", "other_id", column).toArrow()
     at = [pc.index_in(rows.column(name).combine_chunks(), value_set=items) for name in ("other_id", "item_id")]
     kept = pc.and_(pc.is_valid(at[0]), pc.is_valid(at[1]))

@@ -44,23 +44,23 @@ class Popularity:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Return (I) items with ratings."""
+        """A mask of the items with ratings, bool (I)."""
         return self.counts > 0
 
     def is_warm(self, block: Histories) -> NDArray[np.bool_]:
-        """Return (U) who has rated something; it makes no difference to the scores."""
+        """Return a mask of the users with ratings, bool (U); it makes no difference to the scores."""
         return block.counts > 0
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I) the number of ratings; the mean shows in the decimals."""
+        """Return the number of ratings of each item as its score, (U, I); the mean shows in the decimals."""
         return np.tile(self.counts + self.means / 1000.0, (len(block), 1))
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I) the damped means."""
+        """Return the damped means as predicted ratings, (U, I)."""
         return np.tile(self.means, (len(block), 1))
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (N, I) −∞: popularity knows of no similar items."""
+        """Return −∞ for all pairs, (N, I): popularity knows of no similar items."""
         return np.full((len(positions), len(self.items)), -np.inf)
 
     def explain(self, block: Histories, row: int, position: int) -> list[Reason]:

@@ -24,7 +24,7 @@ BASELINE = "popular"  # what others are compared with
 
 
 def model_spec(name: str, parts: str = "") -> ModelSpec:
-    """Return what a model is.
+    """Return the specification of a model.
 
     Args:
         name: one of `MODELS`.

@@ -42,7 +42,7 @@ def save_model(
 
 
 def find_model(spark: SparkSession, lake: str, spec: ModelSpec) -> SavedModel | None:
-    """Return what the model's job left in the lake; None if it has not run.
+    """Return the model that its job left in the lake; None if it has not run.
 
     A blend consists of those of its parts that are there; it has weights if they were learned for these runs of them.
 

@@ -2,7 +2,7 @@
 
 What users have seen is the bulk of the data (144 pairs a user in MovieLens against one vector). Neither grouped in
 the JVM nor shuffled row by row, it is packed where it is read: columns of pairs, cut into one piece for each batch
-of users, so that a shuffle moves some thousand pieces instead of millions of rows.
+of users, so that a shuffle moves some thousand streams instead of millions of rows.
 
 Shape suffixes: U users of a batch, I items, K factors, N best items, P pairs.
 """
@@ -53,13 +53,13 @@ def top_unseen(users: DataFrame, seen: DataFrame, items: pa.Array, q_IK: Floats,
     pairs = seen.select(F.col("user_id").cast(user_type), F.col("item_id").cast(item_type))
     if n_users <= FEW_USERS:
         pairs = pairs.join(F.broadcast(users.select("user_id")), "user_id", "left_semi")
-    pieces = pairs.select(batch, "user_id", "item_id").mapInArrow(
+    packed = pairs.select(batch, "user_id", "item_id").mapInArrow(
         packer("pairs", PAIRS_AT_ONCE, partial(_positions, items=items)), "batch int, pairs binary"
     )
     return (
         users.select(batch, "*")
         .groupBy("batch")
-        .cogroup(pieces.groupBy("batch"))
+        .cogroup(packed.groupBy("batch"))
         .applyInArrow(
             _ranker(items, q_IK, taste, top),
             f"user_id {user_type}, rank int, item_id {item_type}, score double, reason string",
@@ -115,17 +115,17 @@ def longest_vector(q_IK: Floats) -> float:
 
 
 def _positions(pairs: pa.Table, items: pa.Array) -> pa.Table:
-    """(batch, user_id, item_id) → (batch, user_id, item): the position of the item; unknown ones are dropped."""
+    """Map (batch, user_id, item_id) to (batch, user_id, item): the position of the item; unknown ones are dropped."""
     return pairs.set_column(2, "item", pc.index_in(pairs.column("item_id"), value_set=items)).drop_null()
 
 
 def _ranker(items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    """One batch of users and the pieces of what they have seen → its recommendations."""
+    """Return a function that ranks items for a batch of users: (users, packed seen items) → recommendations."""
     longest = longest_vector(q_IK)
 
-    def rank(users: pa.Table, pieces: pa.Table) -> pa.Table:
+    def rank(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
-        rows_P, items_P = _seen(ids, pieces.column("pairs").to_pylist())
+        rows_P, items_P = _seen(ids, packed.column("pairs").to_pylist())
         p_UK, o_U, reasons = taste(users)
         positions_UN, scores_UN = best_unseen(p_UK, o_U, q_IK, longest, rows_P, items_P, top)
         rows, ranks = np.nonzero(positions_UN >= 0)
@@ -142,11 +142,11 @@ def _ranker(items: pa.Array, q_IK: Floats, taste: Taste, top: int) -> Callable[[
     return rank
 
 
-def _seen(ids: pa.Array, pieces: list[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Positions (P) of users in the batch, and of items; pairs of users outside the batch are dropped."""
-    if not pieces or not len(ids):
+def _seen(ids: pa.Array, streams: list[bytes]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return positions (P) of users in the batch, and of items; pairs of users outside the batch are dropped."""
+    if not streams or not len(ids):
         return np.empty(0, np.int32), np.empty(0, np.int32)
-    pairs = pa.concat_tables(map(from_bytes, pieces))
+    pairs = pa.concat_tables(map(from_bytes, streams))
     rows = pc.index_in(pairs.column("user_id").combine_chunks(), value_set=ids)
     asked = pc.is_valid(rows)
     return rows.filter(asked).to_numpy(), pairs.column("item").filter(asked).to_numpy()
@@ -253,7 +253,7 @@ def top_k(scores_UI: Any, hidden_UI: Any, top: int) -> tuple[Any, Any]:
 
 @compiled(nogil=True)
 def _insert_top_k(scores_UI: Any, hidden_UI: Any, positions_UN: Any, best_UN: Any) -> None:
-    """`top_k` into arrays that are given."""
+    """Write `top_k` into given arrays."""
     last = best_UN.shape[1] - 1
     for u in range(scores_UI.shape[0]):
         for i in range(scores_UI.shape[1]):

@@ -66,7 +66,7 @@ class TrainingMatrix:
 
     @property
     def matrix(self) -> sparse.csr_matrix:
-        """(users, items) ratings."""
+        """The ratings, (users, items)."""
         return self.block.matrix(self.block.ratings, len(self.items))
 
     @classmethod
@@ -81,14 +81,14 @@ class TrainingMatrix:
         seconds = F.coalesce(F.unix_timestamp("rated_at"), F.lit(0)).cast("bigint").alias("seconds")
         columns = ratings.select("user_id", "item_id", F.col("rating").cast("float"), seconds)
         columns.mapInArrow(_keeper(rows), "k int").collect()
-        pieces = [rows.get(key) for key in sorted(rows.keys(), key=int)]
-        if not pieces:
+        blocks = [rows.get(key) for key in sorted(rows.keys(), key=int)]
+        if not blocks:
             raise UserError("there are no ratings to learn from: fill the table by ingest_ratings first")
         ids = {}
         for side in ("user", "item"):
-            packed = [{k.partition("-")[2]: v for k, v in piece.items() if k.startswith(side)} for piece in pieces]
-            ids[side] = pa.chunked_array([unpack_ids(block) for block in packed])
-        values = {name: np.concatenate([piece[name] for piece in pieces]) for name in ("rating", "seconds")}
+            parts = [{k.partition("-")[2]: v for k, v in block.items() if k.startswith(side)} for block in blocks]
+            ids[side] = pa.chunked_array([unpack_ids(block) for block in parts])
+        values = {name: np.concatenate([block[name] for block in blocks]) for name in ("rating", "seconds")}
         rows.drop_where(lambda _: True)
         return cls.of(ids["user"], ids["item"], values["rating"], values["seconds"])
 
@@ -121,11 +121,11 @@ def _keeper(store: BlockStore) -> Callable[[Iterator[pa.RecordBatch]], Iterator[
         context = TaskContext.get()
         k = context.partitionId() if context else 0
         table = pa.Table.from_batches(kept).combine_chunks()
-        piece = {name: table.column(name).to_numpy() for name in ("rating", "seconds")}
+        block = {name: table.column(name).to_numpy() for name in ("rating", "seconds")}
         for side in ("user", "item"):
             ids = table.column(f"{side}_id").combine_chunks()
-            piece |= {f"{side}-{name}": values for name, values in pack_ids(ids).items()}
-        store.put(f"{k}", piece)
+            block |= {f"{side}-{name}": values for name, values in pack_ids(ids).items()}
+        store.put(f"{k}", block)
         yield pa.RecordBatch.from_pydict({"k": pa.array([k], pa.int32())})
 
     return work

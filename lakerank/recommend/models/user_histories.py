@@ -1,4 +1,4 @@
-"""What users have rated, as arrays: one block of users at a time; how much each rating says, and what biases say of it.
+"""Users' histories as arrays, one block of users at a time; recency weights, and the biases of users and items.
 
 Shape suffixes: U users of the block, P ratings, I items.
 """
@@ -38,12 +38,12 @@ class Histories:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Return (P) the user of each rating, by position in `users`."""
+        """The user of each rating by position in `users`, (P)."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Return (U) how many ratings each user has."""
+        """The number of ratings of each user, (U)."""
         return np.diff(self.starts)
 
     @classmethod
@@ -72,8 +72,8 @@ class Histories:
         return cls(users, starts, where[order].astype(np.int32), values[0].astype(np.float32), values[1])
 
     def reindex(self, to: NDArray[np.int32]) -> Histories:
-        """Return the same for another list of items: `to` (I) has each item's new position, −1 where the list has it
-        not."""
+        """Return these histories for another list of items: `to` (I) has each item's new position, −1 where the list
+        lacks it."""
         positions = to[self.positions]
         kept = positions >= 0
         counts = np.bincount(self.rows[kept], minlength=len(self))
@@ -81,7 +81,7 @@ class Histories:
         return Histories(self.users, starts, positions[kept], self.ratings[kept], self.seconds[kept])
 
     def newest(self, most: int) -> Histories:
-        """Return the same users with at most so many ratings each, the newest; of the same second, those of lower
+        """Return these users with at most so many ratings each, the newest; of the same second, those of lower
         position."""
         order = np.lexsort((self.positions, -self.seconds, self.rows))
         kept = np.zeros(len(order), np.bool_)
@@ -90,7 +90,7 @@ class Histories:
         return Histories(self.users, starts, self.positions[kept], self.ratings[kept], self.seconds[kept])
 
     def anonymous(self) -> Histories:
-        """Return the same ratings, of users who are not known by any id."""
+        """Return these ratings, of users without an id."""
         return Histories(pa.nulls(len(self), self.users.type), self.starts, self.positions, self.ratings, self.seconds)
 
     def part(self, lo: int, hi: int) -> Histories:
@@ -105,7 +105,7 @@ class Histories:
         )
 
     def matrix(self, values: NDArray[Any], n_items: int) -> sparse.csr_matrix:
-        """Return (U, I) with these values (P)."""
+        """Return a sparse matrix of these values, (P) → (U, I)."""
         return sparse.csr_matrix((values, self.positions, self.starts), shape=(len(self), n_items))
 
 
@@ -123,7 +123,7 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def recency_weights(block: Histories, power: float) -> NDArray[np.float64]:
-    """Return (P) (1 + number of the user's ratings that are newer)^−power; ratings of the same second count alike.
+    """Return the recency weights (1 + number of the user's newer ratings)^−power, (P); equal within a second.
 
     Where there are no times all weights are 1. A power law of the position fits sessions, in which seconds pass, and
     years, alike.
@@ -169,17 +169,17 @@ class Biases:
         return cls(mean, of_items, float(r.min()), float(r.max()))
 
     def of_users(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U) b_u; 0 for users without ratings."""
+        """Return the user biases b_u, (U); 0 for users without ratings."""
         left = block.ratings - self.mean - self.of_items[block.positions]
         return np.bincount(block.rows, left, len(block)) / (block.counts + USER_PRIOR)
 
     def residuals(self, block: Histories) -> NDArray[np.float64]:
-        """Return (P) what biases leave of each rating."""
+        """Return the residual of each rating after the biases, (P)."""
         known = self.mean + self.of_items[block.positions] + self.of_users(block)[block.rows]
         return np.asarray(block.ratings - known, np.float64)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
-        """Return (U, I) μ + b_u + b_i."""
+        """Return the predicted ratings μ + b_u + b_i, (U, I)."""
         return self.mean + self.of_users(block)[:, None] + self.of_items[None, :]
 
 

@@ -23,7 +23,7 @@ NAME = "neighbors"
 
 @dataclass(frozen=True)
 class NeighborsConfig(Similarity):
-    """Settings: those of similarity, and
+    """Settings of the neighbourhood model: those of similarity, and recency.
 
     Attributes:
         recency: see `recency_weights`; 0 takes old ratings for as good as new ones.

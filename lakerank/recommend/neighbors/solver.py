@@ -70,7 +70,7 @@ class Similarity(CheckedSettings):
                     raise UserError(f"--{name} {getattr(self, name)} goes with --measure cosine, not {self.measure}")
 
     def lengths(self, x_RC: sparse.csr_matrix) -> NDArray[np.float64]:
-        """Return (R) what cosine divides by, for weighed rows."""
+        """Return the lengths of weighed rows, which cosine divides by, (R)."""
         if self.weighting == "bm25":
             return np.ones(x_RC.shape[0])
         return np.asarray(np.sqrt(x_RC.multiply(x_RC).sum(axis=1)), np.float64).ravel()
@@ -90,8 +90,7 @@ class Similarity(CheckedSettings):
         return x
 
     def _importance(self, x: sparse.csr_matrix, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (P) factors of the values, by the formulas of text retrieval: rows are documents, columns are
-        terms."""
+        """Return factors of the values, (P), by the formulas of text retrieval: rows are documents, columns terms."""
         per_column = np.bincount(x.indices, minlength=x.shape[1])
         idf = np.log(x.shape[0] / (1.0 + per_column))
         idf = np.maximum(idf, 0.0)[x.indices]
@@ -112,7 +111,7 @@ STEPS_AT_ONCE = 200_000_000  # additions of a task, about a second
 
 @dataclass(frozen=True)
 class Nearest:
-    """What was found.
+    """The nearest rows that were found.
 
     Attributes:
         store: `found/B` has `rows` (the first and the one after the last), `positions` int32 (R, N), `similar` float64
@@ -126,7 +125,7 @@ class Nearest:
     n: int
 
     def matrix(self) -> sparse.csr_matrix:
-        """Return (R, R) row j, column i: the similarity of j in the list of i."""
+        """Return the similarities as a sparse matrix, (R, R): row j, column i has that of j in the list of i."""
         columns, rows, values = [], [], []
         for b in range(self.blocks):
             found = self.store.get(f"found/{b}")
@@ -190,7 +189,7 @@ def nearest(spark: SparkSession, x_RC: sparse.csr_matrix, how: Similarity, store
 
 
 def _edges(steps_R: NDArray[np.number[Any]], aim: int) -> NDArray[np.int64]:
-    """Where runs of rows with about `aim` additions begin, and the end."""
+    """Return the bounds of runs of rows with about `aim` additions each."""
     if not len(steps_R):
         return np.zeros(1, np.int64)
     done = np.cumsum(steps_R)
@@ -225,7 +224,7 @@ def _block(store: BlockStore, b: int, lo: int, hi: int, how: Similarity) -> None
 
 
 def _frozen(block: Block) -> Block:
-    """Read-only plain arrays, small ones too: the kernel is compiled once, not for each mixture."""
+    """Return read-only plain arrays, small ones too: the kernel is compiled once, not for each mixture."""
     plain = {name: array.view(np.ndarray) for name, array in block.items()}
     for array in plain.values():
         array.flags.writeable = False

@@ -106,7 +106,7 @@ def encode(
 
 
 def room(occurrences: int) -> tuple[int, int]:
-    """Return how many bytes `encode` may need for postings and positions."""
+    """Return the greatest number of bytes that `encode` may need for postings and positions."""
     return 7 * occurrences + 64, 4 * occurrences + 64  # step, fields and one frequency; 28 bits of a position
 
 

@@ -28,7 +28,7 @@ class Weighting:
     bs: tuple[float, ...] = field(default=(0.3, 0.3, 0.3, 0.65))
 
     def key(self) -> dict[str, Any]:
-        """Return what identifies a weighting, for caches and stamps."""
+        """Return an identifier of a weighting, for caches and stamps."""
         return {"k1": self.k1, "weights": list(self.weights), "bs": list(self.bs)}
 
 

@@ -1,4 +1,4 @@
-"""What of a page goes into the index, and which pages have changed since they were indexed.
+"""The input of the index: the fields of pages, and the pages that have changed since they were indexed.
 
 Each step stands here twice, `…_arrow` beside `…_spark`, and a test compares the two, keys and all. Neither serves
 alone: an update of a hundredth of the pages must not cost a dozen Spark jobs, and the texts of all links of a large web
@@ -132,7 +132,7 @@ def _numbers(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def index_input_arrow(pages: pa.Table, now: pa.Table, anchors: Anchors) -> pa.RecordBatch:
-    """Return what is indexed of some pages: `INPUT_COLUMNS`.
+    """Return the indexed fields of some pages: `INPUT_COLUMNS`.
 
     Args:
         pages: `TEXT_COLUMNS` of the pages that are wanted.
@@ -151,7 +151,7 @@ def index_input_arrow(pages: pa.Table, now: pa.Table, anchors: Anchors) -> pa.Re
 def index_input_spark(
     pages: DataFrame, links: DataFrame | None, ranks: DataFrame | None, language: str, only: DataFrame | None = None
 ) -> DataFrame:
-    """Return what is indexed of pages: `INPUT_COLUMNS`.
+    """Return the indexed fields of pages: `INPUT_COLUMNS`.
 
     Args:
         pages: table `pages`; those that ask not to be found are left out.

@@ -162,7 +162,7 @@ class Tokens:
         sizes: NDArray[np.int32],
         flags: NDArray[np.uint8],
     ) -> NDArray[np.int32]:
-        """Number tokens, analysing those that were never seen; shapes as in `tokens.tokenize`."""
+        """Map tokens to term numbers, analysing those that were never seen; shapes as in `tokens.tokenize`."""
         self._grow(self.count + len(hashes))
         ids, firsts = np.empty(len(hashes), np.int32), np.empty(len(hashes), np.int64)
         known = self.count

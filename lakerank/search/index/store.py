@@ -66,7 +66,7 @@ class IndexTables:
         return self.pages.ref.read(self.spark, PAGES), links, ranks
 
     def page_states(self) -> pa.Table:
-        """Return what tells whether a page has changed: `PAGE_COLUMNS`."""
+        """Return the columns that tell whether a page has changed: `PAGE_COLUMNS`."""
         return self.pages.read(PAGE_COLUMNS)
 
     def page_states_before(self, versions: Mapping[str, Sequence[Any]]) -> pa.Table | None:
@@ -164,7 +164,7 @@ class ExistingIndex:
     segments: Sequence[int]
 
     def states(self) -> pa.Table:
-        """Return what the index says of each page: `DOCUMENT_COLUMNS`."""
+        """Return the index's row of each page: `DOCUMENT_COLUMNS`."""
         return self.documents.read(DOCUMENT_COLUMNS)
 
     def rows(self) -> pa.Table:

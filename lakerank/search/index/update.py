@@ -65,7 +65,7 @@ class IndexOptions:
 
 @dataclass(frozen=True)
 class UpdatePlan:
-    """What is to be done.
+    """The plan of an update.
 
     Attributes:
         generation: of the segments that are built.
@@ -208,7 +208,7 @@ def _changed_documents(tables: IndexTables, plan: UpdatePlan) -> pa.Table:
 
 
 def _main_language(languages: pa.ChunkedArray) -> str:
-    """Return what queries are analysed in: the language of most pages."""
+    """Return the language that queries are analysed in: that of most pages."""
     counted = pc.value_counts(languages).to_pylist()
     return str(min(counted, key=lambda row: (-row["counts"], row["values"]))["values"]) if counted else NONE
 

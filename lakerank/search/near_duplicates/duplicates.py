@@ -155,7 +155,7 @@ def _column(table: pa.Table, name: str) -> NDArray[Any]:
 
 
 def first_with_set(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int64]:
-    """Return for each page the first with the same set hash."""
+    """Return the first page with the same set hash, for each page."""
     order = np.lexsort((high, low))
     new = np.ones(len(order), bool)
     new[1:] = (low[order[1:]] != low[order[:-1]]) | (high[order[1:]] != high[order[:-1]])
@@ -174,7 +174,7 @@ def original_order(pages: pa.Table) -> NDArray[np.int64]:
 
 
 def originals(group: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each page the one of its group with the lowest rank."""
+    """Return the page of its group with the lowest rank, for each page."""
     order = np.argsort(rank)
     best = np.full(len(group), -1, np.int64)
     best[group[order[::-1]]] = order[::-1]  # written last: the lowest rank

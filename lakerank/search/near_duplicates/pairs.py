@@ -135,7 +135,7 @@ def join_with_first(order: Any, ends: Any, span_N2: Any, sets_S: Any, least: flo
 
 @compiled(nogil=True)
 def crossing_start(group_N: Any, order: Any, first: int, at: int, start: int) -> int:
-    """Return where the run of texts of one group begins that `at` is in.
+    """Return the start of the run of texts of one group that `at` is in.
 
     `start` is that of the position before, in a bucket that begins at `first`.
     """

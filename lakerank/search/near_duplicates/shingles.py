@@ -102,7 +102,7 @@ class Banding:
 
 @cache
 def character_table() -> NDArray[np.uint32]:
-    """Return for each code point below 0x40000 its lower case, or 0 if it separates words.
+    """Return the lower case of each code point below 0x40000, or 0 where it separates words.
 
     The highest bit is set where a character is a word by itself.
 
@@ -279,7 +279,7 @@ def shingle(texts: pa.Array, banding: Banding, width: int) -> ShingleSets:
 def encode(batches: Iterator[pa.RecordBatch], *, banding: Banding, width: int) -> Iterator[pa.RecordBatch]:
     """Encode rows of (page_id, url, text) to rows of `ENCODED`; pages without words are left out."""
     for whole in batches:
-        for batch in _pieces(whole):
+        for batch in _slices(whole):
             found = shingle(batch.column("text"), banding, width)
             low, high = set_hashes(found.ptr, found.sets)
             if found.ptr[-1] > np.iinfo(np.int32).max // 8:
@@ -299,7 +299,7 @@ def encode(batches: Iterator[pa.RecordBatch], *, banding: Banding, width: int) -
             yield encoded.filter(pa.array(np.diff(found.ptr) > 0))
 
 
-def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+def _slices(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Slice a batch at `_TEXT_BYTES` (a single longer text stays whole)."""
     sizes = pc.binary_length(batch.column("text")).fill_null(0).to_numpy(zero_copy_only=False)
     total = np.cumsum(sizes, dtype=np.int64)

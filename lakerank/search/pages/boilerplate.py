@@ -110,7 +110,7 @@ def _menu_name(name: str) -> bool:
 
 
 def _mostly_links(body: LexborNode) -> list[LexborNode]:
-    """Blocks of links, for pages without semantic markup: their text is mostly that of their links."""
+    """Find blocks of links, for pages without semantic markup: their text is mostly that of their links."""
     blocks: dict[int, tuple[LexborNode, list[int]]] = {}
     for link in body.css("a[href]"):
         length = len(link.text())

@@ -191,13 +191,13 @@ class ByteReader:
 
     def seek(self, mark: bytes) -> bool:
         """Pass to the next line that begins with `mark`; tell whether there is one before the end."""
-        look = b"\n" + mark
+        pattern = b"\n" + mark
         while True:
-            found = self._buffer.find(look)
+            found = self._buffer.find(pattern)
             if found >= 0:
                 self._drop(found + 1)
                 return True
-            self._drop(max(0, len(self._buffer) - len(look)))
+            self._drop(max(0, len(self._buffer) - len(pattern)))
             if not self._more():
                 self._drop(len(self._buffer))
                 return self._next_member is not None

@@ -64,7 +64,7 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """What a page says: its fields are columns of the `pages` table by name, and are stored under that name.
+    """The content of a page: its fields are columns of the `pages` table by name, and are stored under that name.
 
     Beside them `refresh` is where an immediate refresh leads, if there is one, and `links` are rows of `links`.
     """
@@ -83,7 +83,7 @@ class Document:
 
 @dataclass
 class _Head:
-    """What a page's <head> says."""
+    """The metadata in a page's <head>."""
 
     base: str
     description: str | None = None
@@ -131,7 +131,7 @@ def parse_html(html: str, url: str, robots: str = "") -> Document:
 
 
 def content_hash(title: str, headings: Sequence[str], description: str | None, text: str) -> str:
-    """Return what tells whether a page says the same: 128 bits of BLAKE2, hexadecimal."""
+    """Return the content hash of a page: 128 bits of BLAKE2, hexadecimal."""
     said = "\x1e".join((title, "\x1f".join(headings), description or "", collapse_spaces(text)))
     return hashlib.blake2b(said.encode(errors="replace"), digest_size=16).hexdigest()
 
@@ -187,7 +187,7 @@ def _links(
 
 
 def _label(node: LexborNode) -> str:
-    """Return what stands for a link without text: its picture's description, its label or its title."""
+    """Return the text that stands for a link without one: its picture's description, its label or its title."""
     given, picture = node.attributes, node.css_first("img[alt]")
     alt = picture.attributes.get("alt") if picture is not None else ""
     return collapse_spaces(alt or given.get("alt") or given.get("aria-label") or given.get("title") or "")

@@ -39,7 +39,7 @@ _Work = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True)
 class PageTables:
-    """What a source holds, all tables as Arrow tables or all as frames.
+    """The tables read from a source, all as Arrow tables or all as frames.
 
     Attributes:
         counts: of what was read.
@@ -133,7 +133,7 @@ def read_pages(
         scratch: see `lakerank.spark.checkpoint`.
     """
     number = max(_PARTS_PER_CORE * cores(spark), sum(file.size for file in files) // _PART_BYTES)
-    parts, work = as_parts(spark, list(files), number), _reading(options)
+    parts, work = as_parts(spark, list(files), number), _read_parts(options)
     unpacked = sum(file.size * (_UNPACKED if file.path.endswith(".gz") else 1) for file in files)
     if earlier is None and unpacked <= driver_bytes:
         return tables_on_driver(map_packed(parts, work, SCHEMA))
@@ -208,8 +208,8 @@ def _with_earlier(
     return merged
 
 
-def _reading(options: ReadOptions) -> _Work:
-    """Return what a task does: parts of the source to records."""
+def _read_parts(options: ReadOptions) -> _Work:
+    """Return the function that a task runs: parts of the source to records."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:

@@ -31,8 +31,9 @@ _REDIRECT_KINDS = ("http", "refresh", "canonical")  # of two redirects of one ad
 
 @dataclass(frozen=True)
 class RecordCounts:
-    """What was read: records by kind, distinct addresses of pages, links on pages, pages with a canonical address of
-    another page, and how many records were passed over for each reason.
+    """Counts of the records that were read: by kind, and of those passed over by reason.
+
+    Among them are distinct addresses of pages, links on pages, and pages with a canonical address of another page.
     """
 
     pages: int

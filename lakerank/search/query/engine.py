@@ -46,22 +46,22 @@ class Hit:
 
     @property
     def id(self) -> str:
-        """Its id in the frame or collection it came from; of a web page the address."""
+        """The page's id in the frame or collection it came from; of a web page the address."""
         return self.page.doc_id or self.page.url
 
     @property
     def url(self) -> str:
-        """Its address; may be empty."""
+        """The page's address; may be empty."""
         return self.page.url
 
     @property
     def title(self) -> str:
-        """Its title as it stands; may be empty."""
+        """The page's title; may be empty."""
         return self.page.title
 
     @property
     def snippet(self) -> str:
-        """The piece of its text that shows best why it was found."""
+        """The passage of its text that shows best why it was found."""
         return "".join(text for text, _ in self.snippet_pieces)
 
     def as_text(self) -> str:
@@ -148,11 +148,11 @@ class SearchEngine:
         wanted = skipped + top + 1
         limit = 2 * wanted
         found = self.searcher.find(query, limit, rank_weight, feedback)
-        kept, copies = self._shown(found, collapse_duplicates)
+        kept, copies = self._results_to_show(found, collapse_duplicates)
         while len(kept) < wanted and len(found.pages) == limit:  # copies stood where others could have
             limit *= 4
             found = self.searcher.find(query, limit, rank_weight, feedback)
-            kept, copies = self._shown(found, collapse_duplicates)
+            kept, copies = self._results_to_show(found, collapse_duplicates)
         weight = self.searcher.ranking.rank_weight if rank_weight is None else rank_weight
         highlighter = Highlighter(self._shown_terms(query), Analyzer(self.index.language))
         hits = [
@@ -184,7 +184,9 @@ class SearchEngine:
                 out.append(self.index.page(at))
         return out[:top]
 
-    def _shown(self, found: TopPages, collapse_duplicates: bool) -> tuple[list[int], dict[int, tuple[str, ...]]]:
+    def _results_to_show(
+        self, found: TopPages, collapse_duplicates: bool
+    ) -> tuple[list[int], dict[int, tuple[str, ...]]]:
         """Return the positions in `found` of the results to show, and the addresses of each one's copies."""
         if not collapse_duplicates:
             return list(range(len(found.pages))), {}

@@ -38,7 +38,7 @@ class ShownField(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """What is shown of a page.
+    """The fields of a page that a result shows.
 
     Attributes:
         page_id: number of the page in the lake.
@@ -88,12 +88,12 @@ class Index:
         return number if number >= 0 and self.frequency(number) else -1
 
     def frequency(self, number: int) -> int:
-        """Return how many pages have a term."""
+        """Return the document frequency of a term: the number of pages that have it."""
         ends = self.block["ends"]
         return int(ends[number] - (ends[number - 1] if number else 0))
 
     def postings(self, number: int) -> slice:
-        """Return where a term's postings stand in the arrays."""
+        """Return the range of a term's postings in the arrays."""
         ends = self.block["ends"]
         return slice(int(ends[number - 1]) if number else 0, int(ends[number]))
 
@@ -102,13 +102,13 @@ class Index:
         return self.bytes_of(name, number).tobytes().decode("utf-8", "replace")
 
     def bytes_of(self, name: str, number: int) -> NDArray[np.uint8]:
-        """Return the same text in UTF-8, as it lies in the index."""
+        """Return the text in UTF-8, as it lies in the index."""
         ends = self.block[f"{name}_ends"]
         begin = int(ends[number - 1]) if number else 0
         return np.asarray(self.block[f"{name}_data"])[begin : int(ends[number])]
 
     def name(self, number: int) -> str:
-        """Return what a run calls a page: its id in a collection, or its address."""
+        """Return the name of a page in a TREC run: its id in a collection, or its address."""
         return self.string("doc_id", number) or self.string("url", number)
 
     def strings(self, name: str) -> list[str]:
@@ -120,7 +120,7 @@ class Index:
         return out
 
     def page(self, number: int) -> Page:
-        """Return what is shown of a page."""
+        """Return the fields of a page that a result shows."""
         url, doc_id, title, description = (self.string(n, number) for n in ("url", "doc_id", "title", "description"))
         fields = (ShownField(name, label, self.string(name, number)) for name, label in SHOWN.items())
         filled = tuple(field for field in fields if field.value)
@@ -217,7 +217,7 @@ def _strings(name: str, values: Any) -> Block:
 
 
 def _numbers(documents: pa.Table, headers: pa.Table) -> tuple[NDArray[np.int32], dict[int, int]]:
-    """Number the pages of each segment in the open index (-1: no longer there); return where segments begin, too."""
+    """Map the pages of each segment to the open index (-1: no longer there); return where segments begin, too."""
     bases, total = {}, 0
     for segment, pages in zip(headers["segment"].to_pylist(), headers["pages"].to_pylist(), strict=True):
         bases[segment] = total

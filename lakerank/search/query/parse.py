@@ -14,7 +14,7 @@ _PIECE = re.compile(
 
 
 class Occur(Enum):
-    """What a clause asks of a page."""
+    """The role of a clause in a query."""
 
     SHOULD = "should"  # adds to the score
     MUST = "must"

@@ -1,4 +1,4 @@
-"""What is shown around a result: the snippet with its matches, the explanation of its score, spelling suggestions."""
+"""Presentation of results: the snippet with its matches, the explanation of its score, spelling suggestions."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def expand_query(query: Mapping[T, float], heaviest: Sequence[tuple[T, float]], 
 
 @dataclass
 class CompiledQuery:
-    """What the kernels need.
+    """The inputs of the kernels.
 
     Attributes:
         terms: number of each term → its weight, in the order they were written.

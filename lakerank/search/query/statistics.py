@@ -31,7 +31,7 @@ STATISTICS_SCHEMA = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """What scores depend on besides the pages themselves.
+    """The parameters of scoring besides the pages themselves.
 
     Attributes:
         pages: N.
@@ -162,7 +162,7 @@ def score_arrays(block: Block, statistics: Statistics, weighting: Weighting, lan
 
 
 def expandable(block: Block, language: str) -> NDArray[np.bool_]:
-    """Return which terms may expand a query: no pairs, no stop words, no bare numbers."""
+    """Return a mask of the terms that may expand a query: no pairs, no stop words, no bare numbers."""
     stem = stemmer(language)
     stops = stop_words(language)
     stems = set(stem.stemWords(list(stops))) | stops if stem else stops

@@ -105,7 +105,7 @@ def index_shards(lake: str, count: int) -> list[IndexShard]:
 
 
 def index_version(lake: str, get_spark: GetSpark) -> tuple[str, int]:
-    """Return what identifies the newest version of a lake's index: the table's id and version, from its log alone.
+    """Return an identifier of the newest version of a lake's index: the table's id and version, from its log alone.
 
     Raises:
         UserError: there is no index.
@@ -151,7 +151,7 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
 
 
 def cache_folder(lake: str, given: str) -> str:
-    """Return where opened indexes are kept: as given, beside a local lake's tables, or in the temporary folder."""
+    """Return the cache folder of opened indexes: as given, beside a local lake's tables, or in the temporary folder."""
     if given:
         return given
     if "://" in lake or is_catalog_name(lake):

@@ -148,7 +148,7 @@ def number_tokens(
     ids: NDArray[np.int32],
     firsts: NDArray[np.int64],
 ) -> int:
-    """Number distinct hashes in order of first appearance, in an open-addressing table.
+    """Assign numbers to distinct hashes in order of first appearance, in an open-addressing table.
 
     Args:
         hashes: uint64, of the tokens.

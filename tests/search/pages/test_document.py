@@ -27,8 +27,8 @@ def test_links_know_their_zone_and_text() -> None:
         Link("https://otter.org/doc/other.html", "the other", False, "main", 1.0),
     ]
     assert (page.title, page.headings, page.language) == ("Guide — Otters", ["Guide"], "en")
-    zones = {link.dst_url[-5:]: link.zone for link in parse_html(TABLES, URL).links}
-    assert zones == {f"{n}.htm": "navigation" if n < 5 else "main" for n in range(1, 6)}
+    by_url = {link.dst_url[-5:]: link.zone for link in parse_html(TABLES, URL).links}
+    assert by_url == {f"{n}.htm": "navigation" if n < 5 else "main" for n in range(1, 6)}
 
 
 def test_what_is_no_link_to_another_page_is_left_out() -> None:
