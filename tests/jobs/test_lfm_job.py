@@ -205,7 +205,7 @@ def test_the_seeds_preset_runs_and_can_be_overridden(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["--epochs", "2", "--factors", "30", "--split", "corner:70,30", "--json"]
-    few += ["--remote", "sc://host/;token=secret"]  # goes unused: there is a session
+    few += ["--verbose", "--remote", "sc://host/;token=secret"]  # goes unused: there is a session
     assert lfm.main(["--lake", lake, "--preset", "seed-2018", *few]) == 0
     printed = capsys.readouterr().out
     for line in ("init: uniform:-5,5", "optimizer: adam", "lr: 0.0002", "lr-decay: 0.98", "lr-decay-steps: 50.0"):
