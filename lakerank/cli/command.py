@@ -39,6 +39,16 @@ def run_command(
     return code
 
 
+def _output_is_closed() -> bool:
+    """Tell whether who reads standard output has seen enough, as `| head` does; nothing more is written there then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def _code(
     run: Callable[[A], Summary], args_class: type[A], name: str, doc: str | None, argv: Sequence[str] | None
 ) -> int:
@@ -51,7 +61,9 @@ def _code(
     except KeyboardInterrupt:
         print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            return 128 + 13  # as a shell says of a program that SIGPIPE ended
         traceback.print_exc()
         print(f"{name}: this is a bug of ours; please report it with the lines above", file=sys.stderr)
         return 1

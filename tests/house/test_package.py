@@ -103,3 +103,15 @@ def test_a_subcommand_is_the_job(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"lakerank {lakerank.__version__}\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    # Output closed after the first line, as by `| head -1`; -u: each line is written at once.
+    command = [sys.executable, "-u", "-m", "lakerank", "sr", "zoo"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        started.stdout.close()
+        err = started.stderr.read()
+    assert err == ""
+    assert started.returncode == 141
