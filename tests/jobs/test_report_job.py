@@ -29,7 +29,7 @@ RUN, EVALUATION = "run-of-today", "evaluation-of-today"
 
 def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
     relation = RELATIONS[name]
-    frame = spark.createDataFrame(rows, relation.schema(ids)).coalesce(1)
+    frame = spark.createDataFrame(rows, relation.schema(id_type=ids)).coalesce(1)
     TableSink(TableRef.find("", relation, str(lake)), relation, stamp).write(frame)
 
 
