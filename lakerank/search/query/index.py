@@ -147,7 +147,7 @@ def decode_arrays(documents: pa.Table, postings: pa.Table, pages: pa.Table, snip
     Args:
         documents: `index_documents`.
         postings: `index_postings`.
-        pages: `PAGE_COLUMNS` of at least the indexed pages.
+        pages: `PAGE_COLUMNS` of at least the indexed pages; `text` may be missing without snippets.
         snippets: whether to keep the pages' texts.
 
     Returns:
@@ -183,9 +183,9 @@ def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
         raise ValueError("pages of the index are missing from `pages`")
     chosen = pages.take(pa.array(order[at])) if len(ids) else pages.slice(0, 0)
     urls = chosen["url"].to_pylist()
-    texts = {name: chosen[name] for name in _TEXTS} | {"host": [urlsplit(url).hostname or "" for url in urls]}
-    if not snippets:
-        texts["text"] = [""] * len(ids)
+    # A shard shows no snippets: its pages were read without their texts.
+    texts = {name: chosen[name] if snippets or name != "text" else [""] * len(ids) for name in _TEXTS}
+    texts["host"] = [urlsplit(url).hostname or "" for url in urls]
     copies = documents["duplicate_of"]
     group = pc.fill_null(copies, 0).to_numpy()
     rank = pc.fill_null(documents["pagerank"], 0.0).to_numpy()
