@@ -19,6 +19,7 @@ test: setup lint  ## lint, types and the tests to work with, on classic Spark an
 
 test-all: test  ## and the slow ones: clusters, notebooks, every documented command, fuzz, fresh environments, the site
 	@$(PY) -m pytest -q -n 2 --dist loadfile -m slow
+	@LAKERANK_TEST_REMOTE='local[2]' $(PY) -m pytest -q -n 2 --dist loadfile -m slow
 
 site: setup  ## the documentation site, strictly: build/docs/index.html
 	@$(PY) -m sphinx -W --keep-going -n -q docs build/docs

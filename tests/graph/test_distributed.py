@@ -73,6 +73,7 @@ def test_an_iteration_moves_messages_and_no_links(spark: SparkSession, capsys: p
     assert [row["edges"] for row in packed.orderBy("block").collect()] == [2, 2, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(REMOTE), reason="has a session of its own")
 def test_a_worker_that_dies_costs_a_task_and_not_the_job(tmp_path: Path) -> None:
     # A session of its own: one that tries a task again, which local[2] does not.

@@ -45,6 +45,7 @@ def evaluate_models(capsys: pytest.CaptureFixture[str], lake: str, *flags: str) 
     return json.loads(said.splitlines()[-1]), said
 
 
+@pytest.mark.slow
 @pytest.mark.connect
 def test_values_are_what_trec_eval_says_of_the_same_recommendations(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -16,6 +16,8 @@ from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import RANKS, RATINGS
 from spark_jobs import build_index, ingest_pages, ingest_ratings, lfm, pagerank, recommend, report, search
 
+pytestmark = pytest.mark.slow
+
 SITE = str(Path(__file__).parents[2] / "examples" / "site")
 
 

@@ -168,6 +168,7 @@ def test_any_csv_with_names_of_its_own_and_text_ids(
     assert sorted(p.name for p in lake.iterdir() if not p.name.startswith("_")) == ["ratings", "ratings_rejected"]
 
 
+@pytest.mark.slow
 def test_real_movielens_agrees_with_pythons_csv(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

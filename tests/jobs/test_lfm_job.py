@@ -76,6 +76,7 @@ def test_trains_and_recommends_twice_the_same(
     assert not rated & {(row[0], row[2]) for row in seen[0][2]}
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +119,7 @@ def _grow(spark: SparkSession, lake: str, growing: str) -> None:
     more.write.format("delta").mode("append").save(f"{growing}/ratings")
 
 
+@pytest.mark.slow
 def test_a_run_stays_on_its_version_of_the_table(
     spark: SparkSession, lake: str, growing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_run_stays_on_its_version_of_the_table(
     assert "has no version 7 (any more): the newest is 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_update_learns_newcomers_and_repeats_to_nothing(
     spark: SparkSession, lake: str, growing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +170,7 @@ def test_an_update_learns_newcomers_and_repeats_to_nothing(
     assert "the model was trained with --seed 0" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_blocks_are_kept_for_the_next_run_and_built_again_when_missing(
     lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,6 +290,7 @@ def test_wrong_users_file_ends_with_2(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_halves_of_two_models_are_not_mixed(
     spark: SparkSession, trained: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

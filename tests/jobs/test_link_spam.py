@@ -105,6 +105,7 @@ def test_text_ids_seeds_and_out(
     assert ranks[f"p{TARGET}"] < min(ranks[f"p{page}"] for page in range(PAGES))
 
 
+@pytest.mark.slow
 def test_beyond_one_task_trust_and_mass_come_from_the_engines(
     spark: SparkSession, lake: str, tmp_path: Path, edges: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,6 +52,7 @@ def format_lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, Any
     return printed, json.loads(printed.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.connect
 def test_from_ratings_to_recommendations_that_say_why(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -95,6 +96,7 @@ def test_from_ratings_to_recommendations_that_say_why(
     assert sorted(rows_of(spark, lake, RECOMMENDATIONS)) == sorted(rows)
 
 
+@pytest.mark.slow
 def test_filters_and_wrong_input(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,7 @@ def test_an_updated_index_answers_as_a_new_one(
     assert TableRef.find("", INDEX_DOCUMENTS, lake).version(spark) == version, "nothing is written"
 
 
+@pytest.mark.slow
 def test_an_index_left_half_done_is_not_seen(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return facts
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_and_its_settings_train_the_model_it_tested(
     spark: SparkSession, lake: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,7 @@ def test_only_what_has_changed_is_made_again(
     assert ref.version(spark) == version + 1
 
 
+@pytest.mark.slow
 def test_another_model_takes_the_place_of_all(
     pictures: Path, lake: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +177,7 @@ def test_another_model_takes_the_place_of_all(
     assert again(capsys, *words, "--checkpoint", tmp_path / "renamed.safetensors", "--format", "webp")["pictures"] == 7
 
 
+@pytest.mark.slow
 def test_a_table_of_pictures_gives_the_same(
     pictures: Path, lake: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -95,6 +95,7 @@ with session("probe", remote="local[1]") as spark:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(REMOTE), reason="starts servers of its own")
 def test_two_processes_have_a_server_each() -> None:
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}

@@ -69,6 +69,7 @@ with session("probe", "local[1]") as spark:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(REMOTE), reason="starts a session of its own")
 @pytest.mark.parametrize("settings", ["the wheel alone", "conf/spark"])
 def test_spark_says_nothing_that_a_user_cannot_act_on(tmp_path: Path, settings: str) -> None:

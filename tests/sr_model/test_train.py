@@ -150,6 +150,7 @@ def wait_for(folder: Path, n: int) -> None:
     raise AssertionError("no checkpoint within a minute")
 
 
+@pytest.mark.slow
 def test_after_a_kill_it_goes_on_to_the_same_weights(data: Path, tmp_path: Path) -> None:
     words = ["mode=srresnet", "steps_init=400", "checkpoint_every=20"]
     process = start(data, tmp_path / "killed", *words)
@@ -176,6 +177,7 @@ def test_a_polite_stop_leaves_a_checkpoint(data: Path, tmp_path: Path) -> None:
     assert f"{last}".encode() in out
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_batch_of_both(data: Path, tmp_path: Path) -> None:
     # Without batch normalisation the mean of two gradients is the gradient of the whole batch.
     words = ["mode=srresnet", "steps_init=10", "losses_init=l1=1"]
@@ -190,6 +192,7 @@ def test_two_processes_train_as_one_with_the_batch_of_both(data: Path, tmp_path:
         assert torch.allclose(a[name], b[name], atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_two_processes_play_the_adversarial_game(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "sr_model.train", f"data={data}", f"out={tmp_path / 'run'}", *SMALL, "steps_init=2", "steps=3"]
