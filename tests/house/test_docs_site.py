@@ -41,7 +41,7 @@ def test_every_guide_and_decision_is_a_page_that_the_navigation_leads_to(site: P
         title = guide.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").replace("`", "")
         text = re.sub(r"<[^>]+>", "", (site / page).read_text(encoding="utf-8"))
         # Sphinx has pages of its own, such as search.html, which would take the place of a guide of that name.
-        assert title.startswith("```{include}") or html.escape(title, quote=False).replace("'", "’") in text, page
+        assert title.startswith("{include}") or html.escape(title, quote=False).replace("'", "’") in text, page
         assert page == "index.html" or f'href="{page}"' in front, page
     decisions = (site / "adr" / "README.html").read_text(encoding="utf-8")
     for decision in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md")):

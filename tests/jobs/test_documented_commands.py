@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 GUIDES = (
     *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
-    *("recommenders", "search", "spam", "training", "tuning", "upscaling"),
+    *("recommenders", "search-engine", "spam", "training", "tuning", "upscaling"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
 LINE = re.compile(
