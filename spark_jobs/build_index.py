@@ -48,7 +48,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     print(f"build_index: {plan.describe()}", flush=True)
     total = run_update(tables, plan, options)
     seconds = time.monotonic() - started
-    print(f"build_index: {total:,} pages in {tables.postings.location} and {tables.documents.location}")
+    print(f"build_index: {total:,} pages in the index of {args.lake}")
     return {
         "pages": total,
         "rebuilt": bool(plan.rebuild),

@@ -55,7 +55,7 @@ def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:
     rows = out.read(spark, relation).orderBy(F.desc(best_by), "id").limit(args.top).collect()
     best = [row.asDict() for row in rows]
     if best:
-        print(as_rows(best, names_of(spark, links.location, [row["id"] for row in best])))
+        print(as_rows(best, names_of(spark, args.lake, links.location, [row["id"] for row in best])))
     if links.rejected_count:
         print(f"centrality: {links.rejected_count} lines were not used; pagerank lists them in edges_rejected")
     nodes = found.summary["nodes"]

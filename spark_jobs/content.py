@@ -15,11 +15,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef
-from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, TAGS, USER_PROFILES
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, TAGS, USER_PROFILES
 from lakerank.recommend.content.model import SPEC, ContentConfig, format_profiles
 from lakerank.recommend.models.base import Data
-from lakerank.recommend.models.store import save_model
+from lakerank.recommend.models.store import read_ratings, save_model
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 
@@ -35,10 +35,12 @@ class ContentArgs(ContentConfig, JobArgs):
     scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
 
 
-def read_tags(spark: SparkSession, given: str, lake: str) -> DataFrame | None:
+def read_tags(spark: SparkSession, given: str, published: Publications) -> DataFrame | None:
     """Return the tags, or None if they are not wanted or, unless they were named, not there."""
-    ref = TableRef.find(given, TAGS, lake)
-    if given == "none" or (not given and not ref.exists(spark)):
+    if given == "none":
+        return None
+    ref = published.table(TAGS, given)
+    if not given and not ref.exists(spark):
         return None
     return ref.read(spark, TAGS)
 
@@ -46,18 +48,19 @@ def read_tags(spark: SparkSession, given: str, lake: str) -> DataFrame | None:
 def run(spark: SparkSession, args: ContentArgs) -> dict[str, Any]:
     """Read, learn, write, print."""
     begun = time.perf_counter()
-    source, out = TableRef.find(args.ratings, RATINGS, args.lake), args.out or args.lake
-    ratings = source.read(spark, RATINGS)
-    items = TableRef.find(args.items, ITEMS, args.lake).read(spark, ITEMS)
-    data = Data(ratings, items, read_tags(spark, args.tags, args.lake))
+    published = Publications.read(args.lake, lambda: spark)
+    source, ratings = read_ratings(spark, published, args.ratings)
+    items = published.table(ITEMS, args.items).read(spark, ITEMS)
+    data = Data(ratings, items, read_tags(spark, args.tags, published))
     with workspace(spark, args.scratch, "--scratch") as store:
         model = SPEC.fit(data, store, ContentConfig.from_settings(args))
-        save_model(spark, out, SPEC, model, source)
-    written = TableRef.find("", USER_PROFILES, out).read(spark, USER_PROFILES)
+        with publishing(lambda: spark, args.out or args.lake, SPEC.name) as tables:
+            refs = save_model(tables, SPEC, model, source)
+    written = refs[USER_PROFILES.name].read(spark, USER_PROFILES)
     for line in format_profiles(written):
         print(f"content: {line}")
     users, features = written.count(), len(model.params()["names"])
-    target = TableRef.find("", ITEM_PROFILES, out)
+    target = refs[ITEM_PROFILES.name]
     n_items = target.read(spark, ITEM_PROFILES).count()
     seconds = round(time.perf_counter() - begun, 3)
     print(f"content: {args.method}: {n_items} items, {features} features in {target.location} ({seconds:.1f} s)")

@@ -20,11 +20,11 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS, TAGS
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import RATINGS, RECOMMENDER_METRICS
 from lakerank.recommend.evaluation.evaluate_model import Evaluation, EvaluationConfig, evaluate_models
-from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import BASELINE, DEFAULT_MODEL, MODELS, PARTS, model_spec, parse_models
+from lakerank.recommend.models.store import read_data
 from lakerank.report.png_plots import comparison_png
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
@@ -65,29 +65,29 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
     """Read, evaluate, write, print."""
     begun = time.perf_counter()
     specs = [model_spec(name, args.parts) for name in parse_models(args.models, "--models")]
-    settings, source = EvaluationConfig.from_settings(args), TableRef.find(args.ratings, RATINGS, args.lake)
-    ratings = source.read(spark, RATINGS)
-    refs = {relation: TableRef.find("", relation, args.lake) for relation in (ITEMS, TAGS)}
-    items, tags = (ref.read(spark, relation) if ref.exists(spark) else None for relation, ref in refs.items())
+    settings, published = EvaluationConfig.from_settings(args), Publications.read(args.lake, lambda: spark)
+    source = published.table(RATINGS, args.ratings)
+    data = read_data(spark, published, source)
     with workspace(spark, args.scratch, "--scratch") as store:
         evaluation = evaluate_models(
             specs,
-            Data(ratings, items, tags),
+            data,
             settings,
             store,
             lambda name, s: print(f"evaluate: {name}: {s:.1f} s", flush=True),
         )
     what = [evaluation.models, args.parts, dataclasses.asdict(settings), source.identity(spark), source.version(spark)]
     run_id = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
-    sink = TableSink(TableRef.find(args.out, RECOMMENDER_METRICS, args.lake), RECOMMENDER_METRICS, stamp=run_id)
     rows = spark.createDataFrame(evaluation.rows(run_id), RECOMMENDER_METRICS.schema())
-    sink.write(rows, f"run_id = '{run_id}'")
+    with publishing(lambda: spark, args.lake, "evaluation", run_id) as tables:
+        target = tables.write(RECOMMENDER_METRICS, rows, args.out, f"run_id = '{run_id}'")
+        tables.reads(RATINGS, source)
 
     print(evaluation.as_text())
     if args.plot:
         draw(args.plot, evaluation)
     seconds = round(time.perf_counter() - begun, 3)
-    print(f"evaluate: run {run_id} in {sink.ref.location} ({seconds:.1f} s)")
+    print(f"evaluate: run {run_id} in {target.location} ({seconds:.1f} s)")
     values = {name: {s.metric: s.value for s in evaluation.everyone if s.model == name} for name in evaluation.models}
     users = evaluation.n_users
     return {"run_id": run_id, "split": args.split, "users": users, "models": values, "seconds": seconds}

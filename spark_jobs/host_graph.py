@@ -17,6 +17,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.graph.build_graph import host_links
 from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import HOST_LINKS, LINKS
 from lakerank.spark.job import run_job
 
@@ -33,7 +34,7 @@ class HostGraphArgs(JobArgs):
 def run(spark: SparkSession, args: HostGraphArgs) -> Mapping[str, Any]:
     """Add up links; returns the summary."""
     started = time.monotonic()
-    links = TableRef.find(args.links, LINKS, args.lake)
+    links = Publications.read(args.lake, lambda: spark).table(LINKS, args.links)
     if not links.exists(spark):
         raise UserError(
             f"no Delta table `{LINKS.name}` at {links.location}: run {LINKS.producer} first, or give --links"

@@ -16,6 +16,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, POSITIVE, JobArgs, flag
+from lakerank.lake.publications import Publications
 from lakerank.recommend.latent_factors.config import PRESETS, LfmConfig
 from lakerank.recommend.latent_factors.store import (
     RatingsSource,
@@ -62,12 +63,13 @@ class LfmArgs(LfmConfig, JobArgs):
 def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     """Read ratings, train, write."""
     begun = time.perf_counter()
-    source = RatingsSource.find(args.lake, args.ratings, args.split, args.seed, args.valid)
+    published = Publications.read(args.lake, lambda: spark)
+    source = RatingsSource.find(published, args.ratings, args.split, args.seed, args.valid)
     scratch = open_scratch(args.lake, args.scratch)
     if args.update:
         plan = plan_update(
             spark,
-            args.out or args.lake,
+            Publications.read(args.out, lambda: spark) if args.out else published,
             args.update_epochs,
             args.blocks,
             source,

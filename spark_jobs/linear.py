@@ -14,11 +14,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef
-from lakerank.lake.schemas import LINEAR_WEIGHTS, RATINGS
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import LINEAR_WEIGHTS
 from lakerank.recommend.ease.model import SPEC, LinearConfig
 from lakerank.recommend.models.base import Data
-from lakerank.recommend.models.store import save_model
+from lakerank.recommend.models.store import read_ratings, save_model
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 
@@ -35,12 +35,11 @@ class LinearArgs(LinearConfig, JobArgs):
 def run(spark: SparkSession, args: LinearArgs) -> dict[str, Any]:
     """Read ratings, solve, write."""
     begun = time.perf_counter()
-    source, out = TableRef.find(args.ratings, RATINGS, args.lake), args.out or args.lake
-    ratings = source.read(spark, RATINGS)
+    source, ratings = read_ratings(spark, Publications.read(args.lake, lambda: spark), args.ratings)
     with workspace(spark, args.scratch, "--scratch") as store:
         model = SPEC.fit(Data(ratings), store, LinearConfig.from_settings(args))
-        save_model(spark, out, SPEC, model, source)
-    target = TableRef.find("", LINEAR_WEIGHTS, out)
+        with publishing(lambda: spark, args.out or args.lake, SPEC.name) as tables:
+            target = save_model(tables, SPEC, model, source)[LINEAR_WEIGHTS.name]
     rows = target.read(spark, LINEAR_WEIGHTS).count()
     seconds = round(time.perf_counter() - begun, 3)
     print(f"linear: {rows} weights in {target.location} ({seconds:.1f} s)")

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from lakerank.cli.settings import AT_LEAST_ONE, FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, flag
 from lakerank.graph.spam.plans import SpamConfig, as_text, defend_links, worst
 from lakerank.graph.store import LinkArgs, names_of
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import SPAM_REPORT, TRUST_RANKS, TRUSTED_RANKS
 from lakerank.spark.job import run_job
 
@@ -43,12 +43,12 @@ def run(spark: SparkSession, args: LinkSpamArgs) -> Mapping[str, Any]:
     started = time.monotonic()
     config = SpamConfig(args.damping, args.tol, args.max_iter, args.smallest, args.one_task_edges, args.scratch)
     found, links = defend_links(spark, args, config, seeds=args.seeds)
-    ranks = TableRef.find(args.out, TRUSTED_RANKS, args.lake)
-    TableSink(TableRef.find("", TRUST_RANKS, args.lake), TRUST_RANKS).write(found.pages)
-    TableSink(TableRef.find("", SPAM_REPORT, args.lake), SPAM_REPORT).write(found.report)
-    TableSink(ranks, TRUSTED_RANKS).write(found.pages.selectExpr("id", "trusted_rank AS pagerank"))
+    with publishing(lambda: spark, args.lake, "link_spam") as tables:
+        tables.write(TRUST_RANKS, found.pages)
+        tables.write(SPAM_REPORT, found.report)
+        ranks = tables.write(TRUSTED_RANKS, found.pages.selectExpr("id", "trusted_rank AS pagerank"), args.out)
     top = worst(found.report, args.top)
-    print(as_text(top, names_of(spark, links.location, [row["id"] for row in top])))
+    print(as_text(top, names_of(spark, args.lake, links.location, [row["id"] for row in top])))
     counts = found.counts
     if links.rejected_count:
         print(f"link_spam: {links.rejected_count} lines were not used; pagerank lists them in edges_rejected")

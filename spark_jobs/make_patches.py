@@ -20,6 +20,7 @@ from lakerank.cli.download import DIV2K_MIRROR
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.pictures import picture_table, write_rejected
+from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import PATCHES_REJECTED
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.job import run_job
@@ -82,7 +83,8 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
         return make_from_table(table, out, plan, build)
 
     results = build_dataset("make_patches", out, build, plan, make, args.overwrite)
-    write_rejected(spark, PATCHES_REJECTED, args.lake, [pair for one in results for pair in one.rejected])
+    with publishing(lambda: spark, args.lake, "patches") as tables:
+        write_rejected(spark, tables, PATCHES_REJECTED, args.lake, [pair for one in results for pair in one.rejected])
     counts = report_build("make_patches", out, build, plan, results)
     return {**counts, "out": str(out), "seconds": round(time.monotonic() - started, 3)}
 

@@ -15,10 +15,10 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.schemas import RATINGS, SIMILAR_ITEMS, SIMILAR_USERS
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import SIMILAR_ITEMS, SIMILAR_USERS
 from lakerank.recommend.models.base import Data
-from lakerank.recommend.models.store import save_model
+from lakerank.recommend.models.store import read_ratings, save_model
 from lakerank.recommend.neighbors.model import SPEC, NeighborsConfig, similar_users
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
@@ -37,19 +37,17 @@ class NeighborsArgs(NeighborsConfig, JobArgs):
 def run(spark: SparkSession, args: NeighborsArgs) -> dict[str, Any]:
     """Read ratings, compare, write."""
     begun = time.perf_counter()
-    settings, source, out = (
-        NeighborsConfig.from_settings(args),
-        TableRef.find(args.ratings, RATINGS, args.lake),
-        args.out or args.lake,
-    )
-    ratings = source.read(spark, RATINGS)
+    settings, out = NeighborsConfig.from_settings(args), args.out or args.lake
+    source, ratings = read_ratings(spark, Publications.read(args.lake, lambda: spark), args.ratings)
     relation = SIMILAR_ITEMS if args.of == "items" else SIMILAR_USERS
-    target = TableRef.find("", relation, out)
     with workspace(spark, args.scratch, "--scratch") as store:
         if args.of == "items":
-            save_model(spark, out, SPEC, SPEC.fit(Data(ratings), store, settings), source)
+            model = SPEC.fit(Data(ratings), store, settings)
+            with publishing(lambda: spark, out, SPEC.name) as tables:
+                target = save_model(tables, SPEC, model, source)[relation.name]
         else:
-            TableSink(target, relation).write(similar_users(ratings, store, settings))
+            with publishing(lambda: spark, out, relation.name) as tables:
+                target = tables.write(relation, similar_users(ratings, store, settings))
     written = target.read(spark, relation)
     rows, lists = written.count(), written.where("rank = 1").count()
     seconds = round(time.perf_counter() - begun, 3)

@@ -60,7 +60,7 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
             f"ranks by {result.l1_delta:.3e} (tol {args.tol:g}); raise --max-iter",
             file=sys.stderr,
         )
-    print(summary.text(names_of(spark, found.location, [row["id"] for row in summary.top])))
+    print(summary.text(names_of(spark, args.lake, found.location, [row["id"] for row in summary.top])))
     print(f"pagerank: {result.nodes} nodes, {result.edges} links, ranks in {tables.ranks}")
     seconds = round(time.monotonic() - started, 3)
     return {"engine": found.engine, **summary.as_json(), "rejected": found.rejected_count, "seconds": seconds}

@@ -16,14 +16,13 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lakerank.cli.settings import POSITIVE, JobArgs, flag
-from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.input_files import read_ids
-from lakerank.lake.schemas import EXPLANATIONS, ITEMS, RATINGS, RECOMMENDATIONS, TAGS
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import EXPLANATIONS, RATINGS, RECOMMENDATIONS
 from lakerank.recommend.data.format_recommendations import format_recommendations
 from lakerank.recommend.data.item_filter import allowed_items
-from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import DEFAULT_MODEL, MODELS, PARTS, model_spec
-from lakerank.recommend.models.store import open_model
+from lakerank.recommend.models.store import open_model, read_data
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 
@@ -51,33 +50,31 @@ def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:
     """Read, rank for each user, write, print."""
     begun = time.perf_counter()
     spec = model_spec(args.model, args.parts)
-    source = TableRef.find(args.ratings, RATINGS, args.lake)
-    ratings = source.read(spark, RATINGS)
-    refs = {relation: TableRef.find("", relation, args.lake) for relation in (ITEMS, TAGS)}
-    items, tags = (ref.read(spark, relation) if ref.exists(spark) else None for relation, ref in refs.items())
+    published = Publications.read(args.lake, lambda: spark)
+    data = read_data(spark, published, source := published.table(RATINGS, args.ratings))
+    ratings, items = data.ratings, data.items
     types, users = dict(ratings.dtypes), ratings.select("user_id").distinct()
     if args.users:
         users = read_ids(spark, "--users", args.users, "user_id", types["user_id"])
     listed = read_ids(spark, "--items", args.items, "item_id", types["item_id"]) if args.items else None
     allowed = allowed_items(items, args.genre, args.year, listed)
     seen = ratings.select("user_id", "item_id")
-    sink = TableSink(TableRef.find(args.out, RECOMMENDATIONS, args.lake), RECOMMENDATIONS)
     explanations = None
     with workspace(spark, args.scratch, "--scratch") as store:
-        model = open_model(spark, args.lake, spec, Data(ratings, items, tags), source, store, args.relearn)
+        model = open_model(spark, published, spec, data, source, store, args.relearn)
         for remark in spec.remarks(model.params()):
             print(f"recommend: {remark}")
-        sink.write(model.recommend(users, seen.limit(0) if args.include_seen else seen, args.top, allowed))
-        written = sink.ref.read(spark, RECOMMENDATIONS)
-        if args.explain:
-            reasons = TableSink(TableRef.find("", EXPLANATIONS, args.lake), EXPLANATIONS)
-            reasons.write(model.explain(written))
-            explanations = reasons.ref.read(spark, EXPLANATIONS)
+        with publishing(lambda: spark, args.lake, RECOMMENDATIONS.name) as tables:
+            best = model.recommend(users, seen.limit(0) if args.include_seen else seen, args.top, allowed)
+            target = tables.write(RECOMMENDATIONS, best, args.out)
+            written = target.read(spark, RECOMMENDATIONS)
+            if args.explain:
+                explanations = tables.write(EXPLANATIONS, model.explain(written)).read(spark, EXPLANATIONS)
     for line in format_recommendations(written, explanations, items):
         print(line)
     n_users, rows = written.select("user_id").distinct().count(), written.count()
     seconds = round(time.perf_counter() - begun, 3)
-    print(f"\nrecommend: {args.model}: top {args.top} for {n_users} users in {sink.ref.location} ({seconds:.1f} s)")
+    print(f"\nrecommend: {args.model}: top {args.top} for {n_users} users in {target.location} ({seconds:.1f} s)")
     return {"model": args.model, "users": n_users, "rows": rows, "seconds": seconds}
 
 

@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION, JobArgs, flag
+from lakerank.lake.publications import Publications
 from lakerank.recommend.latent_factors import tuning
 from lakerank.recommend.latent_factors.config import OPTIMIZERS
 from lakerank.recommend.latent_factors.store import RatingsSource, TrialTable, open_scratch, study_name, tuning_folder
@@ -67,7 +68,9 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     begun = time.perf_counter()
     tuning.require_optuna()
     out, study = tuning_folder(args.lake, args.out), args.study()
-    source = RatingsSource.find(args.lake, args.ratings, args.split, args.seed, args.valid)
+    source = RatingsSource.find(
+        Publications.read(args.lake, lambda: spark), args.ratings, args.split, args.seed, args.valid
+    )
     name = study_name(spark, study, source)
     table = TrialTable.find(args.lake, name)
     store = open_scratch(args.lake, args.scratch).below(f"tune-{name}")

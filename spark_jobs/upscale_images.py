@@ -16,9 +16,9 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
-from lakerank.lake.delta_table import TableRef
 from lakerank.lake.picture_results import Recipe, Results, update_results
 from lakerank.lake.pictures import open_pictures, write_rejected
+from lakerank.lake.publications import Publications, publishing
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from lakerank.spark.job import run_job
 from lakerank.spark.session import cores
@@ -77,15 +77,16 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
         raise UserError("--images: give a folder of pictures, or a table of them")
     recipe = make_recipe(args)
     pictures = open_pictures(spark, args.images, "--images", lambda name: is_picture(name) and not is_bookkeeping(name))
-    ref = TableRef.find(args.out, UPSCALED, args.lake)
+    ref = Publications.read(args.lake, lambda: spark).table(UPSCALED, args.out)
 
     def announce(todo: int, kept: int) -> None:
         print(f"upscale_images: {todo} pictures to enlarge, {kept} are in {ref.location} already", flush=True)
         if pictures.others:
             print(f"upscale_images: {pictures.others} files in {args.images} are no pictures and are left out")
 
-    results = update_results(spark, pictures, ref, UPSCALED, recipe, args.scratch, announce)
-    write_rejected(spark, UPSCALED_REJECTED, args.lake, results.rejected)
+    with publishing(lambda: spark, args.lake, UPSCALED.name) as tables:
+        results = update_results(spark, pictures, tables, ref, UPSCALED, recipe, args.scratch, announce)
+        write_rejected(spark, tables, UPSCALED_REJECTED, args.lake, results.rejected)
     if not results.made and not results.kept:
         path, reason = results.rejected[0]
         raise UserError(

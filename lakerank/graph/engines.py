@@ -120,7 +120,12 @@ def rank_links(
     location = store.links_location(spark, args, store.EXAMPLE)
     native = engine == "native" or (engine == "auto" and bool(graphframes_engine.missing(spark)))
     if native and not teleport and location != store.EXAMPLE:
-        local = store.read_on_driver(location, args.nodes, warm_start, args.weights, driver_edges)
+        links_at, nodes_at, ranks_at = (
+            store.published_at(spark, args.lake, where) if where else None
+            for where in (location, args.nodes, warm_start)
+        )
+        assert links_at is not None
+        local = store.read_on_driver(links_at, nodes_at, ranks_at, args.weights, driver_edges)
         if local is not None:
             tell(f"pagerank: links from {location}; engine native (on the driver, where they fit)")
             return Ranking(local_plan.run_on_driver(local, config), "native", location)

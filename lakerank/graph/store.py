@@ -19,9 +19,10 @@ from lakerank.graph.build_graph import SEED, build_graph, example_frame
 from lakerank.graph.edge_lists import EDGE, NODE, Parsed
 from lakerank.graph.iterate import Iteration
 from lakerank.graph.local_graph import ArrowGraph
-from lakerank.lake.delta_arrow import ArrowSink, in_folder
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_arrow import in_folder
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.input_files import open_input
+from lakerank.lake.publications import Publications, publishing
 from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
 
 EXAMPLE = "seed"  # what `--links` calls the built-in example
@@ -81,11 +82,17 @@ def links_location(spark: SparkSession, args: LinkArgs, default: str = "") -> st
     return default
 
 
+def published_at(spark: SparkSession, lake: str, location: str) -> TableRef:
+    """Return the table at a location, if it is one, at the version that readers read (`Publications.at`)."""
+    return Publications.read(lake, lambda: spark).at(TableRef(location))
+
+
 def read_rows(
     spark: SparkSession, args: LinkArgs, location: str, ids: Sequence[str], weight: str, nofollow: bool = False
 ) -> Parsed:
     """Open and parse what a flag names; see `edge_lists.parse`."""
-    return edge_lists.parse(open_input(spark, location), ids, weight, args.separator, args.header, nofollow=nofollow)
+    rows = open_input(spark, location, published_at(spark, args.lake, location))
+    return edge_lists.parse(rows, ids, weight, args.separator, args.header, nofollow=nofollow)
 
 
 def read_links(
@@ -121,7 +128,7 @@ def read_links(
         edges = read_rows(spark, args, location, EDGE, "yes" if args.weights else "no", nofollow)
     nodes = read_rows(spark, args, args.nodes, NODE, "no") if args.nodes else None
     starts = read_rows(spark, args, teleport, NODE, "optional").all_of(teleport) if teleport else None
-    ranks = TableRef(warm_start).read(spark, RANKS) if warm_start else None
+    ranks = published_at(spark, args.lake, warm_start).read(spark, RANKS) if warm_start else None
     count = edges.rejected_count + (nodes.rejected_count if nodes else 0)
     rejected = edges.rejected.union(nodes.rejected) if nodes else edges.rejected
     try:
@@ -147,13 +154,15 @@ def read_seeds(spark: SparkSession, args: LinkArgs, location: str, id_type: str)
     return text.withColumn("id", F.col("id").cast("bigint"))
 
 
-def read_on_driver(links: str, nodes: str, warm_start: str, weighted: bool, most: int) -> ArrowGraph | None:
+def read_on_driver(
+    links: TableRef, nodes: TableRef | None, warm_start: TableRef | None, weighted: bool, most: int
+) -> ArrowGraph | None:
     """Read a graph without Spark, if it lies in folders of this machine and all of it can be used.
 
     Args:
         links: table of links.
-        nodes: table of nodes, or empty.
-        warm_start: table of earlier ranks, or empty.
+        nodes: table of nodes, if any.
+        warm_start: table of earlier ranks, if any.
         weighted: whether weights count.
         most: links; more are for Spark.
 
@@ -166,18 +175,18 @@ def read_on_driver(links: str, nodes: str, warm_start: str, weighted: bool, most
     if edges is None or not len(edges):
         return None
     others: list[pa.Table | None] = []
-    for location, names in ((nodes, NODE), (warm_start, ("id", "pagerank"))):
+    for ref, names in ((nodes, NODE), (warm_start, ("id", "pagerank"))):
         columns = partial(edge_lists.arrow_columns, names=names)
-        table = edge_lists.usable(in_folder(location, columns, most)) if location else None
-        if location and (table is None or table.schema.field("id").type != edges.schema.field("src").type):
+        table = None if ref is None else edge_lists.usable(in_folder(ref, columns, most))
+        if ref is not None and (table is None or table.schema.field("id").type != edges.schema.field("src").type):
             return None
         others.append(table)
     return ArrowGraph(edges, others[0], None, others[1], weighted)
 
 
-def names_of(spark: SparkSession, location: str, ids: Sequence[Any]) -> dict[Any, str]:
+def names_of(spark: SparkSession, lake: str, location: str, ids: Sequence[Any]) -> dict[Any, str]:
     """Return the addresses of some nodes, if the links are a table with the columns `src_url` and `dst_url`."""
-    table = TableRef(location)
+    table = published_at(spark, lake, location)
     if not ids or not table.exists(spark):
         return {}
     links = table.frame(spark)
@@ -190,7 +199,7 @@ def names_of(spark: SparkSession, location: str, ids: Sequence[Any]) -> dict[Any
 
 def previous_iterations(spark: SparkSession, lake: str, tol: float) -> int | None:
     """Return the number of iterations the run before needed for this tolerance; None if it did not get there."""
-    curve = TableRef.find("", PAGERANK_METRICS, lake)
+    curve = Publications.read(lake, lambda: spark).table(PAGERANK_METRICS)
     if not curve.exists(spark):
         return None
     reached = curve.read(spark, PAGERANK_METRICS).where(F.col("l1_delta") < tol)
@@ -226,17 +235,16 @@ def write_ranking(
         out: where the ranks go; empty: into the lake.
         lake: for all other tables.
     """
-    target = TableRef.find(out, RANKS, lake)
-    if isinstance(ranks, pa.Table):
-        ArrowSink(target, RANKS, lambda: spark).write(ranks)
-    else:
-        TableSink(target, RANKS).write(ranks)
-        ranks = target.read(spark, RANKS)
     number, change, dangling = (list(column) for column in zip(*history, strict=True))
     metrics = pa.table({"iteration": pa.array(number, pa.int32()), "l1_delta": change, "dangling": dangling})
-    ArrowSink(TableRef.find("", PAGERANK_METRICS, lake), PAGERANK_METRICS, lambda: spark).write(metrics)
     bad_lines = TableRef.find("", EDGES_REJECTED, lake)
-    if rejected is not None or bad_lines.exists(spark):
-        none = spark.createDataFrame([], EDGES_REJECTED.schema())
-        TableSink(bad_lines, EDGES_REJECTED).write(none if rejected is None else rejected)
-    return RankTables(target.location, bad_lines.location, ranks)
+    with publishing(lambda: spark, lake, "ranks") as run:
+        target = run.write(RANKS, ranks, out)
+        run.write(PAGERANK_METRICS, metrics)
+        if rejected is not None or bad_lines.exists(spark):
+            run.write(
+                EDGES_REJECTED,
+                spark.createDataFrame([], EDGES_REJECTED.schema()) if rejected is None else rejected,
+            )
+    rows = ranks if isinstance(ranks, pa.Table) else target.read(spark, RANKS)
+    return RankTables(target.location, bad_lines.location, rows)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.extras import require
-from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, write_problem
+from lakerank.lake.delta_table import TableRef, TableSink, again, has_scheme, write_problem
 from lakerank.lake.schemas import Relation
 
 if TYPE_CHECKING:  # tables in a folder are read where neither is installed
@@ -31,21 +31,20 @@ def _deltalake() -> Any:
 
 
 def in_folder(
-    location: str, choose: Callable[[Mapping[str, str]], Mapping[str, str] | None], most: int
+    ref: TableRef, choose: Callable[[Mapping[str, str]], Mapping[str, str] | None], most: int
 ) -> pa.Table | None:
     """Read columns of a Delta table in a local folder without Spark; None where Spark has to read it.
 
     Args:
-        location: the table.
+        ref: the table.
         choose: from the columns (name → type, as Arrow calls it) to those wanted (new name → name); None: not this way.
         most: rows; a larger table is for Spark.
     """
-    ref = TableRef(location)
-    if ref.needs_spark or has_scheme(location):
+    if ref.needs_spark or has_scheme(ref.path):
         return None
     deltalake = _deltalake()
     try:
-        table = deltalake.DeltaTable(ref.path)
+        table = deltalake.DeltaTable(ref.path, version=ref.pinned)
         types = {field.name: str(field.type) for field in pa.schema(table.schema().to_arrow())}
         wanted = choose(types)
         if wanted is None or table.count() > most:
@@ -68,38 +67,37 @@ class ArrowTable:
     """One version of a Delta table, opened for reading.
 
     Attributes:
-        ref: where it is.
+        ref: where it is; opened at the version it is pinned to, else at the newest.
         relation: what it is.
         version: the version that is read.
-        stamp: what the writer of this version said it was (`TableSink(..., stamp=)`), or empty.
+        rows_version: the version that made these rows, if the reference says so; else `version`.
         identity: the table's own id, which no table made anew in the same place has.
     """
 
     def __init__(self, ref: TableRef, relation: Relation, get_spark: GetSpark, version: int | None = None) -> None:
+        version = ref.pinned if version is None else version
         self.ref, self.relation = ref, relation
         self._get_spark = get_spark
         self._delta: DeltaTable | None = None
         if ref.needs_spark:
             spark = get_spark()
             ref.read(spark, relation)
-            self.version = ref.version(spark) if version is None else version
-            self.stamp, self.identity = ref.stamp(spark), ref.identity(spark)
-            return
-        deltalake = _deltalake()
+            self.version = TableRef(ref.location).version(spark) if version is None else version
+            self.identity = ref.identity(spark)
+        else:
+            self._delta = _opened(ref, version, relation)
+            self.version, self.identity = self._delta.version(), str(self._delta.metadata().id)
+        self.rows_version = self.version if ref.rows_version is None else ref.rows_version
+
+    @classmethod
+    def identity_of(cls, ref: TableRef, get_spark: GetSpark, version: int) -> str:
+        """Return the id that a table has at a version; empty if that version is not kept."""
+        if ref.needs_spark:
+            return ref.identity(get_spark())
         try:
-            self._delta = deltalake.DeltaTable(ref.path, version=version)
-        except deltalake.exceptions.TableNotFoundError as error:
-            raise NoTableError(
-                f"no Delta table `{relation.name}` at {ref.location}: run {relation.producer} first"
-            ) from error
-        except deltalake.exceptions.DeltaError as error:
-            raise UserError(f"{ref.location}: cannot read version {version}: {error}") from error
-        self.version = self._delta.version()
-        # Opened at an older version, delta-rs numbers the whole table's commits wrongly.
-        history = self._delta.history(1) if version is None else deltalake.DeltaTable(ref.path).history()
-        written = next((commit for commit in history if commit["version"] == self.version), {})
-        self.stamp = str(written.get("userMetadata") or "")
-        self.identity = str(self._delta.metadata().id)
+            return str(_opened(ref, version).metadata().id)
+        except UserError:
+            return ""
 
     @classmethod
     def find(cls, ref: TableRef, relation: Relation, get_spark: GetSpark) -> ArrowTable | None:
@@ -136,7 +134,36 @@ class ArrowTable:
         have = {field.name for field in self._delta.schema().fields}
         if missing := [name for name in columns if name not in have]:
             raise UserError(f"{self.ref.location}: column `{missing[0]}` is missing; run {self.relation.producer} anew")
-        return self._delta.to_pyarrow_table(columns=list(columns), filters=list(where) if where else None)
+        try:
+            return self._delta.to_pyarrow_table(columns=list(columns), filters=list(where) if where else None)
+        except FileNotFoundError as error:
+            raise files_gone(self.ref.location, self.version, self.relation) from error
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(
+                f"{self.ref.location}: a file of it is damaged ({' '.join(str(error).split())[:200]})"
+            ) from error
+
+
+def _opened(ref: TableRef, version: int | None, relation: Relation | None = None) -> DeltaTable:
+    deltalake = _deltalake()
+    try:
+        return cast("DeltaTable", deltalake.DeltaTable(ref.path, version=version))
+    except deltalake.exceptions.TableNotFoundError as error:
+        if relation is None:
+            raise NoTableError(f"no Delta table at {ref.location}") from error
+        raise NoTableError(
+            f"no Delta table `{relation.name}` at {ref.location}: run {relation.producer} first"
+        ) from error
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        raise UserError(f"{ref.location}: cannot read version {version}: {error}") from error
+
+
+def files_gone(location: str, version: int, relation: Relation) -> UserError:
+    """Return the error of a version whose files were removed."""
+    return UserError(
+        f"{location}: files of version {version} are gone (VACUUM removes those of versions that are not the newest, "
+        f"see docs/maintenance.md): run {relation.producer} again"
+    )
 
 
 class ArrowSink:
@@ -153,14 +180,32 @@ class ArrowSink:
             UserError: a column is missing, of another type, or null where none may be; or the place cannot be written.
         """
         rows = self.relation.enforce(table, self.ref.location)
-        if not self._direct("overwrite", rows):
+        if not again(lambda: self._direct("overwrite", rows)):
             self._through_spark().write(self._frame(rows))
 
     def append(self, table: pa.Table) -> None:
         """Add rows; errors as `write`."""
         rows = self.relation.enforce(table, self.ref.location)
-        if not self._direct("append", rows):
+        if not again(lambda: self._direct("append", rows)):
             self._through_spark().append(self._frame(rows))
+
+    @classmethod
+    def restore(cls, ref: TableRef, version: int, get_spark: GetSpark, stamp: str) -> None:
+        """Give a table the rows of an earlier version again, in a commit of its own.
+
+        Raises:
+            UserError: that version or files of it are gone.
+        """
+        if not ref.needs_spark and not has_scheme(ref.path):
+            deltalake = _deltalake()
+            properties = deltalake.CommitProperties(custom_metadata={"userMetadata": stamp})
+            try:
+                again(lambda: _opened(ref, None).restore(version, commit_properties=properties))
+                return
+            except deltalake.exceptions.DeltaError as error:
+                if "feature" not in str(error).lower():
+                    raise UserError(f"{ref.location}: cannot go back to version {version}: {error}") from error
+        ref.restore(get_spark(), version, stamp)
 
     def merge(self, table: pa.Table, removed: list[Any]) -> None:
         """Fold rows into the table by its key, and take out those with the keys `removed`; errors as `write`.

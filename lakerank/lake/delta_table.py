@@ -6,10 +6,13 @@ commit, so a reader sees the old table or the new one, never half of it, and wri
 
 from __future__ import annotations
 
+import random
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.schemas import Relation
@@ -17,9 +20,14 @@ from lakerank.lake.schemas import Relation
 if TYPE_CHECKING:  # names and places of tables are needed where pyspark is not installed
     from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 
+T = TypeVar("T")
 _CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 _STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where a statement has no option for it
+_MEANWHILE = re.compile(
+    r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+|FileAlreadyExistsException"
+    r"|DELTA_VERSIONS_NOT_CONTIGUOUS|already exists|Version mismatch|[Tt]ransaction (?:failed|conflict)"
+)
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
 
@@ -40,9 +48,17 @@ def has_scheme(path: str) -> bool:
 
 @dataclass(frozen=True)
 class TableRef:
-    """A Delta table by folder (`./lake/ratings`, `s3://…`) or by catalog name (`main.movies.ratings`)."""
+    """A Delta table by folder (`./lake/ratings`, `s3://…`) or by catalog name (`main.movies.ratings`).
+
+    Attributes:
+        location: where it is.
+        pinned: the version to read; None reads the newest.
+        rows_version: the version that made the rows of `pinned`, as maintenance makes versions with the same rows.
+    """
 
     location: str
+    pinned: int | None = None
+    rows_version: int | None = None
 
     @classmethod
     def find(cls, given: str, relation: Relation, lake: str) -> TableRef:
@@ -101,21 +117,31 @@ class TableRef:
         try:
             return spark.sql(f"SELECT * FROM {self.sql} VERSION AS OF {version}")  # noqa: S608 - quoted; a number
         except AnalysisException as error:
-            raise UserError(
-                f"{self.location} has no version {version} (any more): the newest is {self.version(spark)}"
-            ) from error
+            newest = TableRef(self.location).version(spark)
+            raise UserError(f"{self.location} has no version {version} (any more): the newest is {newest}") from error
 
     def frame(self, spark: SparkSession) -> DataFrame:
-        """Read the table as it stands, unchecked."""
+        """Read the table, at the version it is pinned to or as it stands, unchecked."""
+        if self.pinned is not None:
+            return self._as_of(spark, self.pinned)
         return spark.table(self.location) if is_catalog_name(self.location) else self._load(spark)
 
     def _load(self, spark: SparkSession) -> DataFrame:
         return spark.read.format("delta").load(self.path)
 
-    def stamp(self, spark: SparkSession) -> str:
-        """Return the stamp of the newest version (`TableSink(..., stamp=)`), or empty."""
-        row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
-        return str(row["userMetadata"] or "") if row else ""
+    def restore(self, spark: SparkSession, version: int, stamp: str) -> None:
+        """Give the table the rows of an earlier version again, in one commit.
+
+        Raises:
+            UserError: that version or files of it are gone.
+        """
+        spark.conf.set(_STAMP, stamp)
+        try:
+            spark.sql(f"RESTORE TABLE {self.sql} TO VERSION AS OF {version}").collect()
+        except Exception as error:
+            raise UserError(f"{self.location}: cannot go back to version {version}: {error}") from error
+        finally:
+            spark.conf.unset(_STAMP)
 
     def identity(self, spark: SparkSession) -> str:
         """Return the table's own id, which no table made anew in the same place has."""
@@ -123,7 +149,9 @@ class TableRef:
         return str(row["id"]) if row else ""
 
     def version(self, spark: SparkSession) -> int:
-        """Return the number of the newest version, which identifies the table's content."""
+        """Return the number of the version that made its rows, or without a pin the newest: it identifies the rows."""
+        if self.rows_version is not None:
+            return self.rows_version
         row = spark.sql(f"DESCRIBE HISTORY {self.sql} LIMIT 1").first()
         return int(row["version"]) if row else -1
 
@@ -143,12 +171,15 @@ class TableSink:
     stamp: str = ""
 
     def write(self, df: DataFrame, replace_where: str = "") -> None:
-        """Replace the table (or the rows matching `replace_where`) by `df` in one commit.
+        """Replace the table (or the rows matching `replace_where`) by `df` in one commit; of two at once both succeed.
 
         Raises:
             UserError: a column is missing, of the wrong type, or null where the contract forbids it;
                 or the place cannot be written.
         """
+        again(lambda: self._write(df, replace_where))
+
+    def _write(self, df: DataFrame, replace_where: str) -> None:
         if not self.ref.exists(df.sparkSession):
             self._create(df)
         elif replace_where:
@@ -158,10 +189,14 @@ class TableSink:
 
     def append(self, df: DataFrame) -> None:
         """Add rows in one commit; errors as `write`."""
-        if self.ref.exists(df.sparkSession):
-            self._save(self._writer(df, "append"))
-        else:
-            self._create(df)
+
+        def add() -> None:
+            if self.ref.exists(df.sparkSession):
+                self._save(self._writer(df, "append"))
+            else:
+                self._create(df)
+
+        again(add)
 
     def merge(self, df: DataFrame, removed: str) -> None:
         """Fold rows into the table by the relation's keys, in one commit.
@@ -231,6 +266,26 @@ class TableSink:
             raise write_problem(error, self.ref.location) from error
 
 
+class MeanwhileError(UserError):
+    """Another job has written the same table in the same moment, so that nothing was written; it may be tried again."""
+
+
+def again(write: Callable[[], T], times: int = 6) -> T:
+    """Write, and if another job was faster, once more, after a while that is another for each.
+
+    Raises:
+        MeanwhileError: others were faster each time.
+    """
+    for waited in range(times):
+        try:
+            return write()
+        except MeanwhileError:
+            if waited == times - 1:
+                raise
+            time.sleep(random.uniform(0.05, 0.2) * 2**waited)
+    raise AssertionError
+
+
 def write_problem(error: Exception, location: str) -> Exception:
     """Put the user's share of write errors into a sentence; return anything else unchanged."""
     text = str(error)
@@ -252,6 +307,8 @@ def write_problem(error: Exception, location: str) -> Exception:
         if sign in text:
             return UserError(f"{location}: cannot write ({sign.lower()}); choose another --lake or --out")
     # Delta's exceptions by Spark's names and by delta-rs's words.
-    if re.search(r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+", text):
-        return UserError(f"{location}: another job changed it meanwhile; nothing was written, run the command again")
+    if _MEANWHILE.search(text):
+        return MeanwhileError(
+            f"{location}: another job changed it meanwhile; nothing was written, run the command again"
+        )
     return error

@@ -49,18 +49,19 @@ class Input:
     frame: DataFrame
 
 
-def open_input(spark: SparkSession, where: str) -> Input:
+def open_input(spark: SparkSession, where: str, table: TableRef | None = None) -> Input:
     """Find out what `where` is and read it.
 
     Args:
         spark: the session.
         where: a Delta folder or catalog name, a Parquet file or folder, a text file (.gz, .bz2 are unpacked)
             or a folder of text files.
+        table: the same at the version to read, if it is a Delta table; None reads the newest.
 
     Raises:
         UserError: there is nothing, or it cannot be read; the message names it.
     """
-    ref = TableRef(where)
+    ref = table or TableRef(where)
     if ref.exists(spark):
         return Input(where, "table", ref.frame(spark))
     if is_catalog_name(where):

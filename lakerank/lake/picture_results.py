@@ -17,6 +17,7 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.binary_files import SourceFile
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.pictures import Pictures, contents, in_parts
+from lakerank.lake.publications import Publishing
 from lakerank.lake.schemas import Relation
 from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.session import cores
@@ -66,6 +67,7 @@ class Results:
 def update_results(
     spark: SparkSession,
     pictures: Pictures,
+    run: Publishing,
     ref: TableRef,
     relation: Relation,
     recipe: Recipe,
@@ -79,7 +81,8 @@ def update_results(
     Args:
         spark: the session.
         pictures: from `open_pictures`.
-        ref: the table, which need not exist.
+        run: publishes the table.
+        ref: the table at the version that readers read; it need not exist.
         relation: its columns, with `path`, `width`, `height`, `seconds`, `content_hash` and `recipe`.
         recipe: how rows are made.
         scratch: see `checkpoint`.
@@ -107,7 +110,9 @@ def update_results(
     paths = {row["path"] for row in results.made}
     gone = {row["path"] for row in earlier} - kept - paths
     if paths or (kept and gone):
-        _store(spark, ref, relation, rows, kept, gone)
+        _store(spark, run, ref, relation, rows, kept, gone)
+    elif kept:
+        run.keep(relation, ref)
     return results
 
 
@@ -161,6 +166,7 @@ def _made(parts: DataFrame, recipe: Recipe, kept: frozenset[str], scratch: str) 
 
 def _store(
     spark: SparkSession,
+    run: Publishing,
     ref: TableRef,
     relation: Relation,
     new: DataFrame,
@@ -168,10 +174,13 @@ def _store(
     gone: Collection[str],
 ) -> None:
     """Put the new rows beside those that are kept, and take out those that are gone, in one commit."""
-    new, sink = new.select(*relation.schema().names), TableSink(ref, relation)
+    new = new.select(*relation.schema().names)
     if not kept:
-        sink.write(new)
+        run.write(relation, new, ref.location)
         return
     names = spark.createDataFrame(pa.table({"path": pa.array(sorted(gone), pa.string())}))
     old = ref.read(spark, relation).join(F.broadcast(names), "path", "left_semi").select(*new.columns)
-    sink.merge(new.withColumn("removed", F.lit(False)).unionByName(old.withColumn("removed", F.lit(True))), "removed")
+    changes = new.withColumn("removed", F.lit(False)).unionByName(old.withColumn("removed", F.lit(True)))
+    run.change(
+        relation, ref, lambda stamp: TableSink(TableRef(ref.location), relation, stamp).merge(changes, "removed")
+    )

@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.binary_files import SourceFile, as_parts, balanced, chunks, list_files
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.input_files import read_rows
+from lakerank.lake.publications import Publishing
 from lakerank.lake.schemas import Relation
 
 _PARTS = pa.schema([("path", pa.string()), ("part", pa.int32())])
@@ -116,9 +117,11 @@ def contents(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes | str]]:
         yield path.as_py(), value.as_py() or "no content"
 
 
-def write_rejected(spark: SparkSession, relation: Relation, lake: str, rejected: Sequence[tuple[str, str]]) -> None:
-    """Write the pictures that could not be used, name and reason; an empty table only where there was one."""
+def write_rejected(
+    spark: SparkSession, run: Publishing, relation: Relation, lake: str, rejected: Sequence[tuple[str, str]]
+) -> None:
+    """Write, to be published, the pictures that could not be used; an empty table only where there was one."""
     ref = TableRef.find("", relation, lake)
     if rejected or ref.exists(spark):
         rows = [(name, None, None, reason) for name, reason in rejected]
-        TableSink(ref, relation).write(spark.createDataFrame(rows, relation.schema()))
+        run.write(relation, spark.createDataFrame(rows, relation.schema()))

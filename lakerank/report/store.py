@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import ID, PAGES, RANKS, RELATIONS, Relation
 
 MOST_PICTURES = 3
@@ -47,7 +50,7 @@ class SrResults:
 
 @dataclass(frozen=True)
 class Written:
-    """The newest commit of a table: its version, when it was written (UTC), and by which run, if that is known."""
+    """The version of a table that is read, when it was written (UTC), and by which run, if that is known."""
 
     version: int
     at: str
@@ -97,21 +100,32 @@ def read_lake(spark: SparkSession, lake: str, sr: str = "") -> Lake:
         ),
     )
     relations = {**RELATIONS, PAGES.name: titles}
-    refs = {name: TableRef.find("", relation, lake) for name, relation in relations.items()}
-    refs = {name: ref for name, ref in refs.items() if ref.exists(spark)}
+    published = Publications.read(lake, lambda: spark)
+    refs = {}
+    for name, relation in relations.items():
+        try:
+            ref = published.table(relation)
+        except UserError as error:
+            print(f"report: left out: {error}", file=sys.stderr)
+            continue
+        if ref.exists(spark):
+            refs[name] = ref
     if not refs:
         raise UserError(f"no tables in {lake}: run ingest_ratings or pagerank first")
     return Lake(
         {name: relations[name].check(ref.frame(spark), ref.location) for name, ref in refs.items()},
-        {name: _written(spark, ref) for name, ref in sorted(refs.items())},
+        {name: _written(spark, published, ref) for name, ref in sorted(refs.items())},
         read_sr_results(Path(sr or f"{lake.removeprefix('file:')}/super-resolution")),
         spark.version,
     )
 
 
-def _written(spark: SparkSession, ref: TableRef) -> Written:
-    row = spark.sql(f"DESCRIBE HISTORY {ref.sql} LIMIT 1").collect()[0]
-    return Written(row["version"], f"{row['timestamp']:%Y-%m-%d %H:%M:%S}", row["userMetadata"] or "")
+def _written(spark: SparkSession, published: Publications, ref: TableRef) -> Written:
+    by, version = published.of(ref), ref.version(spark)
+    if by is not None:
+        return Written(version, f"{by.published_at:%Y-%m-%d %H:%M:%S}", by.run_id)
+    row = spark.sql(f"DESCRIBE HISTORY {ref.sql}").where(F.col("version") == version).select("timestamp").first()
+    return Written(version, "" if row is None else f"{row['timestamp']:%Y-%m-%d %H:%M:%S}", "")
 
 
 def read_sr_results(folder: Path) -> SrResults:

@@ -15,7 +15,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import RELATIONS
 from lakerank.spark.session import get_spark
 
@@ -32,7 +32,7 @@ def table(spark: SparkSession, lake: str, name: str) -> DataFrame:
     if name not in RELATIONS:
         raise UserError(f"{name} is no table of a lake: {', '.join(sorted(RELATIONS))}")
     relation = RELATIONS[name]
-    return TableRef.find("", relation, lake).read(spark, relation)
+    return Publications.read(lake, lambda: spark).table(relation).read(spark, relation)
 
 
 class Widgets:

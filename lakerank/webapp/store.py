@@ -7,7 +7,7 @@ import threading
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
-from lakerank.lake.delta_table import TableRef
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import LINKS
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.index import Index
@@ -46,7 +46,8 @@ class NewestSite:
         if self._links_table == NO_LINKS:
             return None
         try:
-            table = ArrowTable(TableRef.find(self._links_table, LINKS, self._lake), LINKS, self._get_spark)
+            published = Publications.read(self._lake, self._get_spark)
+            table = ArrowTable(published.table(LINKS, self._links_table), LINKS, self._get_spark)
             return gather_links(table.read(COLUMNS), index.block["page_ids"], index.block["pageranks"])
         except UserError as error:
             if self._links_table:

@@ -7,11 +7,12 @@ comments of the Delta table and `docs/tables.md`.
 
 from __future__ import annotations
 
-from lakerank.lake.schemas import graph, index, pages, pictures, ratings, recommenders
+from lakerank.lake.schemas import graph, index, pages, pictures, publications, ratings, recommenders
 from lakerank.lake.schemas.graph import *  # noqa: F403 - each name stands once, in its domain's file
 from lakerank.lake.schemas.index import *  # noqa: F403
 from lakerank.lake.schemas.pages import *  # noqa: F403
 from lakerank.lake.schemas.pictures import *  # noqa: F403
+from lakerank.lake.schemas.publications import *  # noqa: F403
 from lakerank.lake.schemas.ratings import *  # noqa: F403
 from lakerank.lake.schemas.recommenders import *  # noqa: F403
 from lakerank.lake.schemas.relation import ID as ID
@@ -20,7 +21,7 @@ from lakerank.lake.schemas.relation import Relation as Relation
 
 RELATIONS: dict[str, Relation] = {
     relation.name: relation
-    for domain in (pages, graph, index, ratings, recommenders, pictures)
+    for domain in (publications, pages, graph, index, ratings, recommenders, pictures)
     for relation in vars(domain).values()
     if isinstance(relation, Relation)
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lakerank.lake.schemas.relation import Column, Relation
 
+INDEX = "index"  # what the tables of an index are called together where they are published
 INDEX_POSTINGS = Relation(
     "index_postings",
     "The inverted index: for each segment and term, the pages that have it, where and how often. Segments never "

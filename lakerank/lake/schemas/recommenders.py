@@ -126,20 +126,6 @@ LINEAR_WEIGHTS = Relation(
     "linear",
     "items × weights kept",
 )
-RECOMMENDERS = Relation(
-    "recommenders",
-    "What else is needed to use the recommenders that were trained; one row for each.",
-    (
-        Column("model", "string", "its name, as `recommend --model` takes it"),
-        Column("run_id", "string", "which run; its tables carry the same in their history"),
-        Column("params", "string", "JSON of its settings and numbers"),
-        Column("ratings", "string", "the table it was trained on"),
-        Column("ratings_version", "bigint", "version of that table"),
-    ),
-    ("model",),
-    "neighbors, linear, content, recommend",
-    "kinds of models",
-)
 ITEM_PROFILES = Relation(
     "item_profiles",
     "What items are about, and what ratings have taught about that.",

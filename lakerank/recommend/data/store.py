@@ -16,8 +16,9 @@ from pyspark.sql import functions as F
 from lakerank.cli.download import fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.lake.archive import listing, opened
-from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
 from lakerank.lake.input_files import first_line, read_lines, read_rows
+from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED, RELATIONS
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows, RowCounts
@@ -235,12 +236,13 @@ def write_ratings(spark: SparkSession, lake: str, checked: CheckedRows, label: s
     names = [column.name for column in RATINGS_REJECTED.columns]
     rejected = reduce(DataFrame.unionAll, (frame.select(*names) for frame in refused))
     tables = {name: frames[name].where("reason IS NULL") for name in frames} | {"ratings": kept}
-    for name, frame in ({"ratings_rejected": rejected} | tables).items():
-        relation = RELATIONS[name]
-        columns = [column.name for column in relation.columns]
-        TableSink(TableRef.find("", relation, lake), relation).write(frame.select(*columns))
+    with publishing(lambda: spark, lake, RATINGS.name) as run:
+        written = {
+            name: run.write(RELATIONS[name], frame.select(*RELATIONS[name].names))
+            for name, frame in ({RATINGS_REJECTED.name: rejected} | tables).items()
+        }
     other = {f"{t}: {reason}": n for t in frames if t != "ratings" for reason, n in found.reasons[t].items()}
-    return _count_tables(spark, lake, found, by_reason, other)
+    return _count_tables(spark, written, found, by_reason, other)
 
 
 def tables_left(spark: SparkSession, lake: str, checked: CheckedRows) -> list[str]:
@@ -260,15 +262,19 @@ def _nothing_good(label: str, by_reason: Mapping[str, int]) -> str:
 
 
 def _count_tables(
-    spark: SparkSession, lake: str, found: RowCounts, by_reason: Mapping[str, int], other: Mapping[str, int]
+    spark: SparkSession,
+    written: Mapping[str, TableRef],
+    found: RowCounts,
+    by_reason: Mapping[str, int],
+    other: Mapping[str, int],
 ) -> dict[str, Any]:
     """Count what stands in the tables; more or fewer rows than were read is our mistake."""
-    ratings = TableRef.find("", RATINGS, lake).frame(spark)
+    ratings = written[RATINGS.name].frame(spark)
     counted = [
         ratings.groupBy(key).agg(F.count("*").alias("n")).agg(F.lit(key), F.count("*"), F.sum("n"))
         for key in ("user_id", "item_id")
     ]
-    rows = TableRef.find("", RATINGS_REJECTED, lake).frame(spark).agg(F.lit("bad"), F.count("*"), F.lit(0))
+    rows = written[RATINGS_REJECTED.name].frame(spark).agg(F.lit("bad"), F.count("*"), F.lit(0))
     tally = {row[0]: (row[1], row[2]) for row in reduce(DataFrame.unionAll, [*counted, rows]).collect()}
     (users, kept), rated_items, refused = tally["user_id"], tally["item_id"][0], tally["bad"][0]
     rejected = sum(by_reason.values())

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.latent_factors.config import LfmConfig
@@ -26,7 +27,7 @@ from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
 from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
-from lakerank.recommend.models.store import find_model, save_model
+from lakerank.recommend.models.store import find_model, published_table, save_model
 from lakerank.spark.array_cache import trim, used
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
@@ -45,19 +46,19 @@ class StoredModel:
     settings: dict[str, Any]
 
 
-def read_model(spark: SparkSession, lake: str) -> StoredModel:
-    """Return the model that the last lfm run left in the lake.
+def read_model(spark: SparkSession, published: Publications) -> StoredModel:
+    """Return the model that the last lfm run has published in the lake.
 
     Raises:
-        UserError: there is none, or its tables come from different runs.
+        UserError: there is none, or a table of it is gone.
     """
-    saved = find_model(spark, lake, SPEC)
-    if saved is None:
-        raise UserError(f"{lake} has no model `{SPEC.name}`: run {SPEC.producer} first")
-    runs = TableRef.find("", LFM_MODELS, lake).read(spark, LFM_MODELS)
+    saved, newest = find_model(spark, published, SPEC), published.newest(SPEC.name)
+    if saved is None or newest is None:
+        raise UserError(f"{published.lake} has no model `{SPEC.name}`: run {SPEC.producer} first")
+    runs = published_table(published, newest, LFM_MODELS, SPEC).read(spark, LFM_MODELS)
     row = runs.where(F.col("run_id") == saved.run_id).first()
     if row is None:
-        raise UserError(f"{lake}: table `lfm_models` has no run {saved.run_id}: repeat {SPEC.repeat}")
+        raise UserError(f"{published.lake}: `lfm_models` has no run {saved.run_id}: repeat {SPEC.repeat}")
     tables = saved.tables
     return StoredModel(
         saved.run_id, tables[USER_FACTORS.name], tables[ITEM_FACTORS.name], row, json.loads(row["settings"])
@@ -83,14 +84,14 @@ class RatingsSource:
     valid: float = 0.0
 
     @classmethod
-    def find(cls, lake: str, ratings: str, split: str, seed: int, valid: float = 0.0) -> RatingsSource:
+    def find(cls, published: Publications, ratings: str, split: str, seed: int, valid: float = 0.0) -> RatingsSource:
         """Find the tables of a lake, or a ratings table somewhere else.
 
         Raises:
             UserError: there is no such split.
         """
         Split.parse(split)
-        return cls(TableRef.find(ratings, RATINGS, lake), TableRef.find("", ITEMS, lake), split, seed, valid)
+        return cls(published.table(RATINGS, ratings), published.table(ITEMS), split, seed, valid)
 
     def read(self, spark: SparkSession, scratch: str, version: int | None = None) -> DataFrame:
         """Read the ratings with `part`.
@@ -108,7 +109,7 @@ class RatingsSource:
         return split_ratings(ratings, items, Split.parse(self.split), self.seed, self.valid, scratch)
 
     def newest(self, spark: SparkSession) -> int:
-        """Return the newest version of the ratings table.
+        """Return the version that made the newest rows of the ratings table.
 
         Raises:
             UserError: there is no such table.
@@ -222,7 +223,7 @@ def plan_run(
 
 def plan_update(
     spark: SparkSession,
-    lake: str,
+    published: Publications,
     epochs: int,
     blocks: int,
     source: RatingsSource,
@@ -234,7 +235,7 @@ def plan_update(
 
     Args:
         spark: the session.
-        lake: where the model is.
+        published: what has been published where the model is.
         epochs: passes over all ratings.
         blocks: B; 0 as cores and ratings ask for.
         source, scratch, resume, version: see `plan_run`.
@@ -243,7 +244,7 @@ def plan_update(
         UserError: there is no model, it was trained on another table or split, or is of a kind that cannot go on.
     """
     source.newest(spark)  # without ratings nothing else matters
-    base = read_base(spark, lake, source)
+    base = read_base(spark, published, source)
     config = dataclasses.replace(LfmConfig.from_mapping(base.settings), epochs=epochs, blocks=blocks)
     return plan_run(spark, config, source, scratch, resume, version, base)
 
@@ -253,17 +254,18 @@ def digest(params: Any) -> str:
     return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def read_base(spark: SparkSession, lake: str, source: RatingsSource) -> StoredModel:
+def read_base(spark: SparkSession, published: Publications, source: RatingsSource) -> StoredModel:
     """Read the model in the lake that an update goes on from.
 
     Raises:
         UserError: there is none, it was trained on another table or split, or is of a kind that cannot go on.
     """
-    base = read_model(spark, lake)
+    base = read_model(spark, published)
     if base.row["model"] not in UPDATED_MODELS:
         raise UserError(f"--update goes with {' and '.join(UPDATED_MODELS)}, not {base.row['model']}: train it anew")
-    if base.row["ratings"] != source.ratings.location:
-        raise UserError(f"--update: the model was trained on {base.row['ratings']}, not on {source.ratings.location}")
+    if base.row["ratings"] != place_in(published.lake, source.ratings):
+        trained_on = located(published.lake, base.row["ratings"])
+        raise UserError(f"--update: the model was trained on {trained_on}, not on {source.ratings.location}")
     for name in ("split", "seed"):
         if base.settings[name] != getattr(source, name):
             raise UserError(
@@ -306,9 +308,6 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
         settings: of the job, to be kept beside those of training.
     """
 
-    def sink(relation: Any) -> TableSink:
-        return TableSink(TableRef.find("", relation, lake), relation, stamp=plan.run_id)
-
     model = (
         plan.run_id,
         trained.mean,
@@ -319,7 +318,7 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
         plan.config.model,
         trained.train_rmse,
         trained.test_rmse,
-        plan.source.ratings.location,
+        place_in(lake, plan.source.ratings),
         plan.version,
     )
     curves = [
@@ -329,9 +328,10 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
     ]
     metrics = spark.createDataFrame(curves, LFM_METRICS.schema())
     own = f"run_id = '{plan.run_id}'"
-    sink(LFM_METRICS).write(metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
-    sink(LFM_MODELS).write(spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
-    save_model(spark, lake, SPEC, LatentFactors.of(trained, plan.config), plan.source.ratings, plan.run_id)
+    with publishing(lambda: spark, lake, SPEC.name, plan.run_id) as run:
+        run.write(LFM_METRICS, metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
+        run.write(LFM_MODELS, spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
+        save_model(run, SPEC, LatentFactors.of(trained, plan.config), plan.source.ratings)
 
 
 def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:

@@ -1,87 +1,116 @@
-"""Recommenders in the lake: their tables, and a row of `recommenders` with what else they need."""
+"""Recommenders in the lake: their tables, published together with what else they need."""
 
 from __future__ import annotations
 
-import json
-import uuid
+from collections.abc import Mapping
 from typing import Any
 
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.schemas import RECOMMENDERS, RELATIONS
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.publications import Publication, Publications, Publishing, publishing
+from lakerank.lake.schemas import ITEMS, RATINGS, RELATIONS, TAGS, Relation
 from lakerank.recommend.models.base import Data, ModelSpec, Recommender, SavedModel
 from lakerank.spark.array_store import BlockStore
 
 
-def save_model(
-    spark: SparkSession, lake: str, spec: ModelSpec, model: Recommender, ratings: TableRef, run_id: str = ""
-) -> str:
-    """Write a model's tables and its row; return the id of the run.
+def read_ratings(spark: SparkSession, published: Publications, given: str) -> tuple[TableRef, DataFrame]:
+    """Return the ratings table that a flag names, or the lake's, at the version that readers read, and its rows.
 
-    Of a blend only the weights are written, with the runs of its parts that they were learned for.
+    Raises:
+        UserError: there is none, or it is not as its schema says.
+    """
+    ref = published.table(RATINGS, given)
+    return ref, ref.read(spark, RATINGS)
+
+
+def read_data(spark: SparkSession, published: Publications, ratings: TableRef) -> Data:
+    """Read the ratings, and items and tags where the lake has them, as they were published.
+
+    Raises:
+        UserError: there are no ratings, or a table is not as its schema says.
+    """
+    refs = {relation: published.table(relation) for relation in (ITEMS, TAGS)}
+    items, tags = (ref.read(spark, relation) if ref.exists(spark) else None for relation, ref in refs.items())
+    return Data(ratings.read(spark, RATINGS), items, tags)
+
+
+def save_model(run: Publishing, spec: ModelSpec, model: Recommender, ratings: TableRef) -> dict[str, TableRef]:
+    """Write a model's tables and note what else it needs, to be published; return the tables as written, by name.
+
+    Of a blend only the weights are kept, with the runs of its parts that they were learned for.
 
     Args:
-        spark: the session.
-        lake: where to.
+        run: publishes `spec.name`.
         spec: what the model is.
-        model: fitted; each of its tables is replaced in one commit.
+        model: fitted.
         ratings: the table it was trained on.
-        run_id: of the run, if it has one already.
     """
-    run_id = run_id or uuid.uuid4().hex[:10]
     params = {name: value for name, value in model.params().items() if not (spec.parts and name == "parts")}
-    for name, frame in ({} if spec.parts else model.tables()).items():
-        TableSink(TableRef.find("", RELATIONS[name], lake), RELATIONS[name], stamp=run_id).write(frame)
-    row = (spec.name, run_id, json.dumps(params), ratings.location, ratings.version(spark))
-    rows = spark.createDataFrame([row], RECOMMENDERS.schema())
-    TableSink(TableRef.find("", RECOMMENDERS, lake), RECOMMENDERS).write(rows, f"model = '{spec.name}'")
-    return run_id
+    tables = {} if spec.parts else model.tables()
+    written = {name: run.write(RELATIONS[name], frame) for name, frame in tables.items()}
+    run.settings(params=params)
+    run.reads(RATINGS, ratings)
+    return written
 
 
-def find_model(spark: SparkSession, lake: str, spec: ModelSpec) -> SavedModel | None:
-    """Return the model that its job left in the lake; None if it has not run.
+def find_model(spark: SparkSession, published: Publications, spec: ModelSpec) -> SavedModel | None:
+    """Return the model that its job has published in the lake; None if it has not run.
 
     A blend consists of those of its parts that are there; it has weights if they were learned for these runs of them.
 
     Raises:
-        UserError: the model's tables come from different runs.
+        UserError: a table of the model is gone.
     """
     if spec.parts:
-        return _find_blend(spark, lake, spec)
+        return _find_blend(spark, published, spec)
     if not spec.relations:
         return SavedModel({})
-    row = _row(spark, lake, spec)
-    if row is None:
+    newest = published.newest(spec.name)
+    if newest is None:
         return None
-    tables = {}
-    for relation in spec.relations:
-        ref = TableRef.find("", relation, lake)
-        tables[relation.name] = ref.read(spark, relation)
-        if ref.stamp(spark) != row["run_id"]:
-            raise UserError(
-                f"{ref.location} and `recommenders` are from different runs (one was stopped while it wrote): "
-                f"repeat {spec.repeat or spec.producer}"
-            )
-    return SavedModel(tables, json.loads(row["params"]), row["run_id"])
+    tables = {
+        relation.name: published_table(published, newest, relation, spec).read(spark, relation)
+        for relation in spec.relations
+    }
+    return SavedModel(tables, newest.settings["params"], newest.run_id)
 
 
-def _find_blend(spark: SparkSession, lake: str, spec: ModelSpec) -> SavedModel:
-    parts = {name: saved for name, part in spec.parts.items() if (saved := find_model(spark, lake, part)) is not None}
+def published_table(published: Publications, newest: Publication, relation: Relation, spec: ModelSpec) -> TableRef:
+    """Return a table of a model at the version that was published.
+
+    Raises:
+        UserError: it is gone; the message says how to make it again.
+    """
+    member = newest.table(relation)
+    if member is None:
+        raise UserError(f"{published.lake}: `{spec.name}` has no `{relation.name}`: {_again(spec)}")
+    try:
+        return published.member(member, relation)
+    except UserError as error:
+        raise UserError(f"{error}: {_again(spec)}") from error
+
+
+def _again(spec: ModelSpec) -> str:
+    return f"repeat {spec.repeat}" if spec.repeat else f"run {spec.producer} again"
+
+
+def _find_blend(spark: SparkSession, published: Publications, spec: ModelSpec) -> SavedModel:
+    found = {name: find_model(spark, published, part) for name, part in spec.parts.items()}
+    parts = {name: saved for name, saved in found.items() if saved is not None}
     runs = {name: saved.run_id for name, saved in parts.items()}
-    row = _row(spark, lake, spec)
-    params: dict[str, Any] = {} if row is None else json.loads(row["params"])
+    newest = published.newest(spec.name)
+    params: Mapping[str, Any] = {} if newest is None else newest.settings["params"]
     if params.get("runs") != runs:
         params = {"runs": runs}
     tables = {name: frame for saved in parts.values() for name, frame in saved.tables.items()}
-    return SavedModel(tables, params | {"parts": {name: saved.params for name, saved in parts.items()}})
+    return SavedModel(tables, {**params, "parts": {name: saved.params for name, saved in parts.items()}})
 
 
 def open_model(
     spark: SparkSession,
-    lake: str,
+    published: Publications,
     spec: ModelSpec,
     data: Data,
     ratings: TableRef,
@@ -90,11 +119,11 @@ def open_model(
 ) -> Recommender:
     """Return the model that is in the lake, asked about the users in `data.ratings`.
 
-    The weights of a blend that has none yet are learned, and saved.
+    The weights of a blend that has none yet are learned, and published.
 
     Args:
         spark: the session.
-        lake: where it is.
+        published: what the lake's jobs have published.
         spec: what the model is.
         data: the ratings at hand.
         ratings: the table they are from.
@@ -102,22 +131,16 @@ def open_model(
         relearn: learn the weights of a blend anew.
 
     Raises:
-        UserError: the model is not there, or its tables come from different runs.
+        UserError: the model is not there, or a table of it is gone.
     """
-    saved = find_model(spark, lake, spec)
+    saved = find_model(spark, published, spec)
     if saved is None:
-        raise UserError(f"{lake} has no model `{spec.name}`: run {spec.producer} first")
+        raise UserError(f"{published.lake} has no model `{spec.name}`: run {spec.producer} first")
     if relearn:
         params = {name: value for name, value in saved.params.items() if name != "weights"}
         saved = SavedModel(saved.tables, params, saved.run_id)
     model = spec.load(saved, data, store)
     if spec.parts and "weights" not in saved.params:
-        save_model(spark, lake, spec, model, ratings)
+        with publishing(lambda: spark, published.lake, spec.name) as run:
+            save_model(run, spec, model, ratings)
     return model
-
-
-def _row(spark: SparkSession, lake: str, spec: ModelSpec) -> Any:
-    ref = TableRef.find("", RECOMMENDERS, lake)
-    if not ref.exists(spark):
-        return None
-    return ref.read(spark, RECOMMENDERS).where(F.col("model") == spec.name).first()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,23 +13,27 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
+from lakerank.lake.publications import Publications, Publishing, place_in
+from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
 from lakerank.search.index.index_input import DOCUMENT_COLUMNS, LINK_COLUMNS, PAGE_COLUMNS, TEXT_COLUMNS
 from lakerank.search.index.segment import PAGES_TERM
-
-Stamp = Mapping[str, Any]  # what a commit of `index_documents` says of itself
 
 
 @dataclass(frozen=True)
 class IndexTables:
-    """The tables, those that are read opened at one version; links and ranks need not be there."""
+    """The tables, those that are read opened at one version; links and ranks need not be there.
+
+    Attributes:
+        lake: where the index is and, unless others are named, the tables it is made from.
+        published: what jobs have published in it.
+    """
 
     spark: SparkSession
+    lake: str
+    published: Publications
     pages: ArrowTable
     links: ArrowTable | None
     ranks: ArrowTable | None
-    postings: TableRef
-    documents: TableRef
 
     @classmethod
     def open(cls, spark: SparkSession, lake: str, pages: str = "", links: str = "", ranks: str = "") -> IndexTables:
@@ -38,25 +42,33 @@ class IndexTables:
         Raises:
             UserError: there are no pages, or a table that is named is not there.
         """
+        published = Publications.read(lake, lambda: spark)
 
         def optional(given: str, relation: Relation) -> ArrowTable | None:
             choose = ArrowTable if given else ArrowTable.find
-            return choose(TableRef.find(given, relation, lake), relation, lambda: spark)
+            return choose(published.table(relation, given), relation, lambda: spark)
 
         return cls(
             spark,
-            ArrowTable(TableRef.find(pages, PAGES, lake), PAGES, lambda: spark),
+            lake,
+            published,
+            ArrowTable(published.table(PAGES, pages), PAGES, lambda: spark),
             optional(links, LINKS),
             optional(ranks, RANKS),
-            TableRef.find("", INDEX_POSTINGS, lake),
-            TableRef.find("", INDEX_DOCUMENTS, lake),
         )
 
     @property
+    def sources(self) -> list[ArrowTable]:
+        """The tables that are read."""
+        return [table for table in (self.pages, self.links, self.ranks) if table is not None]
+
+    @property
     def versions(self) -> dict[str, Sequence[Any]]:
-        """Location, identity and version of each table that is read, by name."""
-        found = [table for table in (self.pages, self.links, self.ranks) if table is not None]
-        return {table.relation.name: [table.ref.location, table.identity, table.version] for table in found}
+        """Place, identity and version of the rows of each table that is read, by name."""
+        return {
+            table.relation.name: [place_in(self.lake, table.ref), table.identity, table.rows_version]
+            for table in self.sources
+        }
 
     def frames(self) -> tuple[DataFrame, DataFrame | None, DataFrame | None]:
         """Return pages, links and ranks as DataFrames."""
@@ -79,7 +91,8 @@ class IndexTables:
         if now.get(LINKS.name) != versions.get(LINKS.name) or now[PAGES.name][:2] != versions[PAGES.name][:2]:
             return None
         try:
-            return ArrowTable(self.pages.ref, PAGES, lambda: self.spark, versions[PAGES.name][2]).read(PAGE_COLUMNS)
+            ref = dataclasses.replace(self.pages.ref, pinned=versions[PAGES.name][2])
+            return ArrowTable(ref, PAGES, lambda: self.spark).read(PAGE_COLUMNS)
         except (UserError, OSError):  # vacuumed
             return None
 
@@ -102,65 +115,87 @@ class IndexTables:
         return self.pages.read(["language"])["language"].drop_null()
 
     def index(self) -> ExistingIndex | None:
-        """Return the index that is there, or None."""
-        documents = ArrowTable.find(self.documents, INDEX_DOCUMENTS, lambda: self.spark)
-        postings = ArrowTable.find(self.postings, INDEX_POSTINGS, lambda: self.spark)
-        if documents is None or postings is None:
+        """Return the index that is published, or None."""
+        newest = self.published.newest(INDEX)
+        if newest is None:
             return None
+        opened = []
+        for relation in (INDEX_DOCUMENTS, INDEX_POSTINGS):
+            member = newest.table(relation)
+            assert member is not None
+            try:
+                opened.append(ArrowTable(self.published.member(member, relation), relation, lambda: self.spark))
+            except UserError as error:
+                print(f"build_index: the index so far cannot be used: {error}", flush=True)
+                return None
+        documents, postings = opened
         segments = postings.read(["segment"], [("term", "=", PAGES_TERM)])["segment"].to_pylist()
-        return ExistingIndex(documents, json.loads(documents.stamp or "{}"), segments)
+        return ExistingIndex(documents, postings, newest.settings, segments)
 
-    def documents_frame(self) -> DataFrame:
-        """Return `index_documents` as a DataFrame."""
-        return self.documents.read(self.spark, INDEX_DOCUMENTS)
 
-    def postings_frame(self) -> DataFrame:
-        """Return `index_postings` as it stands now, as a DataFrame."""
-        return self.postings.frame(self.spark)
+@dataclass(frozen=True)
+class IndexWriter:
+    """The tables of a new version of the index, on their way to being published."""
 
-    def postings_version(self) -> int:
-        """Return the newest version of `index_postings`."""
-        return ArrowTable(self.postings, INDEX_POSTINGS, lambda: self.spark).version
+    spark: SparkSession
+    run: Publishing
+    base: ExistingIndex | None = None
 
-    def page_lists(self, first_segment: int) -> pa.Table:
-        """Return the lists of pages (`segment`, `postings`, `positions`) of segments from a number on."""
-        new = [("term", "=", PAGES_TERM), ("segment", ">=", first_segment)]
-        table = ArrowTable(self.postings, INDEX_POSTINGS, lambda: self.spark)
-        return table.read(["segment", "postings", "positions"], new)
+    def replace_postings(self, rows: DataFrame) -> DataFrame:
+        """Write `index_postings` anew; return it as written."""
+        return self.run.write(INDEX_POSTINGS, rows).frame(self.spark)
 
-    def replace_postings(self, rows: DataFrame) -> None:
-        """Write `index_postings` anew."""
-        TableSink(self.postings, INDEX_POSTINGS).write(rows)
+    def append_postings(self, rows: DataFrame | pa.Table) -> ArrowTable:
+        """Add segments to `index_postings`; return it as written."""
 
-    def append_postings(self, rows: DataFrame | pa.Table) -> None:
-        """Add segments to `index_postings`."""
-        if isinstance(rows, pa.Table):
-            ArrowSink(self.postings, INDEX_POSTINGS, lambda: self.spark).append(rows)
-        else:
-            TableSink(self.postings, INDEX_POSTINGS).append(rows)
+        def apply(stamp: str) -> None:
+            ref = TableRef(self._base.postings.ref.location)
+            if isinstance(rows, pa.Table):
+                ArrowSink(ref, INDEX_POSTINGS, lambda: self.spark, stamp).append(rows)
+            else:
+                TableSink(ref, INDEX_POSTINGS, stamp).append(rows)
 
-    def replace_documents(self, rows: DataFrame, stamp: Stamp) -> int:
+        written = self.run.change(INDEX_POSTINGS, self._base.postings.ref, apply)
+        return ArrowTable(written, INDEX_POSTINGS, lambda: self.spark)
+
+    def replace_documents(self, rows: DataFrame) -> int:
         """Write `index_documents` anew; return how many rows it has."""
-        TableSink(self.documents, INDEX_DOCUMENTS, json.dumps(stamp)).write(rows)
-        return ArrowTable(self.documents, INDEX_DOCUMENTS, lambda: self.spark).rows
+        return ArrowTable(self.run.write(INDEX_DOCUMENTS, rows), INDEX_DOCUMENTS, lambda: self.spark).rows
 
-    def merge_documents(self, rows: pa.Table, removed: Sequence[int], stamp: Stamp) -> None:
+    def merge_documents(self, rows: pa.Table, removed: Sequence[int]) -> None:
         """Fold rows into `index_documents` and take out those of the removed pages, in one commit."""
-        ArrowSink(self.documents, INDEX_DOCUMENTS, lambda: self.spark, json.dumps(stamp)).merge(rows, list(removed))
+
+        def apply(stamp: str) -> None:
+            ref = TableRef(self._base.documents.ref.location)
+            ArrowSink(ref, INDEX_DOCUMENTS, lambda: self.spark, stamp).merge(rows, list(removed))
+
+        self.run.change(INDEX_DOCUMENTS, self._base.documents.ref, apply)
+
+    @property
+    def _base(self) -> ExistingIndex:
+        assert self.base is not None
+        return self.base
+
+
+def page_lists(postings: ArrowTable, first_segment: int) -> pa.Table:
+    """Return the lists of pages (`segment`, `postings`, `positions`) of segments from a number on."""
+    new = [("term", "=", PAGES_TERM), ("segment", ">=", first_segment)]
+    return postings.read(["segment", "postings", "positions"], new)
 
 
 @dataclass(frozen=True)
 class ExistingIndex:
-    """An index as it stands in the lake.
+    """An index as it was published.
 
     Attributes:
-        documents: `index_documents`.
-        stamp: of its commit.
+        documents: `index_documents`. postings: `index_postings`.
+        settings: format, languages, and `versions` of what it was made from.
         segments: numbers of the segments in `index_postings`.
     """
 
     documents: ArrowTable
-    stamp: Stamp
+    postings: ArrowTable
+    settings: Mapping[str, Any]
     segments: Sequence[int]
 
     def states(self) -> pa.Table:

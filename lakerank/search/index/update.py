@@ -16,7 +16,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS
+from lakerank.lake.delta_arrow import ArrowTable
+from lakerank.lake.publications import publishing
+from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS
 from lakerank.search.index.index_input import (
     CHANGED,
     INPUT_COLUMNS,
@@ -33,7 +35,7 @@ from lakerank.search.index.index_input import (
     known_keys,
 )
 from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder, unpacked_pages
-from lakerank.search.index.store import ExistingIndex, IndexTables, Stamp
+from lakerank.search.index.store import ExistingIndex, IndexTables, IndexWriter, page_lists
 from lakerank.search.text.languages import NONE
 from lakerank.spark.session import cores
 
@@ -111,30 +113,32 @@ def plan_update(tables: IndexTables, options: IndexOptions) -> UpdatePlan:
     generation = generation_of(max(index.segments, default=first_segment(0))) + 1
     if options.rebuild:
         return UpdatePlan(generation, "--rebuild")
-    if index.stamp.get("format") != FORMAT or index.stamp.get("language") != options.language:
+    if index.settings["format"] != FORMAT or index.settings["language"] != options.language:
         return UpdatePlan(generation, "its format or language is another")
     if len(index.segments) >= options.max_segments:
         return UpdatePlan(generation, f"it has {len(index.segments)} segments")
-    before, language = index.documents.rows, index.stamp["main_language"]
-    if index.stamp["sources"] == tables.versions:
+    before, language = index.documents.rows, index.settings["main_language"]
+    if index.settings["sources"] == tables.versions:
         return UpdatePlan(generation, "", None, before, language)
     states = None
     if max(before, tables.pages.rows) <= _DRIVER_PAGES and (tables.links is None or tables.links.rows <= _DRIVER_LINKS):
         were = index.states()
-        states = _states_in_memory(tables, index.stamp, were, options.language)
+        states = _states_in_memory(tables, index, were, options.language)
         changes = changes_arrow(states[0], were)
     else:
         now = index_input_spark(*tables.frames(), options.language)
-        changes = changes_spark(now, tables.documents_frame()).limit(_FEW + 1).toArrow()
+        changes = changes_spark(now, index.documents.ref.read(tables.spark, INDEX_DOCUMENTS)).limit(_FEW + 1).toArrow()
     plan = UpdatePlan(generation, "", changes, before, language, states, index)
     if len(changes) > _FEW or plan.count(NEW, CHANGED, REMOVED) > options.update_share * max(before, 1):
         return UpdatePlan(generation, f"{len(changes):,}{' or more' * (len(changes) > _FEW)} pages have changed")
     return plan
 
 
-def _states_in_memory(tables: IndexTables, stamp: Stamp, were: pa.Table, language: str) -> tuple[pa.Table, Anchors]:
+def _states_in_memory(
+    tables: IndexTables, index: ExistingIndex, were: pa.Table, language: str
+) -> tuple[pa.Table, Anchors]:
     """Return `current_documents`, and the texts of links to all pages whose key had to be computed."""
-    pages, pages_before = tables.page_states(), tables.page_states_before(stamp["sources"])
+    pages, pages_before = tables.page_states(), tables.page_states_before(index.settings["sources"])
     known = None if pages_before is None else known_keys(pages, pages_before, were)
     missing = None
     if known is not None:
@@ -147,34 +151,52 @@ def _states_in_memory(tables: IndexTables, stamp: Stamp, were: pa.Table, languag
 def run_update(tables: IndexTables, plan: UpdatePlan, options: IndexOptions) -> int:
     """Index what has changed and fold it in; return how many pages the index has then.
 
-    Postings are written first, and one commit of `index_documents` makes them count: before it an update that was
-    killed has not happened.
+    The new version counts once both tables are written and published: before that an update that was killed has not
+    happened.
 
     Raises:
-        UserError: there is no page that may be found.
+        UserError: there is no page that may be found; the index stays as it was.
     """
-    if plan.rebuild:
-        pages = index_input_spark(*tables.frames(), options.language).repartition(cores(tables.spark), "page_id")
-        tables.replace_postings(build_segments(pages, plan.generation, options.language))
-    elif plan.count(NEW, CHANGED):
-        tables.append_postings(_new_segments(tables, plan, options.language))
-    stamp = {
-        "format": FORMAT, "language": options.language, "pages": tables.pages.ref.location, "sources": tables.versions,
-        "pages_version": tables.pages.version,
-        "postings_version": tables.postings_version(),
+    if not plan.rebuild and plan.index is None:
+        return plan.pages_before
+    settings = {
+        "format": FORMAT,
+        "language": options.language,
         "main_language": plan.language or options.language or _main_language(tables.languages()),
-    }  # fmt: skip
-    if plan.rebuild:
-        total = tables.replace_documents(listed_pages(tables.postings_frame(), plan.generation), stamp)
-    else:
-        if plan.changes is not None and len(plan.changes):
-            tables.merge_documents(
-                _changed_documents(tables, plan), plan.changed(REMOVED)["page_id"].to_pylist(), stamp
+        "sources": tables.versions,
+    }
+    with publishing(lambda: tables.spark, tables.lake, INDEX) as run:
+        writer = IndexWriter(tables.spark, run, plan.index)
+        total = _rebuilt(tables, writer, plan, options) if plan.rebuild else _updated(tables, writer, plan, options)
+        if not total:
+            raise UserError(
+                f"{tables.pages.ref.location}: there is no page that may be found; the index stays as it was"
             )
-        total = plan.pages_before + plan.count(NEW) - plan.count(REMOVED)
-    if not total:
-        raise UserError(f"{tables.pages.ref.location}: there is no page that may be found; the index is empty")
+        run.settings(**settings)
+        for table in tables.sources:
+            run.reads(table.relation, table.ref)
     return total
+
+
+def _rebuilt(tables: IndexTables, writer: IndexWriter, plan: UpdatePlan, options: IndexOptions) -> int:
+    pages = index_input_spark(*tables.frames(), options.language).repartition(cores(tables.spark), "page_id")
+    postings = writer.replace_postings(build_segments(pages, plan.generation, options.language))
+    return writer.replace_documents(listed_pages(postings, plan.generation))
+
+
+def _updated(tables: IndexTables, writer: IndexWriter, plan: UpdatePlan, options: IndexOptions) -> int:
+    assert plan.index is not None
+    postings = plan.index.postings
+    if plan.count(NEW, CHANGED):
+        postings = writer.append_postings(_new_segments(tables, plan, options.language))
+    else:
+        writer.run.keep(INDEX_POSTINGS, postings.ref)
+    if plan.changes is not None and len(plan.changes):
+        rows = _changed_documents(postings, plan)
+        writer.merge_documents(rows, plan.changed(REMOVED)["page_id"].to_pylist())
+    else:
+        writer.run.keep(INDEX_DOCUMENTS, plan.index.documents.ref)
+    return plan.pages_before + plan.count(NEW) - plan.count(REMOVED)
 
 
 def _new_segments(tables: IndexTables, plan: UpdatePlan, language: str) -> DataFrame | pa.Table:
@@ -189,11 +211,11 @@ def _new_segments(tables: IndexTables, plan: UpdatePlan, language: str) -> DataF
     return pa.Table.from_batches(builder.finish())
 
 
-def _changed_documents(tables: IndexTables, plan: UpdatePlan) -> pa.Table:
+def _changed_documents(postings: ArrowTable, plan: UpdatePlan) -> pa.Table:
     """Return the new rows of `index_documents`: of pages with new postings, and with another rank or original."""
     names, rows = list(INDEX_DOCUMENTS.names), []
     if plan.count(NEW, CHANGED):
-        lists = tables.page_lists(first_segment(plan.generation)).to_batches()
+        lists = page_lists(postings, first_segment(plan.generation)).to_batches()
         rows += [batch.select(names) for batch in pages_of_segments(lists)]
     if plan.index is not None and plan.count(TOUCHED):
         touched = plan.changed(TOUCHED)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
-from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, Relation
-from lakerank.search.pages.ingest import PageTables, Rows
+from lakerank.lake.delta_arrow import ArrowTable
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS
+from lakerank.search.pages.ingest import PageTables
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,16 @@ class PageStore:
     lake: str
 
     def tables(self) -> dict[str, DataFrame]:
-        """Return the tables that are there, by name."""
+        """Return the tables that are there, as they were published, by name."""
+        published = Publications.read(self.lake, lambda: self.spark)
         found = {}
         for relation in (PAGES, LINKS, REDIRECTS, PAGES_REJECTED):
-            if (ref := TableRef.find("", relation, self.lake)).exists(self.spark):
+            if (ref := published.table(relation)).exists(self.spark):
                 found[relation.name] = ref.read(self.spark, relation)
         return found
 
-    def counts(self) -> dict[str, int]:
-        """Return the numbers of rows of `pages`, `links` and `pages_rejected`, by name."""
-        refs = {relation: TableRef.find("", relation, self.lake) for relation in (PAGES, LINKS, PAGES_REJECTED)}
-        return {relation.name: ArrowTable(ref, relation, lambda: self.spark).rows for relation, ref in refs.items()}
-
-    def write(self, new: PageTables, near_duplicates: float, scratch: str = "") -> int:
-        """Replace the tables; meanwhile copies are looked for, on one core if there are not too many pages.
+    def write(self, new: PageTables, near_duplicates: float, scratch: str = "") -> tuple[int, dict[str, int]]:
+        """Replace the tables as one; meanwhile copies are looked for, on one core if there are not too many pages.
 
         Args:
             new: the tables.
@@ -43,25 +39,18 @@ class PageStore:
             scratch: see `lakerank.spark.checkpoint`.
 
         Returns:
-            How many pages are copies.
+            How many pages are copies, and the numbers of rows of `pages`, `links` and `pages_rejected`, by name.
         """
+        with publishing(lambda: self.spark, self.lake, "pages") as run:
 
-        def write_others() -> None:
-            self._replace(REDIRECTS, new.redirects)
-            self._replace(PAGES_REJECTED, new.rejected)
-            self._replace(LINKS, new.links)
+            def write_others() -> list[TableRef]:
+                run.write(REDIRECTS, new.redirects)
+                return [run.write(PAGES_REJECTED, new.rejected), run.write(LINKS, new.links)]
 
-        with ThreadPoolExecutor(1) as beside:
-            others = beside.submit(write_others)
-            pages, copies = new.pages_with_copies(near_duplicates, scratch)
-            others.result()
-        # Last: a job that was killed before leaves the old pages, and run again does the same again.
-        self._replace(PAGES, pages)
-        return copies
-
-    def _replace(self, relation: Relation, rows: Rows) -> None:
-        ref = TableRef.find("", relation, self.lake)
-        if isinstance(rows, pa.Table):
-            ArrowSink(ref, relation, lambda: self.spark).write(rows)
-        else:
-            TableSink(ref, relation).write(rows)
+            with ThreadPoolExecutor(1) as beside:
+                others = beside.submit(write_others)
+                pages, copies = new.pages_with_copies(near_duplicates, scratch)
+                rejected, links = others.result()
+            tables = {PAGES: run.write(PAGES, pages), LINKS: links, PAGES_REJECTED: rejected}
+        counts = {relation.name: ArrowTable(ref, relation, lambda: self.spark).rows for relation, ref in tables.items()}
+        return copies, counts

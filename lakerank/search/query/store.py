@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import pyarrow.compute as pc
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
-from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
+from lakerank.lake.publications import Publication, Publications
+from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
 from lakerank.search.index.fields import Weighting
 from lakerank.search.query.index import FORMAT, PAGE_COLUMNS, Index, build_arrays, decode_arrays
 from lakerank.spark.array_cache import trim, used
@@ -27,12 +27,40 @@ _POSTING_COLUMNS = [column.name for column in INDEX_POSTINGS.columns]
 
 
 @dataclass(frozen=True)
+class PublishedIndex:
+    """The tables of one version of an index: `index_documents`, `index_postings`, and the pages it was made from."""
+
+    documents: TableRef
+    postings: TableRef
+    pages: TableRef
+
+    @classmethod
+    def of(cls, published: Publications, newest: Publication) -> PublishedIndex:
+        """Find the tables that a publication names.
+
+        Raises:
+            UserError: one is gone.
+        """
+        members = {member.name: member for member in (*newest.tables, *newest.sources)}
+        relations = (INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES)
+        return cls(*(published.member(members[relation.name], relation) for relation in relations))
+
+    def opened(self, get_spark: GetSpark) -> tuple[ArrowTable, ArrowTable, ArrowTable]:
+        """Open them, in this order."""
+        return (
+            ArrowTable(self.documents, INDEX_DOCUMENTS, get_spark),
+            ArrowTable(self.postings, INDEX_POSTINGS, get_spark),
+            ArrowTable(self.pages, PAGES, get_spark),
+        )
+
+
+@dataclass(frozen=True)
 class OpenIndex:
     """One version of a lake's index.
 
     Attributes:
         index: its arrays are mapped from disk.
-        version: of `index_documents`.
+        version: number of its publication.
         folder: where the arrays are kept, for other processes to map: a store's root and a key.
     """
 
@@ -46,33 +74,27 @@ class IndexShard:
     """Some segments of one version of an index, for a worker to open.
 
     Attributes:
-        lake: where the tables are; each worker reads them itself.
+        tables: at their versions; each worker reads them itself.
         segments: of this shard.
-        stamp: of the version (see build_index). version: of `index_documents`. key: names it in caches.
+        language: that queries are analysed in.
+        key: names it in caches.
     """
 
-    lake: str
+    tables: PublishedIndex
     segments: tuple[int, ...]
-    stamp: Mapping[str, Any]
-    version: int
+    language: str
     key: str
-
-    @property
-    def language(self) -> str:
-        """That queries are analysed in."""
-        return str(self.stamp["main_language"])
 
     def decoded(self, folder: str) -> Block:
         """Return the shard's arrays without texts (`decode_arrays`); kept in `folder` on this machine."""
         store = used(BlockStore.open(folder, "--cache-dir").below(self.key))
         if not store.has("decoded"):
-            documents = _documents(self.lake, no_spark, self.version)
+            documents, posted, paged = self.tables.opened(no_spark)
             chosen = [("segment", "in", list(self.segments))]
             own = documents.read(_DOCUMENT_COLUMNS, chosen)
-            pages = ArrowTable(TableRef(self.stamp["pages"]), PAGES, no_spark, int(self.stamp["pages_version"]))
-            stored = pages.read([name for name in PAGE_COLUMNS if name != "text"])
+            stored = paged.read([name for name in PAGE_COLUMNS if name != "text"])
             stored = stored.filter(pc.is_in(stored["page_id"], own["page_id"].combine_chunks()))
-            postings = _postings(self.lake, self.stamp, no_spark).read(_POSTING_COLUMNS, chosen)
+            postings = posted.read(_POSTING_COLUMNS, chosen)
             store.put("decoded", decode_arrays(own, postings, stored, snippets=False))
         return store.get("decoded")
 
@@ -85,8 +107,9 @@ def index_shards(lake: str, count: int) -> list[IndexShard]:
     """
     if is_catalog_name(lake):
         raise UserError(f"--shards: workers read the tables of {lake} themselves, so give --lake as a path")
-    documents = _documents(lake, no_spark)
-    stamp = json.loads(documents.stamp)
+    published, newest = _newest(lake, no_spark)
+    tables = PublishedIndex.of(published, newest)
+    documents = ArrowTable(tables.documents, INDEX_DOCUMENTS, no_spark)
     counts = documents.read(["segment"]).group_by("segment").aggregate([("segment", "count")]).to_pylist()
     if count > len(counts):
         raise UserError(f"--shards {count}: the index at {lake} has only {len(counts)} segments")
@@ -99,19 +122,19 @@ def index_shards(lake: str, count: int) -> list[IndexShard]:
     name = f"{documents.identity}-{documents.version}-{FORMAT}-{PAGE_COLUMNS}"
     keys = [hashlib.sha256(f"{name}-{sorted(share)}".encode()).hexdigest()[:20] for share in shares]
     return [
-        IndexShard(lake, tuple(sorted(share)), stamp, documents.version, key)
+        IndexShard(tables, tuple(sorted(share)), str(newest.settings["main_language"]), key)
         for share, key in zip(shares, keys, strict=True)
     ]
 
 
 def index_version(lake: str, get_spark: GetSpark) -> tuple[str, int]:
-    """Return an identifier of the newest version of a lake's index: the table's id and version, from its log alone.
+    """Return an identifier of the newest version of a lake's index: stamp and number of its publication.
 
     Raises:
         UserError: there is no index.
     """
-    documents = _documents(lake, get_spark)
-    return documents.identity, documents.version
+    _, newest = _newest(lake, get_spark)
+    return newest.stamp, newest.number
 
 
 def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None) -> OpenIndex:
@@ -126,28 +149,27 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
         UserError: there is no index, or it was made by another version of this project.
     """
     get, weighting = get_spark or no_spark, Weighting()
-    documents = _documents(lake, get)
-    if not documents.stamp:
-        raise UserError(f"{documents.ref.location}: was not finished by build_index; run it again")
-    stamp = json.loads(documents.stamp)
-    made_from = [documents.identity, documents.version, weighting.key(), FORMAT, PAGE_COLUMNS]
+    published, newest = _newest(lake, get)
+    tables, language = PublishedIndex.of(published, newest), str(newest.settings["main_language"])
+    identities = [[member.id, member.version] for member in newest.tables]
+    made_from = [identities, weighting.key(), FORMAT, PAGE_COLUMNS]
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
     parent = BlockStore.open(cache_folder(lake, cache_dir), "--cache-dir")
     store = parent.below(key)
     if not store.has("arrays"):
-        pages = ArrowTable(TableRef(stamp["pages"]), PAGES, get, int(stamp["pages_version"]))
+        documents, postings, pages = tables.opened(get)
         block = build_arrays(
             documents.read(_DOCUMENT_COLUMNS),
-            _postings(lake, stamp, get).read(_POSTING_COLUMNS),
+            postings.read(_POSTING_COLUMNS),
             pages.read(PAGE_COLUMNS),
             weighting,
-            stamp["main_language"],
+            language,
         )
         used(store).put("arrays", block)
         trim(parent, CACHE_BYTES, {key})
     used(store)
-    index = Index(store.get("arrays"), weighting, stamp["main_language"])
-    return OpenIndex(index, documents.version, (store.root, "arrays"))
+    index = Index(store.get("arrays"), weighting, language)
+    return OpenIndex(index, newest.number, (store.root, "arrays"))
 
 
 def cache_folder(lake: str, given: str) -> str:
@@ -171,13 +193,13 @@ def read_text(path: str, flag: str) -> str:
         raise UserError(f"{flag} {path}: cannot read it ({getattr(error, 'strerror', error)})") from error
 
 
-def _documents(lake: str, get: GetSpark, version: int | None = None) -> ArrowTable:
-    return ArrowTable(TableRef.find("", INDEX_DOCUMENTS, lake), INDEX_DOCUMENTS, get, version)
-
-
-def _postings(lake: str, stamp: Mapping[str, Any], get: GetSpark) -> ArrowTable:
-    ref = TableRef.find("", INDEX_POSTINGS, lake)
-    return ArrowTable(ref, INDEX_POSTINGS, get, int(stamp["postings_version"]))
+def _newest(lake: str, get: GetSpark) -> tuple[Publications, Publication]:
+    published = Publications.read(lake, get)
+    newest = published.newest(INDEX)
+    if newest is None:
+        where = TableRef.find("", INDEX_DOCUMENTS, lake).location
+        raise UserError(f"no Delta table `{INDEX_DOCUMENTS.name}` at {where}: run {INDEX_DOCUMENTS.producer} first")
+    return published, newest
 
 
 def no_spark() -> Any:

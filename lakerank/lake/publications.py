@@ -1,0 +1,401 @@
+"""Publications: how several tables change as one, and how a reader sees the tables of one moment.
+
+Delta makes one table atomic; a model, an index or a crawl are several. A job writes its tables first, under a stamp of
+its own, and then adds one row to `publications`, which names their versions: that commit is the moment of change. A
+job that dies before it has changed nothing for readers, and of two that race the later publication wins whole.
+
+Readers open a lake once (`Publications.read`) and take every table at the version published then, or at a later one if
+the commits between changed no rows (OPTIMIZE, VACUUM, SET TBLPROPERTIES, …). Places are kept relative to the lake, so
+that a lake may be moved. The decisions are in docs/adr/0040.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pyarrow as pa
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable, GetSpark
+from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, TAGS, Relation
+from lakerank.lake.table_log import TableLog
+
+_STAMP = "lakerank"  # first word of the stamps of commits that count only once they are published
+_MOST_FILES = 64  # of `publications`, before they are made one
+# What others may add to, correct and delete from, row by row; all else is used as it was made or not at all.
+_KEPT_BY_OTHERS = frozenset(relation.name for relation in (RATINGS, ITEMS, TAGS, PAGES, LINKS))
+
+
+@dataclass(frozen=True)
+class Member:
+    """One table of a publication.
+
+    Attributes:
+        name: the relation's.
+        place: where the table is; `./` at its beginning stands for the lake.
+        id: the table's own, which no table made anew in the same place has.
+        version: that was published.
+    """
+
+    name: str
+    place: str
+    id: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Tables that belong together.
+
+    Attributes:
+        what: what they are together, e.g. `index`.
+        run_id: the run that wrote them.
+        stamp: of its commits.
+        published_at: when.
+        tables: what was written. sources: what it was made from.
+        settings: what else is needed to use it, as JSON has it.
+        number: of the publication.
+    """
+
+    what: str
+    run_id: str
+    stamp: str
+    published_at: datetime.datetime
+    tables: tuple[Member, ...]
+    sources: tuple[Member, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    number: int = 0
+
+    def table(self, relation: Relation) -> Member | None:
+        """Return what was written of a relation."""
+        return next((member for member in self.tables if member.name == relation.name), None)
+
+
+@dataclass(frozen=True)
+class Publications:
+    """The publications of a lake as they stood when this was read, and its tables at the versions they name.
+
+    Attributes:
+        lake: a folder, a place in a store, or `catalog.schema`.
+        rows: the publications, the newest first.
+        get_spark: gives a session for tables of a catalog.
+    """
+
+    lake: str
+    rows: Sequence[Publication]
+    get_spark: GetSpark
+
+    @classmethod
+    def read(cls, lake: str, get_spark: GetSpark) -> Publications:
+        """Read what has been published in a lake; nothing, if no job has.
+
+        Raises:
+            UserError: the table of publications cannot be read.
+        """
+        table = ArrowTable.find(TableRef.find("", PUBLICATIONS, lake), PUBLICATIONS, get_spark)
+        rows = [] if table is None else table.read(PUBLICATIONS.names).to_pylist()
+        rows.sort(key=lambda row: (row["number"], row["published_at"], row["stamp"]), reverse=True)
+        return cls(lake, [_publication(row) for row in rows], get_spark)
+
+    def newest(self, what: str) -> Publication | None:
+        """Return the newest publication of something."""
+        return next((row for row in self.rows if row.what == what), None)
+
+    def table(self, relation: Relation, given: str = "") -> TableRef:
+        """Return the table that a flag names, or the lake's own, at the version that readers read; see `at`."""
+        return self.at(TableRef.find(given, relation, self.lake))
+
+    def at(self, ref: TableRef) -> TableRef:
+        """Return a table at the version that readers read.
+
+        That is the published one. Where nobody has published the table it is somebody else's, and the newest. A table
+        that is not there is returned as it is; reading it says what is missing.
+
+        Raises:
+            UserError: a run of ours was killed before it published the table, which never was published before; or
+                it is another table than the one that was published.
+        """
+        log = TableLog(ref, self.get_spark)
+        if log.newest < 0:
+            return ref
+        member = next((member for _, member in self._naming(ref)), None)
+        found = None if member is None else self._pinned(ref, member, log, member.name in _KEPT_BY_OTHERS)
+        return self._newest(ref, log) if found is None else found
+
+    def of(self, ref: TableRef) -> Publication | None:
+        """Return the newest publication that names a table."""
+        return next((row for row, _ in self._naming(ref)), None)
+
+    def _naming(self, ref: TableRef) -> Iterator[tuple[Publication, Member]]:
+        place = place_in(self.lake, ref)
+        return ((row, member) for row in self.rows for member in row.tables if member.place == place)
+
+    def member(self, member: Member, relation: Relation) -> TableRef:
+        """Return a table at the version that a publication names.
+
+        Raises:
+            UserError: it is gone, or another table stands in its place.
+        """
+        ref = TableRef(located(self.lake, member.place))
+        log = TableLog(ref, self.get_spark)
+        found = None if log.newest < 0 else self._pinned(ref, member, log, False)
+        if found is None:
+            raise UserError(
+                f"{ref.location}: the table that was published is gone, and there is "
+                f"{'none' if log.newest < 0 else 'another'} in its place: run {relation.producer} again"
+            )
+        return found
+
+    def _pinned(self, ref: TableRef, member: Member, log: TableLog, follow: bool) -> TableRef | None:
+        """Return a table at the last version whose rows are those published; None if it is another table."""
+        if log.newest < member.version or _id(ref, self.get_spark, member.version) != member.id:
+            if follow:
+                return None
+            raise UserError(
+                f"{ref.location}: this is not the table that was published (it was dropped and made anew, or copied "
+                f"without its history): run again what writes it"
+            )
+        version, rows = member.version, None
+        for commit in log.since(member.version):
+            if commit.changed_rows:
+                ours = commit.stamp.split(" ")[0] == _STAMP
+                if ours or not follow:
+                    if not ours:
+                        _note(
+                            f"{ref.location} was changed by somebody else since it was published ({commit.operation}, "
+                            f"version {commit.version}); version {version} is read"
+                        )
+                    break
+                rows = commit.version
+            version = commit.version
+        return dataclasses.replace(
+            ref, pinned=version, rows_version=log.rows_since(member.version) if rows is None else rows
+        )
+
+    def _newest(self, ref: TableRef, log: TableLog) -> TableRef:
+        rows = log.rows_since(log.newest)
+        if (stamp := log.commit(rows).stamp.split(" "))[0] == _STAMP:
+            raise UserError(
+                f"{ref.location}: the job that wrote it ({stamp[1]}) was stopped before it had finished: run it again"
+            )
+        return dataclasses.replace(ref, pinned=log.newest, rows_version=rows)
+
+
+class Publishing:
+    """A run's tables on their way: each is written at once, none counts for readers before all are published.
+
+    Args:
+        get_spark: gives a session.
+        lake: where the publication stands, and the tables unless another place is given.
+        what: see `Publication`.
+        run_id: of the run; empty makes one.
+    """
+
+    def __init__(self, get_spark: GetSpark, lake: str, what: str, run_id: str = "") -> None:
+        self._get_spark, self._lake, self._what = get_spark, lake, what
+        self.stamp = f"{_STAMP} {what} {uuid.uuid4().hex}"
+        self.run_id = run_id or self.stamp[-10:]
+        self._tables: list[Member] = []
+        self._sources: list[Member] = []
+        self._settings: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def write(self, relation: Relation, rows: Any, given: str = "", replace_where: str = "") -> TableRef:
+        """Replace a table, or the rows that match a condition; return it at the version that was written.
+
+        Args:
+            relation: what it is.
+            rows: a frame or an Arrow table.
+            given: where, if not in the lake.
+            replace_where: SQL; only for frames.
+
+        Raises:
+            UserError: see `TableSink.write`.
+        """
+        ref = TableRef.find(given, relation, self._lake)
+        if isinstance(rows, pa.Table):
+            ArrowSink(ref, relation, self._get_spark, self.stamp).write(rows)
+        else:
+            TableSink(ref, relation, self.stamp).write(rows, replace_where)
+        return self._written(ref, relation)
+
+    def change(self, relation: Relation, base: TableRef, apply: Any) -> TableRef:
+        """Append to a table or merge into it, as it was published; return it at the version that was written.
+
+        Rows that a killed run has left are taken out first. Another run that writes between is noticed, and then all
+        is done again.
+
+        Args:
+            relation: what it is.
+            base: the table at the version the change is meant for.
+            apply: makes the change, in one commit, given the stamp.
+
+        Raises:
+            UserError: others keep changing the table; or it cannot be written.
+        """
+        ref = TableRef(base.location)
+        assert base.pinned is not None
+        for _ in range(5):
+            log = TableLog(ref, self._get_spark)
+            before = log.newest
+            if any(commit.changed_rows for commit in log.since(base.pinned)):
+                restore(ref, base.pinned, self._get_spark, self.stamp)
+            apply(self.stamp)
+            log = TableLog(ref, self._get_spark)
+            mine = log.find(self.stamp)
+            assert mine is not None
+            between = (log.commit(version) for version in range(before + 1, mine.version + 1))
+            if all(commit.stamp == self.stamp or not commit.changed_rows for commit in between):
+                return self._written(ref, relation)
+        raise UserError(f"{ref.location}: other jobs keep changing it; run this again when they are done")
+
+    def reads(self, relation: Relation, ref: TableRef) -> None:
+        """Note what the tables are made from."""
+        if ref.pinned is None:
+            return
+        identity = _id(ref, self._get_spark, ref.pinned)
+        self._sources.append(Member(relation.name, place_in(self._lake, ref), identity, ref.pinned))
+
+    def keep(self, relation: Relation, ref: TableRef) -> None:
+        """Publish a table again as it is."""
+        assert ref.pinned is not None
+        identity = _id(ref, self._get_spark, ref.pinned)
+        with self._lock:
+            self._tables.append(Member(relation.name, place_in(self._lake, ref), identity, ref.pinned))
+
+    def settings(self, **settings: Any) -> None:
+        """Note what else is needed to use the tables."""
+        self._settings |= settings
+
+    def _written(self, ref: TableRef, relation: Relation) -> TableRef:
+        log = TableLog(ref, self._get_spark)
+        mine = log.find(self.stamp)
+        if mine is None:
+            raise UserError(f"{ref.location}: another job overwrote it in the same moment; run the command again")
+        identity = _id(ref, self._get_spark, mine.version)
+        with self._lock:
+            self._tables = [member for member in self._tables if member.name != relation.name]
+            self._tables.append(Member(relation.name, place_in(self._lake, ref), identity, mine.version))
+        return dataclasses.replace(ref, pinned=mine.version, rows_version=mine.version)
+
+    def publish(self) -> Publication | None:
+        """Make all that was written count, in one commit; None if nothing was."""
+        if not (self._tables or self._settings):
+            return None
+        ref = TableRef.find("", PUBLICATIONS, self._lake)
+        earlier = Publications.read(self._lake, self._get_spark).rows
+        publication = Publication(
+            self._what,
+            self.run_id,
+            self.stamp,
+            datetime.datetime.now(datetime.UTC),
+            tuple(self._tables),
+            tuple(self._sources),
+            self._settings,
+            earlier[0].number + 1 if earlier else 1,
+        )
+        flush(ref, self._tables, self._lake)
+        row = vars(publication) | {
+            "tables": json.dumps([dataclasses.asdict(member) for member in publication.tables]),
+            "sources": json.dumps([dataclasses.asdict(member) for member in publication.sources]),
+            "settings": json.dumps(publication.settings),
+        }
+        rows = pa.Table.from_pylist([row], schema=PUBLICATIONS.arrow_schema())
+        ArrowSink(ref, PUBLICATIONS, self._get_spark, self.stamp).append(rows)
+        return publication
+
+
+@contextmanager
+def publishing(get_spark: GetSpark, lake: str, what: str, run_id: str = "") -> Iterator[Publishing]:
+    """Write several tables as one: they are published in the end, unless something has gone wrong.
+
+    Arguments are those of `Publishing`.
+    """
+    run = Publishing(get_spark, lake, what, run_id)
+    yield run
+    run.publish()
+
+
+def place_in(lake: str, ref: TableRef) -> str:
+    """Return where a table is, seen from the lake: `./…` if it lies in it, else its path or its catalog name."""
+    if is_catalog_name(ref.location):
+        inside = is_catalog_name(lake) and ref.location.rpartition(".")[0] == lake
+        return f"./{ref.location.rpartition('.')[2]}" if inside else ref.location
+    if is_catalog_name(lake):
+        return ref.path
+    if has_scheme(ref.path) or has_scheme(lake):
+        root = f"{TableRef(lake).path.rstrip('/')}/"
+        return f"./{ref.path.removeprefix(root)}" if ref.path.startswith(root) else ref.path
+    root, place = os.path.realpath(TableRef(lake).path), os.path.realpath(ref.path)
+    relative = os.path.relpath(place, root)
+    return place if relative.startswith("..") else f"./{Path(relative).as_posix()}"
+
+
+def located(lake: str, place: str) -> str:
+    """Return the location of a table from `place_in`."""
+    if not place.startswith("./"):
+        return place
+    separator = "." if is_catalog_name(lake) else "/"
+    return f"{lake.rstrip('/')}{separator}{place.removeprefix('./')}"
+
+
+def restore(ref: TableRef, version: int, get_spark: GetSpark, stamp: str) -> None:
+    """Give a table the rows of an earlier version again, in a commit of its own.
+
+    Raises:
+        UserError: files of that version are gone.
+    """
+    ArrowSink.restore(ref, version, get_spark, stamp)
+
+
+def flush(ref: TableRef, tables: Sequence[Member], lake: str) -> None:
+    """Have the disk keep what was written before the commit that vouches for it; only where files are at hand."""
+    for member in tables:
+        place = TableRef(located(lake, member.place))
+        if is_catalog_name(place.location) or has_scheme(place.path):
+            continue
+        folder = Path(place.path)
+        log = folder / "_delta_log" / f"{member.version:020}.json"
+        names = [
+            action["add"]["path"] for line in log.read_text().splitlines() if "add" in (action := json.loads(line))
+        ]
+        for path in (*(folder / name for name in names), log, folder, log.parent):
+            _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # a name in a URL's encoding, a file in another place
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _publication(row: Mapping[str, Any]) -> Publication:
+    members = {name: tuple(Member(**member) for member in json.loads(row[name])) for name in ("tables", "sources")}
+    return Publication(**(dict(row) | members | {"settings": json.loads(row["settings"])}))
+
+
+def _id(ref: TableRef, get_spark: GetSpark, version: int) -> str:
+    return ArrowTable.identity_of(ref, get_spark, version)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,147 @@
+"""The log of a Delta table: which commits changed rows, and whose they are. Read from its files, or through Spark.
+
+OPTIMIZE, VACUUM, SET TBLPROPERTIES and their like make new versions with the same rows; who reads "the rows of version
+5" may read any later version up to the first commit that changed some.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pyarrow import fs
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_COMMIT = re.compile(r"^(\d{20})\.json$")
+# By name where the actions cannot be seen; whatever is not here is taken for a change of rows.
+_KEEP_ROWS = frozenset(
+    (
+        *("OPTIMIZE", "REORG", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES"),
+        *("CHANGE COLUMN", "UPGRADE PROTOCOL", "ADD CONSTRAINT", "DROP CONSTRAINT", "CLUSTER BY", "COMPUTE STATS"),
+        *("UPDATE COLUMN METADATA", "ADD FEATURE", "DROP FEATURE", "FSCK REPAIR", "SET TABLE COMMENT", "TRUNCATE LOGS"),
+    )
+)
+GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit: the version it made, whether it changed rows, what it was, and what its writer said of itself."""
+
+    version: int
+    changed_rows: bool
+    operation: str = "?"
+    stamp: str = ""
+
+
+class TableLog:
+    """The commits of a table, as far as they are kept; of a table that is not there none.
+
+    Args:
+        ref: where the table is.
+        get_spark: gives a session for tables of a catalog.
+    """
+
+    def __init__(self, ref: TableRef, get_spark: GetSpark) -> None:
+        self._ref, self._get_spark = ref, get_spark
+        self._known: dict[int, Commit] = {}
+
+    @property
+    def newest(self) -> int:
+        """The newest version; −1 if there is no table."""
+        return max(self._versions, default=-1)
+
+    def commit(self, version: int) -> Commit:
+        """Return one commit; of one that is not kept any more nothing is known, so it may have changed rows."""
+        if version not in self._known:
+            self._known[version] = self._read(version) if version in self._versions else Commit(version, True)
+        return self._known[version]
+
+    def since(self, version: int) -> Iterator[Commit]:
+        """Return the commits after a version, in order."""
+        return map(self.commit, range(version + 1, self.newest + 1))
+
+    def rows_since(self, version: int) -> int:
+        """Return the version that made the rows of `version`: the last one up to it that changed any."""
+        while version > 0 and version in self._versions and not self.commit(version).changed_rows:
+            version -= 1
+        return version
+
+    def find(self, stamp: str) -> Commit | None:
+        """Return the newest commit with this stamp."""
+        for version in range(self.newest, min(self._versions, default=0) - 1, -1):
+            if self.commit(version).stamp == stamp:
+                return self.commit(version)
+        return None
+
+    @cached_property
+    def _files(self) -> tuple[Any, str] | None:
+        """File system and folder of the log; None where it is Spark's business."""
+        if is_catalog_name(self._ref.location) or self._ref.path.startswith("dbfs:"):
+            return None
+        try:
+            system, place = (
+                fs.FileSystem.from_uri(self._ref.path)
+                if has_scheme(self._ref.path)
+                else (fs.LocalFileSystem(), self._ref.path)
+            )
+        except (OSError, ValueError):  # a store that pyarrow does not know, as Spark may
+            return None
+        return system, f"{place.rstrip('/')}/_delta_log"
+
+    @cached_property
+    def _versions(self) -> frozenset[int]:
+        if self._files is None:
+            return frozenset(self._history)
+        system, folder = self._files
+        try:
+            names = [info.base_name for info in system.get_file_info(fs.FileSelector(folder, allow_not_found=True))]
+        except OSError as error:
+            raise UserError(f"{self._ref.location}: cannot list its log ({_short(error)})") from error
+        return frozenset(int(found[1]) for name in names if (found := _COMMIT.match(name)))
+
+    @cached_property
+    def _history(self) -> dict[int, Commit]:
+        spark = self._get_spark()
+        if not self._ref.exists(spark):
+            return {}
+        rows = spark.sql(f"DESCRIBE HISTORY {self._ref.sql}").select("version", "operation", "userMetadata").collect()
+        return {
+            row["version"]: Commit(
+                row["version"], row["operation"] not in _KEEP_ROWS, row["operation"], row["userMetadata"] or ""
+            )
+            for row in rows
+        }
+
+    def _read(self, version: int) -> Commit:
+        if self._files is None:
+            return self._history[version]
+        system, folder = self._files
+        path = f"{folder}/{version:020}.json"
+        changed, operation, stamp = False, "?", ""
+        try:
+            with system.open_input_stream(path) as stream:
+                text = stream.read().decode()
+            for line in text.splitlines():
+                action = json.loads(line) if line else {}
+                if info := action.get("commitInfo"):
+                    operation, stamp = str(info.get("operation", "?")), str(info.get("userMetadata") or "")
+                changed = changed or any(
+                    action[kind].get("dataChange", True) for kind in ("add", "remove") if kind in action
+                )
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({_short(error)}); the table's log is damaged") from error
+        return Commit(version, changed, operation, stamp)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
