@@ -1,0 +1,260 @@
+"""Publications: several tables change as one, whoever else visits the lake meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from pyspark.sql import SparkSession
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_arrow import ArrowTable
+from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.publications import Publications, located, place_in, publishing
+from lakerank.lake.schemas import PAGERANK_METRICS, RANKS, RATINGS
+from lakerank.lake.table_log import TableLog
+
+
+def nobody() -> Any:
+    raise AssertionError("no session is needed")
+
+
+def ranks(value: float) -> pa.Table:
+    return pa.table({"id": [1, 2], "pagerank": [value, 1 - value]})
+
+
+def metrics(n: int) -> pa.Table:
+    return pa.table({"iteration": pa.array(range(n), pa.int32()), "l1_delta": [0.1] * n, "dangling": [0.0] * n})
+
+
+def publish(lake: Path | str, value: float, n: int) -> None:
+    with publishing(nobody, str(lake), "ranks") as run:
+        run.write(RANKS, ranks(value))
+        run.write(PAGERANK_METRICS, metrics(n))
+        run.settings(value=value)
+
+
+def state(lake: Path | str) -> tuple[float, int]:
+    """What a reader sees: a number of each table, which belong together."""
+    published = Publications.read(str(lake), nobody)
+    found = ArrowTable(published.table(RANKS), RANKS, nobody).read(["id", "pagerank"]).sort_by("id")
+    return found["pagerank"][0].as_py(), ArrowTable(published.table(PAGERANK_METRICS), PAGERANK_METRICS, nobody).rows
+
+
+def optimize(path: Path) -> None:
+    write = DeltaTable(str(path))
+    write.optimize.z_order(["id"])
+
+
+def foreign_row(path: Path) -> None:
+    write_deltalake(str(path), ranks(0.9).slice(0, 1), mode="append")
+
+
+MAINTENANCE: dict[str, Callable[[Path], Any]] = {
+    "OPTIMIZE": optimize,
+    "VACUUM": lambda path: DeltaTable(str(path)).vacuum(0, dry_run=False, enforce_retention_duration=False),
+    "SET TBLPROPERTIES": lambda path: DeltaTable(str(path)).alter.set_table_properties({"delta.appendOnly": "false"}),
+    "comment": lambda path: DeltaTable(str(path)).alter.set_table_description("mine"),
+}
+
+
+@pytest.mark.parametrize("what", MAINTENANCE)
+def test_maintenance_changes_nothing_for_readers(tmp_path: Path, what: str) -> None:
+    publish(tmp_path, 0.25, 3)
+    MAINTENANCE[what](tmp_path / "ranks")
+    assert state(tmp_path) == (0.25, 3)
+
+
+def test_after_optimize_and_vacuum_the_newer_files_are_read(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    optimize(tmp_path / "ranks")
+    MAINTENANCE["VACUUM"](tmp_path / "ranks")
+    ref = Publications.read(str(tmp_path), nobody).table(RANKS)
+    assert ref.pinned is not None
+    assert ref.pinned > 0
+    assert ref.rows_version == 0
+    assert state(tmp_path) == (0.25, 3)
+
+
+def test_what_was_not_published_does_not_count(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    with pytest.raises(KeyboardInterrupt), publishing(nobody, str(tmp_path), "ranks") as run:
+        run.write(RANKS, ranks(0.75))
+        raise KeyboardInterrupt
+    assert state(tmp_path) == (0.25, 3)
+    optimize(tmp_path / "ranks")  # of the rows that do not count
+    assert state(tmp_path) == (0.25, 3)
+    publish(tmp_path, 0.5, 4)
+    assert state(tmp_path) == (0.5, 4)
+
+
+def test_a_first_run_that_was_killed_is_said(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), publishing(nobody, str(tmp_path), "ranks") as run:
+        run.write(RANKS, ranks(0.75))
+        raise KeyboardInterrupt
+    with pytest.raises(UserError, match=r"ranks\) was stopped before it had finished: run it again"):
+        state(tmp_path)
+
+
+def test_of_two_that_interleave_the_later_publication_wins_whole(tmp_path: Path) -> None:
+    with publishing(nobody, str(tmp_path), "ranks") as first:
+        first.write(RANKS, ranks(0.25))
+        with publishing(nobody, str(tmp_path), "ranks") as second:
+            second.write(RANKS, ranks(0.5))
+            first.write(PAGERANK_METRICS, metrics(3))
+            second.write(PAGERANK_METRICS, metrics(4))
+        assert state(tmp_path) == (0.5, 4)
+    assert state(tmp_path) == (0.25, 3)
+
+
+def test_many_at_once_all_publish_and_one_is_seen_whole(tmp_path: Path) -> None:
+    runs = [Thread(target=publish, args=(tmp_path, 1 / n, n)) for n in range(2, 8)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert len(Publications.read(str(tmp_path), nobody).rows) == 6
+    value, n = state(tmp_path)
+    assert value == 1 / n
+
+
+def test_a_reader_has_all_tables_of_one_moment(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    published = Publications.read(str(tmp_path), nobody)
+    publish(tmp_path, 0.5, 4)
+    assert ArrowTable(published.table(PAGERANK_METRICS), PAGERANK_METRICS, nobody).rows == 3
+
+
+def test_foreign_changes_of_what_was_computed_are_not_mixed_in_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(tmp_path, 0.25, 3)
+    foreign_row(tmp_path / "ranks")
+    assert state(tmp_path) == (0.25, 3)
+    assert "was changed by somebody else since it was published (WRITE, version 1)" in capsys.readouterr().err
+
+
+def test_what_others_keep_is_followed_but_not_into_an_unpublished_run(tmp_path: Path) -> None:
+    row = {"user_id": [1], "item_id": [1], "rating": pa.array([3.0], pa.float32())}
+    rows = pa.table(row | {"rated_at": pa.array([None], pa.timestamp("us", "UTC"))})
+    with publishing(nobody, str(tmp_path), "ratings") as run:
+        run.write(RATINGS, rows)
+    write_deltalake(str(tmp_path / "ratings"), rows, mode="append")
+    ref = Publications.read(str(tmp_path), nobody).table(RATINGS)
+    assert (ref.pinned, ref.rows_version) == (1, 1)
+    with pytest.raises(KeyboardInterrupt), publishing(nobody, str(tmp_path), "ratings") as run:
+        run.write(RATINGS, rows)
+        raise KeyboardInterrupt
+    write_deltalake(str(tmp_path / "ratings"), rows, mode="append")
+    assert Publications.read(str(tmp_path), nobody).table(RATINGS).pinned == 1
+
+
+def test_a_table_made_anew_is_another_one(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    shutil.rmtree(tmp_path / "ranks")
+    foreign_row(tmp_path / "ranks")
+    with pytest.raises(UserError, match="not the table that was published"):
+        state(tmp_path)
+    publish(tmp_path, 0.5, 4)
+    assert state(tmp_path) == (0.5, 4)
+
+
+def test_files_that_are_gone_are_one_sentence(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    with pytest.raises(KeyboardInterrupt), publishing(nobody, str(tmp_path), "ranks") as run:
+        run.write(RANKS, ranks(0.75))
+        raise KeyboardInterrupt
+    MAINTENANCE["VACUUM"](tmp_path / "ranks")  # without retention: it takes the published rows
+    with pytest.raises(UserError, match="files of version 0 are gone.*run pagerank again"):
+        state(tmp_path)
+
+
+def test_a_lake_is_copied_moved_and_opened_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "old", tmp_path / "far" / "new"
+    publish(old, 0.25, 3)
+    shutil.copytree(old, new)
+    publish(old, 0.5, 4)
+    assert state(new) == (0.25, 3)
+    monkeypatch.chdir(tmp_path)
+    assert state("old") == state("./old/") == state("far/../old") == (0.5, 4)
+    (tmp_path / "mounted").symlink_to(new)
+    assert state("mounted") == (0.25, 3)
+    new.rename(tmp_path / "moved")
+    shutil.rmtree(old)
+    assert state("moved") == (0.25, 3)
+
+
+@pytest.mark.parametrize(
+    ("lake", "location", "place"),
+    [
+        ("/lake", "/lake/ranks", "./ranks"),
+        ("/lake", "/lake/of/mine", "./of/mine"),
+        ("/lake", "/lakes/ranks", "/lakes/ranks"),
+        ("s3://b/lake/", "s3://b/lake/ranks", "./ranks"),
+        ("s3://b/lake", "s3://c/ranks", "s3://c/ranks"),
+        ("/lake", "main.web.ranks", "main.web.ranks"),
+        ("main.web", "main.web.ranks", "./ranks"),
+        ("main.web", "main.other.ranks", "main.other.ranks"),
+    ],
+)
+def test_places_are_seen_from_the_lake(lake: str, location: str, place: str) -> None:
+    assert place_in(lake, TableRef(location)) == place
+    assert located(lake, place) == location
+
+
+def test_changes_start_from_what_was_published(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    base = Publications.read(str(tmp_path), nobody).table(PAGERANK_METRICS)
+    path = str(tmp_path / "pagerank_metrics")
+
+    def append(stamp: str) -> None:
+        write_deltalake(
+            path, metrics(1), mode="append", commit_properties=CommitProperties(custom_metadata={"userMetadata": stamp})
+        )
+
+    for _ in range(2):  # killed before it published: its row does not stay
+        with pytest.raises(KeyboardInterrupt), publishing(nobody, str(tmp_path), "ranks") as run:
+            run.change(PAGERANK_METRICS, base, append)
+            raise KeyboardInterrupt
+    with publishing(nobody, str(tmp_path), "ranks") as run:
+        run.keep(RANKS, Publications.read(str(tmp_path), nobody).table(RANKS))
+        run.change(PAGERANK_METRICS, base, append)
+    assert state(tmp_path) == (0.25, 4)
+
+
+def test_logs_say_which_commits_changed_rows(tmp_path: Path) -> None:
+    foreign_row(tmp_path / "ranks")
+    foreign_row(tmp_path / "ranks")
+    optimize(tmp_path / "ranks")
+    log = TableLog(TableRef(str(tmp_path / "ranks")), nobody)
+    assert [commit.changed_rows for commit in log.since(-1)] == [True, True, False]
+    assert log.rows_since(2) == 1
+    os.remove(tmp_path / "ranks" / "_delta_log" / f"{1:020}.json")  # log files are cleaned up after a while
+    assert TableLog(TableRef(str(tmp_path / "ranks")), nobody).commit(1).changed_rows
+    assert TableLog(TableRef(str(tmp_path / "nothing")), nobody).newest == -1
+
+
+@pytest.mark.connect
+def test_spark_reads_and_writes_the_same_publications(spark: SparkSession, tmp_path: Path) -> None:
+    frame = spark.createDataFrame([(1, 0.25), (2, 0.75)], "id bigint, pagerank double")
+    with publishing(lambda: spark, str(tmp_path), "ranks") as run:
+        run.write(RANKS, frame)
+        run.write(PAGERANK_METRICS, spark.createDataFrame(metrics(3)))
+    spark.sql(f"OPTIMIZE delta.`{tmp_path}/ranks`").collect()
+    spark.sql(f"ALTER TABLE delta.`{tmp_path}/ranks` SET TBLPROPERTIES ('a' = 'b')").collect()
+    assert state(tmp_path) == (0.25, 3)
+    TableSink(TableRef(str(tmp_path / "ranks")), RANKS).write(frame.limit(1))  # somebody else's
+    ref = Publications.read(str(tmp_path), lambda: spark).table(RANKS)
+    assert ref.read(spark, RANKS).count() == 2
+    row = spark.read.format("delta").load(str(tmp_path / "publications")).first()
+    assert row is not None
+    assert row["what"] == "ranks"
+    assert [member["place"] for member in json.loads(row["tables"])] == ["./ranks", "./pagerank_metrics"]
