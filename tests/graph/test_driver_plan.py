@@ -29,7 +29,8 @@ def put(folder: Path, **columns: Any) -> str:
 
 
 def read(links: str, nodes: str = "", warm_start: str = "", weighted: bool = False, most: int = MANY) -> Any:
-    return read_on_driver(links, nodes, warm_start, weighted, most)
+    found = (TableRef(where) if where else None for where in (nodes, warm_start))
+    return read_on_driver(TableRef(links), *found, weighted, most)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, RECOMMENDERS, TAGS, USER_PROFILES
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import model_spec
@@ -54,7 +55,7 @@ def test_the_model_that_was_written_knows_films_nobody_rated(
     assert {key: facts[key] for key in ("method", "items", "users")} == {"method": "model", "items": 40, "users": 30}
 
     spec = model_spec("content")
-    saved = find_model(spark, out, spec)
+    saved = find_model(spark, Publications.read(out, lambda: spark), spec)
     assert saved is not None
     tables, kept = saved.tables, saved.params
     assert "tag:dark" in kept["names"]

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from lakerank.lake.delta_arrow import ArrowSink
 from lakerank.lake.delta_table import TableRef
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
 from lakerank.search.pages.urls import page_id
 from lakerank.search.query.engine import SearchEngine
@@ -226,4 +227,6 @@ def test_tables_of_the_index_can_be_read_by_anybody(
     postings = TableRef.find("", INDEX_POSTINGS, lake).read(spark, INDEX_POSTINGS)
     found = postings.where("term = 'foxes'").agg(F.sum("pages"), F.sum("occurrences")).head(1)[0]
     assert tuple(found) == (2, 2), "unstemmed, as was asked"
-    assert json.loads(TableRef.find("", INDEX_DOCUMENTS, lake).stamp(spark))["main_language"] == "none"
+    newest = Publications.read(lake, lambda: spark).newest("index")
+    assert newest is not None
+    assert newest.settings["main_language"] == "none"

@@ -115,7 +115,7 @@ def no_spark():
 ref = TableRef(sys.argv[1])
 ArrowSink(ref, RANKS, no_spark, "stamp").write(pa.table({"id": [1, 2], "pagerank": [0.25, 0.75]}))
 assert ArrowTable(ref, RANKS, no_spark).read(["pagerank"], [("id", "=", 2)]).to_pylist() == [{"pagerank": 0.75}]
-assert in_folder(sys.argv[1], lambda types: {"n": "id"}, 10).to_pylist() == [{"n": 1}, {"n": 2}]
+assert in_folder(ref, lambda types: {"n": "id"}, 10).to_pylist() == [{"n": 1}, {"n": 2}]
 import os
 os._exit(0)  # libraries that end their threads at exit may abort then, on a busy machine
 """

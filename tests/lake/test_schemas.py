@@ -12,6 +12,7 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowSink
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import INDEX_DOCUMENTS, LFM_MODELS, PAGES, RANKS, RATINGS, RELATIONS, Relation
+from lakerank.lake.table_log import Commit, TableLog
 
 
 def no_spark() -> SparkSession:
@@ -72,6 +73,11 @@ def test_arrow_tables_are_checked_as_frames_are() -> None:
         RATINGS.enforce(good.set_column(2, "rating", [pa.nulls(1, pa.float32())]), "here")
 
 
+def newest(spark: SparkSession, ref: TableRef) -> Commit:
+    log = TableLog(ref, lambda: spark)
+    return log.commit(log.newest)
+
+
 @pytest.mark.connect
 def test_spark_writes_what_a_table_means_and_it_stays(spark: SparkSession, tmp_path: Path) -> None:
     ref = TableRef(str(tmp_path / "lfm models"))
@@ -79,7 +85,7 @@ def test_spark_writes_what_a_table_means_and_it_stays(spark: SparkSession, tmp_p
         row = spark.createDataFrame([(run, 1.0, 1.0, 5.0, 1, "{}", "mf", 0.8, None, "here", 0)], LFM_MODELS.schema())
         TableSink(ref, LFM_MODELS, stamp=run).write(row, replace_where=clause)
         assert comments(spark, ref) == meanings(LFM_MODELS)
-        assert ref.stamp(spark) == run
+        assert newest(spark, ref).stamp == run
     assert ref.version(spark) == 3  # one commit for each, the first included
     assert ref.read(spark, LFM_MODELS).count() == 1
 
@@ -91,7 +97,7 @@ def test_spark_appends_and_merges_under_the_same_comments(spark: SparkSession, t
     for page in (1, 2):
         sink.append(spark.createDataFrame(pa.Table.from_pylist([document(page)], INDEX_DOCUMENTS.arrow_schema())))
         assert comments(spark, ref) == meanings(INDEX_DOCUMENTS)
-    assert (ref.version(spark), ref.stamp(spark)) == (1, "stamp")
+    assert (ref.version(spark), newest(spark, ref).stamp) == (1, "stamp")
     more = pa.Table.from_pylist([document(2), document(3)], INDEX_DOCUMENTS.arrow_schema())
     sink.merge(spark.createDataFrame(more.append_column("gone", pa.array([True, False]))), "gone")
     assert comments(spark, ref) == meanings(INDEX_DOCUMENTS)
