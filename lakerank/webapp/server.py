@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import GetSpark
@@ -19,6 +21,7 @@ from lakerank.webapp.app import create_app
 from lakerank.webapp.store import NewestSite
 
 _LAST_ANSWERS = 5  # seconds for requests under way when it is ended
+WAITED_FOR_REQUEST = 10.0  # seconds a connection may stay open without a whole request
 
 
 def serve(
@@ -86,6 +89,38 @@ def address_of(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
+class ImpatientProtocol(H11Protocol):
+    """HTTP for a connection that ends if no whole request comes in time, or nobody fetches the answer.
+
+    uvicorn's own time-out begins after the first answer and ends with the next byte, so that a connection which sends
+    nothing, or one byte a minute, would stay for ever.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._asked = self.loop.time()
+        self._watch = self.loop.call_later(WAITED_FOR_REQUEST, self._look)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._asked = self.loop.time()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        left = self._asked + WAITED_FOR_REQUEST - self.loop.time()
+        if is_answering or left > 0:
+            self._watch = self.loop.call_later(WAITED_FOR_REQUEST if is_answering else left, self._look)
+        else:
+            self.transport.abort()  # not `close`, which would wait for who does not read
+
+
 def answer(app: ASGIApp, bound: socket.socket) -> None:
     """Answer requests until Ctrl-C or SIGTERM; those under way are finished first. Runs in the main thread."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn passes both on when it has finished
@@ -95,6 +130,7 @@ def answer(app: ASGIApp, bound: socket.socket) -> None:
         access_log=False,  # nobody's queries are written down
         server_header=False,
         proxy_headers=False,
+        http=ImpatientProtocol,
         timeout_graceful_shutdown=_LAST_ANSWERS,
     )
     try:

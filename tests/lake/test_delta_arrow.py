@@ -17,6 +17,7 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.schemas import INDEX_DOCUMENTS, PAGES, RANKS, RELATIONS
+from lakerank.lake.table_log import TableLog
 
 
 def no_spark() -> SparkSession:
@@ -49,8 +50,8 @@ def test_write_append_merge_without_a_session(tmp_path: Path) -> None:
     ArrowSink(ref, INDEX_DOCUMENTS, no_spark, "three").merge(documents((2, 0.2), (4, 0.4)), [1, 77])
     assert content(ref) == {2: 0.2, 3: 0.3, 4: 0.4}
     now = ArrowTable(ref, INDEX_DOCUMENTS, no_spark)
-    assert (now.version, now.stamp, now.rows) == (2, "three", 3)
-    assert ArrowTable(ref, INDEX_DOCUMENTS, no_spark, 0).stamp == "one"
+    assert (now.version, now.rows) == (2, 3)
+    assert [commit.stamp for commit in TableLog(ref, no_spark).since(-1)] == ["one", "", "three"]
     ArrowSink(ref, INDEX_DOCUMENTS, no_spark).merge(documents(), [3])
     assert content(ref) == {2: 0.2, 4: 0.4}
     ArrowSink(ref, INDEX_DOCUMENTS, no_spark).write(documents((9, None)))
@@ -68,7 +69,7 @@ def test_spark_and_arrow_write_the_same_table(spark: SparkSession, tmp_path: Pat
     first = ref.read(spark, PAGES).collect()
     TableSink(ref, PAGES, "by Spark").write(ref.read(spark, PAGES).localCheckpoint())
     assert ref.read(spark, PAGES).collect() == first
-    assert ArrowTable(ref, PAGES, no_spark).stamp == "by Spark"
+    assert TableLog(ref, no_spark).commit(1).stamp == "by Spark"
     ArrowSink(ref, PAGES, no_spark).append(pa.Table.from_pylist([page | {"page_id": 2}], PAGES.arrow_schema()))
     assert sorted(row["page_id"] for row in ref.read(spark, PAGES).collect()) == [1, 2]
 

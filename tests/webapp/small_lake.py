@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-from deltalake import CommitProperties, write_deltalake
+from deltalake import write_deltalake
 from search_oracles import Doc, index_of, pages_table, segments
 
+from lakerank.lake.publications import Publications, publishing
+from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS
+from lakerank.lake.schemas import PAGES as PAGES_TABLE
 from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.store import no_spark
 from lakerank.webapp.links import gather_links
 from lakerank.webapp.site import Site
 
@@ -76,11 +79,11 @@ def write_lake(lake: Path, pages: Sequence[Doc], with_links: bool = True) -> Non
     postings, documents = segments([pages], "en")
     shown = pages_table(pages)
     write_deltalake(lake / "pages", shown, mode="overwrite")
-    write_deltalake(lake / "index_postings", postings, mode="overwrite")
     if with_links:
         write_deltalake(lake / "links", links_table(LINKS), mode="overwrite")
-    version = len(list((lake / "pages" / "_delta_log").glob("*.json"))) - 1
-    stamp = {"pages": str(lake / "pages"), "pages_version": version, "postings_version": version,
-             "format": 1, "language": "en", "main_language": "en"}  # fmt: skip
-    said = CommitProperties(custom_metadata={"userMetadata": json.dumps(stamp)})
-    write_deltalake(lake / "index_documents", documents, mode="overwrite", commit_properties=said)
+    published = Publications.read(str(lake), no_spark)
+    with publishing(no_spark, str(lake), INDEX) as run:
+        run.write(INDEX_POSTINGS, postings)
+        run.write(INDEX_DOCUMENTS, documents)
+        run.reads(PAGES_TABLE, published.table(PAGES_TABLE))
+        run.settings(format=1, language="en", main_language="en")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,18 +10,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests_root import ROOT
 from webapp.small_lake import PAGES, write_lake
 
 from lakerank.cli.errors import UserError
+from lakerank.webapp import server as server_module
 from lakerank.webapp.store import NewestSite
 from spark_jobs import serve
 
@@ -161,15 +165,15 @@ def test_hostile_markup_runs_nothing(server: Server, open_at: Callable[[int, int
 
 
 def test_a_new_version_of_the_index_is_picked_up_and_ctrl_c_ends_it(server: Server) -> None:
-    assert server.get("/healthz") == {"status": "ok", "pages": 30, "version": 0}
+    assert server.get("/healthz") == {"status": "ok", "pages": 30, "version": 1}
     write_lake(server.lake, [{"page_id": 9, "title": "Fresh", "text": "fresh noodles"}])
-    wait_until(lambda: server.get("/healthz")["version"] == 1)
+    wait_until(lambda: server.get("/healthz")["version"] == 2)
     assert [row["url"] for row in server.get("/api/search?q=noodles")["results"]] == ["https://example.org/9"]
 
     # One that cannot be opened changes nothing for readers.
-    shutil.move(server.lake / "index_documents", server.lake / "elsewhere")
+    shutil.move(server.lake / "publications", server.lake / "elsewhere")
     until(server.process, "the old one stays: no Delta table `index_documents`")
-    assert server.get("/healthz") == {"status": "ok", "pages": 1, "version": 1}
+    assert server.get("/healthz") == {"status": "ok", "pages": 1, "version": 2}
 
     server.process.send_signal(signal.SIGINT)
     rest, _ = server.process.communicate(timeout=20)
@@ -223,3 +227,32 @@ def test_the_cache_folder_takes_what_is_decoded(tmp_path: Path) -> None:
     assert len(newest(tmp_path / "lake", cache_dir=str(tmp_path / "other")).site) == 30
     assert (tmp_path / "other").is_dir()
     assert not (tmp_path / "lake" / "_index_cache").exists()
+
+
+def test_connections_that_ask_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "WAITED_FOR_REQUEST", 0.3)
+
+    async def app(scope: object, receive: object, send: Callable[[dict[str, object]], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    bound = server_module.bind("127.0.0.1", 0)
+    bound.listen()
+    settings = uvicorn.Config(app, log_level="error", lifespan="off", http=server_module.ImpatientProtocol)
+    running = uvicorn.Server(settings)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
+    thread.start()
+    try:
+        silent, halting, asking = (socket.create_connection(bound.getsockname()) for _ in range(3))
+        for connection in (silent, halting, asking):
+            connection.settimeout(10)
+        halting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        asking.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert asking.recv(1000).endswith(b"ok")
+        asking.sendall(b"GET ")  # the next request never ends
+        for connection in (silent, halting, asking):
+            with contextlib.suppress(ConnectionResetError):  # as good an end
+                assert connection.recv(1000) == b""
+    finally:
+        running.should_exit = True
+        thread.join()
