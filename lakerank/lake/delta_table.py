@@ -26,7 +26,7 @@ _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 _STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where a statement has no option for it
 _MEANWHILE = re.compile(
     r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+|FileAlreadyExistsException"
-    r"|DELTA_VERSIONS_NOT_CONTIGUOUS|already exists|Version mismatch|[Tt]ransaction (?:failed|conflict)"
+    r"|DELTA_VERSIONS_NOT_CONTIGUOUS|already exists|Version mismatch|changed since last commit"
 )
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 

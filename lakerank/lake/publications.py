@@ -131,7 +131,9 @@ class Publications:
         if log.newest < 0:
             return ref
         member = next((member for _, member in self._naming(ref)), None)
-        found = None if member is None else self._pinned(ref, member, log, member.name in _KEPT_BY_OTHERS)
+        found = (
+            None if member is None else self._pinned(ref, member, log, is_kept_by_others=member.name in _KEPT_BY_OTHERS)
+        )
         return self._newest(ref, log) if found is None else found
 
     def of(self, ref: TableRef) -> Publication | None:
@@ -150,7 +152,7 @@ class Publications:
         """
         ref = TableRef(located(self.lake, member.place))
         log = TableLog(ref, self.get_spark)
-        found = None if log.newest < 0 else self._pinned(ref, member, log, False)
+        found = None if log.newest < 0 else self._pinned(ref, member, log, is_kept_by_others=False)
         if found is None:
             raise UserError(
                 f"{ref.location}: the table that was published is gone, and there is "
@@ -158,10 +160,10 @@ class Publications:
             )
         return found
 
-    def _pinned(self, ref: TableRef, member: Member, log: TableLog, follow: bool) -> TableRef | None:
+    def _pinned(self, ref: TableRef, member: Member, log: TableLog, is_kept_by_others: bool) -> TableRef | None:
         """Return a table at the last version whose rows are those published; None if it is another table."""
         if log.newest < member.version or _id(ref, self.get_spark, member.version) != member.id:
-            if follow:
+            if is_kept_by_others:
                 return None
             raise UserError(
                 f"{ref.location}: this is not the table that was published (it was dropped and made anew, or copied "
@@ -171,7 +173,7 @@ class Publications:
         for commit in log.since(member.version):
             if commit.changed_rows:
                 ours = commit.stamp.split(" ")[0] == _STAMP
-                if ours or not follow:
+                if ours or not is_kept_by_others:
                     if not ours:
                         _note(
                             f"{ref.location} was changed by somebody else since it was published ({commit.operation}, "

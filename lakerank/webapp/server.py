@@ -100,7 +100,7 @@ class ImpatientProtocol(H11Protocol):
         """Begin to wait."""
         super().connection_made(transport)
         self._asked = self.loop.time()
-        self._watch = self.loop.call_later(WAITED_FOR_REQUEST, self._look)
+        self._watch = self.loop.call_later(WAITED_FOR_REQUEST, self._end_if_idle)
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -112,11 +112,11 @@ class ImpatientProtocol(H11Protocol):
         self._watch.cancel()
         super().connection_lost(exc)
 
-    def _look(self) -> None:
+    def _end_if_idle(self) -> None:
         is_answering = self.cycle is not None and not self.cycle.response_complete
         left = self._asked + WAITED_FOR_REQUEST - self.loop.time()
         if is_answering or left > 0:
-            self._watch = self.loop.call_later(WAITED_FOR_REQUEST if is_answering else left, self._look)
+            self._watch = self.loop.call_later(WAITED_FOR_REQUEST if is_answering else left, self._end_if_idle)
         else:
             self.transport.abort()  # not `close`, which would wait for who does not read
 

@@ -202,6 +202,10 @@ class ExistingIndex:
         """Return the index's row of each page: `DOCUMENT_COLUMNS`."""
         return self.documents.read(DOCUMENT_COLUMNS)
 
+    def documents_frame(self, spark: SparkSession) -> DataFrame:
+        """Return `index_documents` as a DataFrame."""
+        return self.documents.ref.read(spark, INDEX_DOCUMENTS)
+
     def rows(self) -> pa.Table:
         """Return all of `index_documents`."""
         return self.documents.read(INDEX_DOCUMENTS.names)

@@ -127,7 +127,7 @@ def plan_update(tables: IndexTables, options: IndexOptions) -> UpdatePlan:
         changes = changes_arrow(states[0], were)
     else:
         now = index_input_spark(*tables.frames(), options.language)
-        changes = changes_spark(now, index.documents.ref.read(tables.spark, INDEX_DOCUMENTS)).limit(_FEW + 1).toArrow()
+        changes = changes_spark(now, index.documents_frame(tables.spark)).limit(_FEW + 1).toArrow()
     plan = UpdatePlan(generation, "", changes, before, language, states, index)
     if len(changes) > _FEW or plan.count(NEW, CHANGED, REMOVED) > options.update_share * max(before, 1):
         return UpdatePlan(generation, f"{len(changes):,}{' or more' * (len(changes) > _FEW)} pages have changed")
