@@ -1,0 +1,454 @@
+"""Chaos: jobs that are killed, started together and visited by others, and what readers see after each event.
+
+    python benchmarks/chaos.py [--kinds crash,visit,kill,pair] [--jobs lfm,…] [--kills 20] [--quick] [--json]
+
+A small lake is made once. For each event it is copied (so each also tests that a lake may be moved), one job runs
+on the copy, and something happens to it:
+
+- crash: the job dies just before or just after one of its writes or its publication; each of them in turn;
+- visit: somebody maintains or changes one of its tables after a write (OPTIMIZE, VACUUM without retention, SET
+  TBLPROPERTIES, RESTORE to version 0, the table dropped and made anew);
+- kill: SIGKILL to the whole process group at a random moment;
+- pair: two jobs that share a table are started in the same moment.
+
+After each event all readers' tables, at the versions that are published, must be those before the job or those after
+it (of a pair: after one of the two, or after both in either order), or, after a visit that takes rows away, one
+sentence that says so. Then the job runs again, undisturbed, and its tables must be what they are without any event.
+No hidden or temporary file may be left beside the tables. --quick: two crashes, visits and kills of each job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import io
+import itertools
+import json
+import os
+import platform
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lakerank.cli.errors import UserError  # noqa: E402 (after the path)
+from lakerank.lake.delta_arrow import ArrowTable  # noqa: E402
+from lakerank.lake.publications import Publications, Publishing  # noqa: E402
+from lakerank.lake.schemas import RELATIONS  # noqa: E402
+from lakerank.spark.session import get_spark  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "chaos.json"
+KINDS = ("crash", "visit", "kill", "pair")
+# Times and names that differ from run to run though nothing else does.
+VOLATILE = {"seconds", "updates_per_second", "fetched_at", "run_id", "stamp", "source"}
+DESTRUCTIVE = ("VACUUM", "RESTORE", "drop")
+
+
+class Crash(BaseException):
+    """The end of a process, as far as its tables can tell."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as it is run on the lake, and what it publishes.
+
+    Attributes:
+        name: of the module in spark_jobs.
+        arguments: besides --lake; LAKE and DATA stand for the folders.
+        whats: what it publishes.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    whats: tuple[str, ...]
+
+    def command(self, lake: Path, data: Path) -> list[str]:
+        """Return its arguments on a lake."""
+        given = [text.replace("LAKE", str(lake)).replace("DATA", str(data)) for text in self.arguments]
+        return ["--lake", str(lake), *given]
+
+
+LFM = ("--factors", "4", "--epochs", "2", "--blocks", "2")
+# How the lake is made, and what the jobs then do to it. All results are determined by settings and data.
+FIRST = (
+    Job("ingest_ratings", ("--source", "DATA/ratings-1"), ("ratings",)),
+    Job("lfm", (*LFM, "--seed", "1"), ("lfm",)),
+    Job("neighbors", ("--top", "5"), ("neighbors",)),
+    Job("linear", ("--reg", "50"), ("linear",)),
+    Job("content", ("--factors", "3"), ("content",)),
+    Job("evaluate", ("--models", "popular"), ("evaluation",)),
+    Job("recommend", ("--model", "lfm", "--top", "3"), ("recommendations",)),
+    Job("ingest_pages", ("--source", "DATA/site-1", "--base-url", "https://a.org/"), ("pages",)),
+    Job("pagerank", ("--damping", "0.8"), ("ranks",)),
+    Job("link_spam", (), ("link_spam",)),
+    Job("build_index", (), ("index",)),
+)
+SECOND = (
+    Job("ingest_ratings", ("--source", "DATA/ratings-2"), ("ratings",)),
+    Job("lfm", (*LFM, "--seed", "2"), ("lfm",)),
+    Job("neighbors", ("--top", "9"), ("neighbors",)),
+    Job("linear", ("--reg", "90"), ("linear",)),
+    Job("content", ("--factors", "2"), ("content",)),
+    Job("evaluate", ("--models", "popular", "--top", "5"), ("evaluation",)),
+    Job("recommend", ("--model", "linear", "--top", "2"), ("recommendations",)),
+    Job("ingest_pages", ("--source", "DATA/site-2", "--base-url", "https://a.org/"), ("pages",)),
+    Job("pagerank", ("--damping", "0.9"), ("ranks",)),
+    Job("link_spam", ("--damping", "0.7"), ("link_spam",)),
+    Job("build_index", ("--rebuild", "--language", "none"), ("index",)),
+)
+# Both write the same tables, or one reads what the other writes.
+PAIRS = (
+    (0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (7, 7), (8, 8), (9, 9), (10, 10),
+    (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 6), (3, 6), (7, 8), (7, 9), (7, 10), (8, 10),
+)  # fmt: skip
+
+
+@dataclass
+class Tally:
+    """What happened in one kind of event to one job."""
+
+    tried: int = 0
+    survived: int = 0
+    refused: int = 0
+    lost: list[str] = field(default_factory=list)
+
+
+def no_spark() -> Any:
+    """Refuse: the tables are read without a session."""
+    raise AssertionError("tables in folders need no session")
+
+
+def run(job: Job, lake: Path, data: Path) -> tuple[int, str]:
+    """Run a job in this process; return its exit code and what it said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = importlib.import_module(f"spark_jobs.{job.name}").main(job.command(lake, data))
+    return code, said.getvalue()
+
+
+def state(lake: Path, whats: Sequence[str]) -> str:
+    """Digest what readers see of something: the rows of its tables as published; or the sentence that refuses it."""
+    try:
+        published = Publications.read(str(lake), no_spark)
+        parts = []
+        for what in whats:
+            newest = published.newest(what)
+            if newest is None:
+                return "nothing"
+            for member in sorted(newest.tables, key=lambda member: member.name):
+                relation = RELATIONS[member.name]
+                found = ArrowTable(published.member(member, relation), relation, no_spark)
+                columns = [name for name in relation.names if name not in VOLATILE]
+                rows = sorted(json.dumps(row, default=str, sort_keys=True) for row in found.read(columns).to_pylist())
+                parts.append((member.name, rows))
+    except UserError as error:
+        return f"refused: {error}"
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def leftovers(lake: Path) -> list[str]:
+    """Name hidden and temporary files beside the tables and in them; Delta's own are not counted."""
+    found = []
+    for path in lake.rglob("*"):
+        name = path.relative_to(lake).as_posix()
+        if "_delta_log" in name or name.endswith(".crc") or "_index_cache" in name or path.name in (".used", ".lock"):
+            continue
+        if path.name.startswith(".") or path.name.endswith((".part", ".tmp")):
+            found.append(name)
+    return found
+
+
+@contextlib.contextmanager
+def at_write(number: int, happens: Callable[[str, str], None]) -> Iterator[list[str]]:
+    """Have something happen at a job's write of this number: told before and after it, with the table's path."""
+    calls: list[str] = []
+    kept = {name: getattr(Publishing, name) for name in ("write", "change", "publish")}
+
+    def wrapped(name: str) -> Callable[..., Any]:
+        def call(self: Publishing, *args: Any, **named: Any) -> Any:
+            mine = len(calls)
+            where = "" if name == "publish" else f"{self._lake}/{args[0].name}"
+            calls.append(where)
+            if mine == number:
+                happens("before", where)
+            result = kept[name](self, *args, **named)
+            if mine == number:
+                happens("after", where)
+            return result
+
+        return call
+
+    for name in kept:
+        setattr(Publishing, name, wrapped(name))
+    try:
+        yield calls
+    finally:
+        for name, method in kept.items():
+            setattr(Publishing, name, method)
+
+
+def visit(what: str, path: str) -> None:
+    """Do to a table what people do."""
+    if not path or not DeltaTable.is_deltatable(path):
+        return
+    table = DeltaTable(path)
+    if what == "OPTIMIZE":
+        table.optimize.z_order([table.schema().fields[0].name])
+    elif what == "VACUUM":
+        table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    elif what == "SET TBLPROPERTIES":
+        table.alter.set_table_properties({"delta.appendOnly": "false"})
+    elif what == "RESTORE" and table.version() > 0:
+        with contextlib.suppress(Exception):  # files of version 0 may be gone; then nothing happens
+            table.restore(0)
+    elif what == "drop":
+        rows = table.to_pyarrow_table()
+        shutil.rmtree(path)
+        write_deltalake(path, rows.slice(0, len(rows) // 2))
+
+
+VISITS = ("OPTIMIZE", "SET TBLPROPERTIES", *DESTRUCTIVE)
+
+
+class Chaos:
+    """The lake, the states it may be in, and the tally.
+
+    Args:
+        folder: for lakes and data.
+        jobs: names of those that things happen to.
+        seed: of random moments.
+    """
+
+    def __init__(self, folder: Path, jobs: Sequence[str] = (), seed: int = 0) -> None:
+        self.folder, self.data, self.lake = folder, folder / "data", folder / "lake"
+        self.tally: dict[tuple[str, str], Tally] = {}
+        self.random = random.Random(seed)
+        self.jobs = [job for job in SECOND if not jobs or job.name in jobs]
+        self.after: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+
+    def prepare(self) -> None:
+        """Make the lake, and find out what each job makes of it undisturbed."""
+        make_data(self.data)
+        for job in FIRST:
+            code, said = run(job, self.lake, self.data)
+            assert code == 0, said
+        for job in self.jobs:
+            self.reference(job)
+
+    def reference(self, job: Job) -> str:
+        """Return the state that a job leaves when nothing happens."""
+        if job.name not in self.after:
+            lake, begun = self.copy(), time.monotonic()
+            code, said = run(job, lake, self.data)
+            assert code == 0, said
+            self.seconds[job.name], self.after[job.name] = time.monotonic() - begun, state(lake, job.whats)
+            shutil.rmtree(lake)
+            assert self.after[job.name] != state(self.lake, job.whats), f"{job.name} changes nothing: no test"
+        return self.after[job.name]
+
+    def copy(self) -> Path:
+        """Return a copy of the lake."""
+        target = self.folder / f"lake-{uuid.uuid4().hex[:8]}"
+        shutil.copytree(self.lake, target)
+        return target
+
+    def judge(self, kind: str, job: Job, lake: Path, what: str, may_refuse: bool = False) -> None:
+        """See what readers see, run the job again, and see that the result is the usual one."""
+        tally = self.tally.setdefault((kind, job.name), Tally())
+        tally.tried += 1
+        old, new = state(self.lake, job.whats), self.reference(job)
+        seen, problems = state(lake, job.whats), []
+        if seen.startswith("refused") and may_refuse:
+            tally.refused += 1
+        elif seen not in (old, new):
+            problems.append(f"readers see {seen}")
+        code, said = run(job, lake, self.data)
+        if code:
+            problems.append(f"the second run ends with {code}: {said.splitlines()[-1] if said else ''}")
+        elif (again := state(lake, job.whats)) != new:
+            problems.append(f"the second run makes {again}")
+        if left := leftovers(lake):
+            problems.append(f"left over: {', '.join(left[:3])}")
+        if problems:
+            tally.lost.append(f"{what}: {'; '.join(problems)}"[:500])
+        else:
+            tally.survived += 1
+        shutil.rmtree(lake)
+
+    def crash(self, job: Job, most: int = 1000) -> None:
+        """Kill a job before and after each of its writes."""
+        for number, moment in itertools.islice(itertools.product(range(1000), ("before", "after")), most):
+            lake = self.copy()
+
+            def happens(when: str, where: str, moment: str = moment) -> None:
+                if when == moment:
+                    raise Crash(where)
+
+            with at_write(number, happens) as calls:
+                try:
+                    run(job, lake, self.data)
+                except Crash:
+                    pass
+                else:
+                    if len(calls) <= number:  # there is no such write
+                        shutil.rmtree(lake)
+                        return
+            self.judge("crash", job, lake, f"killed {moment} write {number} ({calls[number] or 'publication'})")
+
+    def visit(self, job: Job, most: int = 1000) -> None:
+        """Visit each table just after it was written."""
+        for number, what in itertools.islice(itertools.product(range(1000), VISITS), most):
+            lake = self.copy()
+
+            def happens(when: str, where: str, what: str = what) -> None:
+                if when == "after":
+                    visit(what, where)
+
+            with at_write(number, happens) as calls:
+                run(job, lake, self.data)
+            if len(calls) <= number:
+                shutil.rmtree(lake)
+                return
+            if calls[number]:
+                self.judge("visit", job, lake, f"{what} after write {number}", what in DESTRUCTIVE)
+            else:
+                shutil.rmtree(lake)
+
+    def kill(self, job: Job, times: int) -> None:
+        """Kill the job's whole process group at random moments."""
+        for _ in range(times):
+            lake = self.copy()
+            process = self.start(job, lake)
+            moment = self.random.uniform(0.2, 1.1) * (self.seconds[job.name] + 12)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moment)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.judge("kill", job, lake, f"SIGKILL after {moment:.1f} s")
+
+    def start(self, job: Job, lake: Path) -> subprocess.Popen[bytes]:
+        """Start a job in a process group of its own."""
+        command = [sys.executable, "-m", f"spark_jobs.{job.name}", *job.command(lake, self.data)]
+        log = (lake.parent / f"{lake.name}-{job.name}.log").open("wb")
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+
+    def pair(self, first: int, second: int) -> None:
+        """Start two jobs together."""
+        jobs = (SECOND[first], FIRST[second] if first == second else SECOND[second])
+        allowed: list[set[str]] = [set(), set()]
+        for order in ((0, 1), (1, 0)):  # one after the other, and each on the lake as it was
+            lake = self.copy()
+            for n in order:
+                run(jobs[n], lake, self.data)
+                allowed[n].add(state(lake, jobs[n].whats))
+            for n in order:
+                allowed[n].add(state(lake, jobs[n].whats))
+            shutil.rmtree(lake)
+        lake, tally = self.copy(), self.tally.setdefault(("pair", f"{jobs[0].name}+{jobs[1].name}"), Tally())
+        processes = [self.start(job, lake) for job in jobs]
+        codes = [process.wait() for process in processes]
+        tally.tried += 1
+        problems = []
+        for n, job in enumerate(jobs):
+            seen = state(lake, job.whats)
+            if codes[n]:
+                log = (lake.parent / f"{lake.name}-{job.name}.log").read_text(errors="replace")
+                problems.append(f"{job.name} ends with {codes[n]}: {log.splitlines()[-1] if log else ''}")
+            if seen not in allowed[n]:
+                problems.append(f"{job.name}: readers see {seen}")
+        tally.lost += ["; ".join(problems)[:500]] if problems else []
+        tally.survived += not problems
+        shutil.rmtree(lake)
+
+    def table(self) -> str:
+        """Return the tally as text."""
+        lines = [f"{'event':8}{'job':34}{'tried':>6}{'survived':>10}{'refused':>9}  what was lost"]
+        total = Counter[str]()
+        for (kind, job), t in sorted(self.tally.items()):
+            lines.append(f"{kind:8}{job:34}{t.tried:6}{t.survived:10}{t.refused:9}  {t.lost[0] if t.lost else ''}")
+            total.update({"tried": t.tried, "survived": t.survived, "refused": t.refused})
+        lines.append(f"{'':8}{'all':34}{total['tried']:6}{total['survived']:10}{total['refused']:9}")
+        return "\n".join(lines)
+
+
+def make_data(folder: Path) -> None:
+    """Make two sets of ratings and two sites."""
+    for n in (1, 2):
+        size = ["--users", "40", "--items", "120", "--ratings", "900", "--seed", str(n)]
+        subprocess.run(
+            [sys.executable, ROOT / "examples" / "make_ratings.py", folder / f"ratings-{n}", *size], check=True
+        )
+        site = folder / f"site-{n}"
+        site.mkdir(parents=True)
+        for page in range(12):
+            links = "".join(f'<a href="{(page * n + k) % 12}.html">page {k}</a> ' for k in range(1, 4))
+            words = " ".join(f"word{(page * 7 + n * k) % 50}" for k in range(60))
+            (site / f"{page}.html").write_text(
+                f"<html><title>Page {page} of {n}</title><body><main><p>{words} {links}</p></main></body></html>"
+            )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit code: 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--jobs", default="")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    kinds, most, begun = args.kinds.split(","), 2 if args.quick else 1000, time.monotonic()
+    spark = get_spark("lakerank-chaos", "local[2]", "")
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        chaos = Chaos(Path(folder), [name for name in args.jobs.split(",") if name], args.seed)
+        chaos.prepare()
+        for job in chaos.jobs:
+            if "crash" in kinds:
+                chaos.crash(job, most)
+            if "visit" in kinds:
+                chaos.visit(job, most)
+            if "kill" in kinds and (chaos.seconds[job.name] > 0):
+                chaos.kill(job, min(args.kills, most))
+            print(chaos.table(), flush=True)
+        if "pair" in kinds:
+            for first, second in PAIRS[: 2 if args.quick else None]:
+                if SECOND[first] in chaos.jobs:
+                    chaos.pair(first, second)
+    print(chaos.table())
+    facts = {
+        "benchmark": "chaos",
+        "seconds": round(time.monotonic() - begun),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "spark": spark.version,
+        "pyarrow": pa.__version__,
+        "events": {f"{kind} {job}": vars(tally) for (kind, job), tally in sorted(chaos.tally.items())},
+    }
+    if not args.quick and not args.jobs:
+        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+    if args.json:
+        print(json.dumps(facts))
+    return 1 if any(tally.lost for tally in chaos.tally.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
