@@ -77,10 +77,10 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
         table = table.orderBy("path").limit(args.limit) if args.limit else table
         plan = patches.plan_table(picture_sizes(table, source), build)
 
-    def make() -> int:
+    def make(folder: Path) -> int:
         if table is None:
-            return make_from_files(spark, out, plan, build)
-        return make_from_table(table, out, plan, build)
+            return make_from_files(spark, folder, plan, build)
+        return make_from_table(table, folder, plan, build)
 
     results = build_dataset("make_patches", out, build, plan, make, args.overwrite)
     with publishing(lambda: spark, args.lake, "patches") as tables:

@@ -64,7 +64,12 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
     build, out = args.build(), Path(args.out)
     plan = plan_files(args.source, args.limit, build)
     results = build_dataset(
-        "build_patches", out, build, plan, lambda: make_in_processes(out, plan, build, args.workers), args.overwrite
+        "build_patches",
+        out,
+        build,
+        plan,
+        lambda folder: make_in_processes(folder, plan, build, args.workers),
+        args.overwrite,
     )
     counts = report_build("build_patches", out, build, plan, results)
     return {**counts, "seconds": round(time.perf_counter() - started, 3)}

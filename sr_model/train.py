@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from sr_model.config import TrainConfig, as_flags
 from sr_model.data.open_stream import open_stream
@@ -33,7 +34,7 @@ from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
 from sr_model.scoring.validation import load_pairs, validate
-from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint
+from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint, read_newest
 from sr_model.training.optim import lr_factor
 from sr_model.training.parallel import average_buffers, local_device, process_group
 from sr_model.training.samples import plot_curve, read_history, sample_grid, save_grid
@@ -285,11 +286,12 @@ class Run:
                     f"--out {self.out}: holds a run already; --resume auto goes on with it, or choose another"
                 )
             return None
-        path = last if self.config.resume == "auto" else Path(self.config.resume)
-        if path is None:
+        if self.config.resume != "auto":
+            return read_checkpoint(Path(self.config.resume), dataclasses.asdict(self.config))
+        saved = read_newest(self.checkpoints, dataclasses.asdict(self.config))
+        if saved is None:
             print(f"train: nothing to resume in {self.out}; beginning", flush=True)
-            return None
-        return read_checkpoint(path, dataclasses.asdict(self.config))
+        return saved
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.trainer.load_state_dict(saved)
@@ -300,7 +302,7 @@ class Run:
         if self.rank == 0:
             path = self.out / "history.jsonl"
             kept = [json.dumps(line) + "\n" for line in read_history(path) if line["step"] <= self.step]
-            path.write_text("".join(kept), encoding="utf-8")
+            write_file(path, "".join(kept))
             print(f"train: goes on after step {self.step}", flush=True)
 
     def _sample_patches(self) -> tuple[Tensor, Tensor]:
@@ -319,14 +321,20 @@ class Run:
 
 
 class _Signals:
-    """Remember whether the process was asked to stop: then it ends after the step it is in, with a checkpoint."""
+    """Remember whether the process was asked to stop: then it ends after the step it is in, with a checkpoint.
+
+    SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait for the step.
+    """
 
     def __init__(self) -> None:
         self.seen = False
         with suppress(ValueError):  # not in the main thread
-            signal.signal(signal.SIGTERM, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self.seen = True
 
 

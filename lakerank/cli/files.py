@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lakerank.cli.errors import UserError
@@ -15,6 +15,8 @@ from lakerank.cli.errors import UserError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path`, which takes its name when the block ends well and else is removed.
 
+    It is on the disk before it takes the name, so that a machine that loses its power has the old file or the new one.
+
     Raises:
         OSError: the disk's complaint.
     """
@@ -22,9 +24,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
     fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part")
     try:
         yield fresh
+        flush_to_disk(fresh)
         fresh.replace(path)
+        flush_to_disk(path.parent)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Have the disk keep a file, or the names in a folder, as far as its file system knows how.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems refuse, for folders above all
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_file(path: Path, content: str | bytes, flag: str = "") -> None:

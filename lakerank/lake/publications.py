@@ -18,7 +18,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -27,6 +27,7 @@ from typing import Any
 import pyarrow as pa
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import flush_to_disk
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, TAGS, Relation
@@ -374,20 +375,8 @@ def flush(ref: TableRef, tables: Sequence[Member], lake: str) -> None:
             action["add"]["path"] for line in log.read_text().splitlines() if "add" in (action := json.loads(line))
         ]
         for path in (*(folder / name for name in names), log, folder, log.parent):
-            _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:  # a name in a URL's encoding, a file in another place
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
+            with suppress(OSError):  # a name in a URL's encoding, a file in another place
+                flush_to_disk(path)
 
 
 def _publication(row: Mapping[str, Any]) -> Publication:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,16 +33,18 @@ _LOOK_SECONDS = 1.0
 
 
 def build_dataset(
-    command: str, out: Path, build: Build, plan: BuildPlan, make: Callable[[], int], overwrite: bool
+    command: str, out: Path, build: Build, plan: BuildPlan, make: Callable[[Path], int], overwrite: bool
 ) -> list[PartResult]:
     """Make the parts of a data set that are not made yet, and finish it.
+
+    What is replaced stays until the new data set is whole: that is made in a hidden folder beside it.
 
     Args:
         command: named in what is printed.
         out: folder of the data set; `train` and `valid` are made in it.
         build: the settings.
         plan: of its parts.
-        make: makes them by whatever processes, and returns how many there must be.
+        make: makes them in a folder by whatever processes, and returns how many there must be.
         overwrite: replace patches of another build.
 
     Returns:
@@ -50,13 +53,38 @@ def build_dataset(
     Raises:
         UserError: see `begin` and `finish_build`.
     """
-    if begin(out, plan.fingerprint, overwrite):
-        print(f"{command}: {out} holds these patches already")
+    beside = _building_folder(out, plan.fingerprint)
+    where = beside if overwrite and (out.exists() or beside.exists()) else out
+    if where != out:
+        begin(out, "", overwrite)  # refuses what is not ours
+    if begin(where, plan.fingerprint, overwrite=False):
+        print(f"{command}: {where} holds these patches already")
     else:
-        with _watched(out, plan.count):
-            count = make()
-        finish_build(out, count, build, plan.fingerprint)
-    return read_results(out)
+        with _watched(where, plan.count):
+            count = make(where)
+        finish_build(where, count, build, plan.fingerprint)
+    results = read_results(where)
+    if where != out:
+        _put_in_place(where, out, results)
+    return results
+
+
+def _building_folder(out: Path, fingerprint: str) -> Path:
+    """Name the folder that a data set is made in while another one is in its place; found again by a second run."""
+    return out.parent / f".{out.name}-building-{fingerprint[:16]}"
+
+
+def _put_in_place(made: Path, out: Path, results: Sequence[PartResult]) -> None:
+    """Put a new data set where another one is; without a single patch the old one stays."""
+    if not any(one.parts for one in results):
+        shutil.rmtree(made)
+        return
+    old = out.parent / f".{out.name}-replaced-{uuid.uuid4().hex}"
+    if out.exists():  # not if a run was killed between these two steps
+        out.replace(old)
+    made.replace(out)
+    for leftover in (*out.parent.glob(f".{out.name}-replaced-*"), *out.parent.glob(f".{out.name}-building-*")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def report_build(
@@ -69,7 +97,7 @@ def report_build(
     """
     counts = summary(results)
     if not counts["patches"]:
-        forget(out)
+        forget(out, plan.fingerprint)
         raise no_patches_error(results)
     print(f"{command}: {describe(counts, plan.others)}, in {out}")
     if advice := _advice(counts, build):
@@ -115,6 +143,8 @@ def _watched(out: Path, parts: int) -> Iterator[None]:
 def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
     """Make sure the folder is free, or holds the beginning of this very build; True if that is finished already.
 
+    With `overwrite` only see that it is ours.
+
     Raises:
         UserError: it holds patches of another build, and `overwrite` was not given; or something that is not ours; or
             it cannot be written.
@@ -125,12 +155,10 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
         there = [split for split in SPLITS if (out / split).exists()]
         if there and not held:
             raise UserError(f"--out {out}: its `{there[0]}` was not made by this command; choose another folder")
-        if held not in ("", fingerprint) and not overwrite:
-            raise UserError(f"--out {out}: holds patches of other pictures or settings; choose another, or --overwrite")
         if overwrite:
-            # The stamp goes last, so that a removal that was cut short is still known as ours.
-            for name in (*SPLITS, RESULTS):
-                shutil.rmtree(out / name, ignore_errors=True)
+            return False
+        if held not in ("", fingerprint):
+            raise UserError(f"--out {out}: holds patches of other pictures or settings; choose another, or --overwrite")
         if _is_finished(out):
             return True
         for name, hidden in ((RESULTS, ".*.part"), *((split, ".*.tmp") for split in SPLITS)):
@@ -183,9 +211,11 @@ def summary(made: Sequence[PartResult]) -> dict[str, Any]:
     }
 
 
-def forget(out: Path) -> None:
+def forget(out: Path, fingerprint: str) -> None:
     """Remove what a build without a single patch left, so that it is tried anew when the cause is gone."""
-    shutil.rmtree(out / RESULTS, ignore_errors=True)
+    stamp = out / RESULTS / "build"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == fingerprint:
+        shutil.rmtree(out / RESULTS, ignore_errors=True)
 
 
 def no_patches_error(made: Sequence[PartResult]) -> UserError:

@@ -44,16 +44,48 @@ class Checkpoints:
         return found[-1] if found else None
 
     def save(self, step: int, state: Mapping[str, Any], best: bool) -> Path:
-        """Write one, copy it as the best if it is, drop those that are too old."""
+        """Write one, copy it as the best if it is, drop those that are too old.
+
+        Raises:
+            UserError: it cannot be written; those before it stay.
+        """
         path = self.folder / f"step-{step:09}.pt"
-        with atomic_path(path) as fresh:
-            torch.save({"format": FORMAT, **state}, fresh)
-        if best:
-            with atomic_path(self.folder / BEST) as fresh:
-                shutil.copyfile(path, fresh)
+        try:
+            with atomic_path(path) as fresh:
+                torch.save({"format": FORMAT, **state}, fresh)
+            if best:
+                with atomic_path(self.folder / BEST) as fresh:
+                    shutil.copyfile(path, fresh)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError when the disk is full
+            if not isinstance(error, OSError) and "writ" not in str(error):
+                raise
+            reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
+            raise UserError(
+                f"{path}: the checkpoint cannot be written ({reason}); make room and go on with --resume auto, from "
+                f"{self.last() or 'the beginning'}"
+            ) from error
         for old in self.all()[: -self.keep]:
             old.unlink()
         return path
+
+
+def read_newest(found: Checkpoints, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read the newest checkpoint that is whole; one that is damaged is said and passed over. None: there is none.
+
+    Raises:
+        UserError: all are damaged, or they are of a run with other settings.
+    """
+    paths = found.all()[::-1]
+    for number, path in enumerate(paths):
+        try:
+            read_pt(path)
+        except UserError as error:
+            if number == len(paths) - 1:
+                raise
+            print(f"train: {error}; the one before it is taken", flush=True)
+            continue
+        return read_checkpoint(path, config)
+    return None
 
 
 def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:

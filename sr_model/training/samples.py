@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from lakerank.cli.errors import UserError
 from sr_model.degrade import bicubic_upscale
 
 COLUMNS = ("LR", "bicubic", "SR", "HR")
@@ -52,10 +53,27 @@ def save_grid(grid: NDArray[np.uint8], path: Path) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read the lines of `history.jsonl`; none if it is not there."""
+    """Read the lines of `history.jsonl`; none if it is not there.
+
+    A last line that was cut short, as a killed run leaves one, is dropped with a word.
+
+    Raises:
+        UserError: another line is damaged.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines, found = path.read_text(encoding="utf-8", errors="replace").splitlines(), []
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            if not isinstance(values, dict) or "step" not in values:
+                raise ValueError("no step in it")
+            found.append(values)
+        except ValueError as error:
+            if number < len(lines):
+                raise UserError(f"{path}, line {number}: is damaged ({error}); take the line out") from error
+            print(f"train: {path}: the last line was cut short and is dropped", flush=True)
+    return found
 
 
 def plot_curve(history: list[dict[str, float]], path: Path) -> bool:

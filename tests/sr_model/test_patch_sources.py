@@ -24,8 +24,8 @@ from lakerank.cli.errors import UserError
 from sr_model import build_patches
 from sr_model.data.format import MANIFEST, read_manifest
 from sr_model.images import BrokenImage
+from sr_model.patching import dataset, sources
 from sr_model.patching import parts as patch_parts
-from sr_model.patching import sources
 from sr_model.patching.dataset import finish_build
 from sr_model.patching.extract import PatchPlan, gradient
 from sr_model.patching.sources import list_items, read_items
@@ -259,6 +259,25 @@ def test_overwrite_leaves_nothing_of_before(built: Path, pictures: Path, tmp_pat
     assert build(pictures, built, "--limit", "1", "--valid-fraction", "0", "--overwrite") == 0
     assert build(pictures, tmp_path / "fresh", "--limit", "1", "--valid-fraction", "0") == 0
     assert contents(built) == contents(tmp_path / "fresh")
+
+
+def test_what_is_replaced_stays_until_the_new_is_whole(
+    built: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, words = contents(built), ("--limit", "1", "--valid-fraction", "0", "--overwrite")
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    for step in ("finish_build", "_put_in_place"):
+        with monkeypatch.context() as patched:
+            patched.setattr(dataset, step, killed)
+            with pytest.raises(SystemExit):
+                build(pictures, built, *words)
+        assert contents(built) == before
+    assert build(pictures, built, *words) == 0
+    assert contents(built) != before
+    assert not list(built.parent.glob(f".{built.name}*"))
 
 
 def test_parts_that_another_machine_kept_are_missed(built: Path) -> None:

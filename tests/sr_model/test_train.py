@@ -16,13 +16,14 @@ import torch
 from PIL import Image
 from tests_root import ROOT
 
+from lakerank.cli.errors import UserError
 from sr_model import train
 from sr_model.config import TrainConfig
 from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.nets import make_generator
 from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints
-from sr_model.training.samples import running_mean
+from sr_model.training.samples import read_history, running_mean
 from sr_model.weights import load_generator, read_pt, save_generator
 
 PATCH = 32
@@ -143,11 +144,11 @@ def start(data: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def wait_for(folder: Path, n: int) -> None:
     """Until a run has written `n` checkpoints."""
-    for _ in range(1200):
+    for _ in range(3600):
         if len(list(folder.glob("step-*.pt"))) >= n:
             return
         time.sleep(0.05)
-    raise AssertionError("no checkpoint within a minute")
+    raise AssertionError("no checkpoint within three minutes")
 
 
 @pytest.mark.slow
@@ -165,16 +166,52 @@ def test_after_a_kill_it_goes_on_to_the_same_weights(data: Path, tmp_path: Path)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
 
 
-def test_a_polite_stop_leaves_a_checkpoint(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_polite_stop_leaves_a_checkpoint(data: Path, tmp_path: Path, asked: signal.Signals) -> None:
     process = start(data, tmp_path / "run", "mode=srresnet", "steps_init=100000", "checkpoint_every=20")
     wait_for(tmp_path / "run" / "checkpoints", 1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(asked)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert b"stopped, go on with --resume auto" in out
     last = Checkpoints(tmp_path / "run" / "checkpoints", 3).last()
     assert last is not None
     assert f"{last}".encode() in out
+
+
+def test_a_checkpoint_that_was_cut_is_passed_over(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mode=srresnet", "checkpoint_every=2", "log_every=1"]
+    assert run(data, tmp_path / "whole", *words, "steps_init=6") == 0
+    assert run(data, tmp_path / "cut", *words, "steps_init=4") == 0
+    newest = Checkpoints(tmp_path / "cut" / "checkpoints", 3).last()
+    assert newest is not None
+    newest.write_bytes(newest.read_bytes()[:-100])
+    lines = tmp_path / "cut" / "history.jsonl"
+    lines.write_text(lines.read_text()[:-10])  # killed while it wrote its last line
+    capsys.readouterr()
+    assert run(data, tmp_path / "cut", *words, "steps_init=6", "resume=auto") == 0
+    said = capsys.readouterr().out
+    assert "the one before it is taken" in said
+    assert "the last line was cut short and is dropped" in said
+    assert "goes on after step 2" in said
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert [line["step"] for line in read_history(lines) if "total" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Checkpoints(tmp_path, 2)
+    first = kept.save(1, {"step": 1}, best=False)
+
+    def full(state: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=f"make room and go on with --resume auto, from {first}"):
+        kept.save(2, {"step": 2}, best=True)
+    assert [path.name for path in tmp_path.iterdir()] == [first.name]
 
 
 @pytest.mark.slow
