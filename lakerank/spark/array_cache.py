@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,22 +75,41 @@ def hold(store: BlockStore, shared: bool = False) -> Hold | None:
         return None
 
 
-def is_held(store: BlockStore) -> bool:
-    """Tell whether somebody holds a store."""
-    return (Path(store.root) / LOCK).is_file() and hold(store) is None
+def unique_name(name: str) -> str:
+    """Return a name with an ending that nobody can guess."""
+    return f"{name}-{os.urandom(4).hex()}"
 
 
-def own_store(parent: BlockStore, name: str) -> tuple[BlockStore, Hold | None]:
-    """Make a store that no other process uses, locked: `name` with an ending that nobody can guess.
+def named(parent: BlockStore, name: str) -> list[str]:
+    """List the stores of a folder that have this name, with an ending of `unique_name` or without one."""
+    return [key for key in parent.keys("") if re.fullmatch(f"{re.escape(name)}(-[0-9a-f]{{8}})?", key)]
+
+
+def own_store(parent: BlockStore, name: str) -> Hold | None:
+    """Make the store `name`, marked as used now, and lock it; it must not be there yet.
 
     It is locked before it has its name, so nobody can take it for one that a killed process has left.
     """
-    fresh = parent.below(hidden_name(name))
-    Path(fresh.root).mkdir(parents=True)
+    fresh = used(parent.below(hidden_name(name)))
     lock = hold(fresh)
-    own = parent.below(f"{name}-{os.urandom(4).hex()}")
-    parent.move_in(Path(fresh.root), Path(own.root).name)
-    return used(own), lock
+    if not parent.move_in(Path(fresh.root), name):
+        parent.drop(Path(fresh.root).name)
+        return hold(used(parent.below(name)))
+    return lock
+
+
+@contextmanager
+def own_folder(parent: BlockStore, name: str) -> Iterator[BlockStore]:
+    """Make a store that no other process uses, removed in the end; those that killed processes have left go, too."""
+    remove_unheld(parent, named(parent, name))
+    own = unique_name(name)
+    lock = own_store(parent, own)
+    try:
+        yield parent.below(own)
+    finally:
+        parent.discard(own)
+        if lock is not None:
+            lock.release()
 
 
 def remove_unheld(parent: BlockStore, names: list[str]) -> None:
@@ -158,7 +180,7 @@ def trim(parent: BlockStore, limit: float, keep: set[str], idle_seconds: float =
             continue
         lock = hold(BlockStore(str(folder)))
         if lock is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            parent.discard(folder.name)
             removed.append(folder.name)
             total -= n
             lock.release()
