@@ -10,13 +10,15 @@ import fcntl
 import os
 import re
 import shutil
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lakerank.spark.array_store import BlockStore, hidden_name, is_hidden_name
+from lakerank.cli.errors import UserError
+from lakerank.spark.array_store import Block, BlockStore, hidden_name, is_hidden_name
 
 LOCK = ".lock"  # whoever works in a store holds this file
 LEFTOVER_SECONDS = 86400.0  # what is unfinished for longer, its writer is gone
@@ -110,6 +112,41 @@ def own_folder(parent: BlockStore, name: str) -> Iterator[BlockStore]:
         parent.discard(own)
         if lock is not None:
             lock.release()
+
+
+def cached(store: BlockStore, key: str, make: Callable[[], Block]) -> Block:
+    """Return a block that can be made again, compared with its checksums; made, if it is missing or damaged.
+
+    Of several processes that want it at once one makes it, and the others wait.
+    """
+    while True:
+        used(store)
+        if found := _intact(store, key, say=False):
+            return found
+        lock = hold(store)
+        if lock is None:
+            time.sleep(0.1)
+            continue
+        try:
+            if found := _intact(store, key, say=True):  # made by another meanwhile
+                return found
+            store.discard(key)
+            store.put(key, make())
+            return store.get(key)
+        finally:
+            lock.release()
+
+
+def _intact(store: BlockStore, key: str, say: bool) -> Block | None:
+    if not store.has(key):
+        return None
+    try:
+        store.verify([key])
+        return store.get(key)
+    except UserError as error:
+        if say:
+            print(f"{str(error).partition(': remove')[0]}: it is made again", file=sys.stderr, flush=True)
+        return None
 
 
 def remove_unheld(parent: BlockStore, names: list[str]) -> None:
