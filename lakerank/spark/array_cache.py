@@ -38,9 +38,15 @@ def used(store: BlockStore) -> BlockStore:
 
 @dataclass
 class Hold:
-    """A lock on a store. It ends with `release`, with the process, or when nothing refers to it any more."""
+    """A lock on a store. It ends with `release`, with the process, or when nothing refers to it any more.
+
+    Attributes:
+        handle: of the open lock file.
+        is_sure: whether the file system has locks; else nobody can tell whether another process is at work.
+    """
 
     handle: int
+    is_sure: bool = True
 
     def release(self) -> None:
         """Let go."""
@@ -69,8 +75,8 @@ def hold(store: BlockStore, shared: bool = False) -> Hold | None:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
-    except OSError:  # this file system has no locks: what is unfinished goes by its age
-        return found
+    except OSError:  # this file system has no locks: what may be removed goes by its age
+        found.is_sure = False
     try:  # it may have been removed, or moved, while we waited
         return found if os.fstat(handle).st_ino == path.stat().st_ino else None
     except FileNotFoundError:
@@ -150,11 +156,13 @@ def _intact(store: BlockStore, key: str, say: bool) -> Block | None:
 
 
 def remove_unheld(parent: BlockStore, names: list[str]) -> None:
-    """Remove those stores of a folder that nobody holds."""
+    """Remove those stores of a folder that nobody holds; without locks, those that have not changed for a day."""
     for name in names:
         lock = hold(parent.below(name))
         if lock is not None:
-            parent.discard(name)
+            changed = parent.path(name).stat().st_mtime
+            if lock.is_sure or changed < time.time() - LEFTOVER_SECONDS:
+                parent.discard(name)
             lock.release()
 
 
@@ -176,7 +184,8 @@ def remove_leftovers(parent: BlockStore, seconds: float = LEFTOVER_SECONDS) -> N
                 continue
             if (path / LOCK).is_file():
                 if age > _FRESH_SECONDS and (lock := hold(BlockStore(str(path)))) is not None:
-                    shutil.rmtree(path, ignore_errors=True)
+                    if lock.is_sure or age > seconds:
+                        shutil.rmtree(path, ignore_errors=True)
                     lock.release()
             elif age > seconds:
                 BlockStore(where).drop(name)

@@ -153,7 +153,7 @@ def verify_rows(rows: pa.Table | pa.RecordBatch) -> None:
 
 def damaged_row(segment: int, term: str) -> UserError:
     """Return the error that a row of `index_postings` is not what was written."""
-    what = f"the postings of `{term}`" if term else "the list of pages"
+    what = f"the list of `{term}`" if term else "the list of pages"
     return UserError(
         f"{INDEX_POSTINGS.name}: {what} in segment {segment} has been damaged since it was written: run "
         f"{INDEX_POSTINGS.producer} --rebuild"
