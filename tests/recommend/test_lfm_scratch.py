@@ -21,9 +21,10 @@ CONFIG = LfmConfig(factors=3, epochs=4, blocks=2)
 
 @pytest.fixture
 def data(tmp_path: Path) -> RatingBlocks:
-    made = generate_ratings(40, 30, 600, rank=2, seed=1)
-    parts = {"train": slice(0, 500), "test": slice(500, 600)}
-    columns = (made.users, made.items, made.ratings)
+    made = generate_ratings(60, 40, 900, rank=2, seed=1)
+    parts = {"train": slice(0, 500), "test": slice(500, None)}
+    mixed = np.random.default_rng(0).permutation(len(made.users))
+    columns = (made.users[mixed], made.items[mixed], made.ratings[mixed])
     return blocks_of(tmp_path / "data", {name: tuple(c[at] for c in columns) for name, at in parts.items()}, blocks=2)
 
 
@@ -68,6 +69,7 @@ def test_a_flipped_bit_in_the_newest_state_costs_one_epoch(
     assert "going back to epoch 3" in said
     assert len(_load_progress(run)[0]) == 3
     run, again, _ = trained(tmp_path / "run", data, CONFIG)
+    assert capsys.readouterr().out == ""
     assert [epoch.test_rmse for epoch in again] == [epoch.test_rmse for epoch in history]
     np.testing.assert_array_equal(factors(run, "epoch-4"), whole)
 

@@ -18,7 +18,7 @@ from lakerank.search.index.segment import row_checksums
 from lakerank.search.query.index import build_arrays
 
 WORDS = ["alder", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine", "rowan", "willow"]
-FLIPS = 300
+FLIPS = 200
 SENTENCE = re.compile(r"index_postings: .* in segment \d has been damaged .*: run \S+ --rebuild")
 
 

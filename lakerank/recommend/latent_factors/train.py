@@ -36,7 +36,7 @@ from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_
 ROWS_AT_ONCE = 8192
 SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
 FLUSH_SHARE = 0.01  # of the time may go into flushing states to disk, the last one of a call excepted
-PROGRESS = "progress.json"  # the learning curve, the best epoch, and which state was flushed
+PROGRESS = "progress.json"  # the learning curve, the best epoch, and which states were flushed
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,17 @@ def _load_progress(run: Run) -> tuple[list[Epoch], int]:
     return [Epoch(**line) for line in saved["history"]], saved["best"]
 
 
-def _save_progress(run: Run, history: Sequence[Epoch], best: int, flushed: int) -> None:
-    """Write the learning curve: the states it tells of are finished. The newest of those on disk is `flushed`."""
-    lines = [vars(epoch) for epoch in history]
-    values = {"history": lines, "best": best, "blocks": run.data.blocks, "flushed": flushed}
-    run.store.write_json(PROGRESS, values)
+def _save_progress(run: Run, history: Sequence[Epoch], best: int, flushed: int, earlier: int) -> None:
+    """Write the learning curve: the states it tells of are finished.
+
+    Args:
+        run: whose curve it is.
+        history, best: see `_load_progress`.
+        flushed: the newest epoch whose state was flushed to disk.
+        earlier: the newest such one before the last epoch; 0: none.
+    """
+    values = {"history": [vars(epoch) for epoch in history], "best": best, "blocks": run.data.blocks}
+    run.store.write_json(PROGRESS, values | {"flushed": flushed, "earlier": earlier})
 
 
 @dataclass
@@ -189,7 +195,7 @@ def _train_epochs(run: Run, runner: Runner, seconds: float, flushes: Flushes | N
         earlier = flushed
         if flushes.seal(run.store, f"epoch-{number}", last):
             flushed = number
-        _save_progress(run, history, best, flushed)
+        _save_progress(run, history, best, flushed, earlier)
         _drop_old_epochs(run, history, best, earlier)
         if last or time.perf_counter() - began > seconds:
             break
@@ -246,7 +252,7 @@ def _go_back_to_intact(run: Run, title: str) -> None:
         print(f"{title}: starting anew: {_first_clause(error)}", flush=True)
         _forget(run)
         return
-    moments = [n for n in dict.fromkeys((len(history), int(saved.get("flushed", 0)))) if n]
+    moments = [n for n in dict.fromkeys((len(history), int(saved.get("earlier", 0)))) if n]
     for n in moments:
         try:
             for number in {n} | _kept_then(run.config, history, (n,)):
@@ -259,7 +265,7 @@ def _go_back_to_intact(run: Run, title: str) -> None:
         if n < len(history):
             print(f"{title}: going back to epoch {n}", flush=True)
             best = _best_of(run.config, history[:n])
-            _save_progress(run, history[:n], best, n)
+            _save_progress(run, history[:n], best, flushed=n, earlier=0)
             _drop_old_epochs(run, history[:n], best)
         return
     if moments:
