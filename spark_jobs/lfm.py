@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,8 +88,9 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
         print(f"lfm: going on with version {plan.version} of {table} (the newest is {plan.newest})")
     if args.resume and not plan.is_begun:
         print(f"lfm: nothing to resume for these settings and ratings (run {plan.run_id}): starting anew")
-    trained = train_run(spark, plan, args.resume)
-    write_run(spark, args.out or args.lake, plan, trained, args.shown())
+    with closing(plan):
+        trained = train_run(spark, plan)
+        write_run(spark, args.out or args.lake, plan, trained, args.shown())
     for name in plan.trim(args.scratch_limit * 1e9):
         print(f"lfm: removed {name} from {scratch.root}: --scratch-limit {args.scratch_limit:g} GB")
     print(

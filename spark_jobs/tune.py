@@ -25,6 +25,7 @@ from lakerank.recommend.latent_factors import tuning
 from lakerank.recommend.latent_factors.config import OPTIMIZERS
 from lakerank.recommend.latent_factors.store import RatingsSource, TrialTable, open_scratch, study_name, tuning_folder
 from lakerank.report.png_plots import trials_png
+from lakerank.spark.array_cache import own_folder
 from lakerank.spark.job import run_job
 
 
@@ -73,8 +74,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     )
     name = study_name(spark, study, source)
     table = TrialTable.find(args.lake, name)
-    store = open_scratch(args.lake, args.scratch).below(f"tune-{name}")
-    store.drop_where(lambda _: True)  # what is worth keeping is in the table
+    scratch = open_scratch(args.lake, args.scratch)
     seen = table.read(spark)[: args.trials] if args.resume else []
     if seen:
         print(f"tune: study {name} goes on after {len(seen)} trials")
@@ -82,15 +82,15 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
         if args.resume:
             print(f"tune: nothing to resume for these settings and ratings (study {name}): starting anew")
         table.clear(spark)
-    ratings = source.read(spark, store.root).where("part != 'test'")
-    trials = tuning.search(study, seen, ratings, store, partial(table.put, spark))
-    best = tuning.best_of(trials)
-    if best is None:
-        raise UserError(f"all {len(trials)} trials diverged: see `reason` in {table.ref.location}; try --optimizer")
-    test_rmse = None
-    if args.split != "none":
-        test_rmse = tuning.score_best(best, dataclasses.replace(source, valid=0.0).read(spark, store.root), store)
-    store.drop("")  # the folder itself
+    with own_folder(scratch, f"tune-{name}") as store:  # what is worth keeping is in the table
+        ratings = source.read(spark, store.root).where("part != 'test'")
+        trials = tuning.search(study, seen, ratings, store, partial(table.put, spark))
+        best = tuning.best_of(trials)
+        if best is None:
+            raise UserError(f"all {len(trials)} trials diverged: see `reason` in {table.ref.location}; try --optimizer")
+        test_rmse = None
+        if args.split != "none":
+            test_rmse = tuning.score_best(best, dataclasses.replace(source, valid=0.0).read(spark, store.root), store)
 
     config = tuning.final_config(best)
     comment = f"Best of {len(trials)} trials, study {name}, valid RMSE {best.valid_rmse:.4f}"

@@ -1,14 +1,29 @@
-"""A folder of block stores that may be built again: the least recently used go when they take too much room."""
+"""A folder of block stores that may be built again: the least recently used go when they take too much room.
+
+Who works in a store holds its lock, where the file system has locks: the system lets go of it when the process ends,
+however it ends. So what a killed process has left can be told from what is at work, on one machine and over NFS.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from lakerank.spark.array_store import BlockStore
+from lakerank.cli.errors import UserError
+from lakerank.spark.array_store import Block, BlockStore, hidden_name, is_hidden_name
 
+LOCK = ".lock"  # whoever works in a store holds this file
+LEFTOVER_SECONDS = 86400.0  # what is unfinished for longer, its writer is gone
+_FRESH_SECONDS = 60.0  # between making a folder and locking it
+_DEPTH = 3  # folders below a scratch folder in which unfinished ones may lie
 USED = ".used"  # its time of change is when the store was last used
 
 
@@ -19,6 +34,162 @@ def used(store: BlockStore) -> BlockStore:
     (folder / USED).touch()
     os.utime(folder / USED)
     return store
+
+
+@dataclass
+class Hold:
+    """A lock on a store. It ends with `release`, with the process, or when nothing refers to it any more.
+
+    Attributes:
+        handle: of the open lock file.
+        is_sure: whether the file system has locks; else nobody can tell whether another process is at work.
+    """
+
+    handle: int
+    is_sure: bool = True
+
+    def release(self) -> None:
+        """Let go."""
+        if self.handle >= 0:
+            os.close(self.handle)
+        self.handle = -1
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def hold(store: BlockStore, shared: bool = False) -> Hold | None:
+    """Lock a store, whose folder is there; None if another process, or another part of this one, holds it.
+
+    Args:
+        store: to lock.
+        shared: others may hold it, too, if they share it.
+    """
+    path = Path(store.root) / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except FileNotFoundError:
+        return None  # removed meanwhile
+    found = Hold(handle)
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError:  # this file system has no locks: what may be removed goes by its age
+        found.is_sure = False
+    try:  # it may have been removed, or moved, while we waited
+        return found if os.fstat(handle).st_ino == path.stat().st_ino else None
+    except FileNotFoundError:
+        return None
+
+
+def unique_name(name: str) -> str:
+    """Return a name with an ending that nobody can guess."""
+    return f"{name}-{os.urandom(4).hex()}"
+
+
+def named(parent: BlockStore, name: str) -> list[str]:
+    """List the stores of a folder that have this name, with an ending of `unique_name` or without one."""
+    return [key for key in parent.keys("") if re.fullmatch(f"{re.escape(name)}(-[0-9a-f]{{8}})?", key)]
+
+
+def own_store(parent: BlockStore, name: str) -> Hold | None:
+    """Make the store `name`, marked as used now, and lock it; it must not be there yet.
+
+    It is locked before it has its name, so nobody can take it for one that a killed process has left.
+    """
+    fresh = used(parent.below(hidden_name(name)))
+    lock = hold(fresh)
+    if not parent.move_in(Path(fresh.root), name):
+        parent.drop(Path(fresh.root).name)
+        return hold(used(parent.below(name)))
+    return lock
+
+
+@contextmanager
+def own_folder(parent: BlockStore, name: str) -> Iterator[BlockStore]:
+    """Make a store that no other process uses, removed in the end; those that killed processes have left go, too."""
+    remove_unheld(parent, named(parent, name))
+    own = unique_name(name)
+    lock = own_store(parent, own)
+    try:
+        yield parent.below(own)
+    finally:
+        parent.discard(own)
+        if lock is not None:
+            lock.release()
+
+
+def cached(store: BlockStore, key: str, make: Callable[[], Block]) -> Block:
+    """Return a block that can be made again, compared with its checksums; made, if it is missing or damaged.
+
+    Of several processes that want it at once one makes it, and the others wait.
+    """
+    while True:
+        used(store)
+        if found := _intact(store, key, say=False):
+            return found
+        lock = hold(store)
+        if lock is None:
+            time.sleep(0.1)
+            continue
+        try:
+            if found := _intact(store, key, say=True):  # made by another meanwhile
+                return found
+            store.discard(key)
+            store.put(key, make())
+            return store.get(key)
+        finally:
+            lock.release()
+
+
+def _intact(store: BlockStore, key: str, say: bool) -> Block | None:
+    if not store.has(key):
+        return None
+    try:
+        store.verify([key])
+        return store.get(key)
+    except UserError as error:
+        if say:
+            print(f"{str(error).partition(': remove')[0]}: it is made again", file=sys.stderr, flush=True)
+        return None
+
+
+def remove_unheld(parent: BlockStore, names: list[str]) -> None:
+    """Remove those stores of a folder that nobody holds; without locks, those that have not changed for a day."""
+    for name in names:
+        lock = hold(parent.below(name))
+        if lock is not None:
+            changed = parent.path(name).stat().st_mtime
+            if lock.is_sure or changed < time.time() - LEFTOVER_SECONDS:
+                parent.discard(name)
+            lock.release()
+
+
+def remove_leftovers(parent: BlockStore, seconds: float = LEFTOVER_SECONDS) -> None:
+    """Remove what killed processes have left unfinished: hidden folders and files that are old, or held by nobody.
+
+    Args:
+        parent: a folder of stores.
+        seconds: how old what has no lock must be.
+    """
+    root, now = Path(parent.root), time.time()
+    for where, folders, files in os.walk(root):
+        deep = len(Path(where).relative_to(root).parts) >= _DEPTH
+        for name in filter(is_hidden_name, (*folders, *files)):
+            path = Path(where) / name
+            try:
+                age = now - path.stat().st_mtime
+            except FileNotFoundError:
+                continue
+            if (path / LOCK).is_file():
+                if age > _FRESH_SECONDS and (lock := hold(BlockStore(str(path)))) is not None:
+                    if lock.is_sure or age > seconds:
+                        shutil.rmtree(path, ignore_errors=True)
+                    lock.release()
+            elif age > seconds:
+                BlockStore(where).drop(name)
+        folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
 
 
 def size(folder: Path) -> int:
@@ -39,7 +210,8 @@ def trim(parent: BlockStore, limit: float, keep: set[str], idle_seconds: float =
         parent: the folder; what was never marked as `used` is not touched.
         limit: in bytes.
         keep: names that stay whatever they take.
-        idle_seconds: a store used less long ago stays, too: another job may be at work in it.
+        idle_seconds: a store used less long ago stays, too, as one that somebody holds does: another job may be at
+            work in it.
 
     Returns:
         The names removed, oldest first.
@@ -50,8 +222,12 @@ def trim(parent: BlockStore, limit: float, keep: set[str], idle_seconds: float =
     for when, folder, n in sorted(stores):
         if total <= limit:
             break
-        if folder.name not in keep and when < time.time() - idle_seconds:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder.name in keep or when >= time.time() - idle_seconds:
+            continue
+        lock = hold(BlockStore(str(folder)))
+        if lock is not None:
+            parent.discard(folder.name)
             removed.append(folder.name)
             total -= n
+            lock.release()
     return removed

@@ -4,17 +4,23 @@ Streaming 20 million rows from Spark to Python costs 6 to 12 seconds; an iterati
 pass would spend its time there. A `BlockStore` is a folder that all workers see (a local disk for local[*],
 NFS, /Volumes or /dbfs on a cluster); a block is a few named NumPy arrays under one key. Blocks are written
 whole or not at all, never changed afterwards, and read back memory-mapped.
+
+Each block has a manifest with the size and the checksum of its files, written after them. Reading compares sizes, which
+costs nothing; `verify` compares checksums, for when a folder is opened that somebody wrote some time ago. A `seal` is
+the manifest of a folder of blocks: what is in it and missing, or altered, is an error, and what is not was never there.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
@@ -33,6 +40,12 @@ Block = dict[str, NDArray[Any]]
 Sums = dict[str, tuple[float, int]]
 Work = Callable[[int], list[tuple[str, float, int]]]  # block number → (what, sum, count)
 Runner = Callable[[Work], Sums]  # does the work for each of the B blocks and adds up what it returns by name
+
+MANIFEST = "manifest.json"  # of a block: file → size in bytes and checksum
+SEAL = ".sealed.json"  # of a folder of blocks: key → checksum of the block's manifest
+_CHECKSUM = "xxh3_64"  # key of a JSON file's own checksum
+_FLUSHERS = 16  # a disk takes many flushes in hardly more time than one
+_PROBLEM = "problem: "  # what a task returns instead of a sum's name when it cannot go on
 
 
 @dataclass(frozen=True)
@@ -75,23 +88,135 @@ class BlockStore:
     def put(self, key: str, block: Block) -> None:
         """Write a block in one step; a second writer of the same key (a repeated task) changes nothing."""
         target = self.path(key)
-        fresh = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+        fresh = target.with_name(hidden_name(target.name))
         fresh.mkdir(parents=True)
-        for name, array in block.items():
+        manifest = {}
+        for name, array in sorted(block.items()):
             np.save(fresh / f"{name}.npy", array)
-        try:
-            fresh.replace(target)
-        except OSError:  # it is there already, with the same content: tasks are deterministic
+            manifest[f"{name}.npy"] = _size_and_checksum(fresh / f"{name}.npy", np.asarray(array))
+        (fresh / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+        if not self.move_in(fresh, key):  # it is there already, with the same content: tasks are deterministic
+            try:
+                self._parts(key)
+            except UserError:
+                self.discard(key)
+                if self.move_in(fresh, key):
+                    return
             shutil.rmtree(fresh)
-            if not target.is_dir():
+
+    def move_in(self, fresh: Path, key: str) -> bool:
+        """Rename a folder to where `key` lies; False if something is there already."""
+        try:
+            fresh.replace(self.path(key))
+        except OSError:
+            if not self.path(key).is_dir():
                 raise
+            return False
+        return True
 
     def get(self, key: str) -> Block:
-        """Read a block; its arrays are read-only views of the files."""
-        return {
-            file.stem: np.load(file, mmap_mode="r" if file.stat().st_size > 4096 else None)
-            for file in sorted(self.path(key).glob("*.npy"))
-        }
+        """Read a block; its arrays are read-only views of the files.
+
+        Raises:
+            UserError: it is not there, or a file of it is missing or of another size than was written.
+        """
+        block = {}
+        for file, (size, _) in sorted(self._parts(key).items()):
+            path = self.path(key) / file
+            try:
+                block[path.stem] = np.load(path, mmap_mode="r" if size > 4096 else None)
+            except (ValueError, OSError, EOFError) as error:
+                raise self._damage(key, f"{file} cannot be read") from error
+        return block
+
+    def _parts(self, key: str) -> dict[str, tuple[int, str]]:
+        """Return size and checksum of each file of a block, having compared the sizes.
+
+        Raises:
+            UserError: the block is missing or damaged.
+        """
+        folder = self.path(key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            parts = {str(file): (int(size), str(checksum)) for file, (size, checksum) in manifest.items()}
+        except FileNotFoundError as error:
+            if folder.is_dir():
+                raise self._damage(key, f"{MANIFEST} is missing") from error
+            raise UserError(f"block {folder} is missing: run the command again without --resume") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damage(key, f"{MANIFEST} cannot be read") from error
+        for file, (size, _) in parts.items():
+            try:
+                found = (folder / file).stat().st_size
+            except OSError as error:
+                raise self._damage(key, f"{file} is missing") from error
+            if found != size:
+                raise self._damage(key, f"{file} has {found:,} bytes instead of {size:,}")
+        return parts
+
+    def _damage(self, key: str, what: str) -> UserError:
+        return UserError(f"block {self.path(key)} is damaged ({what}): remove this folder and run the command again")
+
+    def verify(self, keys: Iterable[str]) -> None:
+        """Compare blocks with the checksums in their manifests.
+
+        Raises:
+            UserError: one is missing or damaged.
+        """
+        for key in keys:
+            for file, (_, checksum) in self._parts(key).items():
+                if _file_checksum(self.path(key) / file) != checksum:
+                    raise self._damage(key, f"the checksum of {file} is another")
+
+    def verify_sealed(self, folder: str, keys: Mapping[str, str]) -> None:
+        """Compare blocks of a sealed folder with what they were when it was sealed.
+
+        Args:
+            folder: where they are.
+            keys: of those to compare, as `sealed` returned them.
+
+        Raises:
+            UserError: one is missing or damaged, or is another one.
+        """
+        for key, checksum in keys.items():
+            below = f"{folder}/{key}" if folder else key
+            self.verify([below])
+            if _file_checksum(self.path(below) / MANIFEST) != checksum:
+                raise self._damage(below, "it is not the one that was written at first")
+
+    def blocks(self, folder: str = "") -> list[str]:
+        """List the blocks below `folder`, at any depth, sorted; as keys relative to it."""
+        root, found = self.path(folder) if folder else Path(self.root), []
+        for where, folders, files in os.walk(root):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            if MANIFEST in files and Path(where) != root:
+                folders.clear()
+                found.append(Path(where).relative_to(root).as_posix())
+        return sorted(found)
+
+    def seal(self, folder: str = "", flush: bool = True) -> None:
+        """Write down which blocks are in `folder`; from then on one that is missing is an error.
+
+        Args:
+            folder: of blocks, at any depth.
+            flush: whether the blocks must outlast a power cut that comes after this.
+        """
+        root = self.path(folder) if folder else Path(self.root)
+        keys = {key: _file_checksum(root / key / MANIFEST) for key in self.blocks(folder)}
+        if flush:
+            flush_folder(root)
+        self.write_json(f"{folder}/{SEAL}" if folder else SEAL, keys, flush)
+
+    def sealed(self, folder: str = "") -> dict[str, str]:
+        """Return the blocks that were in a folder when it was sealed: key → checksum of the manifest.
+
+        Raises:
+            UserError: the folder was never sealed, or the seal is damaged.
+        """
+        keys = self.read_json(f"{folder}/{SEAL}" if folder else SEAL)
+        if keys is None:
+            raise UserError(f"{self.path(folder)} is not complete: remove this folder and run the command again")
+        return keys
 
     def has(self, key: str) -> bool:
         """Tell whether the block is there, complete."""
@@ -110,29 +235,119 @@ class BlockStore:
         else:
             shutil.rmtree(where, ignore_errors=True)
 
+    def discard(self, key: str) -> None:
+        """Take a folder away in one step, then remove it: nobody sees it half removed."""
+        where = self.path(key)
+        aside = where.with_name(hidden_name(where.name))
+        try:
+            where.replace(aside)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(aside, ignore_errors=True)
+
     def drop_where(self, doomed: Callable[[str], bool]) -> None:
         """Remove what stands directly in the store under the names that `doomed` picks."""
         for name in filter(doomed, self.keys()):
             self.drop(name)
 
-    def write_json(self, key: str, values: dict[str, Any]) -> None:
-        """Write a small JSON file in one step; it marks what came before it as complete."""
+    def write_json(self, key: str, values: dict[str, Any], flush: bool = True) -> None:
+        """Write a small JSON file in one step; it marks what came before it as complete.
+
+        Args:
+            key: path of the file.
+            values: to write.
+            flush: whether it must outlast a power cut that comes after this.
+        """
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+        fresh = target.with_name(hidden_name(target.name))
         with fresh.open("w", encoding="utf-8") as file:
-            json.dump(values, file)
-            file.flush()
-            os.fsync(file.fileno())
+            json.dump(values | {_CHECKSUM: _json_checksum(values)}, file)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         fresh.replace(target)
+        if flush:
+            _fsync(target.parent)
 
     def read_json(self, key: str) -> dict[str, Any] | None:
-        """Read a JSON file, or None if it is not there."""
+        """Read a JSON file, or None if it is not there.
+
+        Raises:
+            UserError: it is not what was written.
+        """
+        path = self.path(key)
         try:
-            loaded: dict[str, Any] = json.loads(self.path(key).read_text(encoding="utf-8"))
+            loaded: dict[str, Any] = json.loads(path.read_bytes())
+            checksum = loaded.pop(_CHECKSUM, None)
         except FileNotFoundError:
             return None
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{path} is damaged: remove the folder it is in and run the command again") from error
+        if checksum is not None and checksum != _json_checksum(loaded):
+            raise UserError(f"{path} is damaged: remove the folder it is in and run the command again")
         return loaded
+
+
+def hidden_name(name: str) -> str:
+    """Return a name that nobody else will use, for what is not finished; `is_hidden_name` knows it."""
+    return f".{name}-{uuid.uuid4().hex}"
+
+
+def is_hidden_name(name: str) -> bool:
+    """Tell whether `hidden_name` made a name."""
+    return re.fullmatch(r"\..+-[0-9a-f]{32}", name) is not None
+
+
+def flush_folder(folder: Path) -> None:
+    """Make all files and folders below a folder outlast a power cut."""
+    paths = [folder]
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not is_hidden_name(name)]
+        paths += [Path(where) / name for name in (*folders, *files) if not is_hidden_name(name)]
+    with ThreadPoolExecutor(_FLUSHERS) as pool:
+        list(pool.map(_fsync, paths))
+    _fsync(folder.parent)
+
+
+def _fsync(path: Path) -> None:
+    """Flush a file or folder to disk, where the file system can; what is gone meanwhile needs none."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # folders cannot be flushed everywhere
+        pass
+    finally:
+        os.close(handle)
+
+
+def _size_and_checksum(path: Path, array: NDArray[Any]) -> tuple[int, str]:
+    """Return the size and the checksum of the file that `np.save` has made of an array.
+
+    The checksum is of the array in memory, so that it also tells when the file system altered what was written.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        digest = xxhash.xxh3_64(file.read(size - array.nbytes))
+    # as np.save lays it out
+    data = array.T if array.flags.f_contiguous and not array.flags.c_contiguous else np.ascontiguousarray(array)
+    digest.update(memoryview(data.reshape(-1).view(np.uint8)))  # type: ignore[arg-type]  # NumPy 2.0 has no Buffer
+    return size, digest.hexdigest()
+
+
+def _file_checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return xxhash.xxh3_64().hexdigest()
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return xxhash.xxh3_64(data).hexdigest()
+
+
+def _json_checksum(values: dict[str, Any]) -> str:
+    return xxhash.xxh3_64(json.dumps(json.loads(json.dumps(values)), sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -155,12 +370,19 @@ def added_up(rows: list[tuple[str, float, int]]) -> Sums:
 
 
 def on_workers(spark: SparkSession, blocks: int, work: Work) -> Sums:
-    """Do `work(p)` for p < blocks, one Spark task each."""
+    """Do `work(p)` for p < blocks, one Spark task each.
+
+    Raises:
+        UserError: what the work says is the user's to mend, in its own words instead of Spark's.
+    """
 
     def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for p in batch.column(0).to_pylist():
-                names, sums, counts = zip(*work(p), strict=True)
+                try:
+                    names, sums, counts = zip(*work(p), strict=True)
+                except UserError as error:
+                    names, sums, counts = (_PROBLEM + str(error),), (0.0,), (0,)
                 yield pa.RecordBatch.from_pydict(
                     {
                         "p": pa.array([p] * len(names), pa.int64()),
@@ -171,6 +393,9 @@ def on_workers(spark: SparkSession, blocks: int, work: Work) -> Sums:
                 )
 
     rows = spark.range(0, blocks, 1, blocks).mapInArrow(task, "p bigint, name string, total double, n bigint").collect()
+    for row in rows:
+        if row["name"].startswith(_PROBLEM):
+            raise UserError(row["name"].removeprefix(_PROBLEM))
     # A fixed order of addition, or the last bits would depend on who finished first.
     return added_up([(row["name"], row["total"], row["n"]) for row in sorted(rows, key=lambda r: (r["p"], r["name"]))])
 

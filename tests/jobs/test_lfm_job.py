@@ -194,8 +194,8 @@ def test_a_spark_that_refuses_checkpoints_is_served_from_scratch(
 ) -> None:
     flags = ["--ratings", f"{lake}/ratings", "--factors", "2", "--epochs", "1", "--split", "corner:70,30", "--json"]
     assert lfm.main(["--lake", str(tmp_path), *flags]) == 0
-    left = sorted(path.name for path in (tmp_path / "_lfm" / summary(capsys)["run_id"]).iterdir())
-    assert left == [".used", "epoch-1", "progress.json"]
+    (own,) = (tmp_path / "_lfm").glob(f"{summary(capsys)['run_id']}-*")
+    assert sorted(path.name for path in own.iterdir()) == [".lock", ".used", "epoch-1", "progress.json"]
 
 
 def _epochs(file: Path) -> list[dict]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from lakerank.recommend.latent_factors import gibbs, sgd
 from lakerank.recommend.latent_factors.build_blocks import arrange, pack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig
-from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
 from lakerank.recommend.latent_factors.train import _kept_epochs, _load_progress, _train_epochs
 from lakerank.spark.array_store import BlockStore, in_process
 
@@ -24,6 +24,7 @@ def blocks_of(folder: Path, parts: dict[str, tuple], blocks: int = 1, bins: int 
     for side, n in (("user", n_users), ("item", n_items)):
         for p in range(blocks):
             store.put(f"ids/{side}-{p}", pack_ids(pa.array(np.arange(p, n, blocks))))
+    empty = set()
     for part, columns in parts.items():
         u, i, r, *d = (np.asarray(column) for column in columns)
         for p in range(blocks):
@@ -32,6 +33,8 @@ def blocks_of(folder: Path, parts: dict[str, tuple], blocks: int = 1, bins: int 
                 if mine.any():
                     own = (column[mine] for column in (u.astype(np.int32), i.astype(np.int32), r))
                     store.put(f"ratings/{part}-{p}-{q}", arrange(*own, blocks, n_items, d[0][mine] if d else None))
+                else:
+                    empty.add(f"{part}-{p}-{q}")
     return RatingBlocks(
         root=store.root,
         blocks=blocks,
@@ -44,6 +47,7 @@ def blocks_of(folder: Path, parts: dict[str, tuple], blocks: int = 1, bins: int 
         high=float(ratings.max()),
         days=bool(days),
         edges=tuple(int(edge) for edge in np.quantile(days[0], np.arange(1, bins) / bins)) if days else (),
+        empty=frozenset(empty),
     )
 
 
@@ -52,6 +56,8 @@ def trained(folder: Path, data: RatingBlocks, config: LfmConfig) -> tuple[Run, l
     run = Run(config, data, BlockStore.open(str(folder), "").root)
     runner = partial(in_process, data.blocks)
     if not run.store.has("epoch-0") and not _load_progress(run)[0]:
+        if run.needs_layouts:
+            runner(partial(make_layouts, data))
         (gibbs if config.bayesian else sgd).start(run, runner)
     _train_epochs(run, runner, float("inf"))
     history, best = _load_progress(run)

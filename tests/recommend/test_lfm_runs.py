@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,9 @@ from typing import Any
 
 from lakerank.lake.delta_table import TableRef
 from lakerank.recommend.latent_factors.config import LfmConfig
-from lakerank.recommend.latent_factors.store import RatingsSource, RunPlan, plan_run
-from lakerank.spark.array_store import BlockStore
+from lakerank.recommend.latent_factors.store import RatingsSource, RunPlan, open_scratch, plan_run
+from lakerank.spark.array_cache import named, own_store, remove_unheld
+from lakerank.spark.array_store import BlockStore, hidden_name
 
 
 @dataclass(frozen=True)
@@ -57,3 +59,44 @@ def test_blocks_with_validation_ratings_never_have_the_name_of_blocks_without(tm
     update = plan(tmp_path, LfmConfig(early_stop=2, epochs=3), base=base)
     assert update.data_id == stopping.data_id
     assert not update.is_up_to_date
+
+
+def test_two_trainings_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
+    first, second = plan(tmp_path, LfmConfig()), plan(tmp_path, LfmConfig())
+    assert first.run_id == second.run_id
+    assert first.folder != second.folder
+    scratch = first.scratch
+    lock = own_store(scratch, first.folder)
+    first.store.write_json("progress.json", {"history": []})
+    assert lock is not None
+    own = own_store(scratch, second.folder)
+    remove_unheld(scratch, [name for name in named(scratch, second.run_id) if name != second.folder])
+    assert set(scratch.keys()) == {first.folder, second.folder}  # the other one is at work
+    assert not plan(tmp_path, LfmConfig(), resume=True).is_begun
+    lock.release()
+    resumed = plan(tmp_path, LfmConfig(), resume=True)
+    assert resumed.folder == first.folder
+    assert not plan(tmp_path, LfmConfig(), resume=True).is_begun  # the resumed one is at work
+    resumed.close()
+    assert plan(tmp_path, LfmConfig(), resume=True).folder == first.folder
+    assert own is not None
+
+
+def test_the_newest_begun_folder_is_gone_on_with(tmp_path: Path) -> None:
+    for n, version in ((0, 2), (1, 3), (2, 3), (3, 1)):
+        begun = plan(tmp_path, LfmConfig(), version=version)
+        begun.store.write_json("progress.json", {"history": []})
+        os.utime(begun.store.path("progress.json"), (n, n))
+        if n == 2:
+            newest = begun.folder
+    plan(tmp_path, LfmConfig(factors=2)).store.write_json("progress.json", {"history": []})
+    again = plan(tmp_path, LfmConfig(), resume=True)
+    assert (again.folder, again.version) == (newest, 3)
+
+
+def test_opening_the_scratch_folder_removes_what_was_killed_long_ago(tmp_path: Path) -> None:
+    left = tmp_path / "_lfm" / hidden_name("raw")
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    open_scratch(str(tmp_path), "")
+    assert not left.exists()

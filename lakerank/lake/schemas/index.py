@@ -17,6 +17,7 @@ INDEX_POSTINGS = Relation(
         Column("occurrences", "bigint", "how often it occurs in them"),
         Column("postings", "binary", "steps between pages and frequencies by field; see docs/search-engine.md"),
         Column("positions", "binary", "steps between positions, by page and field"),
+        Column("checksum", "bigint", "of the other columns: a row that has been altered is not decoded"),
     ),
     ("segment", "term"),
     "build_index",

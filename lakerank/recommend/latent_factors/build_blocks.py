@@ -6,7 +6,9 @@ put in order. No row is shuffled by the JVM: 18 million ratings take 6.9 s on tw
 shuffle and Arrow. The ids of one side must fit a worker.
 
 The order within a block is a hash of user and item: it does not depend on the order in which Spark delivers the rows.
-A second run on the same table finds the blocks and starts at once.
+A second run on the same table finds the blocks, compares them with their checksums and starts at once. They are built
+in a folder that nobody else knows and renamed when they are complete: of two runs that build the same, one is faster,
+and both use its blocks.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +29,16 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.recommend.latent_factors.run_state import NO_DAY, PARTS, SIDES, RatingBlocks
-from lakerank.spark.array_store import Block, BlockStore, on_workers
+from lakerank.spark.array_store import Block, BlockStore, hidden_name, in_process, on_workers
 from lakerank.spark.session import cores
 
 # A worker sorts the ratings of its user block in memory when blocks are built.
 MOST_RATINGS_PER_USER_BLOCK = 20_000_000
 # Below this a worker finishes sooner (10 ms) than Spark starts the next one (100 ms).
 FEWEST_RATINGS_PER_USER_BLOCK = 250_000
+CONTENTS = "blocks.json"  # what a folder of blocks holds
+LAYOUTS = "rows"  # the row layouts, made from blocks by the first run that needs them
+BLOCKS_PER_TASK = 32  # compared with their checksums in one go: a task costs as much as some megabytes
 # Users × items of one tile: with 64 float32 factors their rows are 1 MiB each side, which a core's cache holds.
 TILE_ROWS = 4096
 
@@ -52,25 +58,81 @@ def prepare_blocks(
     Raises:
         UserError: there are no training ratings.
     """
-    spark, days, builder = ratings.sparkSession, days and "rated_at" in ratings.columns, None
-    known = store.read_json("facts.json")
-    if known is None:
-        builder = BlockBuilder(store.below("raw").root, days)
-        known = {"n": builder.read_partitions(ratings)}
-        store.write_json("facts.json", known)
-    aim = wanted or _block_count(spark, known["n"])
-    part = store.below(f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks")
-    contents = part.read_json("blocks.json")
-    if contents is None:
-        part.drop_where(lambda _: True)  # may be half there
-        if builder is None:
-            builder = BlockBuilder(store.below("raw").root, days)
-            builder.read_partitions(ratings)
-        contents = builder.make_blocks(spark, part, aim, bins)
-        part.write_json("blocks.json", contents)
-    if builder is not None:
-        store.drop("raw")
-    return RatingBlocks(root=part.root, **(contents | {"edges": tuple(contents["edges"])}))
+    spark, days = ratings.sparkSession, days and "rated_at" in ratings.columns
+    raw = store.below(hidden_name("raw"))
+    try:
+        builder = BlockBuilder(raw.root, days)
+        known = _read_or_none(store, "facts.json")
+        if known is None:
+            known = {"n": builder.read_partitions(ratings)}
+            store.write_json("facts.json", known)
+        aim = wanted or _block_count(spark, known["n"])
+        name = f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks"
+        found = _stored_blocks(spark, store, name)
+        if found is None:
+            if not Path(raw.root).is_dir():
+                builder.read_partitions(ratings)
+            found = builder.make_blocks(spark, store, name, aim, bins)
+    finally:
+        store.drop(Path(raw.root).name)
+    return found
+
+
+def _stored_blocks(spark: SparkSession, store: BlockStore, name: str) -> RatingBlocks | None:
+    """Return the blocks that an earlier run has built; None, with a word, if one is missing or is not what it was."""
+    part = store.below(name)
+    if not part.path(CONTENTS).is_file():
+        store.discard(name)  # what a version without manifests left half done
+        return None
+    try:
+        contents = part.read_json(CONTENTS)
+        assert contents is not None
+        found = as_rating_blocks(part.root, contents)
+        _verify(spark, part)
+    except (UserError, KeyError, TypeError) as error:
+        said = str(error).partition(": remove")[0] if isinstance(error, UserError) else f"{part.root} is of old"
+        print(f"rating blocks are built again: {said}", flush=True)
+        store.discard(name)
+        return None
+    return found
+
+
+def as_rating_blocks(root: str, contents: dict[str, Any]) -> RatingBlocks:
+    """Return the blocks in a folder, from what `make_blocks` wrote about them."""
+    lists = {"edges": tuple(contents["edges"]), "empty": frozenset(contents["empty"])}
+    return RatingBlocks(root=root, **(contents | lists))
+
+
+def _verify(spark: SparkSession, part: BlockStore) -> None:
+    """Compare all blocks with their checksums, on the workers; row layouts that are damaged are made again.
+
+    Raises:
+        UserError: a block is missing or damaged.
+    """
+    sealed = sorted(part.sealed().items())
+    tasks = min(cores(spark), max(1, len(sealed) // BLOCKS_PER_TASK))
+
+    def verify(n: int) -> list[tuple[str, float, int]]:
+        part.verify_sealed("", dict(sealed[n::tasks]))
+        for key in part.blocks(LAYOUTS)[n::tasks]:
+            try:
+                part.verify([f"{LAYOUTS}/{key}"])
+            except UserError:
+                part.discard(f"{LAYOUTS}/{key}")
+        return [("verified", 0.0, 1)]
+
+    if tasks == 1:
+        in_process(1, verify)
+    else:
+        on_workers(spark, tasks, verify)
+
+
+def _read_or_none(store: BlockStore, key: str) -> dict[str, Any] | None:
+    """Read a JSON file that can be computed again: None if it is missing or damaged."""
+    try:
+        return store.read_json(key)
+    except UserError:
+        return None
 
 
 def _block_count(spark: SparkSession, ratings: int) -> int:
@@ -102,7 +164,6 @@ class BlockBuilder:
         Raises:
             UserError: there are none.
         """
-        self.store.drop_where(lambda _: True)
         columns: list[Column] = [
             F.col("user_id"),
             F.col("item_id"),
@@ -137,15 +198,30 @@ class BlockBuilder:
         self.store.put(f"read/{k}", partition)
         yield pa.RecordBatch.from_pydict({"k": pa.array([k], pa.int32()), "n": [pc.sum(train).as_py() or 0]})
 
-    def make_blocks(self, spark: SparkSession, target: BlockStore, aim: int, bins: int) -> dict[str, Any]:
-        """Write ids and blocks to `target`; returns what they hold.
+    def make_blocks(self, spark: SparkSession, store: BlockStore, name: str, aim: int, bins: int) -> RatingBlocks:
+        """Write ids and blocks to `name` in the store, all at once; if they are there by then, those are taken.
 
         Args:
             spark: for the tasks.
-            target: an empty store.
+            store: where they go.
+            name: of their folder.
             aim: B, if there are as many users and items.
             bins: number of parts that `edges` divide the training ratings into.
         """
+        target = store.below(hidden_name(name))
+        try:
+            target.write_json(CONTENTS, self._write_blocks(spark, target, aim, bins), flush=False)
+            target.seal()
+            if not store.move_in(Path(target.root), name):
+                print("rating blocks: another run has built the same and was faster", flush=True)
+        finally:
+            store.drop(Path(target.root).name)
+        contents = store.read_json(f"{name}/{CONTENTS}")
+        assert contents is not None
+        return as_rating_blocks(store.below(name).root, contents)
+
+    def _write_blocks(self, spark: SparkSession, target: BlockStore, aim: int, bins: int) -> dict[str, Any]:
+        """Write ids and blocks to `target`, an empty store; returns what they hold."""
         partitions = [int(key) for key in self.store.keys("read")]
         ids = {side: self._all_ids(side) for side in SIDES}
         blocks = max(1, min(aim, *(len(found) for found in ids.values())))
@@ -164,7 +240,7 @@ class BlockBuilder:
 
         on_workers(spark, len(partitions), split)
         on_workers(spark, blocks, order)
-        stats = [self.store.get(f"stats/{p}") for p in range(blocks) if self.store.has(f"stats/{p}")]
+        stats = [self.store.get(f"stats/{p}") for p in range(blocks)]
         totals = np.sum([one["counts"] for one in stats], axis=0)
         n = int(totals[0])
         mean = sum(float(one["sums"][0]) for one in stats) / n
@@ -178,6 +254,13 @@ class BlockBuilder:
             "deviation": float(np.sqrt(max(square - mean**2, 0.0))),
             "low": min(float(one["range"][0]) for one in stats if one["counts"][0]),
             "high": max(float(one["range"][1]) for one in stats if one["counts"][0]),
+            "empty": sorted(
+                f"{part}-{p}-{q}"
+                for p, one in enumerate(stats)
+                for part, total, filled in zip(PARTS, totals, one["filled"], strict=True)
+                for q in np.flatnonzero(~filled).tolist()
+                if total
+            ),
             **_edges(stats, bins, self.days),
         }
 
@@ -224,7 +307,8 @@ class BlockBuilder:
                 sums += ratings.sum(), (ratings**2).sum()
                 low, high = min(low, ratings.min()), max(high, ratings.max())
                 days += [block["days"]] if self.days else []
-        stats: Block = {"counts": counts, "sums": sums, "range": np.array([low, high])}
+        filled = (np.diff(bounds) > 0).reshape(len(PARTS), blocks)
+        stats: Block = {"counts": counts, "sums": sums, "range": np.array([low, high]), "filled": filled}
         if days:
             stats["days"], stats["day_counts"] = np.unique(np.concatenate(days), return_counts=True)
         self.store.put(f"stats/{p}", stats)

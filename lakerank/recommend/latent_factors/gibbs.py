@@ -31,7 +31,6 @@ from lakerank.recommend.latent_factors.run_state import (
     SIDES,
     Run,
     gather,
-    make_layout,
     other_side,
     pair,
     with_bias_column,
@@ -47,7 +46,7 @@ FIRST_RIDGE, FIRST_STRENGTH = 10.0, 20.0  # of implicit coefficients and time ef
 
 
 def start(run: Run, runner: Runner) -> None:
-    """Write `epoch-0`: the factors a short descent leaves, hyperparameters drawn given these, and the row layouts."""
+    """Write `epoch-0`: the factors a short descent leaves, and hyperparameters drawn given these."""
     short = replace(run.config, model="mf", implicit="none", time=False, average=1, optimizer="adagrad")
     descent = Run(short, run.data, run.store.below("descent").root)
     descent.store.drop_where(lambda _: True)  # may be half there
@@ -58,7 +57,6 @@ def start(run: Run, runner: Runner) -> None:
 
     def work(p: int) -> list[tuple[str, float, int]]:
         for side in SIDES:
-            make_layout(run.data, side, p)
             rows = descent.store.get(f"epoch-{DESCENT_EPOCHS}/{side}-{p}")
             _store_rows(run, "epoch-0", side, p, with_bias_column(rows), None)
         return [("start", 0.0, 0)]

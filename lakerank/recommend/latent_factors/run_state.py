@@ -4,10 +4,12 @@
 the layouts by row. SGD visits ratings block by block; Gibbs sampling, implicit feedback and time effects need whole
 rows. A layout is made from the blocks once. It holds no ratings, but where each stands in the blocks: `order` points
 into the concatenation of user p's blocks (p, 0 … B−1), or of item q's blocks (0 … B−1, q).
+Which blocks have no ratings is written down: any other one that is missing is an error, never "no ratings".
 
 A `Run` owns a store of its own. `epoch-N/` holds what epoch N left: `user-P` and `item-Q` (`factors` (rows, K) and
 `bias` (rows), float32, and the optimiser's state), `effects-SIDE-P` and `shift-SIDE-P-Q` (time effects, and the same
-for each rating of a block), `centre-SIDE-W` (implicit feedback) and, of a Gibbs sampler, `hyper`.
+for each rating of a block), `centre-SIDE-W` (implicit feedback) and, of a Gibbs sampler, `hyper`. A state is sealed
+when its epoch is finished: what a resumed run goes on from is what that epoch left, to the bit.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class RatingBlocks:
         mean, deviation, low, high: of the training ratings.
         days: whether each rating's day is kept, for time effects.
         edges: days that divide the training ratings into parts of equal size, ascending; for an item's time bins.
+        empty: the blocks (`PART-P-Q`, of parts that have ratings) without any.
     """
 
     root: str
@@ -53,6 +56,7 @@ class RatingBlocks:
     high: float
     days: bool
     edges: tuple[int, ...] = ()
+    empty: frozenset[str] = frozenset()
 
     @property
     def store(self) -> BlockStore:
@@ -75,9 +79,12 @@ class RatingBlocks:
     def get(self, part: str, p: int, q: int) -> Block | None:
         """Return the ratings of users p with items q: `rows`, `cols` (int32, −1 unknown), `ratings` (float32), `tiles`
         (int64 boundaries), and `days` (int32) if kept. None if there are none.
+
+        Raises:
+            UserError: the block is missing or damaged.
         """
-        key = f"ratings/{part}-{p}-{q}"
-        return self.store.get(key) if self.store.has(key) else None
+        name = f"{part}-{p}-{q}"
+        return None if name in self.empty or not self.counts.get(part) else self.store.get(f"ratings/{name}")
 
 
 def other_side(side: str) -> str:
@@ -146,6 +153,13 @@ def make_layout(data: RatingBlocks, side: str, p: int) -> None:
     data.store.put(key, layout)
 
 
+def make_layouts(data: RatingBlocks, p: int) -> list[tuple[str, float, int]]:
+    """Write the layouts of both sides' row block p unless they are there: the work of a runner."""
+    for side in SIDES:
+        make_layout(data, side, p)
+    return [("layouts", 0.0, 0)]
+
+
 def held_out_groups(data: RatingBlocks, side: str, ratings: Block, p: int) -> NDArray[np.int64]:
     """Find the time effect each held-out rating of row block p falls under; −1 if training had none."""
     days = np.asarray(ratings["days"])
@@ -185,6 +199,11 @@ class Run:
     def has_time_effects(self) -> bool:
         """Whether there are time effects."""
         return self.config.time and self.data.days
+
+    @property
+    def needs_layouts(self) -> bool:
+        """Whether row layouts are needed: all but plain SGD visits whole rows."""
+        return self.config.bayesian or bool(self.config.implicit_sides) or self.has_time_effects
 
     @property
     def mean(self) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lakerank.recommend.latent_factors.config import OPTIMIZERS, LfmConfig, parse_init
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
 from lakerank.recommend.latent_factors.predictions import FAST, error_of, sgd_effects
-from lakerank.recommend.latent_factors.run_state import SIDES, Run, make_layout
+from lakerank.recommend.latent_factors.run_state import SIDES, Run
 from lakerank.recommend.latent_factors.warm_start import BaseStats, warm_rows
 from lakerank.spark.array_store import Block, Runner, Sums
 from lakerank.spark.jit import compiled
@@ -53,7 +53,7 @@ def initial_slots(rows: int, config: LfmConfig) -> Block:
 
 
 def start(run: Run, runner: Runner, base_stats: BaseStats | None = None) -> None:
-    """Write `epoch-0`, from a model's rows where it has them, and the row layouts where they will be needed."""
+    """Write `epoch-0`, from a model's rows where it has them."""
 
     def work(p: int) -> list[tuple[str, float, int]]:
         for number, side in enumerate(SIDES):
@@ -62,8 +62,6 @@ def start(run: Run, runner: Runner, base_stats: BaseStats | None = None) -> None
             run.store.put(
                 f"epoch-0/{side}-{p}", state if base_stats is None else warm_rows(run, base_stats, side, p, state)
             )
-            if run.config.implicit_sides or run.has_time_effects:
-                make_layout(run.data, side, p)
         return [("start", 0.0, 0)]
 
     runner(work)

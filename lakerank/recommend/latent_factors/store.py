@@ -1,7 +1,8 @@
 """Runs and searches in the lake: which ratings they read, how they are named and resumed, which tables they write.
 
 A run is named by its settings and by the ratings table and its version. Its epochs and the rating blocks stay in a
-scratch folder under these names, so that the same settings find them again.
+scratch folder under these names, so that the same settings find them again. Each training has a folder of its own, with
+an ending that nobody can guess, and holds its lock: two at once with the same settings do not meet.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,21 @@ from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, 
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
-from lakerank.recommend.latent_factors.train import Trained, train
+from lakerank.recommend.latent_factors.train import PROGRESS, Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.recommend.models.store import find_model, published_table, save_model
-from lakerank.spark.array_cache import trim, used
+from lakerank.spark.array_cache import (
+    Hold,
+    hold,
+    named,
+    own_store,
+    remove_leftovers,
+    remove_unheld,
+    trim,
+    unique_name,
+    used,
+)
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
 
@@ -136,7 +149,9 @@ def open_scratch(lake: str, scratch: str) -> BlockStore:
     if not scratch and is_catalog_name(lake):
         raise UserError(f"--lake {lake} is no folder: give --scratch DIR, a folder that all workers mount")
     folder = scratch or f"{lake.rstrip('/')}/_lfm"
-    return BlockStore.open(folder, "--scratch" if scratch else "--lake")
+    store = BlockStore.open(folder, "--scratch" if scratch else "--lake")
+    remove_leftovers(store)
+    return store
 
 
 @dataclass(frozen=True)
@@ -149,7 +164,9 @@ class RunPlan:
         version, newest: of the ratings table: the one to read, and the newest there is.
         run_id, data_id: names of the run and of its rating blocks.
         scratch: the folder of all runs.
+        folder: of this training, in `scratch`.
         base: the model to go on from, of an update.
+        holds: locks on folders, until `close`.
     """
 
     config: LfmConfig
@@ -159,17 +176,19 @@ class RunPlan:
     run_id: str
     data_id: str
     scratch: BlockStore
+    folder: str
     base: StoredModel | None = None
+    holds: list[Hold] = field(default_factory=list, compare=False)
 
     @property
     def store(self) -> BlockStore:
         """Where the run's epochs are kept."""
-        return self.scratch.below(self.run_id)
+        return self.scratch.below(self.folder)
 
     @property
     def is_begun(self) -> bool:
         """Whether an epoch of this run has been finished before."""
-        return self.store.read_json("progress.json") is not None
+        return self.store.path(PROGRESS).is_file()
 
     @property
     def is_up_to_date(self) -> bool:
@@ -178,7 +197,12 @@ class RunPlan:
 
     def trim(self, limit: float) -> list[str]:
         """Remove the least recently used of other runs and blocks, down to `limit` bytes; returns their names."""
-        return trim(self.scratch, limit, {self.data_id, self.run_id})
+        return trim(self.scratch, limit, {self.data_id, self.folder})
+
+    def close(self) -> None:
+        """Let go of the folders: nothing of the run, or of the frames it gave, will be read any more."""
+        while self.holds:
+            self.holds.pop().release()
 
 
 def plan_run(
@@ -197,7 +221,8 @@ def plan_run(
         config: settings of training.
         source: the ratings; their share for validation counts with `early_stop` only.
         scratch: the folder of all runs.
-        resume: take the version that the run began with, whatever has been written to the table since.
+        resume: go on in the newest begun folder of that name that no other process holds, with the version of the table
+            that it began with, whatever has been written since.
         version: of the ratings table; None takes the newest, or with `resume` the one of the run.
         base: the model to update.
 
@@ -213,12 +238,44 @@ def plan_run(
     elif not config.bayesian:
         del settings["epochs"]  # a run with more epochs goes on from one with fewer
     name = digest([settings, split])
-    if version is None and resume:
-        begun = [int(key.removeprefix(f"{name}-v")) for key in scratch.keys("") if key.startswith(f"{name}-v")]
-        version = max(begun, default=None)
+    begun = _begun_folder(scratch, name, version) if resume else None
+    if begun is not None:
+        version = begun.version
     version = newest if version is None else version
-    data_id = f"data-{digest(split)}-v{version}"
-    return RunPlan(config, source, version, newest, f"{name}-v{version}", data_id, scratch, base)
+    run_id = f"{name}-v{version}"
+    data_id, holds = f"data-{digest(split)}-v{version}", [begun.lock] if begun else []
+    folder = begun.name if begun else unique_name(run_id)
+    return RunPlan(config, source, version, newest, run_id, data_id, scratch, folder, base, holds)
+
+
+@dataclass(frozen=True)
+class _BegunFolder:
+    """A folder in which a training has finished an epoch, and the lock on it."""
+
+    name: str
+    version: int
+    lock: Hold
+
+
+def _begun_folder(scratch: BlockStore, name: str, version: int | None) -> _BegunFolder | None:
+    """Find the newest begun folder of a run that nobody holds, and lock it.
+
+    Args:
+        scratch: the folder of all runs.
+        name: of the run, without the version of the ratings.
+        version: of the ratings; None takes the newest.
+    """
+    found = []
+    for key in scratch.keys(""):
+        match = re.fullmatch(rf"{name}-v(\d+)(-[0-9a-f]{{8}})?", key)
+        progress = scratch.path(f"{key}/{PROGRESS}")
+        if match and version in (None, int(match[1])) and progress.is_file():
+            found.append((int(match[1]), progress.stat().st_mtime_ns, key))
+    for of_version, _, key in sorted(found, reverse=True):
+        lock = hold(scratch.below(key))
+        if lock is not None:
+            return _BegunFolder(key, of_version, lock)
+    return None
 
 
 def plan_update(
@@ -275,19 +332,33 @@ def read_base(spark: SparkSession, published: Publications, source: RatingsSourc
     return base
 
 
-def train_run(spark: SparkSession, plan: RunPlan, resume: bool = False) -> Trained:
-    """Train what a plan says, from its last finished epoch with `resume`, else anew.
+def train_run(spark: SparkSession, plan: RunPlan) -> Trained:
+    """Train what a plan says, from the last finished epoch of the folder that it has found, else anew.
+
+    The folders stay locked until the plan is closed: the factors are read from them when they are written.
 
     Raises:
         UserError: see `train`; or there is no such version of the ratings.
     """
-    data, store = used(plan.scratch.below(plan.data_id)), used(plan.store)
-    if not resume:
-        store.drop_where(lambda _: True)
+    if not plan.holds:
+        plan.holds.extend(filter(None, [own_store(plan.scratch, plan.folder)]))
+    remove_unheld(plan.scratch, [name for name in named(plan.scratch, plan.run_id) if name != plan.folder])
+    data, store = _hold_blocks(plan), used(plan.store)
     ratings = plan.source.read(spark, store.root, plan.version)
     trained = train(ratings, plan.config, store, data=data, warm_start=_warm_start(plan.base))
     store.drop_where(lambda name: name.startswith(CHECKPOINT_PREFIX) or name == "warm")
     return trained
+
+
+def _hold_blocks(plan: RunPlan) -> BlockStore:
+    """Open the folder of a run's rating blocks; runs share it, and while one is at work it is not removed."""
+    data = plan.scratch.below(plan.data_id)
+    lock = hold(used(data), shared=True)
+    while lock is None:  # it is just being removed
+        time.sleep(0.1)
+        lock = hold(used(data), shared=True)
+    plan.holds.append(lock)
+    return data
 
 
 def _warm_start(base: StoredModel | None) -> WarmStart | None:

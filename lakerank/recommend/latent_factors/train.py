@@ -6,13 +6,16 @@ few small jobs per epoch. With one block the whole loop runs inside a task, and 
 Every step is determined by the settings and the data: blocks are ordered by a hash, strata and tiles visited in seeded
 order, and each step writes new files. So a run that was killed goes on from its last finished epoch to bitwise the
 same factors (same block count, same machine type).
+
+A finished epoch is sealed with checksums, and flushed to disk as often as that takes little of the time. The state that
+was flushed before it is kept beside it: a run whose newest state is damaged goes back to that one.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -26,12 +29,14 @@ from lakerank.recommend.latent_factors import gibbs, sgd
 from lakerank.recommend.latent_factors.build_blocks import prepare_blocks, unpack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
-from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
 from lakerank.recommend.latent_factors.warm_start import WarmStart
 from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_workers
 
 ROWS_AT_ONCE = 8192
 SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
+FLUSH_SHARE = 0.01  # of the time may go into flushing states to disk, the last one of a call excepted
+PROGRESS = "progress.json"  # the learning curve, the best epoch, and which states were flushed
 
 
 @dataclass(frozen=True)
@@ -125,14 +130,51 @@ def _is_finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: R
 
 def _load_progress(run: Run) -> tuple[list[Epoch], int]:
     """Load the learning curve so far and the best epoch from the store."""
-    saved = run.store.read_json("progress.json") or {"history": [], "best": 0}
+    saved = run.store.read_json(PROGRESS) or {"history": [], "best": 0}
     return [Epoch(**line) for line in saved["history"]], saved["best"]
 
 
-def _train_epochs(run: Run, runner: Runner, seconds: float) -> None:
+def _save_progress(run: Run, history: Sequence[Epoch], best: int, flushed: int, earlier: int) -> None:
+    """Write the learning curve: the states it tells of are finished.
+
+    Args:
+        run: whose curve it is.
+        history, best: see `_load_progress`.
+        flushed: the newest epoch whose state was flushed to disk.
+        earlier: the newest such one before the last epoch; 0: none.
+    """
+    values = {"history": [vars(epoch) for epoch in history], "best": best, "blocks": run.data.blocks}
+    run.store.write_json(PROGRESS, values | {"flushed": flushed, "earlier": earlier})
+
+
+@dataclass
+class Flushes:
+    """Decides when a state is flushed to disk: so that flushing takes `FLUSH_SHARE` of the time.
+
+    Attributes:
+        seconds: that the last flush took, or is thought to take.
+        since: when it ended.
+    """
+
+    seconds: float = 0.05
+    since: float = field(default_factory=time.perf_counter)
+
+    def seal(self, store: BlockStore, state: str, now: bool = False) -> bool:
+        """Seal a state, and flush it first if it is time to; returns whether it was flushed."""
+        begun = time.perf_counter()
+        due = now or begun - self.since > self.seconds / FLUSH_SHARE
+        store.seal(state, due)
+        if due:
+            self.since = time.perf_counter()
+            self.seconds = self.since - begun
+        return due
+
+
+def _train_epochs(run: Run, runner: Runner, seconds: float, flushes: Flushes | None = None) -> None:
     """Do at least one epoch, and more for as long as `seconds` allow; each is stored when it is done."""
-    config, began = run.config, time.perf_counter()
+    config, began, flushes = run.config, time.perf_counter(), flushes or Flushes()
     history, best = _load_progress(run)
+    flushed = int((run.store.read_json(PROGRESS) or {}).get("flushed", 0))
     while not _is_finished(config, history, best, run.data):
         number, lr, begun = len(history) + 1, learning_rate(config, history), time.perf_counter()
         sums = gibbs.epoch(run, runner, number) if config.bayesian else sgd.epoch(run, runner, number, lr)
@@ -149,22 +191,96 @@ def _train_epochs(run: Run, runner: Runner, seconds: float) -> None:
         )
         history.append(line)
         best = _best_epoch(history, best, config)
-        run.store.write_json(
-            "progress.json", {"history": [vars(e) for e in history], "best": best, "blocks": run.data.blocks}
-        )
-        _drop_old_epochs(run, number, _kept_epochs(config, history, best))
-        if time.perf_counter() - began > seconds:
+        last = _is_finished(config, history, best, run.data)
+        earlier = flushed
+        if flushes.seal(run.store, f"epoch-{number}", last):
+            flushed = number
+        _save_progress(run, history, best, flushed, earlier)
+        _drop_old_epochs(run, history, best, earlier)
+        if last or time.perf_counter() - began > seconds:
             break
 
 
-def _drop_old_epochs(run: Run, newest: int, kept: Sequence[int]) -> None:
-    """Drop the states no longer needed: of kept epochs all but rows and effects, of others all."""
-    names = {f"epoch-{n}" for n in kept}
-    run.store.drop_where(lambda name: name.startswith("epoch-") and name not in names and name != f"epoch-{newest}")
-    for name in names - {f"epoch-{newest}"}:
+def _drop_old_epochs(run: Run, history: Sequence[Epoch], best: int, earlier: int = 0) -> None:
+    """Drop the states no longer needed: of kept epochs all but rows and effects, of others all.
+
+    Args:
+        run: whose states they are.
+        history, best: the curve, of which the newest state is kept whole.
+        earlier: an epoch whose state is kept whole, too, with what a model of that time would be made of.
+    """
+    whole = {f"epoch-{n}" for n in (len(history), earlier)} - {"epoch-0"}
+    if not history:
+        whole = {"epoch-0"}
+    kept = {f"epoch-{n}" for n in _kept_then(run.config, history, (len(history), earlier))}
+    run.store.drop_where(lambda name: name.startswith("epoch-") and name not in kept | whole)
+    for name in kept - whole:
         for key in run.store.keys(name):
-            if not key.startswith(("user-", "item-", "effects-")):
+            if not _is_of_model(key):
                 run.store.drop(f"{name}/{key}")
+
+
+def _kept_then(config: LfmConfig, history: Sequence[Epoch], moments: Sequence[int]) -> set[int]:
+    """Return the epochs whose factors made the model when so many epochs were done."""
+    kept: set[int] = set()
+    for n in moments:
+        kept |= set(_kept_epochs(config, history[:n], _best_of(config, history[:n]))) if n else set()
+    return kept
+
+
+def _best_of(config: LfmConfig, history: Sequence[Epoch]) -> int:
+    """Return the epoch to keep of a whole curve."""
+    if not config.early_stop:
+        return len(history)
+    best = 0
+    for done in range(1, len(history) + 1):
+        best = _best_epoch(history[:done], best, config)
+    return best
+
+
+def _is_of_model(key: str) -> bool:
+    """Tell whether a block of a state is needed for the model, and not only to train on."""
+    return key.startswith(("user-", "item-", "effects-"))
+
+
+def _go_back_to_intact(run: Run, title: str) -> None:
+    """Compare a run's states with their checksums; go back to the newest one that is intact, or to the beginning."""
+    try:
+        history, _ = _load_progress(run)
+        saved = run.store.read_json(PROGRESS) or {}
+    except (UserError, KeyError, TypeError) as error:
+        print(f"{title}: starting anew: {_first_clause(error)}", flush=True)
+        _forget(run)
+        return
+    moments = [n for n in dict.fromkeys((len(history), int(saved.get("earlier", 0)))) if n]
+    for n in moments:
+        try:
+            for number in {n} | _kept_then(run.config, history, (n,)):
+                sealed = run.store.sealed(f"epoch-{number}")
+                wanted = {key: mark for key, mark in sealed.items() if number == n or _is_of_model(key)}
+                run.store.verify_sealed(f"epoch-{number}", wanted)
+        except UserError as error:
+            print(f"{title}: epoch {n} cannot be gone on from: {_first_clause(error)}", flush=True)
+            continue
+        if n < len(history):
+            print(f"{title}: going back to epoch {n}", flush=True)
+            best = _best_of(run.config, history[:n])
+            _save_progress(run, history[:n], best, flushed=n, earlier=0)
+            _drop_old_epochs(run, history[:n], best)
+        return
+    if moments:
+        print(f"{title}: no state of an earlier epoch is intact: starting anew", flush=True)
+    _forget(run)
+
+
+def _forget(run: Run) -> None:
+    """Remove all states of a run."""
+    run.store.drop_where(lambda name: name.startswith("epoch-") or name in (PROGRESS, "warm", "descent"))
+
+
+def _first_clause(error: Exception) -> str:
+    """Return what an error says is wrong, without what to do about it."""
+    return str(error).partition(": ")[0]
 
 
 def _train_member(
@@ -172,8 +288,8 @@ def _train_member(
 ) -> tuple[list[Epoch], int, list[int]]:
     """Train one run to its end; returns its curve, the epoch it was resumed from, and the epochs kept."""
     config, blocks = run.config, run.data.blocks
+    _go_back_to_intact(run, title)
     history, best = _load_progress(run)
-    _drop_old_epochs(run, len(history), _kept_epochs(config, history, best) if history else [])
     whole = partial(on_workers, spark, blocks)
 
     def locally(work: Callable[[Runner], None]) -> None:
@@ -183,23 +299,23 @@ def _train_member(
 
         on_workers(spark, 1, task)
 
+    if run.needs_layouts:
+        whole(partial(make_layouts, run.data))
     if not history:
-        for half in ("epoch-0", "warm"):  # may be half there
-            run.store.drop(half)
         if warm_start is not None:
             warm_start.save(run.store)
         if config.bayesian:
             gibbs.start(run, whole)
         else:
             sgd.start(run, whole, warm_start.stats if warm_start else None)
-    resumed_from = len(history)
+    resumed_from, flushes = len(history), Flushes()
     with progress(config.epochs, title, "epoch") as meter:
         meter.update(min(resumed_from, config.epochs))
         while not _is_finished(config, history, best, run.data):
             if blocks == 1:
                 locally(lambda runner: _train_epochs(run, runner, SECONDS_PER_TASK))
             else:
-                _train_epochs(run, whole, 0.0)
+                _train_epochs(run, whole, 0.0, flushes)
             known = len(history)
             history, best = _load_progress(run)
             for line in history[known:]:
@@ -213,6 +329,7 @@ def _train_member(
                 f"training diverged in epoch {history[-1].epoch} (train RMSE {history[-1].train_rmse:.3g}): lower --lr "
                 f"(now {history[-1].lr:g}) or raise --reg (now {config.reg:g})"
             )
+    _drop_old_epochs(run, history, best)
     return history, resumed_from, _kept_epochs(config, history, best) if history else [0]
 
 
@@ -241,9 +358,8 @@ def train(
     parse_init(config.init)
     spark = ratings.sparkSession
     # A run goes on with the blocks it began with, wherever it goes on: its factors lie in that many pieces.
-    saved = store.read_json("progress.json") or {"blocks": 0}
     blocks = prepare_blocks(
-        ratings, data or store.below("data"), config.blocks or saved["blocks"], config.time, config.time_bins
+        ratings, data or store.below("data"), config.blocks or _blocks_of(store), config.time, config.time_bins
     )
     if config.model == "timesvdpp" and not blocks.days:
         raise UserError("--model timesvdpp: the ratings have no times (`rated_at` is null): use --model svdpp")
@@ -276,6 +392,14 @@ def train(
         resumed_from=resumed_from,
         ratings=blocks,
     )
+
+
+def _blocks_of(store: BlockStore) -> int:
+    """Return the number of blocks that a run has begun with; 0 if it has not begun, or nobody can tell."""
+    try:
+        return int((store.read_json(PROGRESS) or {}).get("blocks", 0))
+    except UserError:
+        return 0  # said when the states are compared
 
 
 def factor_frame(spark: SparkSession, models: Sequence[tuple[Run, str]], side: str) -> DataFrame:

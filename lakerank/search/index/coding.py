@@ -4,6 +4,8 @@ A page in a list is a number coded in groups of seven bits (least first, the eig
 the step from the page before it, doubled, plus one where the term stands just once and in the body alone. Otherwise a
 byte follows that has a bit for each field, and the frequency in each of these fields. Positions are a list of their
 own: for each page and field the steps between them. So a query without phrases never reads them.
+
+A row has a checksum (`mix_bytes`), compared before its lists are decoded; the decoder keeps within its arrays even so.
 """
 
 from __future__ import annotations
@@ -110,13 +112,46 @@ def room(occurrences: int) -> tuple[int, int]:
     return 7 * occurrences + 64, 4 * occurrences + 64  # step, fields and one frequency; 28 bits of a position
 
 
+@compiled(nogil=True, inline="always")
+def _mix(h: Any, word: Any) -> Any:
+    """Fold a word into a checksum: no two words give the same from one `h`, nor one word from two of them."""
+    h = (h ^ word) * np.uint64(0x9E3779B97F4A7C15)
+    return h ^ (h >> np.uint64(29))
+
+
 @compiled(nogil=True)
-def _get(data: NDArray[np.uint8], at: Any) -> tuple[Any, Any]:
+def mix_bytes(data: NDArray[np.uint8], offsets: NDArray[np.int64], sums: NDArray[np.uint64]) -> None:
+    """Fold rows of bytes into the checksums of these rows, eight at a time: a change within eight is always noticed.
+
+    Args:
+        data: uint8, all rows. offsets: int64 (rows + 1), where each begins.
+        sums: uint64, changed in place.
+    """
+    for row in range(len(sums)):
+        at, end = offsets[row], offsets[row + 1]
+        h = _mix(sums[row], np.uint64(end - at))
+        while at + 8 <= end:
+            word = np.uint64(0)
+            for i in range(8):
+                word |= np.uint64(data[at + i]) << np.uint64(8 * i)
+            h = _mix(h, word)
+            at += 8
+        word = np.uint64(0)
+        for i in range(end - at):
+            word |= np.uint64(data[at + i]) << np.uint64(8 * i)
+        sums[row] = _mix(h, word)
+
+
+@compiled(nogil=True)
+def _get(data: NDArray[np.uint8], at: Any, end: Any) -> tuple[Any, Any]:
+    """Decode a number that begins at `at` < `end`; one that goes on beyond `end` gives a place beyond it, too."""
     value, shift = np.int64(0), 0
     while data[at] >= 128:
         value |= (np.int64(data[at]) & 127) << shift
         shift += 7
         at += 1
+        if at >= end or shift > 56:
+            return value, end + 1
     return value | (np.int64(data[at]) << shift), at + 1
 
 
@@ -124,8 +159,10 @@ def _get(data: NDArray[np.uint8], at: Any) -> tuple[Any, Any]:
 def decode(
     postings: NDArray[np.uint8],
     begins: NDArray[Any],
+    stops: NDArray[Any],
     counts: NDArray[np.int32],
     bases: NDArray[np.int64],
+    limits: NDArray[np.int64],
     lists: NDArray[np.int64],
     numbers: NDArray[np.int32],
     sizes: NDArray[np.int64],
@@ -133,44 +170,59 @@ def decode(
     tfs: NDArray[np.uint16],
     position_bytes: NDArray[np.uint8],
     position_byte_begins: NDArray[Any],
+    position_byte_stops: NDArray[Any],
     ends: NDArray[np.int64],
     positions: NDArray[np.uint32],
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Decode lists into arrays, leaving out pages that are no longer there.
 
     Args:
-        postings: uint8, all lists. begins: int, where each begins. counts: int32, pages in each.
-        bases: int64, what to add to a list's page numbers before they are looked up in `numbers`.
+        postings: uint8, all lists. begins, stops: int, where each begins and ends. counts: int32, pages in each.
+        bases: int64, what to add to a list's page numbers before they are looked up in `numbers`. limits: int64, where
+            in `numbers` the pages of the list's segment end.
         lists: int64, term that each list belongs to, ascending. Of the terms, `sizes` counts the pages (out).
         numbers: int32, page's number in the open index, or -1.
         docs: out, int32. tfs: out, uint16 (n, fields); higher frequencies count as 65,535.
-        position_bytes, position_byte_begins: as `postings` and `begins`.
+        position_bytes, position_byte_begins, position_byte_stops: as `postings`, `begins` and `stops`.
         ends: out, int64 of n, where each page's positions end. positions: out, uint32.
 
     Returns:
-        Numbers of postings and of positions.
+        Numbers of postings and of positions, and the first list that cannot be what `encode` made, or -1.
     """
-    n, m = 0, 0
+    n, m, most = 0, 0, len(positions)
     tf = np.zeros(_FIELDS, np.int64)
     for row in range(len(counts)):
         at, where, doc = begins[row], position_byte_begins[row], -1
+        stop, position_stop = stops[row], position_byte_stops[row]
         for _ in range(counts[row]):
-            value, at = _get(postings, at)
+            if at >= stop:
+                return n, m, row
+            value, at = _get(postings, at, stop)
             doc += (value >> 1) + 1
+            if doc >= limits[row] - bases[row] or doc < 0:
+                return n, m, row
             tf[:] = 0
             if value & 1:
                 tf[_BODY] = 1
             else:
+                if at >= stop:
+                    return n, m, row
                 mask = postings[at]
                 at += 1
                 for field in range(_FIELDS):
                     if mask & (1 << field):
-                        tf[field], at = _get(postings, at)
+                        if at >= stop:
+                            return n, m, row
+                        tf[field], at = _get(postings, at, stop)
             number = numbers[bases[row] + doc]
             for field in range(_FIELDS):
                 position = 0
+                if tf[field] > position_stop - where or tf[field] > most - m:
+                    return n, m, row
                 for _ in range(tf[field]):
-                    step, where = _get(position_bytes, where)
+                    if where >= position_stop:
+                        return n, m, row
+                    step, where = _get(position_bytes, where, position_stop)
                     position += step
                     if number >= 0:
                         positions[m] = (field << FIELD_SHIFT) | position
@@ -181,4 +233,6 @@ def decode(
                 docs[n], ends[n] = number, m
                 sizes[lists[row]] += 1
                 n += 1
-    return n, m
+        if at != stop or where != position_stop:
+            return n, m, row
+    return n, m, -1

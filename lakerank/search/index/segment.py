@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lakerank.cli.errors import UserError
 from lakerank.lake.schemas import INDEX_POSTINGS
-from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK, encode, group_by_term, room
+from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK, encode, group_by_term, mix_bytes, room
 from lakerank.search.index.fields import BODY, FIELDS
 from lakerank.search.text.analyzer import (
     CLASSES,
@@ -30,6 +31,8 @@ from lakerank.spark.jit import compiled
 # The row of a segment that lists its pages instead of a term's postings (`packed_pages`).
 PAGES_TERM = ""
 SCHEMA = INDEX_POSTINGS.arrow_schema()
+_CHECKED_NUMBERS, _CHECKED_BYTES = ("segment", "pages", "occurrences"), ("term", "word", "postings", "positions")
+_UNCHECKED = pa.schema([field for field in SCHEMA if field.name != "checksum"])
 _GAP, _PAIR, _SHIFT, _MASK = GAP, PAIR, FIELD_SHIFT, POSITION_MASK
 _PIECE = 4 << 20  # bytes of text tokenized at a time
 _ROWS = 50_000  # terms in one Arrow batch
@@ -122,6 +125,51 @@ def unpacked_pages(packed: bytes, lengths: bytes) -> pa.RecordBatch:
             "duplicate_of": pa.array(originals, mask=originals == ids),
         }
     )
+
+
+def row_checksums(rows: pa.Table | pa.RecordBatch) -> NDArray[np.int64]:
+    """Compute the checksums of rows of `index_postings` from their other columns."""
+    sums = np.zeros(len(rows), np.uint64)
+    for name in _CHECKED_NUMBERS:
+        # As bytes of eight each: the same mixing for all columns.
+        values = np.ascontiguousarray(rows[name].to_numpy(zero_copy_only=False), np.int64)
+        mix_bytes(values.view(np.uint8), np.arange(len(rows) + 1, dtype=np.int64) * 8, sums)
+    for name in _CHECKED_BYTES:
+        mix_bytes(*bytes_and_offsets(rows[name]), sums)
+    return sums.view(np.int64)
+
+
+def verify_rows(rows: pa.Table | pa.RecordBatch) -> None:
+    """Compare rows of `index_postings` with their checksums.
+
+    Raises:
+        UserError: one has been altered since it was written.
+    """
+    wrong = np.flatnonzero(row_checksums(rows) != rows["checksum"].to_numpy(zero_copy_only=False))
+    if len(wrong):
+        row = int(wrong[0])
+        raise damaged_row(rows["segment"][row].as_py(), rows["term"][row].as_py())
+
+
+def damaged_row(segment: int, term: str) -> UserError:
+    """Return the error that a row of `index_postings` is not what was written."""
+    what = f"the list of `{term}`" if term else "the list of pages"
+    return UserError(
+        f"{INDEX_POSTINGS.name}: {what} in segment {segment} has been damaged since it was written: run "
+        f"{INDEX_POSTINGS.producer} --rebuild"
+    )
+
+
+def bytes_and_offsets(column: pa.Array | pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the bytes of a column of texts or bytes, and where each row begins, and the last one ends."""
+    if not len(column):
+        return np.zeros(1, np.uint8), np.zeros(1, np.int64)
+    whole = column.cast(pa.large_binary())
+    if isinstance(whole, pa.ChunkedArray):
+        whole = pa.concat_arrays(whole.chunks)
+    offsets = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset : whole.offset + len(whole) + 1]
+    data = whole.buffers()[2]
+    return np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8), offsets
 
 
 @dataclass
@@ -270,7 +318,7 @@ class SegmentBuilder:
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty((0, len(FIELDS)), np.int32)
         pages = np.concatenate(self.pages, axis=1) if self.pages else np.empty((4, 0), np.int64)
         listed = [[self.segment], [PAGES_TERM], [""], [self.count], [0]]
-        yield pa.record_batch([*listed, [pages.tobytes()], [lengths.tobytes()]], schema=SCHEMA)
+        yield _checked([*listed, [pages.tobytes()], [lengths.tobytes()]])
 
         names = list(self._terms.numbers)
         terms = np.concatenate([found[0] for found in self._found]) if self._found else np.empty(0, np.int32)
@@ -292,7 +340,7 @@ class SegmentBuilder:
         sorted_names, words = [names[i] for i in order], self._written(names)
         for first in range(0, len(names), _ROWS):
             last = min(first + _ROWS, len(names))
-            yield pa.record_batch(
+            yield _checked(
                 [
                     pa.array(np.full(last - first, self.segment), pa.int64()),
                     pa.array(sorted_names[first:last], pa.string()),
@@ -301,8 +349,7 @@ class SegmentBuilder:
                     pa.array(sizes[order[first:last]].astype(np.int64)),
                     _binary(postings, posting_ends, first, last),
                     _binary(position_bytes, position_ends, first, last),
-                ],
-                schema=SCHEMA,
+                ]
             )
 
     def _written(self, names: list[str]) -> list[str]:
@@ -317,6 +364,12 @@ class SegmentBuilder:
                     best[tokens.flat[begins]] = tokens.written[token]
                 begins = end
         return [word or name for word, name in zip(best, names, strict=True)]
+
+
+def _checked(columns: list[Any]) -> pa.RecordBatch:
+    """Return rows of `index_postings` with their checksums."""
+    rows = pa.record_batch(columns, schema=_UNCHECKED)
+    return pa.record_batch([*rows.columns, pa.array(row_checksums(rows))], schema=SCHEMA)
 
 
 def _binary(data: NDArray[np.uint8], ends: NDArray[np.int64], first: int, last: int) -> pa.Array:

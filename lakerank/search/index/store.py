@@ -178,9 +178,9 @@ class IndexWriter:
 
 
 def page_lists(postings: ArrowTable, first_segment: int) -> pa.Table:
-    """Return the lists of pages (`segment`, `postings`, `positions`) of segments from a number on."""
+    """Return the lists of pages, rows of `index_postings`, of segments from a number on."""
     new = [("term", "=", PAGES_TERM), ("segment", ">=", first_segment)]
-    return postings.read(["segment", "postings", "positions"], new)
+    return postings.read(INDEX_POSTINGS.names, new)
 
 
 @dataclass(frozen=True)

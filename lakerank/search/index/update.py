@@ -34,12 +34,12 @@ from lakerank.search.index.index_input import (
     index_input_spark,
     known_keys,
 )
-from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder, unpacked_pages
+from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder, unpacked_pages, verify_rows
 from lakerank.search.index.store import ExistingIndex, IndexTables, IndexWriter, page_lists
 from lakerank.search.text.languages import NONE
 from lakerank.spark.session import cores
 
-FORMAT = 4  # of postings; an index of another one is built anew
+FORMAT = 5  # of postings; an index of another one is built anew
 _MOST_OCCURRENCES = 16_000_000  # of one segment; a task needs about 40 bytes for each
 _PART_BITS, _TURN_BITS = 20, 12  # a segment's number: generation, task, how many the task made before
 _FEW = 200_000  # changed pages whose ids go through the driver
@@ -279,12 +279,17 @@ def _segments(generation: int, language: str) -> Callable[[Iterable[pa.RecordBat
 def listed_pages(postings: DataFrame, generation: int) -> DataFrame:
     """Return the pages of a generation's segments: rows of `index_documents`."""
     lists = postings.where((F.col("term") == PAGES_TERM) & (F.col("segment") >= first_segment(generation)))
-    return lists.select("segment", "postings", "positions").mapInArrow(pages_of_segments, INDEX_DOCUMENTS.ddl())
+    return lists.select(*INDEX_POSTINGS.names).mapInArrow(pages_of_segments, INDEX_DOCUMENTS.ddl())
 
 
 def pages_of_segments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Return rows of `index_documents` from segments' lists of pages: `segment`, `postings`, `positions`."""
+    """Return rows of `index_documents` from segments' lists of pages, rows of `index_postings`.
+
+    Raises:
+        UserError: a list has been damaged.
+    """
     for batch in batches:
+        verify_rows(batch)
         rows = zip(batch["segment"].to_pylist(), batch["postings"], batch["positions"], strict=True)
         for segment, packed, lengths in rows:
             pages = unpacked_pages(packed.as_py(), lengths.as_py())

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lakerank.lake.schemas import PAGES
+from lakerank.cli.errors import UserError
+from lakerank.lake.schemas import INDEX_DOCUMENTS, PAGES
 from lakerank.search.index.coding import decode
 from lakerank.search.index.fields import FIELDS, Weighting
-from lakerank.search.index.segment import PAGES_TERM
+from lakerank.search.index.segment import PAGES_TERM, bytes_and_offsets, damaged_row, verify_rows
 from lakerank.search.query.kernels import find_term
 from lakerank.search.query.statistics import collection_statistics, score_arrays
 from lakerank.spark.array_store import Block
@@ -152,24 +153,71 @@ def decode_arrays(documents: pa.Table, postings: pa.Table, pages: pa.Table, snip
 
     Returns:
         Arrays by name; `Index` says what they are.
+
+    Raises:
+        UserError: a row of the index has been damaged since it was written.
     """
+    verify_rows(postings)
     documents = documents.sort_by([("segment", "ascending"), ("ordinal", "ascending")])
     headers = postings.filter(pc.equal(postings["term"], PAGES_TERM)).sort_by("segment")
     rows = postings.filter(pc.not_equal(postings["term"], PAGES_TERM))
+    _verify_documents(documents, headers)
     block = _pages(documents, pages, snippets)
     numbers, bases = _numbers(documents, headers)
-    return block | _terms(rows, numbers, bases) | {"lengths": _lengths(documents)}
+    return (
+        block
+        | _terms(rows, numbers, bases)
+        | {"lengths": _flat(documents["lengths"]).reshape(len(documents), len(FIELDS))}
+    )
+
+
+def _verify_documents(documents: pa.Table, headers: pa.Table) -> None:
+    """Compare documents with the lists of pages of their segments.
+
+    Args:
+        documents: sorted by segment and ordinal.
+        headers: rows of `index_postings` that list pages, verified.
+
+    Raises:
+        UserError: one is not the page, or not as long, that its segment says.
+    """
+    listed = {
+        segment: (np.frombuffer(packed, np.int64).reshape(4, -1)[0], np.frombuffer(lengths, np.int32))
+        for segment, packed, lengths in zip(
+            *(headers[name].to_pylist() for name in ("segment", "postings", "positions")), strict=True
+        )
+    }
+    segments, ordinals, ids = (_column(documents, name) for name in ("segment", "ordinal", "page_id"))
+    lengths = _flat(documents["lengths"])
+    whole = len(lengths) == len(ids) * len(FIELDS) and len(segments) == len(ordinals) == len(ids)
+    begins = np.flatnonzero(np.diff(segments, prepend=segments[0] - 1)) if len(segments) else np.empty(0, np.int64)
+    for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(segments)], strict=True):
+        segment, at = int(segments[begin]), ordinals[begin:end]
+        pages, long = listed.get(segment, (np.empty(0, np.int64), np.empty(0, np.int32)))
+        if (
+            not whole
+            or at[0] < 0
+            or at[-1] >= len(pages)
+            or np.any(np.diff(at) <= 0)
+            or np.any(pages[at] != ids[begin:end])
+            or np.any(long.reshape(-1, len(FIELDS))[at] != lengths.reshape(-1, len(FIELDS))[begin:end])
+        ):
+            raise UserError(
+                f"{INDEX_DOCUMENTS.name}: the pages of segment {segment} are not those that were indexed: run "
+                f"{INDEX_DOCUMENTS.producer} --rebuild"
+            )
 
 
 def _column(table: pa.Table, name: str) -> NDArray[Any]:
     return np.ascontiguousarray(table[name].to_numpy())
 
 
-def _lengths(documents: pa.Table) -> NDArray[np.int32]:
-    flat = documents["lengths"].combine_chunks()
+def _flat(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    """Return the numbers of a column of lists, one after another."""
+    flat = column.combine_chunks()
     values = flat.flatten() if isinstance(flat, pa.Array) else pa.concat_arrays([c.flatten() for c in flat.chunks])
-    lengths: NDArray[np.int32] = values.to_numpy().astype(np.int32).reshape(len(documents), len(FIELDS))
-    return lengths
+    numbers: NDArray[np.int32] = values.to_numpy(zero_copy_only=False).astype(np.int32)
+    return numbers
 
 
 def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
@@ -241,28 +289,22 @@ def _terms(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) ->
     terms = int(lists[-1]) + 1 if len(lists) else 0
     counts = _column(rows, "pages")[order].astype(np.int32)
     occurrences = _column(rows, "occurrences")[order]
-    postings, begins = _bytes(rows["postings"])
-    coded, coded_begins = _bytes(rows["positions"])
+    postings, offsets = bytes_and_offsets(rows["postings"])
+    coded, coded_offsets = bytes_and_offsets(rows["positions"])
+    ends_of = dict(zip(bases, [*list(bases.values())[1:], len(numbers)], strict=True))
+    limits = np.array([ends_of[s] for s in rows["segment"].to_pylist()], np.int64)[order]
     base = np.array([bases[s] for s in rows["segment"].to_pylist()], np.int64)[order]
     n, m = int(counts.sum()), int(occurrences.sum())
     docs, tfs = np.empty(n, np.int32), np.zeros((n, len(FIELDS)), np.uint16)
     ends, positions, sizes = np.empty(n, np.int64), np.empty(m, np.uint32), np.zeros(terms, np.int64)
-    n, m = decode(
-        postings, begins[order], counts, base, lists, numbers, sizes,
-        docs, tfs, coded, coded_begins[order], ends, positions,
+    n, m, wrong = decode(
+        postings, offsets[:-1][order], offsets[1:][order], counts, base, limits, lists, numbers, sizes,
+        docs, tfs, coded, coded_offsets[:-1][order], coded_offsets[1:][order], ends, positions,
     )  # fmt: skip
+    if wrong >= 0:
+        raise damaged_row(rows["segment"][int(order[wrong])].as_py(), names[wrong].as_py())
     words = rows["word"].take(pa.array(order[fresh])) if terms else []
     unique = names.filter(pa.array(fresh)) if terms else names
     block: Block = {"ends": np.cumsum(sizes), "docs": docs[:n], "tfs": tfs[:n], "position_ends": ends[:n]}
     block["positions"] = positions[:m]
     return block | _strings("term", pa.chunked_array([unique])) | _strings("word", words)
-
-
-def _bytes(column: pa.ChunkedArray) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the bytes of a binary column, and where each row begins."""
-    if not len(column):
-        return np.zeros(1, np.uint8), np.empty(0, np.int64)
-    whole = column.cast(pa.large_binary()).combine_chunks()
-    whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-    offsets = np.frombuffer(whole.buffers()[1], np.int64)[whole.offset : whole.offset + len(whole)]
-    return np.frombuffer(whole.buffers()[2], np.uint8), offsets

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
@@ -18,7 +20,7 @@ from lakerank.lake.publications import Publication, Publications
 from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
 from lakerank.search.index.fields import Weighting
 from lakerank.search.query.index import FORMAT, PAGE_COLUMNS, Index, build_arrays, decode_arrays
-from lakerank.spark.array_cache import trim, used
+from lakerank.spark.array_cache import cached, remove_leftovers, trim
 from lakerank.spark.array_store import Block, BlockStore
 
 CACHE_BYTES = 20e9
@@ -87,16 +89,32 @@ class IndexShard:
 
     def decoded(self, folder: str) -> Block:
         """Return the shard's arrays without texts (`decode_arrays`); kept in `folder` on this machine."""
-        store = used(BlockStore.open(folder, "--cache-dir").below(self.key))
-        if not store.has("decoded"):
-            documents, posted, paged = self.tables.opened(no_spark)
-            chosen = [("segment", "in", list(self.segments))]
-            own = documents.read(_DOCUMENT_COLUMNS, chosen)
-            stored = paged.read([name for name in PAGE_COLUMNS if name != "text"])
-            stored = stored.filter(pc.is_in(stored["page_id"], own["page_id"].combine_chunks()))
-            postings = posted.read(_POSTING_COLUMNS, chosen)
-            store.put("decoded", decode_arrays(own, postings, stored, snippets=False))
-        return store.get("decoded")
+        parent = BlockStore.open(folder, "--cache-dir")
+        remove_leftovers(parent)
+        return cached(parent.below(self.key), "decoded", self._decode)
+
+    def _decode(self) -> Block:
+        documents, posted, paged = self.tables.opened(no_spark)
+        chosen = [("segment", "in", list(self.segments))]
+        own = _read(documents, _DOCUMENT_COLUMNS, chosen)
+        stored = _read(paged, [name for name in PAGE_COLUMNS if name != "text"])
+        stored = stored.filter(pc.is_in(stored["page_id"], own["page_id"].combine_chunks()))
+        return decode_arrays(own, _read(posted, _POSTING_COLUMNS, chosen), stored, snippets=False)
+
+
+def _read(table: ArrowTable, columns: Sequence[str], where: Sequence[tuple[str, str, Any]] | None = None) -> pa.Table:
+    """Read columns of a table.
+
+    Raises:
+        UserError: a file of it is damaged, or gone.
+    """
+    try:
+        return table.read(columns, where)
+    except (pa.ArrowException, OSError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise UserError(
+            f"{table.ref.location}: a file of this table cannot be read ({said}): run {table.relation.producer} again"
+        ) from error
 
 
 def index_shards(lake: str, count: int) -> list[IndexShard]:
@@ -146,7 +164,7 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
         get_spark: gives a session for tables of a catalog.
 
     Raises:
-        UserError: there is no index, or it was made by another version of this project.
+        UserError: there is no index, it is damaged, or it was made by another version of this project.
     """
     get, weighting = get_spark or no_spark, Weighting()
     published, newest = _newest(lake, get)
@@ -156,19 +174,21 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
     parent = BlockStore.open(cache_folder(lake, cache_dir), "--cache-dir")
     store = parent.below(key)
-    if not store.has("arrays"):
+    remove_leftovers(parent)
+
+    def decode() -> Block:
         documents, postings, pages = tables.opened(get)
-        block = build_arrays(
-            documents.read(_DOCUMENT_COLUMNS),
-            postings.read(_POSTING_COLUMNS),
-            pages.read(PAGE_COLUMNS),
+        return build_arrays(
+            _read(documents, _DOCUMENT_COLUMNS),
+            _read(postings, _POSTING_COLUMNS),
+            _read(pages, PAGE_COLUMNS),
             weighting,
             language,
         )
-        used(store).put("arrays", block)
-        trim(parent, CACHE_BYTES, {key})
-    used(store)
-    index = Index(store.get("arrays"), weighting, language)
+
+    block = cached(store, "arrays", decode)
+    trim(parent, CACHE_BYTES, {key})
+    index = Index(block, weighting, language)
     return OpenIndex(index, newest.number, (store.root, "arrays"))
 
 
