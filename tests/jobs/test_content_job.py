@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.publications import Publications
-from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, RECOMMENDERS, TAGS, USER_PROFILES
+from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, TAGS, USER_PROFILES
 from lakerank.recommend.models.base import Data
 from lakerank.recommend.models.registry import model_spec
 from lakerank.recommend.models.store import find_model
@@ -89,10 +89,10 @@ def test_profiles_by_the_heuristic_and_without_tags(
     assert all(row["features"][0] == ("genre:Horror" if row["user_id"] % 2 else "genre:Comedy") for row in profiles)
     items = TableRef.find("", ITEM_PROFILES, str(tmp_path)).read(spark, ITEM_PROFILES)
     assert {tuple(row["factors"]) for row in items.collect()} == {()}
-    row = TableRef.find("", RECOMMENDERS, str(tmp_path)).read(spark, RECOMMENDERS).first()
-    assert row is not None
-    assert (row["model"], row["ratings"]) == ("content", f"{lake}/ratings")
-    assert json.loads(row["params"])["settings"]["method"] == "heuristic"
+    newest = Publications.read(str(tmp_path), lambda: spark).newest("content")
+    assert newest is not None
+    assert [(member.name, member.place) for member in newest.sources] == [("ratings", f"{lake}/ratings")]
+    assert newest.settings["params"]["settings"]["method"] == "heuristic"
 
 
 @pytest.mark.parametrize(

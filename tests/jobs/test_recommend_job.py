@@ -11,13 +11,13 @@ import pytest
 from pyspark.sql import Row, SparkSession
 
 from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import (
     EXPLANATIONS,
     ITEMS,
     LINEAR_WEIGHTS,
     RATINGS,
     RECOMMENDATIONS,
-    RECOMMENDERS,
     SIMILAR_ITEMS,
     SIMILAR_USERS,
     Relation,
@@ -89,10 +89,11 @@ def test_from_ratings_to_recommendations_that_say_why(
     assert sums == pytest.approx({(row["user_id"], row["rank"]): row["score"] for row in rows}, abs=1e-9)
 
     # A second time the weights are those that were learned, and nothing changes.
-    run = {row["model"]: row["run_id"] for row in rows_of(spark, lake, RECOMMENDERS)}
-    assert set(run) == {"neighbors", "linear", "blend"}
+    models = {"neighbors", "linear", "blend", "lfm", "content"}
+    before = [row for row in Publications.read(lake, lambda: spark).rows if row.what in models]
+    assert {row.what for row in before} == {"neighbors", "linear", "blend"}
     assert recommend.main(["--model", "blend", *asked]) == 0
-    assert {row["model"]: row["run_id"] for row in rows_of(spark, lake, RECOMMENDERS)} == run
+    assert [row for row in Publications.read(lake, lambda: spark).rows if row.what in models] == before
     assert sorted(rows_of(spark, lake, RECOMMENDATIONS)) == sorted(rows)
 
 
