@@ -114,6 +114,21 @@ def balanced(files: Sequence[SourceFile], parts: int) -> list[list[SourceFile]]:
     return shares
 
 
+def peek(path: str, offset: int, size: int) -> bytes:
+    """Read a few bytes at an offset of a file: fewer than asked for at its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if has_scheme(path):
+        system, place = fs.FileSystem.from_uri(path)
+        with system.open_input_file(place) as stream:
+            return bytes(stream.read_at(size, offset)) if offset < stream.size() else b""
+    with Path(path).open("rb", buffering=0) as file:
+        file.seek(offset)
+        return file.read(size)
+
+
 def chunks(path: str, size: int = _CHUNK) -> Iterator[bytes]:
     """Read a file's bytes, some at a time; for workers.
 

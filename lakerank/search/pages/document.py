@@ -148,7 +148,7 @@ def _head(tree: LexborHTMLParser, url: str) -> _Head:
         content = given.get("content") or ""
         name = (given.get("name") or given.get("property") or "").strip().lower()
         if node.tag == "base":
-            head.base = page_address(given["href"] or "", url) or url if head.base == url else head.base
+            head.base = page_address(given.get("href") or "", url) or url if head.base == url else head.base
         elif node.tag == "link":
             if head.canonical is None and "canonical" in (given.get("rel") or "").lower().split():
                 head.canonical = page_address(given.get("href") or "", head.base)
@@ -176,11 +176,12 @@ def _links(
     folder = folder_of(base)
     for node in chain(tree.css("a[href]"), tree.css("area[href]")):  # in one it takes twice as long
         given = node.attributes
-        target = link_address(given["href"] or "", base, folder)
+        # `a[href]` finds `xlink:href` of a link in an SVG picture too, whose attribute has another name here.
+        target = link_address(given.get("href") or given.get("xlink:href") or "", base, folder)
         if target is None or target == url:
             continue
         anchor = " ".join(node.text().split()) or _label(node)
-        distrusted = nofollow or ("rel" in given and not _UNTRUSTED.isdisjoint((given["rel"] or "").lower().split()))
+        distrusted = nofollow or not _UNTRUSTED.isdisjoint((given.get("rel") or "").lower().split())
         zone = MAIN if node.mem_id in content else NAVIGATION
         found[target, anchor[:_LONGEST_ANCHOR], distrusted, zone] = None
     return [Link(*link, 0.0 if link[2] else WEIGHTS[link[3]]) for link in found]
