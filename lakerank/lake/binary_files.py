@@ -125,6 +125,8 @@ def peek(path: str, offset: int, size: int) -> bytes:
         with system.open_input_file(place) as stream:
             return bytes(stream.read_at(size, offset)) if offset < stream.size() else b""
     with Path(path).open("rb", buffering=0) as file:
+        if offset >= file.seek(0, os.SEEK_END):  # file systems refuse to go far beyond the end
+            return b""
         file.seek(offset)
         return file.read(size)
 
