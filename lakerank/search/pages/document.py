@@ -258,7 +258,7 @@ def _without_nul(text: str) -> str:
 
 
 def limit_markup(html: str) -> str:
-    """Remove tags beyond the 512th level, the attributes after a tag's first 500 or so, and formatting that multiplies."""
+    """Remove tags beyond the 512th level, attributes after a tag's first 500 or so, formatting that multiplies."""
     if _has_long_stretch(html):
         html = ">".join(map(_short, html.split(">")))
     tags = html.count("<")
