@@ -333,10 +333,9 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
     from_file = _read_yaml(conf) if conf else {}
     preset = preset or from_file.pop("preset", None)
     if preset is not None:
-        if not isinstance(preset, str) or preset not in args_class.presets():
-            raise UserError(
-                f"unknown preset `{preset if isinstance(preset, str) else _short(preset)}`; known: {', '.join(args_class.presets()) or 'none'}"
-            )
+        preset = preset if isinstance(preset, str) else _short(preset)
+        if preset not in args_class.presets():
+            raise UserError(f"unknown preset `{preset}`; known: {', '.join(args_class.presets()) or 'none'}")
         take(args_class.presets()[preset], f"preset {preset}")
     take(from_file, f"file {conf}")
     take({key: value for key, value in given.items() if value is not None}, "flag")
