@@ -70,7 +70,7 @@ def store_problem(error: BaseException) -> str:
         for pattern, advice in _PROBLEMS:
             if found := pattern.search(text):
                 line = text[text.rfind("\n", 0, found.start()) + 1 :].splitlines()[0]
-                return f"{advice} ({hide_secrets(' '.join(line.split()))[:_LONGEST]})"
+                return f"{advice} ({hide_secrets(' '.join(line.split())).lstrip(': ')[:_LONGEST]})"
         one = one.__cause__ or one.__context__
     return ""
 

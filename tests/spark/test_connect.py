@@ -130,7 +130,7 @@ def test_a_malformed_address_is_one_sentence(address: str) -> None:
     "master", ["foo", "local[x]", "local[]", "spark://host", "spark://host:abc", "sc://h:1", "local[2"]
 )
 def test_masters_that_spark_does_not_have(master: str) -> None:
-    with pytest.raises(UserError, match="^--master"):
+    with pytest.raises(UserError, match=r"^--master"):
         require_master(master)
 
 
