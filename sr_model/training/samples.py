@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from lakerank.cli.errors import UserError
 from sr_model.degrade import bicubic_upscale
 
 COLUMNS = ("LR", "bicubic", "SR", "HR")
@@ -52,10 +53,23 @@ def save_grid(grid: NDArray[np.uint8], path: Path) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Read the lines of `history.jsonl`; none if it is not there."""
+    """Read the lines of `history.jsonl`; none if it is not there.
+
+    Raises:
+        UserError: a line is none of a training run, as after a full disk; the message names it.
+    """
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    history: list[dict[str, float]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            found = json.loads(line)
+            if not isinstance(found, dict) or not isinstance(found.get("step"), int | float):
+                raise ValueError("no object with a `step`")
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: no line of a training history ({error}); remove it") from error
+        history.append(found)
+    return history
 
 
 def plot_curve(history: list[dict[str, float]], path: Path) -> bool:

@@ -168,7 +168,7 @@ def find_spans(odd: Sequence[Mapping[str, Any]], separator: str) -> list[dict[st
         separator: one character.
     """
     sign = re.escape(separator)
-    blank = "" if separator.isspace() else r"[ \t]*+"
+    blank = "" if separator == " " else " *+"
     quoted = r'"[^"]*+(?:""[^"]*+)*+"'
     begins = re.compile(
         rf'(?:{blank}(?:{quoted}{blank}|[^"{sign}][^{sign}]*+)?+{sign})*+{blank}"[^"]*+(?:""[^"]*+)*+\Z'

@@ -234,8 +234,14 @@ class ByteReader:
                 return self.take(limit)
 
     def seek(self, mark: bytes) -> bool:
-        """Pass to the next line that begins with `mark`; tell whether there is one before the end."""
+        """Pass to the next line that begins with `mark`, perhaps this one; tell whether there is one before the end.
+
+        Args:
+            mark: what the line begins with; the reader stands at the beginning of a line.
+        """
         pattern = b"\n" + mark
+        if self.fill(len(mark)) == len(mark) and self._buffer.startswith(mark):
+            return True
         while True:
             found = self._buffer.find(pattern)
             if found >= 0:

@@ -166,6 +166,13 @@ def test_a_false_length_does_not_swallow_the_file(tmp_path: Path, length: int, p
     assert any(row["kind"] == "rejected" and row["url"] == "http://a.org/lie" for row in rows)
 
 
+def test_a_record_whose_headers_are_cut_off_costs_itself_alone(tmp_path: Path) -> None:
+    sound = [response(f"http://a.org/{n}", b"<p>word") for n in range(2)]
+    for cut in (b"WARC/1.0\r\nWARC-Type: re", b"WARC/1.0\r\n", sound[0][:60], b"WARC/1.0\r\nContent-Length: x\r\n"):
+        rows = one(tmp_path, "x.warc", sound[0] + cut + b"\r\n\r\n" + sound[1])
+        assert [row["kind"] for row in rows] == ["page", "rejected", "page"], cut
+
+
 def test_a_record_within_a_large_one_is_not_read(tmp_path: Path) -> None:
     inner = response("http://a.org/inner", b"<p>forged")
     large = response("http://a.org/large", b"x" * (11 << 20) + b"\r\n\r\n" + inner)
