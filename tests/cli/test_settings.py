@@ -183,6 +183,23 @@ def test_no_flag_takes_infinity_or_nan(value: str) -> None:
         parse(f"--lr={value}")
 
 
+def test_numbers_within_texts_are_finite_too() -> None:
+    from lakerank.recommend.data.cleaning import read_scale
+
+    for text in ("0,inf", "-inf,5", "nan,5", "1e999,2"):
+        with pytest.raises(UserError, match="--scale"):
+            read_scale(text)
+
+
+@pytest.mark.parametrize("grade", ["--5", "9" * 5000, "9" * 20, "x", "1.5", "²"])
+def test_judgements_have_grades_that_fit(grade: str) -> None:
+    from lakerank.search.evaluation import read_qrels
+
+    assert read_qrels("q 0 d -1", "f") == {"q": {"d": -1}}
+    with pytest.raises(UserError, match="f: line 2: not `query 0 document grade`"):
+        read_qrels(f"q 0 d 1\nq 0 e {grade}", "f")
+
+
 def test_missing_file_is_named() -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml: cannot read it"):
         parse("--conf", "nowhere.yaml")

@@ -6,6 +6,7 @@ all of them can be counted.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def read_scale(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = 0.0, 0.0
-    if not low < high:
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"--scale {text}: write the lowest and the highest rating, e.g. 0.5,5")
     return low, high
 
