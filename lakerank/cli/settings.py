@@ -16,6 +16,7 @@ import reprlib
 import sys
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -243,12 +244,12 @@ def _read_yaml(path: str) -> dict[str, Any]:
         told = " ".join(str(error).split())[:300]
         raise UserError(f"--conf {path}: not valid YAML: {told}") from error
     if not isinstance(node, yaml.MappingNode):
-        kind = {"sequence": "list", "scalar": "single value"}[node.id]
+        kind = "list" if isinstance(node, yaml.SequenceNode) else "single value"
         raise UserError(f"--conf {path}: must be `key: value` lines, not a {kind}")
     if loaded is None:
         raise UserError(f"--conf {path}: settings are plain values; aliases (*name) and merges (<<) are not read")
-    names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
+    names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+    if twice := next((name for name, times in names.items() if times > 1), ""):
         raise UserError(f"--conf {path}: the key `{twice}` comes twice; keep one")
     if odd := next((key for key in loaded if not isinstance(key, str)), None):
         raise UserError(f"--conf {path}: {_short(odd)} is no name of a setting; put quotes around it if it is one")
