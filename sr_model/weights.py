@@ -128,8 +128,9 @@ def _built(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
     generator = make_generator(net)
     try:
         generator.load_state_dict(dict(tensors))
-    except RuntimeError as error:
-        raise UserError(f"{where}: its tensors do not fit `{net}` ({str(error).splitlines()[-1].strip()})") from error
+    except (RuntimeError, TypeError, AttributeError, KeyError) as error:  # the last three: what are no tensors
+        told = (str(error).splitlines() or [""])[-1].strip()[:200]
+        raise UserError(f"{where}: its tensors do not fit `{net}` ({told})") from error
     return generator.eval()
 
 
@@ -140,17 +141,22 @@ def _of_safetensors(content: bytes, where: str) -> tuple[str, Mapping[str, Tenso
         raise UserError(f"{where}: not a sound safetensors file ({error})") from error
     # The header, which is sound by now; `load` does not give its metadata.
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{where}: no generator of ours (its metadata has no `format: {FORMAT}`)")
+    if metadata.get("format") != FORMAT or "net" not in metadata:
+        raise UserError(f"{where}: no generator of ours (its metadata has no `format: {FORMAT}` and `net`)")
     return metadata["net"], tensors
 
 
 def _read_checkpoint(path: Path) -> tuple[str, Mapping[str, Tensor]]:
     saved = read_pt(path)
     try:
-        return saved["config"]["net"], saved["ema"] or saved["generator"]
+        net, tensors = saved["config"]["net"], saved["ema"] or saved["generator"]
     except KeyError as error:
         raise UserError(f"{path}: no training checkpoint of ours ({error} is missing)") from error
+    except (TypeError, RuntimeError, ValueError) as error:  # other types, and tensors where a mapping is expected
+        raise UserError(f"{path}: no training checkpoint of ours (its config or its weights are no mapping)") from error
+    if not isinstance(net, str) or not isinstance(tensors, Mapping):
+        raise UserError(f"{path}: no training checkpoint of ours (its config or its weights are no mapping)")
+    return net, tensors
 
 
 def read_pt(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import Settings, parse_args
+from lakerank.cli.stores import hide_secrets, store_problem
 
 A = TypeVar("A", bound=Settings)
 Summary = Mapping[str, Any]
@@ -57,12 +58,18 @@ def _code(
         args = parse_args(args_class, name, doc or "", argv)
         summary = run(args)
     except UserError as error:
-        print(f"{name}: error: {error}", file=sys.stderr)
+        told = str(error)
+        if "\n" in told:  # it quotes somebody else's words
+            told = store_problem(error) or hide_secrets(" ".join(told.split()))
+        print(f"{name}: error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
         return 130
     except Exception as error:
+        if problem := store_problem(error):
+            print(f"{name}: error: {problem}", file=sys.stderr)
+            return 2
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             return 128 + 13  # as a shell says of a program that SIGPIPE ended
         traceback.print_exc()

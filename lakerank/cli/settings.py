@@ -10,16 +10,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import re
+import reprlib
 import sys
 import types
 import typing
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError
 
+_LARGEST_CONF = 256 << 10  # bytes
 A = TypeVar("A", bound="Settings")
 
 
@@ -90,9 +94,16 @@ def flag(
 def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
     """Say what is wrong with a setting's value, or None."""
     meta = field.metadata
+    # Whatever a range says: neither NaN nor infinity is a quantity, and no store holds more than 64 bits.
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"`{field.name}` must be a finite number, not {value!r}"
+    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
+        return f"`{field.name}` must be a whole number of at most 64 bits, not {_short(value)}"
     unset = value is None and field.default is None  # to be filled by the settings themselves
     if meta.get("choices") is not None and not unset and value not in meta["choices"]:
         return f"`{field.name}` must be one of {', '.join(meta['choices'])}, not {value!r}"
+    if value is None and not unset:
+        return f"`{field.name}` must have a value; leave the key out for {field.default!r}"
     if meta.get("check") is not None and value is not None and not meta["check"](value):
         return f"`{field.name}` must {meta['must']}, not {value!r}"
     return None
@@ -186,7 +197,7 @@ def _coerce(name: str, value: Any, wanted: type, origin: str) -> Any:
     if wanted is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)  # YAML 1.1 reads 1e-8 (no dot) as text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     elif (wanted is str and isinstance(value, int | float) and not isinstance(value, bool)) or (
         wanted is not bool and isinstance(value, bool) is False and isinstance(value, wanted)
@@ -196,7 +207,14 @@ def _coerce(name: str, value: Any, wanted: type, origin: str) -> Any:
         return value
     elif wanted is str and isinstance(value, Mapping):  # `losses: {mse: 1.0}` is the flag's `mse=1.0`
         return ",".join(f"{key}={number}" for key, number in value.items())
-    raise UserError(f"{origin}: `{name}` must be {wanted.__name__}, not {value!r}")
+    raise UserError(f"{origin}: `{name}` must be {wanted.__name__}, not {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    """Return a value as a message shows it, of which a file may hold very much."""
+    told = reprlib.Repr()
+    told.maxstring = told.maxother = 80
+    return told.repr(value)
 
 
 def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
@@ -209,16 +227,51 @@ def _read_yaml(path: str) -> dict[str, Any]:
     import yaml  # here: few commands are given a file, and all of them wait for the import
 
     try:
-        loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            text = file.read(_LARGEST_CONF + 1)
+        if len(text) > _LARGEST_CONF:
+            raise UserError(f"--conf {path}: more than {_LARGEST_CONF >> 10} KiB cannot be settings")
+        node = yaml.compose(text.decode("utf-8"), Loader=yaml.SafeLoader)
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+            return {}
+        loaded = yaml.safe_load(text.decode("utf-8")) if _is_plain(node) else None
     except OSError as error:
         raise UserError(f"--conf {path}: cannot read it ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--conf {path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise UserError(f"--conf {path}: not valid YAML: it is nested too deeply") from error
+    # ValueError, TypeError and more: what YAML takes for a date or a number, and Python does not.
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise UserError(f"--conf {path}: not valid YAML: {told}") from error
+    if not isinstance(node, yaml.MappingNode):
+        kind = "list" if isinstance(node, yaml.SequenceNode) else "single value"
+        raise UserError(f"--conf {path}: must be `key: value` lines, not a {kind}")
     if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise UserError(f"--conf {path}: must be `key: value` lines, not a {type(loaded).__name__}")
-    return loaded
+        raise UserError(f"--conf {path}: settings are plain values; aliases (*name) and merges (<<) are not read")
+    names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+    if twice := next((name for name, times in names.items() if times > 1), ""):
+        raise UserError(f"--conf {path}: the key `{twice}` comes twice; keep one")
+    if odd := next((key for key in loaded if not isinstance(key, str)), None):
+        raise UserError(f"--conf {path}: {_short(odd)} is no name of a setting; put quotes around it if it is one")
+    return dict(loaded)
+
+
+def _is_plain(node: Any) -> bool:
+    """Tell whether a YAML node is small when it is made: a page of aliases of aliases would fill the memory."""
+    seen: set[int] = set()
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            return False
+        seen.add(id(one))
+        if one.id == "sequence":
+            waiting += one.value
+        elif one.id == "mapping":
+            if any(key.tag.endswith(":merge") for key, _ in one.value):
+                return False
+            waiting += [part for pair in one.value for part in pair]
+    return True
 
 
 def _build_parser(args_class: type[Settings], name: str, doc: str, hints: Mapping[str, Any]) -> argparse.ArgumentParser:
@@ -281,6 +334,7 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
     from_file = _read_yaml(conf) if conf else {}
     preset = preset or from_file.pop("preset", None)
     if preset is not None:
+        preset = preset if isinstance(preset, str) else _short(preset)
         if preset not in args_class.presets():
             raise UserError(f"unknown preset `{preset}`; known: {', '.join(args_class.presets()) or 'none'}")
         take(args_class.presets()[preset], f"preset {preset}")

@@ -17,6 +17,7 @@ from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import hide_secrets, in_time, store_problem
 from lakerank.lake.delta_table import has_scheme
 
 _CHUNK = 1 << 20
@@ -71,11 +72,12 @@ def _local(path: Path, relative: str) -> SourceFile:
 
 def _list_remote(source: str) -> list[SourceFile]:
     try:
-        system, place = fs.FileSystem.from_uri(source)
-        found = system.get_file_info(place)
+        # A thread, which waits for a store no longer than a user would; listing many files may take its time.
+        system, place, found = in_time(source, lambda: _look_at(source))
         infos = [found] if found.is_file else system.get_file_info(fs.FileSelector(place, recursive=True))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{source}: cannot list it ({' '.join(str(error).split())[:200]}); mount or copy it") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        told = store_problem(error) or f"cannot list it ({hide_secrets(' '.join(str(error).split()))[:200]})"
+        raise UserError(f"{hide_secrets(source)}: {told}; or mount or copy it") from error
     prefix = source.removesuffix("/").removesuffix(place.strip("/"))
     return [
         SourceFile(
@@ -86,6 +88,11 @@ def _list_remote(source: str) -> list[SourceFile]:
         for info in sorted(infos, key=lambda info: info.path)
         if info.is_file
     ]
+
+
+def _look_at(source: str) -> tuple[fs.FileSystem, str, fs.FileInfo]:
+    system, place = fs.FileSystem.from_uri(source)
+    return system, place, system.get_file_info(place)
 
 
 def as_parts(spark: SparkSession, files: Sequence[SourceFile], parts: int) -> DataFrame:
@@ -112,6 +119,23 @@ def balanced(files: Sequence[SourceFile], parts: int) -> list[list[SourceFile]]:
         shares[part].append(file)
         heapq.heappush(heap, (load + file.size + _OPENING_COSTS, part))
     return shares
+
+
+def peek(path: str, offset: int, size: int) -> bytes:
+    """Read a few bytes at an offset of a file: fewer than asked for at its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if has_scheme(path):
+        system, place = fs.FileSystem.from_uri(path)
+        with system.open_input_file(place) as stream:
+            return bytes(stream.read_at(size, offset)) if offset < stream.size() else b""
+    with Path(path).open("rb", buffering=0) as file:
+        if offset >= file.seek(0, os.SEEK_END):  # file systems refuse to go far beyond the end
+            return b""
+        file.seek(offset)
+        return file.read(size)
 
 
 def chunks(path: str, size: int = _CHUNK) -> Iterator[bytes]:

@@ -145,7 +145,7 @@ def read_sr_results(folder: Path) -> SrResults:
         path = scores
         sets = dict(json.loads(path.read_text(encoding="utf-8"))["sets"])
         pictures = [_upscaled(file, scores.parent) for file in sorted(scores.parent.glob(f"*/*{AFTER}.png"))]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}: {error}); is it from sr_model?") from error
     return SrResults(history, sets, [picture for picture in pictures if picture is not None][:MOST_PICTURES])
 

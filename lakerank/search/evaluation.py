@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import ir_measures
@@ -10,6 +11,7 @@ from ir_measures import AP, RR, P, R, nDCG
 
 from lakerank.cli.errors import UserError
 
+_GRADE = re.compile(r"[-+]?[0-9]{1,9}")  # more digits fit into no number of trec_eval's
 MEASURES = {"ndcg": nDCG, "map": AP, "p": P, "mrr": RR, "recall": R}
 USUAL = "ndcg@10,map,p@10,mrr,recall@1000"
 
@@ -26,7 +28,7 @@ def read_measures(text: str) -> dict[str, ir_measures.Measure]:
     found = {}
     for name in filter(None, (part.strip().lower() for part in text.split(","))):
         kind, at, cutoff = name.partition("@")
-        if kind not in MEASURES or (at and not (cutoff.isdecimal() and int(cutoff))):
+        if kind not in MEASURES or (at and not (cutoff.isdecimal() and len(cutoff) < 7 and int(cutoff))):
             raise UserError(f"--metrics: `{name}` is not one of {', '.join(MEASURES)}, each with or without @N")
         if kind in ("p", "recall") and not at:
             raise UserError(f"--metrics: `{name}` needs a number of results, as {name}@10")
@@ -44,7 +46,7 @@ def read_qrels(text: str, where: str) -> Qrels:
     """
     qrels: Qrels = {}
     for number, fields in _rows(text):
-        if len(fields) != 4 or not fields[3].lstrip("-").isdecimal():
+        if len(fields) != 4 or not _GRADE.fullmatch(fields[3]):
             raise UserError(f"{where}: line {number}: not `query 0 document grade`")
         qrels.setdefault(fields[0], {})[fields[2]] = int(fields[3])
     if not qrels:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import hide_secrets
 
 FIRST_PORT = 15002  # pyspark's own; the 512 from here lie below the ports Linux gives to outgoing connections
 PORTS = 512
@@ -49,16 +51,48 @@ def require_server(remote: str) -> str:
     """
     try:
         endpoint: str = _channel_builder()(remote).endpoint
-    except PySparkException as error:
-        raise UserError(f"--remote must be sc://HOST or sc://HOST:PORT ({error})") from error
+        host, _, port = endpoint.rpartition(":")
+        number = int(port)
+    except (PySparkException, ValueError) as error:  # the second: of `urlparse`, or a port that is no number
+        told = hide_secrets(" ".join(str(error).split()))[:200]
+        raise UserError(f"--remote must be sc://HOST or sc://HOST:PORT ({told})") from error
+    if not host or not 0 < number < 1 << 16:
+        raise UserError(f"--remote must be sc://HOST or sc://HOST:PORT, with a port from 1 to 65535, not {number}")
     if any(os.environ.get(name) for name in ("grpc_proxy", "https_proxy", "http_proxy")):
         return endpoint  # the way there leads through a proxy, which we cannot knock at
-    host, _, port = endpoint.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_SECONDS).close()
-    except OSError as error:
+        socket.create_connection((host.strip("[]"), number), _PATIENCE_SECONDS).close()
+    except (OSError, UnicodeError) as error:  # the second: a host that no name can be
         raise UserError(f"--remote: no Spark Connect server answers at {endpoint} ({error})") from error
     return endpoint
+
+
+_MASTERS = re.compile(
+    r"local(\[(\d+|\*)(\s*,\s*\d+)?\])?|local-cluster\[\s*\d+\s*,\s*\d+\s*,\s*\d+\s*\]|yarn|k8s://\S+|"
+    r"spark://[^\s:,]+:\d+(,[^\s:,]+:\d+)*"
+)
+
+
+def require_master(master: str) -> None:
+    """Check a `--master` before Java is started for it; of a standalone cluster one master must answer.
+
+    Raises:
+        UserError: Spark has no such master, or none answers.
+    """
+    if not _MASTERS.fullmatch(master):
+        raise UserError(f"--master {master!r}: write local[2], spark://HOST:PORT, yarn or k8s://https://HOST:PORT")
+    if not master.startswith("spark://"):
+        return
+    problems = []
+    for address in master.removeprefix("spark://").split(","):
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), _PATIENCE_SECONDS).close()
+        except (OSError, OverflowError, UnicodeError) as error:
+            problems.append(f"{address}: {error}")
+        else:
+            return
+    raise UserError(f"--master: no Spark master answers ({'; '.join(problems)})")
 
 
 def _channel_builder() -> Any:

@@ -22,7 +22,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.spark.connect import chosen_remote, on_own_port, require_server
+from lakerank.spark.connect import chosen_remote, on_own_port, require_master, require_server
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 
@@ -110,8 +110,10 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
         endpoint = require_server(remote)
         return _reach(builder.remote(remote), f"the Spark Connect server at {endpoint}")
     if remote:
+        require_master(remote)
         builder = on_own_port(builder.remote(remote))
     elif master:
+        require_master(master)
         builder = builder.master(master)
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM before us
     if not submitted and (problem := _java_problem()):

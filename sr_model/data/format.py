@@ -161,7 +161,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise UserError(f"{path}: format {found['format']}, but this version reads {FORMAT}; make the patches anew")
         parts = tuple(PartInfo(part["name"], part["size"], tuple(part["row_groups"])) for part in found["files"])
         manifest = Manifest(found["patch"], found["scale"], found["store_lr"], parts, found["facts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not readable ({error!r}); make the patches anew") from error
     for part in manifest.parts:
         file = folder / part.name

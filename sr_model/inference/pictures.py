@@ -99,14 +99,13 @@ def decode_picture(data: bytes) -> Picture:
             warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
             with Image.open(io.BytesIO(data)) as image:
                 return _decoded(image, data)
-    except BrokenImage:
+    except (BrokenImage, UserError):
         raise
     except UnidentifiedImageError as error:
         raise BrokenImage(f"not a picture of a known kind ({', '.join(SUFFIXES)})") from error
     except Image.DecompressionBombError as error:
         raise BrokenImage(f"more than {MAX_PIXELS} pixels; cut it into parts first") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, MemoryError) as error:
-        # What Pillow's decoders raise on damaged files.
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise BrokenImage(f"damaged ({error})") from error
 
 

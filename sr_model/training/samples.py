@@ -58,22 +58,24 @@ def read_history(path: Path) -> list[dict[str, float]]:
     A last line that was cut short, as a killed run leaves one, is dropped with a word.
 
     Raises:
-        UserError: another line is damaged.
+        UserError: another line is none of a training run; the message names it.
     """
     if not path.exists():
         return []
-    lines, found = path.read_text(encoding="utf-8", errors="replace").splitlines(), []
+    history: list[dict[str, float]] = []
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            values = json.loads(line)
-            if not isinstance(values, dict) or "step" not in values:
-                raise ValueError("no step in it")
-            found.append(values)
-        except ValueError as error:
-            if number < len(lines):
-                raise UserError(f"{path}, line {number}: is damaged ({error}); take the line out") from error
-            print(f"train: {path}: the last line was cut short and is dropped", flush=True)
-    return found
+            found = json.loads(line)
+            if not isinstance(found, dict) or not isinstance(found.get("step"), int | float):
+                raise ValueError("no object with a `step`")
+        except (ValueError, RecursionError) as error:
+            if number == len(lines):
+                print(f"train: {path}: the last line was cut short and is dropped", flush=True)
+                break
+            raise UserError(f"{path}, line {number}: no line of a training history ({error}); remove it") from error
+        history.append(found)
+    return history
 
 
 def plot_curve(history: list[dict[str, float]], path: Path) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SHARED
 from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
@@ -119,6 +120,84 @@ def test_mistakes_are_named(argv: list[str], yaml: str, message: str, tmp_path: 
 def test_settings_made_in_code_are_checked_too(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Args(**given)
+
+
+CASES = SHARED.parent / "cases" / "settings"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is missing")
+@pytest.mark.parametrize("name", ["yaml0.yaml", "yaml1.yaml", "yaml3.yaml", "yaml4.yaml"])
+def test_sample_files_that_are_no_settings(name: str) -> None:
+    with pytest.raises(UserError, match=name) as found:
+        parse("--conf", str(CASES / name))
+    assert len(str(found.value)) < 600
+
+
+LAUGHS = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))])
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        (b"factors: 2020-13-45", "not valid YAML: month must be in 1..12"),
+        (b"factors: 2020-01-01", "`factors` must be int, not datetime.date"),
+        (b"a: " + b"[" * 3000, "nested too deeply"),
+        (b"factors: 3\nfactors: 4", "the key `factors` comes twice"),
+        (b"factors: 3\nkind: a\n'kind': b", "the key `kind` comes twice"),
+        (b"1: 2", "1 is no name of a setting"),
+        (b"on: 2", "True is no name of a setting"),
+        (b"? [a]\n: 1", "not valid YAML"),
+        (b"- factors: 3", "not a list"),
+        (b"just words", "not a single value"),
+        (b"3", "not a single value"),
+        (b"lr: .nan", "`lr` must be a finite number, not nan"),
+        (b"lr: .inf", "`lr` must be a finite number, not inf"),
+        (b"lr: 1" + b"0" * 400, "`lr` must be float, not 1000"),
+        (b"factors: 1" + b"0" * 30, "at most 64 bits"),
+        (b"factors: 1" + b"0" * 5000, "not valid YAML"),
+        (b"factors: null", "`factors` must have a value"),
+        (b"factors: [" + b"1, " * 9999 + b"]", r"must be int, not \[1, 1.*\.\.\.\]"),
+        (b"preset: [big]", "unknown preset"),
+        (b"<<: {factors: 3}", "aliases"),
+        (b"a: &a [*a]", "aliases"),
+        (LAUGHS.encode(), "aliases"),
+        (b"kind: \xff", "not valid YAML"),
+        (b"kind: \0", "not valid YAML"),
+        (b"kind: '" + b"x" * (300 << 10) + b"'", "more than 256 KiB"),
+        (b"kind: *nobody", "not valid YAML"),
+        (b"%YAML 9.9\n--- {}", "not valid YAML"),
+        (b"kind: a\n---\nkind: b", "not valid YAML"),
+        (b"kind: !!python/object/apply:os.system [id]", "not valid YAML"),
+    ],
+)
+def test_yaml_that_is_not_what_was_meant_is_one_sentence(yaml: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(yaml)
+    with pytest.raises(UserError, match=message) as found:
+        parse("--conf", str(tmp_path / "c.yaml"))
+    assert len(str(found.value)) < 600
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+def test_no_flag_takes_infinity_or_nan(value: str) -> None:
+    with pytest.raises(UserError, match="`lr` must be a finite number"):
+        parse(f"--lr={value}")
+
+
+def test_numbers_within_texts_are_finite_too() -> None:
+    from lakerank.recommend.data.cleaning import read_scale
+
+    for text in ("0,inf", "-inf,5", "nan,5", "1e999,2"):
+        with pytest.raises(UserError, match="--scale"):
+            read_scale(text)
+
+
+@pytest.mark.parametrize("grade", ["--5", "9" * 5000, "9" * 20, "x", "1.5", "²"])
+def test_judgements_have_grades_that_fit(grade: str) -> None:
+    from lakerank.search.evaluation import read_qrels
+
+    assert read_qrels("q 0 d -1", "f") == {"q": {"d": -1}}
+    with pytest.raises(UserError, match="f: line 2: not `query 0 document grade`"):
+        read_qrels(f"q 0 d 1\nq 0 e {grade}", "f")
 
 
 def test_missing_file_is_named() -> None:

@@ -14,7 +14,7 @@ from conftest import REMOTE, SHORT_RUNS
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.spark.connect import FIRST_PORT, PORTS, chosen_remote, free_port, require_server
+from lakerank.spark.connect import FIRST_PORT, PORTS, chosen_remote, free_port, require_master, require_server
 
 
 def test_a_port_somebody_listens_on_is_passed_over() -> None:
@@ -106,3 +106,48 @@ def test_two_processes_have_a_server_each() -> None:
     for process in both:
         process.communicate("")
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sc://host:abc",
+        "sc://host:15002;token=secret",
+        "sc://",
+        "http://x",
+        "sc://[::1",
+        "sc://host:99999999",
+        "sc://host:0",
+    ],
+)
+def test_a_malformed_address_is_one_sentence(address: str) -> None:
+    with pytest.raises(UserError, match=r"^--remote must be sc://HOST or sc://HOST:PORT") as found:
+        require_server(address)
+    assert "secret" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "master", ["foo", "local[x]", "local[]", "spark://host", "spark://host:abc", "sc://h:1", "local[2"]
+)
+def test_masters_that_spark_does_not_have(master: str) -> None:
+    with pytest.raises(UserError, match=r"^--master"):
+        require_master(master)
+
+
+def test_masters_that_spark_has() -> None:
+    for master in (
+        "local",
+        "local[*]",
+        "local[2]",
+        "local[*, 3]",
+        "yarn",
+        "k8s://https://h:443",
+        "local-cluster[1,1,1024]",
+    ):
+        require_master(master)
+    with pytest.raises(UserError, match=r"no Spark master answers \(127\.0\.0\.1:1: "):
+        require_master("spark://127.0.0.1:1")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        require_master(f"spark://127.0.0.1:1,127.0.0.1:{server.getsockname()[1]}")

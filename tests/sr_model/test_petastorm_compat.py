@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import pickle
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -243,11 +244,35 @@ class Trap:
         return (Path.touch, (self.mark,))
 
 
+@pytest.mark.parametrize(
+    ("pickled", "reason"),
+    [
+        (b"\x80\x04cnumpy\nbytes_\n\x8a\x05\x00\xe4\x0b\x54\x02\x85R.", "no Unischema"),  # bytes_(10**10)
+        (b"\x80\x04cnumpy\nbytes_\n(\x8a\x05\x00\xe4\x0b\x54\x02t\x81.", "no Unischema"),
+        (b"\x80\x04Nr\xff\xff\xff\x7f.", "more memory"),  # a memo of 2**31 places
+        (b"\x80\x04Np999999999999\n.", "more memory"),
+        (b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.", "bytearray8"),  # 64 GiB are announced
+        (b"\x80\x04\x8e\x00\x00\x00\x00\x10\x00\x00\x00.", "bytes8"),
+        (b"\x80\x04N." + b"\0" * (1 << 20), "more than"),
+        (b"\x80\x04cnumpy\nint8\n)\x81)R.", "int8"),
+        (b"\x80\x04}.", "no Unischema"),
+        (b"", "."),
+    ],
+)
+def test_a_small_pickle_fills_no_memory(pickled: bytes, reason: str) -> None:
+    from sr_model.data.petastorm_reader import read_schema
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Exception, match=reason):
+        read_schema(pickled)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
+
+
 def test_a_schema_that_is_code_is_refused_and_not_run(data: Path, tmp_path: Path) -> None:
     from sr_model.data.petastorm_reader import stored_schema
     from sr_model.data.row_groups import ReadError
 
-    assert set(stored_schema(data).fields) == {"hr", "source", "x", "y"}
+    assert set(stored_schema(data)) == {"hr", "source", "x", "y"}
     mark = tmp_path / "ran"
     words = pq.read_metadata(data / "_common_metadata").metadata
     key = b"dataset-toolkit.unischema.v1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import struct
 import sys
 import zlib
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from lakerank.cli.errors import UserError
-from sr_model.images import BrokenImage
+from sr_model.images import BrokenImage, decode_rgb
 from sr_model.inference import pictures
 from sr_model.inference.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
 
@@ -242,3 +243,33 @@ def test_16_bits_without_opencv_are_one_sentence(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError, match=r"16 bits need OpenCV .*pip install 'lakerank\[sr\]'"):
         write_picture(deep, tmp_path / "deep.png", "png")
     assert not list(tmp_path.iterdir())
+
+
+def claimed(width: int, height: int) -> bytes:
+    """A PNG of one bit a pixel, white, that is a thousandth of what decoding it takes."""
+    made = io.BytesIO()
+    Image.new("1", (width, height), 1).save(made, "png")
+    return made.getvalue()
+
+
+def test_a_small_file_that_claims_many_pixels_is_refused_before_it_is_decoded() -> None:
+    data = claimed(16_384, 16_384)
+    assert len(data) < 400 << 10
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for decode in (decode_rgb, pictures.decode_picture):
+        with pytest.raises(BrokenImage, match="pixels"):
+            decode(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10  # KiB
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), struct.error("x"), zlib.error("x"), AssertionError(), RecursionError()]
+)
+def test_whatever_pillow_raises_costs_one_picture(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", broken)
+    for decode in (decode_rgb, pictures.decode_picture):
+        with pytest.raises(BrokenImage, match="damaged"):
+            decode(b"x")

@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from lakerank.cli.errors import UserError
@@ -102,3 +103,33 @@ def test_bytes_give_the_generator_that_their_file_gives(tmp_path: Path) -> None:
     assert fingerprint(again.state_dict()) == fingerprint(generator.state_dict())
     with pytest.raises(UserError, match="bytes: not a sound safetensors file"):
         generator_of(as_bytes(generator, "tiny")[:-1], "bytes")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {}, {"format": "pt"}, {"format": "lakerank-generator-1"}, {"format": "lakerank-generator-1", "net": "x"}],
+)
+def test_a_foreign_safetensors_file_is_one_sentence(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    file = tmp_path / "foreign.safetensors"
+    file.write_bytes(safetensors.torch.save({"w": torch.zeros(3)}, metadata))
+    with pytest.raises(UserError, match=r"foreign\.safetensors"):
+        load_generator(file)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"config": [], "ema": None, "generator": {}},
+        {"config": {"net": "tiny"}, "ema": torch.zeros(3), "generator": {}},
+        {"config": {"net": "tiny"}, "ema": None, "generator": [1]},
+        {"config": {"net": "tiny"}, "ema": {"body": "text"}, "generator": {}},
+        {"config": {"net": ["tiny"]}, "ema": {"x": torch.zeros(1)}, "generator": {}},
+        {"config": {"net": "tiny"}, "ema": {3: torch.zeros(1)}, "generator": {}},
+        [1],
+    ],
+)
+def test_a_foreign_checkpoint_is_one_sentence(tmp_path: Path, saved: object) -> None:
+    file = tmp_path / "foreign.pt"
+    torch.save(saved, file)
+    with pytest.raises(UserError, match=r"foreign\.pt"):
+        load_generator(file)

@@ -6,6 +6,7 @@ all of them can be counted.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _FIRST_MILLISECONDS = 1e11
 # Up to here the pairs that are rated more than once are sent to every worker.
 _BROADCAST_PAIRS = 1_000_000
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_NO_TIME = ("", "null", "none", "na", "n/a", "nan", "nat", "\\n")  # what programs write where they have none
+_EXACT = float(1 << 53)  # up to here a double holds every whole number
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{1,2}:[0-9]{2}.*)?$"
 _ZONED = r":[0-9]{2}[0-9:.]*\s*([A-Za-z][A-Za-z0-9/_+-]*|[+-][0-9:]+)$"
@@ -39,8 +42,24 @@ def from_lines(lines: DataFrame, shape: Shape) -> DataFrame:
     """Cut lines into fields: `source, line, raw, user, item, rating, rated_at, timed, problem`, not yet checked."""
     rows = split_fields(lines, shape)
     if "time" in shape.at:
-        return parse_time(rows, "time", "rated_at").withColumn("timed", F.lit(True))
+        return parse_time(rows.withColumn("timed", _is_given(F.col("time"))), "time", "rated_at")
     return rows.withColumn("rated_at", F.lit(None).cast("timestamp")).withColumn("timed", F.lit(False))
+
+
+def _is_given(time: Column) -> Column:
+    """Tell whether there is a time at all: a rating without one is a rating."""
+    given: Column = F.coalesce(~F.lower(F.trim(time)).isin(*_NO_TIME), F.lit(False))
+    return given
+
+
+def _id_text(column: Column, kind: str) -> Column:
+    """Write an id as text: a whole number that pandas made 1.0, as it does where one is missing, is 1."""
+    if kind not in ("float", "double", "decimal"):
+        return F.trim(column.cast("string"))
+    whole = column.cast("double").try_cast("bigint")
+    same = (whole.cast("double") == column.cast("double")) & (F.abs(column.cast("double")) <= _EXACT)
+    text: Column = F.when(same, whole.cast("string")).otherwise(F.nullif(column.cast("string"), F.lit("NaN")))
+    return text
 
 
 def from_columns(rows: DataFrame, columns: Mapping[str, str]) -> DataFrame:
@@ -52,13 +71,15 @@ def from_columns(rows: DataFrame, columns: Mapping[str, str]) -> DataFrame:
 
     known = "time" not in columns or kinds[columns["time"]].typeName() == "timestamp"
     time = column("time") if "time" in columns else F.lit(None).cast("timestamp")
+    ids = {name: _id_text(column(name), kinds[columns[name]].typeName()) for name in ("user", "item")}
     told = rows.select(
         "source",
         "line",
         F.to_json("row").alias("raw"),
-        *(F.trim(column(name).cast("string")).alias(name) for name in ("user", "item", "rating")),
+        *(text.alias(name) for name, text in ids.items()),
+        F.trim(column("rating").cast("string")).alias("rating"),
         (time if known else time.cast("string")).alias("rated_at" if known else "time"),
-        F.lit("time" in columns).alias("timed"),
+        (F.lit(False) if known else _is_given(time.cast("string"))).alias("timed"),
         F.lit(None).cast("string").alias("problem"),
     )
     return told if known else parse_time(told, "time", "rated_at")
@@ -97,7 +118,7 @@ def read_scale(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = 0.0, 0.0
-    if not low < high:
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise UserError(f"--scale {text}: write the lowest and the highest rating, e.g. 0.5,5")
     return low, high
 

@@ -6,7 +6,9 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -19,6 +21,9 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "rating": ("rating",),
     "time": ("timestamp", "time", "ratedat"),
 }
+_SPAN = pa.schema([("source", pa.string()), ("first", pa.int64()), ("last", pa.int64())])
+_MOST_LINES = 1_000  # of a record; a quote that stays open for longer is a mistake in its own line
+_MOST_ODD = 1_000_000
 _SEPARATORS = ("\t", "::", ";", "|", ",")
 
 
@@ -122,6 +127,63 @@ def header_names(line: str, separator: str) -> list[str]:
         return [part.strip() for part in next(csv.reader([line], delimiter=separator), [])]
     except csv.Error:  # no text at all
         return [line]
+
+
+def join_quoted(lines: DataFrame, separator: str) -> DataFrame:
+    """Put records together whose quoted fields have line breaks in them; `line` is then that of their first line.
+
+    Only lines with an odd number of quotes can begin or end such a record; they come to the driver, the lines between
+    them do not. A quote that is never closed costs its own line: the next record is looked for after it.
+
+    Args:
+        lines: `source`, `line`, `value`.
+        separator: between fields; one of several characters knows no quotes.
+    """
+    if len(separator) > 1:
+        return lines
+    value = F.col("value")
+    odd = value.contains('"') & ((F.length(value) - F.length(F.replace(value, F.lit('"'), F.lit("")))) % 2 == 1)
+    found = lines.where(odd).select("source", "line", "value").limit(_MOST_ODD).toArrow()
+    spans = find_spans(found.sort_by([("source", "ascending"), ("line", "ascending")]).to_pylist(), separator)
+    if not spans:
+        return lines
+    known = lines.sparkSession.createDataFrame(pa.Table.from_pylist(spans, schema=_SPAN))
+    placed = lines.alias("l").join(
+        F.broadcast(known.alias("s")),
+        (F.col("l.source") == F.col("s.source")) & F.col("l.line").between(F.col("s.first"), F.col("s.last")),
+        "left",
+    )
+    placed = placed.select("l.source", "l.line", "l.value", "s.first")
+    alone = placed.where("first IS NULL").select("source", "line", "value")
+    parts = F.sort_array(F.collect_list(F.struct("line", "value")))["value"]
+    joined = placed.where("first IS NOT NULL").groupBy("source", "first").agg(F.array_join(parts, "\n").alias("value"))
+    return alone.unionByName(joined.withColumnRenamed("first", "line"))
+
+
+def find_spans(odd: Sequence[Mapping[str, Any]], separator: str) -> list[dict[str, Any]]:
+    """Find the records that go over several lines: `source`, `first` and `last` line of each.
+
+    Args:
+        odd: `source`, `line`, `value` of the lines with an odd number of quotes, in order.
+        separator: one character.
+    """
+    sign = re.escape(separator)
+    blank = "" if separator == " " else " *+"
+    quoted = r'"[^"]*+(?:""[^"]*+)*+"'
+    begins = re.compile(
+        rf'(?:{blank}(?:{quoted}{blank}|[^"{sign}][^{sign}]*+)?+{sign})*+{blank}"[^"]*+(?:""[^"]*+)*+\Z'
+    )
+    ends = re.compile(rf'[^"]*+(?:""[^"]*+)*+"{blank}(?:{sign}|\r?\Z)')
+    spans: list[dict[str, Any]] = []
+    begun: Mapping[str, Any] | None = None
+    for line in odd:
+        near = begun is not None and begun["source"] == line["source"] and line["line"] - begun["line"] <= _MOST_LINES
+        if begun is not None and near and ends.match(line["value"]):
+            spans.append({"source": line["source"], "first": begun["line"], "last": line["line"]})
+            begun = None
+        else:
+            begun = line if begins.match(line["value"]) else None
+    return spans
 
 
 def split_fields(lines: DataFrame, shape: Shape) -> DataFrame:

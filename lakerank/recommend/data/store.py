@@ -189,7 +189,10 @@ def _read_columns(spark: SparkSession, source: Source, options: ReadOptions, par
     first = {path: source.first_line(spark, path) for path in paths}
     separator = options.separator.replace("\\t", "\t")
     shape = delimited.shape_of(first[paths[0]], mapping, options.header, separator, source.label_of(paths[0]))
+    ours = movielens.is_ours(first[paths[0]])
     lines = source.lines(spark, paths)
+    if not ours:  # numbers alone have no quotes, and looking for them is another pass over the file
+        lines = delimited.join_quoted(lines, shape.separator)
     if options.header:
         lines = lines.where("line > 1")
         if other := next((path for path in paths if first[path] != first[paths[0]]), ""):
@@ -197,7 +200,7 @@ def _read_columns(spark: SparkSession, source: Source, options: ReadOptions, par
                 f"{source.label_of(other)}: its header is different from that of {source.label_of(paths[0])}; pass "
                 "one file"
             )
-    if not options.columns and not options.scale and movielens.is_ours(first[paths[0]]):
+    if not options.columns and not options.scale and ours:
         scale = movielens.LAYOUTS[-1].scale
     return cleaning.check_ratings(cleaning.from_lines(lines, shape), scale)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 MAGIC = b"\x1f\x8b\x08"
 _RECORD = b"WARC/"
+_IN = 1 << 13  # bytes fed at a time: of those after a member's end zlib makes a copy
+_IN_VAIN = 16 << 20
 _OUT = 1 << 20  # bytes unpacked at a time: a small file may hold very many
 
 
@@ -44,27 +46,29 @@ def unpack(chunks: Iterator[bytes]) -> Iterator[Piece]:
 
 
 def _members(raw: bytes, chunks: Iterator[bytes]) -> Iterator[Piece]:
-    at = 0  # where `raw` begins in the file
+    """Unpack member after member. Nothing is copied for each of them, so that a million small ones take no longer."""
+    at, done = 0, 0  # where `raw` begins in the file, and how much of it is done with
     searching = False  # after damage: members that do not even begin are not worth a word
+    in_vain = (0, 0)  # of the piece that begins there: bytes read for members that were none
     while True:
-        while len(raw) < len(MAGIC) and (more := next(chunks, b"")):
-            raw += more
-        if not raw.startswith(MAGIC):
-            if raw.strip(b"\0") and not searching:
-                yield Piece(at, b"", damage="bytes that are not gzip")
-            searching = bool(raw)
-            found = raw.find(MAGIC, 1)
-            skipped = found if found >= 0 else max(0, len(raw) - len(MAGIC) + 1)
-            at, raw = at + skipped, raw[skipped:]
+        while len(raw) - done < len(MAGIC) and (more := next(chunks, b"")):
+            at, raw, done = at + done, raw[done:] + more, 0
+        if not raw.startswith(MAGIC, done):
+            if not searching and raw[done:].strip(b"\0"):
+                yield Piece(at + done, b"", damage="bytes that are not gzip")
+            searching = len(raw) > done
+            found = raw.find(MAGIC, done + 1)
+            done = found if found >= 0 else max(done, len(raw) - len(MAGIC) + 1)
             if found < 0:
                 more = next(chunks, b"")
                 if not more:
                     return
-                raw += more
+                at, raw, done = at + done, raw[done:] + more, 0
             continue
-        start, unpacker, begins, problem = at, zlib.decompressobj(wbits=31), True, ""
+        start, unpacker, begins, problem = at + done, zlib.decompressobj(wbits=31), True, ""
         # What was fed last stays at hand: after damage the next member is looked for in it.
-        fed = raw
+        first, fed = done, raw[done : done + _IN]
+        done += len(fed)
         while True:
             try:
                 data = unpacker.decompress(fed, _OUT)
@@ -78,24 +82,27 @@ def _members(raw: bytes, chunks: Iterator[bytes]) -> Iterator[Piece]:
                 break
             fed = unpacker.unconsumed_tail
             if not fed:
-                fed = next(chunks, b"")
-                if not fed:
-                    problem = "gzip data are cut off"
-                    break
-                at, raw = at + len(raw), fed
+                if done == len(raw):
+                    more = next(chunks, b"")
+                    if not more:
+                        problem = "gzip data are cut off"
+                        break
+                    at, raw, done, first = at + len(raw), more, 0, 0
+                fed = raw[done : done + _IN]
+                done += len(fed)
         if unpacker.eof:
-            rest = unpacker.unused_data
-            at, raw = at + len(raw) - len(rest), rest
+            done -= len(unpacker.unused_data)
         else:
             if not searching:
                 yield Piece(start, b"", damage=problem)
             searching = True
-            skip = 1 if at == start else 0
-            found = raw.find(MAGIC, skip)
-            found = found if found >= 0 else len(raw)
-            at, raw = at + found, raw[found:]
-        if not raw:
-            raw = next(chunks, b"")
+            # Each candidate may be read to the end in vain: a piece of nothing but beginnings is not tried at each.
+            in_vain = (at, done - first + (in_vain[1] if in_vain[0] == at else 0))
+            again = first + 1 if at + first == start else first
+            found = raw.find(MAGIC, again) if in_vain[1] < _IN_VAIN else -1
+            done = found if found >= 0 else len(raw)
+        if done == len(raw):
+            at, raw, done = at + len(raw), next(chunks, b""), 0
             if not raw:
                 return
 
@@ -115,8 +122,18 @@ class ByteReader:
     `next_record`. So a record that claims to be longer than it is does not swallow the next.
     """
 
-    def __init__(self, pieces: Iterator[Piece], packed: bool) -> None:
-        self._pieces, self._packed = pieces, packed
+    def __init__(
+        self, pieces: Iterator[Piece], packed: bool, look_ahead: Callable[[int, int], bytes] | None = None
+    ) -> None:
+        """Make a reader.
+
+        Args:
+            pieces: of the unpacked file.
+            packed: whether the file is gzip.
+            look_ahead: reads bytes at an offset of the file, if it is not packed and can be read out of order.
+        """
+        self._pieces, self._packed, self._look_ahead = pieces, packed, look_ahead
+        self._begins_member = False
         self._buffer = bytearray()
         self._at = 0  # of the first byte in the buffer, counted in the file if that is not packed
         self._member = 0
@@ -144,6 +161,7 @@ class ByteReader:
         return True
 
     def _add(self, piece: Piece) -> None:
+        self._begins_member = piece.begins and not self._buffer
         self._member = piece.offset
         self._buffer += piece.data
 
@@ -162,20 +180,46 @@ class ByteReader:
         self._drop(len(taken))
         return taken
 
+    def fill(self, n: int) -> int:
+        """Return how many of the next `n` bytes there are to be taken."""
+        while len(self._buffer) < n and self._more():
+            pass
+        return min(n, len(self._buffer))
+
+    def glance(self, at: int, n: int) -> bytes:
+        """Return bytes that `fill` has found, `n` or fewer from the `at`-th on, and leave them where they are."""
+        return bytes(memoryview(self._buffer)[at : at + n])
+
+    def look_ahead(self, at: int, n: int) -> bytes | None:
+        """Return bytes far ahead, which stay to be taken; None if the file cannot be read out of order."""
+        return None if self._look_ahead is None else self._look_ahead(self._at + at, n)
+
+    @property
+    def begins_member(self) -> bool:
+        """Return whether the next byte is the first of a gzip member."""
+        return self._packed and self._begins_member
+
     def put_back(self, data: bytes) -> None:
         """Undo the last `take`."""
         self._buffer[:0] = data
         self._at -= len(data)
 
-    def skip(self, n: int) -> int:
-        """Pass over `n` bytes without keeping them; return how many there were."""
-        done = 0
+    def skip(self, n: int, mark: bytes = b"") -> int:
+        """Pass over `n` bytes without keeping them, not beyond a line end before `mark`; return how many there were."""
+        done, pattern = 0, b"\n" + mark
+        tail = len(pattern) - 1 if mark else 0  # the mark may have begun
         while done < n:
             step = min(n - done, len(self._buffer))
+            if mark and (found := self._buffer.find(pattern, 0, step)) >= 0:
+                self._drop(found)
+                return done + found
+            step = step if step == n - done else max(0, step - tail)
             self._drop(step)
             done += step
-            if done < n and not self._buffer and not self._more():
-                break
+            if done < n and len(self._buffer) <= tail and not self._more():
+                step = min(n - done, len(self._buffer))
+                self._drop(step)
+                return done + step
         return done
 
     def line(self, limit: int) -> bytes:
@@ -190,8 +234,14 @@ class ByteReader:
                 return self.take(limit)
 
     def seek(self, mark: bytes) -> bool:
-        """Pass to the next line that begins with `mark`; tell whether there is one before the end."""
+        """Pass to the next line that begins with `mark`, perhaps this one; tell whether there is one before the end.
+
+        Args:
+            mark: what the line begins with; the reader stands at the beginning of a line.
+        """
         pattern = b"\n" + mark
+        if self.fill(len(mark)) == len(mark) and self._buffer.startswith(mark):
+            return True
         while True:
             found = self._buffer.find(pattern)
             if found >= 0:
@@ -207,5 +257,7 @@ class ByteReader:
         self._drop(len(self._buffer))
 
     def _drop(self, n: int) -> None:
-        del self._buffer[:n]
-        self._at += n
+        if n:
+            del self._buffer[:n]
+            self._at += n
+            self._begins_member = False

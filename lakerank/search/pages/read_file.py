@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from urllib.parse import quote
 
-from lakerank.lake.binary_files import chunks
+from lakerank.lake.bad_records import attempt, reason_of, storable
+from lakerank.lake.binary_files import chunks, peek
 from lakerank.search.pages import urls, warc
 from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError, unpack
 from lakerank.search.pages.document import Document, content_hash, decode_html, parse_html
@@ -21,6 +23,7 @@ WARC_NAMES = (".warc", ".warc.gz")
 JSON_NAMES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 _HTML_TYPES = frozenset(("text/html", "application/xhtml+xml"))
 _WANTED = frozenset(("response", "resource"))
+_REDIRECTS = frozenset((300, 301, 302, 303, 307, 308))  # 304 says that nothing has changed
 _SNIFFED = 1024  # bytes in which a file without a known name must show that it is HTML
 _SIGNS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<h1", b"<table", b"<div", b"<p>", b"<a ")
 _JSON_OPTIONAL = ("title", "url", "language")
@@ -55,6 +58,8 @@ def read_file(path: str, relative: str, options: ReadOptions) -> Iterator[Record
             yield from _html_records(path, relative, rest, options)
     except OSError as error:
         yield rejected_record(path, 0, None, f"cannot be read: {error.strerror or error}")
+    except Exception as error:  # of the reader itself: no record is to blame, but the other files must be read
+        yield rejected_record(path, 0, None, reason_of(error))
 
 
 def _html_records(path: str, relative: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
@@ -75,7 +80,8 @@ def _html_records(path: str, relative: str, pieces: Iterator[bytes], options: Re
     elif url is None:
         yield rejected_record(path, 0, None, "its name makes no address")
     else:
-        yield from _page_records(path, None, url, data, "", "", None)
+        page = attempt(lambda: list(_page_records(path, None, url, data, "", "", None)), len(data))
+        yield from [rejected_record(path, 0, url, page)] if isinstance(page, str) else page
 
 
 def _looks_like_html(data: bytes) -> bool:
@@ -95,14 +101,19 @@ def _json_records(path: str, pieces: Iterator[bytes], options: ReadOptions) -> I
                     path, offset, None, f"more than {options.max_page_bytes} bytes (--max-page-bytes)"
                 )
             elif line.strip():
-                try:
-                    url, doc_id, page = parse_json(line, options.base_url)
-                except ValueError as error:
-                    yield rejected_record(path, offset, None, str(error))
-                else:
-                    yield page_record(path, offset, url, page, doc_id=doc_id)
+                found = attempt(partial(_json_record, path, offset, line, options), len(line))
+                yield rejected_record(path, offset, None, found) if isinstance(found, str) else found
     except DamageError as error:
         yield rejected_record(path, error.offset, None, str(error))
+
+
+def _json_record(path: str, offset: int, line: bytes, options: ReadOptions) -> Record:
+    """Read a line of a collection."""
+    try:
+        url, doc_id, page = parse_json(line, options.base_url)
+    except ValueError as error:
+        return rejected_record(path, offset, None, str(error))
+    return page_record(path, offset, url, page, doc_id=doc_id)
 
 
 def json_lines(pieces: Iterable[bytes], most: int) -> Iterator[tuple[int, bytes | None]]:
@@ -144,11 +155,14 @@ def parse_json(line: bytes, base_url: str) -> tuple[str, str, Document]:
     if not isinstance(found, dict):
         raise ValueError("not a JSON object")
     name, text = found.get("id", found.get("_id")), found.get("text")
+    if isinstance(name, str):
+        name = storable(name)
     if name is None or isinstance(name, list | dict | bool) or not str(name).strip():
         raise ValueError("no `id`")
     if not isinstance(text, str):
         raise ValueError("no `text`")
-    title, given, declared = (str(found[key]) if isinstance(found.get(key), str) else "" for key in _JSON_OPTIONAL)
+    text = storable(text)  # JSON can say halves of characters, and NUL, which nothing after us takes
+    title, given, declared = (storable(found[key]) if isinstance(found.get(key), str) else "" for key in _JSON_OPTIONAL)
     url = urls.page_address(given) if given else None
     if url is None:
         quoted = quote(str(name), safe="")
@@ -172,12 +186,19 @@ def _warc_records(path: str, pieces: Iterator[bytes], options: ReadOptions) -> I
     if not first:
         yield rejected_record(path, 0, None, "the file is empty")
         return
-    reader = ByteReader(unpack(chain((first,), pieces)), first.startswith(MAGIC[:2]))
+    packed = first.startswith(MAGIC[:2])
+    reader = ByteReader(unpack(chain((first,), pieces)), packed, None if packed else partial(peek, path))
     for record in warc.read_records(reader, options.max_page_bytes + warc.HTTP_HEADERS, _WANTED):
         if isinstance(record, warc.BadRecord):
             yield rejected_record(path, record.offset, record.url, record.reason)
         else:
-            yield from _response_records(path, record, options)
+            found = attempt(partial(_response_list, path, record, options), len(record.block))
+            url = record.headers.get("url")
+            yield from [rejected_record(path, record.offset, url, found)] if isinstance(found, str) else found
+
+
+def _response_list(path: str, record: warc.Record, options: ReadOptions) -> list[Record]:
+    return list(_response_records(path, record, options))
 
 
 def _response_records(path: str, record: warc.Record, options: ReadOptions) -> Iterator[Record]:
@@ -202,7 +223,8 @@ def _response_records(path: str, record: warc.Record, options: ReadOptions) -> I
         else:
             yield skipped_record(path, offset, "not HTML")
         return
-    if 300 <= response.status < 400 and (to := urls.page_address(response.headers.get("location", ""), url)):
+    location = response.headers.get("location", "").strip()
+    if response.status in _REDIRECTS and location and (to := urls.page_address(location, url)):
         yield redirect_record(path, offset, url, to, "http", when)
         return
     if not 200 <= response.status < 300:
@@ -240,6 +262,6 @@ def _time(text: str) -> datetime | None:
     """Parse a WARC-Date (UTC, ISO 8601); None if it is none."""
     try:
         when = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):  # the second: in UTC it lies outside the years 1 to 9999
         return None
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)

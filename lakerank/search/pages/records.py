@@ -6,7 +6,7 @@ those of `pages`, so that a new column of `pages` needs nothing here: a field of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lakerank.lake.bad_records import batches_without_bad, storable
 from lakerank.lake.schemas import LINKS, PAGES, Column
 from lakerank.search.pages.document import Document
 from lakerank.search.pages.urls import page_id
@@ -83,13 +84,19 @@ def batches_of(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:
         held.append(record)
         size += len(record.get("text") or "") + 100 * len(record.get("links") or ())
         if len(held) >= _BATCH_RECORDS or size > _BATCH_BYTES:
-            yield to_batch(held)
+            yield from batches_without_bad(held, to_batch, _not_stored)
             held, size = [], 0
-    if held:
-        yield to_batch(held)
+    yield from batches_without_bad(held, to_batch, _not_stored)
 
 
-def to_batch(records: list[Record]) -> pa.RecordBatch:
+def _not_stored(record: Record, reason: str) -> Record:
+    """Build the rejected record of one that Arrow refuses, of nothing but what Arrow takes."""
+    offset, url = record.get("source_offset"), record.get("url")
+    where = storable(str(record["source"])), offset if isinstance(offset, int) and abs(offset) < 1 << 62 else 0
+    return rejected_record(*where, storable(url) if isinstance(url, str) else None, storable(reason))
+
+
+def to_batch(records: Sequence[Record]) -> pa.RecordBatch:
     """Turn records into columns (`SCHEMA`); a page's links, the most of it, without a dictionary for each."""
     columns = {
         field.name: pa.array([record.get(field.name) for record in records], field.type)

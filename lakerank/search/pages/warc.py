@@ -13,14 +13,17 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from lakerank.search.pages.byte_reader import ByteReader, DamageError
+from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError
 
 _BEGINS = b"WARC/"
 _VERSIONS = b"WARC/1."
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 200
+_TOO_SHORT = "the record ends before its Content-Length"
+_NO_END = "Content-Length is wrong: no record ends there"
 _BETWEEN = 4  # bytes: two line ends close a record
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_FED = 1 << 13  # bytes unpacked at a time: of those after a gzip member's end zlib makes a copy
 _CHUNK_SIZE = re.compile(rb"\s*([0-9A-Fa-f]{1,12})\s*(?:;[^\r\n]*)?\r?\n")
 HTTP_HEADERS = 1 << 18  # bytes in which the headers of a response must end
 
@@ -57,7 +60,7 @@ def read_records(reader: ByteReader, max_bytes: int, wanted: frozenset[str]) -> 
         try:
             if not reader.next_record():
                 return
-            offset = reader.offset
+            offset, alone = reader.offset, reader.begins_member
             line = reader.line(_LONGEST_LINE)
             if not line.strip():
                 continue
@@ -70,7 +73,7 @@ def read_records(reader: ByteReader, max_bytes: int, wanted: frozenset[str]) -> 
                 continue
             lost = False
             problem = _headers(reader, headers)
-            found = problem or _block(reader, headers, max_bytes, wanted)
+            found = problem or _block(reader, headers, max_bytes, wanted, alone)
         except DamageError as damage:
             reader.clear()
             yield BadRecord(max(offset, damage.offset) if not headers else offset, headers.get("url"), damage.reason)
@@ -119,25 +122,54 @@ def _headers(reader: ByteReader, headers: dict[str, str]) -> str:
     return ""
 
 
-def _block(reader: ByteReader, headers: dict[str, str], max_bytes: int, wanted: frozenset[str]) -> bytes | str | None:
-    """Return the record's content; what is wrong with it, as text; or None for a record of another kind."""
+def _block(
+    reader: ByteReader, headers: dict[str, str], max_bytes: int, wanted: frozenset[str], alone: bool
+) -> bytes | str | None:
+    """Return the record's content; what is wrong with it, as text; or None for a record of another kind.
+
+    Args:
+        reader: at the content.
+        headers: of the record.
+        max_bytes, wanted: as in `read_records`.
+        alone: whether a gzip member begins with the record.
+    """
     length = int(headers["content-length"])
     keep = headers.get("warc-type", "").lower() in wanted
     if length > max_bytes:
-        passed = reader.skip(length)
-        if passed < length:
-            return "the record ends before its Content-Length"
-        return f"more than {max_bytes} bytes (--max-page-bytes)" if keep else None
-    block = reader.take(length)
-    if len(block) < length:
-        reader.put_back(block)
-        return "the record ends before its Content-Length"
-    end = reader.take(_BETWEEN)
-    reader.put_back(end)
-    if end.strip(b"\r\n") and not end.lstrip(b"\r\n").startswith(_BEGINS[: len(end.lstrip(b"\r\n"))]):
-        reader.put_back(block)  # so that a record within it is found
-        return "Content-Length is wrong: no record ends there"
-    return block if keep else None
+        return _pass_over(reader, length, alone) or (
+            f"more than {max_bytes} bytes (--max-page-bytes)" if keep else None
+        )
+    # Nothing is taken before the length is known to be right: a record within it must be found if it is wrong.
+    if reader.fill(length) < length:
+        return _TOO_SHORT
+    reader.fill(length + _BETWEEN)
+    if not _ends(reader.glance(length, _BETWEEN)):
+        return _NO_END
+    if keep:
+        return reader.take(length)
+    reader.skip(length)
+    return None
+
+
+def _pass_over(reader: ByteReader, length: int, alone: bool) -> str:
+    """Pass over a record that is too large to be kept; return what is wrong with its length, or an empty text.
+
+    A false length must not swallow the rest of the file. A plain file tells by what stands where the record should
+    end, a record with a gzip member of its own ends with that; elsewhere the next line that begins a record counts.
+    """
+    end = reader.look_ahead(length - 1, 1 + _BETWEEN)
+    if end == b"":
+        return _TOO_SHORT
+    if end is not None and not _ends(end[1:]):
+        return _NO_END
+    passed = reader.skip(length, b"" if alone or end is not None else _VERSIONS)
+    return "" if passed == length else _TOO_SHORT
+
+
+def _ends(after: bytes) -> bool:
+    """Tell whether a record may end before these four bytes: line ends, and perhaps the next record."""
+    rest = after.lstrip(b"\r\n")
+    return not rest or rest.startswith(_BEGINS[: len(rest)])
 
 
 class BodyError(Exception):
@@ -235,7 +267,17 @@ def _unpack(body: bytes, kind: str, max_bytes: int) -> bytes:
 
 def _inflate(body: bytes, form: int, max_bytes: int) -> bytes:
     unpacker = zlib.decompressobj(wbits=form)
-    out = unpacker.decompress(body, max_bytes + 1)
-    if not unpacker.eof and len(out) <= max_bytes:
-        raise zlib.error("cut off")
-    return out
+    out, at = bytearray(), 0
+    while len(out) <= max_bytes:
+        fed = unpacker.unconsumed_tail or body[at : at + _FED]
+        at += 0 if unpacker.unconsumed_tail else len(fed)
+        if not fed and not unpacker.eof:
+            raise zlib.error("cut off")
+        out += unpacker.decompress(fed, max_bytes + 1 - len(out))
+        if unpacker.eof:
+            at -= len(unpacker.unused_data)
+            # A body of several gzip members is what they hold, one after the other (RFC 1952).
+            if not body.startswith(MAGIC, at):
+                break
+            unpacker = zlib.decompressobj(wbits=form)
+    return bytes(out)

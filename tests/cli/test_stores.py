@@ -1,0 +1,75 @@
+"""Stores without credentials, and what a message about them must not say."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from lakerank.cli import command
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import Settings
+from lakerank.cli.stores import hide_secrets, in_time, store_problem
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"', "its jar"),
+        ("java.lang.ClassNotFoundException: Class org.apache.hadoop.fs.s3a.S3AFileSystem not found", "its jar"),
+        ("NoAuthWithAWSException: No AWS Credentials provided by TemporaryAWSCredentialsProvider", "no credentials"),
+        ("Generic S3 error: Error performing GET http://169.254.169.254/latest/api/token", "no credentials"),
+        ("an error occurred while loading credentials\n  request forbidden: 403 Forbidden", "no credentials"),
+        ("AuthenticationException: Failed to get token from DefaultAzureCredential", "no credentials"),
+        ("Failure to initialize configuration for storage account a.dfs.core.windows.net", "no credentials"),
+        ("AWS Error ACCESS_DENIED during ListObjectsV2 operation", "no credentials"),
+        ("AWS Error NETWORK_CONNECTION during HeadBucket: Could not resolve hostname", "cannot be reached"),
+        ("KeyError: 'href'", ""),
+        ("a file s3.txt is missing", ""),
+    ],
+)
+def test_what_stores_say_becomes_a_sentence(text: str, told: str) -> None:
+    said = store_problem(RuntimeError(f"Py4JError: \n{text}\n\tat org.Frame(File.scala:7)"))
+    assert told in said
+    assert bool(said) == bool(told)
+    assert "\n" not in said
+    outer = ValueError("outside")
+    outer.__cause__ = OSError(text)
+    assert bool(store_problem(outer)) == bool(told)
+
+
+def test_secrets_are_hidden() -> None:
+    text = (
+        "sc://h:1/;token=abc s3://AKIA:xyz@b/c aws_secret_access_key = 'def' sig=ghi&x=1 https://u:pw@h/ password: jkl"
+    )
+    hidden = hide_secrets(text)
+    assert not [secret for secret in ("abc", "xyz", "def", "ghi", "pw@", "jkl") if secret in hidden]
+    assert hide_secrets("abfss://container@account.dfs.core.windows.net/x") == (
+        "abfss://container@account.dfs.core.windows.net/x"
+    )
+    assert hide_secrets("write `key: value` lines, as key: 3") == "write `key: value` lines, as key: 3"
+
+
+def test_nobody_waits_for_a_store_for_minutes() -> None:
+    release = threading.Event()
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"no answer from the store within 0 s") as found:
+        in_time("s3://key:secret@bucket", release.wait, 0.1)
+    release.set()
+    assert time.monotonic() - begun < 5
+    assert "secret" not in str(found.value)
+    assert in_time("s3://b", lambda: 7) == 7
+    with pytest.raises(KeyError):
+        in_time("s3://b", lambda: {}["x"])
+
+
+def test_a_command_ends_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    def run(args: Settings) -> dict[str, object]:
+        raise RuntimeError("first line\nNoAuthWithAWSException: token=abc\n\tat org.Frame")
+
+    assert command.run_command(run, Settings, "job", "A job.", []) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "abc" not in said
+    assert "Traceback" not in said
