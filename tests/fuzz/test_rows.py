@@ -22,7 +22,7 @@ from spark_jobs import ingest_pages, ingest_ratings
 
 pytestmark = pytest.mark.slow
 
-N = 2_000
+N = 20_000
 TRAPS = [rb"\ud800", rb"\udfff", rb"\u0000", b"\x00", b"\xff", b"\xed\xa0\x80", b"9" * 400, b"9" * 5000, b"[" * 3000]
 TRAPS += [b"1e999", b"-1e999", b"NaN", b"Infinity", b"null", b"true", b"{}", b'""', b'"', b",", b"\t", b"\xef\xbb\xbf"]
 TRAPS += [
@@ -133,7 +133,7 @@ def test_weighted_edges(spark: SparkSession, tmp_path: Path) -> None:
     good = [b"1\t2\t3.5", b"7\t8\t0", b"a\tb\t1e-3"]
     lines = [one_line(made) for made in mutants(good, TRAPS, N)]
     file = tmp_path / "x.tsv"
-    file.write_bytes(b"\n".join([*good, *lines]))
+    file.write_bytes(b"\n".join([*good * 100, *lines]))
     found = edge_lists.parse(open_input(spark, str(file)), weight="yes")
     assert found.rows.count() == found.count
     assert found.rejected.count() == found.rejected_count
