@@ -206,6 +206,8 @@ class BlockStore:
         if flush:
             flush_folder(root)
         self.write_json(f"{folder}/{SEAL}" if folder else SEAL, keys, flush)
+        if flush:
+            _fsync(root)
 
     def sealed(self, folder: str = "") -> dict[str, str]:
         """Return the blocks that were in a folder when it was sealed: key → checksum of the manifest.
@@ -256,7 +258,7 @@ class BlockStore:
         Args:
             key: path of the file.
             values: to write.
-            flush: whether it must outlast a power cut that comes after this.
+            flush: whether what it is renamed to is sure to be all of it, even after a power cut.
         """
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -267,8 +269,6 @@ class BlockStore:
                 file.flush()
                 os.fsync(file.fileno())
         fresh.replace(target)
-        if flush:
-            _fsync(target.parent)
 
     def read_json(self, key: str) -> dict[str, Any] | None:
         """Read a JSON file, or None if it is not there.

@@ -158,3 +158,33 @@ def test_no_bias_learns_none(spark: SparkSession, tmp_path: Path) -> None:
     trained = train(synthetic_frame(spark, n=2000), config, BlockStore.open(str(tmp_path / "s"), ""))
     assert trained.mean == 0.0
     assert not any(side[:, 0].any() for side in factors(trained))
+
+
+def test_damaged_rating_blocks_are_built_again_with_a_word(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ratings, store = synthetic_frame(spark, n=2000), BlockStore.open(str(tmp_path), "")
+    first = build_blocks.prepare_blocks(ratings, store, 2)
+    part = first.store
+    wanted = {name: np.array(values) for name, values in (first.get("test", 0, 0) or {}).items()}
+    assert build_blocks.prepare_blocks(ratings, store, 2) == first
+    assert capsys.readouterr().out == ""
+    values = np.load(file := part.path("ratings/test-0-0/ratings.npy"))
+    values.view(np.uint32)[0] ^= 1 << 22
+    np.save(file, values)
+    assert build_blocks.prepare_blocks(ratings, store, 2) == first
+    said = capsys.readouterr().out
+    assert f"rating blocks are built again: block {file.parent} is damaged (the checksum of ratings.npy" in said
+    for name, values in wanted.items():
+        np.testing.assert_array_equal((first.get("test", 0, 0) or {})[name], values)
+    part.drop("ratings/train-1-0")
+    assert build_blocks.prepare_blocks(ratings, store, 2) == first
+    assert "train-1-0 is missing" in capsys.readouterr().out
+    assert first.get("train", 1, 0) is not None
+    # Another run was faster: theirs is used, ours leaves nothing.
+    builder = build_blocks.BlockBuilder(store.below(".raw").root, False)
+    builder.read_partitions(ratings)
+    assert builder.make_blocks(spark, store, part.root.rpartition("/")[2], 2, 30) == first
+    assert "another run has built the same and was faster" in capsys.readouterr().out
+    store.drop(".raw")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2-blocks", "facts.json"]
