@@ -228,11 +228,12 @@ class Publishing:
             UserError: see `TableSink.write`.
         """
         ref = TableRef.find(given, relation, self._lake)
+        before = TableLog(ref, self._get_spark).newest
         if isinstance(rows, pa.Table):
             ArrowSink(ref, relation, self._get_spark, self.stamp).write(rows)
         else:
             TableSink(ref, relation, self.stamp).write(rows, replace_where)
-        return self._written(ref, relation)
+        return self._written(ref, relation, before)
 
     def change(self, relation: Relation, base: TableRef, apply: Any) -> TableRef:
         """Append to a table or merge into it, as it was published; return it at the version that was written.
@@ -258,10 +259,10 @@ class Publishing:
             apply(self.stamp)
             log = TableLog(ref, self._get_spark)
             mine = log.find(self.stamp)
-            assert mine is not None
-            between = (log.commit(version) for version in range(before + 1, mine.version + 1))
+            last = log.newest if mine is None else mine.version
+            between = (log.commit(version) for version in range(before + 1, last + 1))
             if all(commit.stamp == self.stamp or not commit.changed_rows for commit in between):
-                return self._written(ref, relation)
+                return self._written(ref, relation, before)
         raise UserError(f"{ref.location}: other jobs keep changing it; run this again when they are done")
 
     def reads(self, relation: Relation, ref: TableRef) -> None:
@@ -282,16 +283,18 @@ class Publishing:
         """Note what else is needed to use the tables."""
         self._settings |= settings
 
-    def _written(self, ref: TableRef, relation: Relation) -> TableRef:
+    def _written(self, ref: TableRef, relation: Relation, before: int) -> TableRef:
         log = TableLog(ref, self._get_spark)
         mine = log.find(self.stamp)
-        if mine is None:
+        if mine is None and any(commit.changed_rows for commit in log.since(before)):
             raise UserError(f"{ref.location}: another job overwrote it in the same moment; run the command again")
-        identity = _id(ref, self._get_spark, mine.version)
+        # Delta makes no commit where nothing changes, as of an empty table by an empty one.
+        version = log.newest if mine is None else mine.version
+        identity = _id(ref, self._get_spark, version)
         with self._lock:
             self._tables = [member for member in self._tables if member.name != relation.name]
-            self._tables.append(Member(relation.name, place_in(self._lake, ref), identity, mine.version))
-        return dataclasses.replace(ref, pinned=mine.version, rows_version=mine.version)
+            self._tables.append(Member(relation.name, place_in(self._lake, ref), identity, version))
+        return dataclasses.replace(ref, pinned=version, rows_version=version)
 
     def publish(self) -> Publication | None:
         """Make all that was written count, in one commit; None if nothing was."""

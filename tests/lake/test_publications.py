@@ -247,3 +247,11 @@ def test_spark_reads_and_writes_the_same_publications(spark: SparkSession, tmp_p
     assert row is not None
     assert row["what"] == "ranks"
     assert [member["place"] for member in json.loads(row["tables"])] == ["./ranks", "./pagerank_metrics"]
+
+
+@pytest.mark.connect
+def test_an_empty_table_that_stays_empty_is_published(spark: SparkSession, tmp_path: Path) -> None:
+    none = spark.createDataFrame([], RANKS.schema())
+    for _ in range(2):  # for the second Delta makes no commit
+        with publishing(lambda: spark, str(tmp_path), "ranks") as run:
+            assert run.write(RANKS, none).read(spark, RANKS).count() == 0
