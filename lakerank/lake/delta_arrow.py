@@ -23,6 +23,8 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     ">=": operator.ge,
     "in": lambda column, value: column.isin(value),
 }
+# A store that does not answer, or wants credentials, is said after seconds; delta-rs would try for minutes.
+_PATIENCE = {"max_retries": "3", "retry_timeout": "20s", "connect_timeout": "5s"}
 GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
 
 
@@ -147,7 +149,8 @@ class ArrowTable:
 def _opened(ref: TableRef, version: int | None, relation: Relation | None = None) -> DeltaTable:
     deltalake = _deltalake()
     try:
-        return cast("DeltaTable", deltalake.DeltaTable(ref.path, version=version))
+        options = _PATIENCE if has_scheme(ref.path) else None
+        return cast("DeltaTable", deltalake.DeltaTable(ref.path, version=version, storage_options=options))
     except deltalake.exceptions.TableNotFoundError as error:
         if relation is None:
             raise NoTableError(f"no Delta table at {ref.location}") from error
@@ -155,7 +158,8 @@ def _opened(ref: TableRef, version: int | None, relation: Relation | None = None
             f"no Delta table `{relation.name}` at {ref.location}: run {relation.producer} first"
         ) from error
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        raise UserError(f"{ref.location}: cannot read version {version}: {error}") from error
+        what = "be opened" if version is None else f"read version {version}"
+        raise UserError(f"{ref.location}: cannot {what}: {error}") from error
 
 
 def files_gone(location: str, version: int, relation: Relation) -> UserError:
