@@ -17,18 +17,37 @@ SHARED = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "d
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 REMOTE = os.environ.get("LAKERANK_TEST_REMOTE", "")
 
-# For a JVM that lives some seconds: its second compiler costs more than it brings, and so do many small partitions.
-SHORT_RUNS = "--driver-java-options -XX:TieredStopAtLevel=1 --conf spark.sql.shuffle.partitions=2 pyspark-shell"
-# Nor is Java compiled for each query here (a sixth of the time); the run on Spark Connect does that.
+# The JVM's second compiler pays only after an hour of work, and many small partitions cost more than they bring. With
+# one compiler Java sets aside 48 MiB for compiled code, which a session fills: it would drop code and compile it again.
+_JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
+SHORT_RUNS = f"--driver-java-options '{_JAVA}' --conf spark.sql.shuffle.partitions=2 pyspark-shell"
+# Nor is Java compiled for each query here (a sixth of the time); the slow tests on Spark Connect do that.
 INTERPRETED = "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN"
 
 
+# Folders with the longest files, which come first: what is left for the end divides well between workers.
+LONGEST = ("jobs", "contracts", "recommend", "lake", "graph")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """On Connect import only files with a test for it."""
+    if REMOTE and collection_path.name.startswith("test_") and collection_path.suffix == ".py":
+        return None if "mark.connect" in collection_path.read_text(encoding="utf-8") else True
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On Connect run only what is marked for it."""
+    """On Connect run only what is marked for it; there `connect(slow=True)` is slow. Long files come first."""
     if REMOTE:
-        chosen = [item for item in items if item.get_closest_marker("connect")]
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = chosen
+        marks = {item: item.get_closest_marker("connect") for item in items}
+        for item, mark in marks.items():
+            if mark and mark.kwargs.get("slow"):
+                item.add_marker(pytest.mark.slow)
+        config.hook.pytest_deselected(items=[item for item, mark in marks.items() if mark is None])
+        items[:] = [item for item, mark in marks.items() if mark]
+    rank = {folder: n for n, folder in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.parent.name, len(rank)))
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +56,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     from lakerank.spark.session import get_spark
 
     os.chdir(tmp_path_factory.mktemp("cwd"))  # a stray relative path must not land in the checkout
-    os.environ["PYSPARK_SUBMIT_ARGS"] = SHORT_RUNS if REMOTE else f"{INTERPRETED} {SHORT_RUNS}"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{INTERPRETED} {SHORT_RUNS}"
     session = get_spark("lakerank-tests", "" if REMOTE else "local[2]", REMOTE)
     yield session
     session.stop()

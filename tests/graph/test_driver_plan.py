@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,7 +18,6 @@ from pyspark.sql import SparkSession
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.local_plan import run_on_driver
 from lakerank.graph.store import read_on_driver
-from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import EDGES_REJECTED, RANKS
 from spark_jobs import pagerank
 
@@ -111,7 +112,7 @@ def test_the_job_writes_the_same_either_way(
         assert pagerank.main([*shared, *flags]) == 0
         facts = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert facts["plan"] == {"driver": "native, on the driver", "spark": "native, one task"}[name]
-        rows = TableRef.find("", RANKS, lake).read(spark, RANKS).orderBy("id").collect()
+        rows = sorted(lake_tables.rows(RANKS, lake), key=itemgetter("id"))
         told = ("top", "iterations", "l1_delta", "nodes", "edges", "certain_ranks", "error_bound", "rejected")
         found[name] = ([tuple(row) for row in rows], [facts[key] for key in told])
     assert found["driver"] == found["spark"]
@@ -123,4 +124,4 @@ def test_a_row_that_is_wrong_goes_to_spark_and_is_told(
     links, lake = put(tmp_path / "links", src=[1, None, 3], dst=[2, 3, 1]), str(tmp_path / "lake")
     assert pagerank.main(["--links", links, "--lake", lake, "--engine", "native", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rejected"] == 1
-    assert TableRef.find("", EDGES_REJECTED, lake).read(spark, EDGES_REJECTED).count() == 1
+    assert len(lake_tables.rows(EDGES_REJECTED, lake)) == 1

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import networkx as nx
 import pytest
 from pyspark.sql import SparkSession
@@ -32,18 +33,18 @@ def test_every_measure_from_a_file(spark: SparkSession, tmp_path: Path, capsys: 
     assert centrality.main([*shared, "--measure", "hits"]) == 0
     assert ended(capsys)["rejected"] == 1
     hub, authority = nx.hits(graph, tol=1e-14, max_iter=10_000)
-    rows = TableRef.find("", HITS, lake).read(spark, HITS).collect()
+    rows = lake_tables.rows(HITS, lake)
     assert {row["id"]: row["hub"] for row in rows} == pytest.approx(hub, abs=1e-8)
     assert {row["id"]: row["authority"] for row in rows} == pytest.approx(authority, abs=1e-8)
 
     assert centrality.main([*shared, "--measure", "harmonic"]) == 0
     assert ended(capsys)["exact"] == 1
-    rows = TableRef.find("", HARMONIC, lake).read(spark, HARMONIC).collect()
+    rows = lake_tables.rows(HARMONIC, lake)
     assert {row["id"]: row["harmonic"] for row in rows} == pytest.approx(nx.harmonic_centrality(graph))
 
     assert centrality.main([*shared, "--measure", "personal", "--seeds", str(seeds), "--keep", "0"]) == 0
     assert ended(capsys)["l1_delta"] < 1e-12
-    rows = TableRef.find("", PERSONAL_RANKS, lake).read(spark, PERSONAL_RANKS).collect()
+    rows = lake_tables.rows(PERSONAL_RANKS, lake)
     for who, start in (("anna", {"a": 1, "b": 3}), ("bert", {"e": 1})):
         expected = nx.pagerank(graph, personalization=start, tol=1e-14, max_iter=1000)
         mine = {row["id"]: row["pagerank"] for row in rows if row["source"] == who}
@@ -72,10 +73,10 @@ def test_pages_vote_once_for_each_host(spark: SparkSession, tmp_path: Path, caps
     said = ended(capsys)
     assert (said["hosts"], said["links"]) == (3, 2)
     made = TableRef.find("", HOST_LINKS, lake)
-    found = {(row["src"], row["dst"]): row["weight"] for row in made.read(spark, HOST_LINKS).collect()}
+    found = {(row["src"], row["dst"]): row["weight"] for row in lake_tables.rows_of(made, HOST_LINKS)}
     assert found == {("a.org", "b.org"): 2.0, ("b.org", "c.org"): 1.0}
     assert pagerank.main(["--lake", lake, "--links", made.location, "--weights", "--json"]) == 0
-    assert {row["id"] for row in TableRef.find("", RANKS, lake).read(spark, RANKS).collect()} == {
+    assert {row["id"] for row in lake_tables.rows(RANKS, lake)} == {
         "a.org",
         "b.org",
         "c.org",

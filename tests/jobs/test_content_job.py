@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import pytest
 from pyspark.sql import SparkSession
 
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import ITEM_PROFILES, ITEMS, RATINGS, TAGS, USER_PROFILES
 from lakerank.recommend.models.base import Data
@@ -26,9 +27,8 @@ GIVEN = [(u, f"f{n}", 4.5 if n % 4 < 2 else 3.5, None) for u in range(30) for n 
 
 def put(spark: SparkSession, lake: str, name: str, rows: list[Any]) -> None:
     relation = {"ratings": RATINGS, "items": ITEMS, "tags": TAGS}[name]
-    schema = relation.schema(id_type="string")
-    ddl = ", ".join(f"{f.name} {'bigint' if f.name == 'user_id' else f.dataType.simpleString()}" for f in schema.fields)
-    TableSink(TableRef.find("", relation, lake), relation).write(spark.createDataFrame(rows, ddl))
+    types = {name: "bigint" if name == "user_id" else "string" for name in relation.names}
+    lake_tables.put(TableRef.find("", relation, lake), relation, rows, types)
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +85,10 @@ def test_profiles_by_the_heuristic_and_without_tags(
     assert json.loads(said.splitlines()[-1])["features"] == len(
         {"constant", "genre:Comedy", "genre:Horror", "year:1990", "year:2000", "word:film"}
     )
-    profiles = TableRef.find("", USER_PROFILES, str(tmp_path)).read(spark, USER_PROFILES).collect()
+    profiles = lake_tables.rows(USER_PROFILES, tmp_path)
     assert all(row["features"][0] == ("genre:Horror" if row["user_id"] % 2 else "genre:Comedy") for row in profiles)
-    items = TableRef.find("", ITEM_PROFILES, str(tmp_path)).read(spark, ITEM_PROFILES)
-    assert {tuple(row["factors"]) for row in items.collect()} == {()}
+    items = lake_tables.rows(ITEM_PROFILES, tmp_path)
+    assert {tuple(row["factors"]) for row in items} == {()}
     newest = Publications.read(str(tmp_path), lambda: spark).newest("content")
     assert newest is not None
     assert [(member.name, member.place) for member in newest.sources] == [("ratings", f"{lake}/ratings")]

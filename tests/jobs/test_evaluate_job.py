@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import ir_measures
+import lake_tables
 import numpy as np
 import pytest
 from ir_measures import AP, RR, R, Success, nDCG
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import ITEMS, RATINGS, RECOMMENDER_METRICS
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.data.synthetic import generate_ratings
@@ -33,9 +34,9 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     made = generate_ratings(60, 40, 900, rank=3, seed=1)
     when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
     rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
-    TableSink(TableRef.find("", RATINGS, folder), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))
+    lake_tables.put(TableRef.find("", RATINGS, folder), RATINGS, rows)
     items = [(i, f"Film {i}", 1990 + i % 20, [f"Genre {i % 3}"]) for i in (*range(1, 41), 99)]
-    TableSink(TableRef.find("", ITEMS, folder), ITEMS).write(spark.createDataFrame(items, ITEMS.schema()))
+    lake_tables.put(TableRef.find("", ITEMS, folder), ITEMS, items)
     return folder
 
 

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import pytest
 from conftest import SHARED
 from pyspark.sql import SparkSession
 
-from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS, Relation
 from spark_jobs import ingest_pages
 
@@ -49,8 +49,7 @@ def write(folder: Path, files: dict[str, str]) -> str:
 
 
 def table(spark: SparkSession, lake: str, relation: Relation) -> list[Any]:
-    rows = TableRef.find("", relation, lake).read(spark, relation).collect()
-    return sorted(rows, key=str)
+    return sorted(lake_tables.rows(relation, lake), key=str)
 
 
 def everything(spark: SparkSession, lake: str) -> list[Any]:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from lakerank.lake.schemas import RELATIONS
 from lakerank.recommend.data import store
 from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows
 from lakerank.recommend.data.movielens import GENRES_100K
@@ -69,6 +71,10 @@ def table(spark: SparkSession, lake: Path, name: str) -> DataFrame:
     return spark.read.format("delta").load(str(lake / name))
 
 
+def stored(lake: Path, name: str) -> list[tuple[Any, ...]]:
+    return sorted((tuple(row) for row in lake_tables.rows(RELATIONS[name], lake)), key=repr)
+
+
 def rows(frame: DataFrame) -> list[tuple[Any, ...]]:
     return sorted((tuple(row) for row in frame.collect()), key=repr)
 
@@ -117,7 +123,7 @@ def test_a_zip_of_1m_with_every_kind_of_bad_line(
         for line, (raw, reason) in enumerate(ML_1M.items(), start=1)
         if reason
     ] + [(f"{source}/ml-1m/movies.dat", 4, "13::two fields", "wrong number of fields (3 expected)")]
-    first = {name: rows(table(spark, lake, name)) for name in ("ratings", "items", "ratings_rejected")}
+    first = {name: stored(lake, name) for name in ("ratings", "items", "ratings_rejected")}
     assert first["ratings_rejected"] == sorted(expected, key=repr)
     ratings = table(spark, lake, "ratings")
     assert [field.dataType.simpleString() for field in ratings.schema] == ["bigint", "bigint", "float", "timestamp"]
@@ -137,7 +143,7 @@ def test_a_zip_of_1m_with_every_kind_of_bad_line(
     assert list((lake / "_downloads").iterdir()) == []  # what was unpacked is gone
 
     run(capsys, "--source", source, "--lake", lake)
-    assert {name: rows(table(spark, lake, name)) for name in first} == first
+    assert {name: stored(lake, name) for name in first} == first
 
 
 def test_any_csv_with_names_of_its_own_and_text_ids(
@@ -164,7 +170,7 @@ def test_any_csv_with_names_of_its_own_and_text_ids(
     got = table(spark, lake, "ratings").withColumn("rated_at", F.unix_seconds("rated_at"))
     seconds = int(at.timestamp())
     assert rows(got) == [("ann", "007", 7.5, seconds), ("ann", "8", 0.0, seconds), ("bob", "8", 10.0, seconds)]
-    assert rows(table(spark, lake, "ratings_rejected"))[0][:3] == (str(path), 4, "bob,9,,11,1577934245")
+    assert stored(lake, "ratings_rejected")[0][:3] == (str(path), 4, "bob,9,,11,1577934245")
     assert sorted(p.name for p in lake.iterdir() if not p.name.startswith("_")) == [
         "publications",
         "ratings",
@@ -190,7 +196,7 @@ def test_real_movielens_agrees_with_pythons_csv(
     assert {tuple(row) for row in got} == {
         (int(r["userId"]), int(r["movieId"]), float(r["rating"]), int(r["timestamp"])) for r in dicts("ratings.csv")
     }
-    items = {row["item_id"]: row for row in table(spark, tmp_path, "items").collect()}
+    items = {row["item_id"]: row for row in lake_tables.rows(RELATIONS["items"], tmp_path)}
     for movie in dicts("movies.csv"):
         row = items[int(movie["movieId"])]
         dated = re.fullmatch(r"(.*\S)\s*\((\d{4})([-–]\s?(\d{4})?)?\)", movie["title"].strip())

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from operator import itemgetter
 from pathlib import Path
 
+import lake_tables
 import pytest
 from conftest import SHORT_RUNS
 from pyspark.sql import SparkSession
@@ -31,9 +33,9 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     made = generate_ratings(80, 60, 2500, rank=3, seed=1)
     when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
     rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
-    TableSink(TableRef(str(folder / "ratings")), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))
+    lake_tables.put(TableRef(str(folder / "ratings")), RATINGS, rows)
     items = [(i, f"Generated film {i}", 1990, ["Drama"]) for i in range(1, 61)]
-    TableSink(TableRef(str(folder / "items")), ITEMS).write(spark.createDataFrame(items, ITEMS.schema()))
+    lake_tables.put(TableRef(str(folder / "items")), ITEMS, items)
     return str(folder)
 
 
@@ -49,7 +51,7 @@ def summary(capsys: pytest.CaptureFixture[str]) -> dict:
 
 
 def table(spark: SparkSession, lake: str, relation, order: str) -> list[tuple]:
-    return [tuple(row) for row in TableRef.find("", relation, lake).read(spark, relation).sort(order).collect()]
+    return [tuple(row) for row in sorted(lake_tables.rows(relation, lake), key=itemgetter(order))]
 
 
 @pytest.mark.connect

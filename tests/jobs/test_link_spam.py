@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -46,7 +47,7 @@ def lake(tmp_path: Path) -> str:
 
 
 def rows(spark: SparkSession, lake: str, relation: Any) -> list[Any]:
-    return TableRef.find("", relation, lake).read(spark, relation).collect()
+    return lake_tables.rows(relation, lake)
 
 
 def tsv(path: Path, edges: list[tuple[int, int]]) -> str:
@@ -83,7 +84,7 @@ def test_a_farm_in_the_links_table_is_named_and_loses_its_rank(
     assert found["share"] > 0.9
     assert found["trusted_position"] > PAGES
     # The defended ranks keep the contract of ranks.
-    ranks = {row["id"]: row["pagerank"] for row in TableRef.find("", TRUSTED_RANKS, lake).read(spark, RANKS).collect()}
+    ranks = {row["id"]: row["pagerank"] for row in lake_tables.rows_of(TableRef.find("", TRUSTED_RANKS, lake), RANKS)}
     assert sum(ranks.values()) == pytest.approx(1, abs=1e-9)
     assert min(ranks.values()) > 0
     assert ranks == {page: row["trusted_rank"] for page, row in pages.items()}
@@ -101,7 +102,7 @@ def test_text_ids_seeds_and_out(
     assert link_spam.main(flags) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["farms"] == 1
     assert not TableRef.find("", TRUSTED_RANKS, lake).exists(spark)
-    ranks = {row["id"]: row["pagerank"] for row in TableRef(out).read(spark, RANKS).collect()}
+    ranks = {row["id"]: row["pagerank"] for row in lake_tables.rows_of(TableRef(out), RANKS)}
     assert ranks[f"p{TARGET}"] < min(ranks[f"p{page}"] for page in range(PAGES))
 
 

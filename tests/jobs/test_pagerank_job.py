@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import pytest
 from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1
@@ -27,7 +29,7 @@ def lake(tmp_path: Path) -> str:
 
 
 def ranks(spark: SparkSession, lake: str) -> dict[Any, float]:
-    rows = TableRef.find("", RANKS, lake).read(spark, RANKS).collect()
+    rows = lake_tables.rows(RANKS, lake)
     return {row["id"]: row["pagerank"] for row in rows}
 
 
@@ -43,7 +45,7 @@ def test_the_example_is_the_default_and_twice_is_once(
     for _ in range(2):
         assert pagerank.main(["--lake", lake, "--tol", "1e-14", "--max-iter", "300", "--json"]) == 0
         said = ended(capsys)
-        curve = TableRef.find("", PAGERANK_METRICS, lake).read(spark, PAGERANK_METRICS).sort("iteration").collect()
+        curve = sorted(lake_tables.rows(PAGERANK_METRICS, lake), key=itemgetter("iteration"))
         runs.append((ranks(spark, lake), [tuple(row) for row in curve], said["top"]))
         assert (said["engine"], said["converged"], said["nodes"], said["edges"]) == ("native", True, 3, 5)
         assert said["iterations"] == len(curve) == curve[-1]["iteration"]
@@ -96,19 +98,19 @@ def test_wrong_lines_are_kept_aside_with_their_numbers(
     out = str(tmp_path / "elsewhere")
     assert pagerank.main(["--lake", lake, *flags, "--out", out, "--tol", "1e-14", "--max-iter", "300", "--json"]) == 0
     assert ended(capsys)["rejected"] == 3
-    bad = TableRef.find("", EDGES_REJECTED, lake).read(spark, EDGES_REJECTED).sort("line").collect()
+    bad = sorted(lake_tables.rows(EDGES_REJECTED, lake), key=itemgetter("line"))
     assert [tuple(row) for row in bad] == [
         (str(links), 4, "2", "fewer than 2 columns"),
         (str(links), 5, "2 3 -1", "the weight is negative"),
         (str(links), 9, "3 1 inf", "the weight is not finite"),
     ]
     case = Case("job", [(1, 2), (2, 1), (2, 3)], [0.5, 2.0, 1.0], [1, 2, 3, 4], {1: 3.0, 4: 1.0})
-    found = {row["id"]: row["pagerank"] for row in TableRef(out).read(spark, RANKS).collect()}
+    found = {row["id"]: row["pagerank"] for row in lake_tables.rows_of(TableRef(out), RANKS)}
     assert l1(found, by_networkx(case)) < 1e-10
     assert not TableRef.find("", RANKS, lake).exists(spark)
     # A later clean run leaves no old complaints behind.
     assert pagerank.main(["--lake", lake, "--links", "seed"]) == 0
-    assert TableRef.find("", EDGES_REJECTED, lake).read(spark, EDGES_REJECTED).count() == 0
+    assert lake_tables.rows(EDGES_REJECTED, lake) == []
 
 
 def test_parquet_folder_and_stopping_early(
@@ -123,7 +125,7 @@ def test_parquet_folder_and_stopping_early(
     assert "WARNING: not converged: the last of 2 iterations" in said.err
     assert json.loads(said.out.splitlines()[-1])["rejected"] == 1
     assert l1(ranks(spark, lake), by_steps(Case("p", [(1, 2), (2, 1), (3, 1)]), 2)) < 1e-14
-    bad = TableRef.find("", EDGES_REJECTED, lake).read(spark, EDGES_REJECTED).collect()
+    bad = lake_tables.rows(EDGES_REJECTED, lake)
     assert [(Path(row["source"]).suffix, row["line"], row["raw"]) for row in bad] == [(".parquet", 3, "null, 2")]
 
 

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import pytest
 from pyspark.sql import Row, SparkSession
 
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import (
     EXPLANATIONS,
@@ -37,14 +38,14 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
         for i in range(SHELF)
         if i % 2 == u % 2 and (u + i) % 3
     ]
-    TableSink(TableRef(str(folder / "ratings")), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))
+    lake_tables.put(TableRef(str(folder / "ratings")), RATINGS, rows)
     items = [(i, f"Film {i}", 1990 + i, ["Comedy" if i % 2 else "Drama"]) for i in range(SHELF)]
-    TableSink(TableRef(str(folder / "items")), ITEMS).write(spark.createDataFrame(items, ITEMS.schema()))
+    lake_tables.put(TableRef(str(folder / "items")), ITEMS, items)
     return str(folder)
 
 
 def rows_of(spark: SparkSession, lake: str, relation: Relation) -> list[Row]:
-    return TableRef.find("", relation, lake).read(spark, relation).collect()
+    return lake_tables.rows(relation, lake)
 
 
 def format_lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import lake_tables
 import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -18,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import RELATIONS
 from lakerank.report import sections, store, summaries
 from spark_jobs import report
@@ -28,9 +29,7 @@ RUN, EVALUATION = "run-of-today", "evaluation-of-today"
 
 
 def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
-    relation = RELATIONS[name]
-    frame = spark.createDataFrame(rows, relation.schema(id_type=ids)).coalesce(1)
-    TableSink(TableRef.find("", relation, str(lake)), relation, stamp).write(frame)
+    lake_tables.put(TableRef.find("", RELATIONS[name], str(lake)), RELATIONS[name], rows, ids, stamp)
 
 
 @pytest.fixture(scope="module")

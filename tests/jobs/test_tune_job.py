@@ -12,12 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lake_tables
 import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import LFM_TRIALS, RATINGS
 from lakerank.recommend.data.synthetic import generate_ratings
 from lakerank.recommend.latent_factors import build_blocks, tuning
@@ -129,7 +130,7 @@ def lake(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> str:
     made = generate_ratings(60, 40, 1500, rank=3, seed=1)
     when = [dt.datetime.fromtimestamp(s, dt.UTC).replace(tzinfo=None) for s in made.seconds.tolist()]
     rows = list(zip((made.users + 1).tolist(), (made.items + 1).tolist(), made.ratings.tolist(), when, strict=True))
-    TableSink(TableRef(str(folder / "ratings")), RATINGS).write(spark.createDataFrame(rows, RATINGS.schema()))
+    lake_tables.put(TableRef(str(folder / "ratings")), RATINGS, rows)
     return str(folder)
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
+import lake_tables
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -74,13 +75,13 @@ def lake(pictures: Path, spark: SparkSession, tmp_path_factory: pytest.TempPathF
 
 
 def rows_of(spark: SparkSession, lake: Path) -> dict[str, Row]:
-    rows = TableRef(str(lake / "upscaled")).read(spark, UPSCALED).collect()
+    rows = lake_tables.rows(UPSCALED, lake)
     assert len({row["path"] for row in rows}) == len(rows)
     return {row["path"]: row for row in rows}
 
 
 def rejected_of(spark: SparkSession, lake: Path) -> dict[str, str]:
-    rows = TableRef(str(lake / "upscaled_rejected")).read(spark, UPSCALED_REJECTED).collect()
+    rows = lake_tables.rows(UPSCALED_REJECTED, lake)
     return {row["source"]: row["reason"] for row in rows}
 
 

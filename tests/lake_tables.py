@@ -1,0 +1,68 @@
+"""Tables of a lake, made and read in a moment: without Spark, for what a test only prepares or looks up.
+
+That Spark and delta-rs write and read the same is tested in tests/lake/test_delta_arrow.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Row, SparkSession
+
+from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
+from lakerank.lake.delta_table import TableRef
+from lakerank.lake.schemas import Relation
+
+
+def _no_spark() -> SparkSession:
+    raise AssertionError("folders are read and written without Spark")
+
+
+def put(
+    ref: TableRef,
+    relation: Relation,
+    rows: Sequence[Sequence[Any]],
+    ids: str | Mapping[str, str] = "bigint",
+    stamp: str = "",
+) -> None:
+    """Replace a table by rows, each with all of the relation's columns in their order.
+
+    Args:
+        ref: where.
+        relation: what.
+        rows: its rows.
+        ids: the type of `id` columns, `bigint` or `string`, or that of each column by its name.
+        stamp: as `TableSink`'s.
+    """
+    types = dict.fromkeys(relation.names, ids) if isinstance(ids, str) else ids
+    schema = pa.schema([relation.arrow_schema(name, id_type=types[name]).field(0) for name in relation.names])
+    columns = list(zip(*([_in_utc(value) for value in row] for row in rows), strict=True)) or [()] * len(schema)
+    table = pa.table([pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema)
+    ArrowSink(ref, relation, _no_spark, stamp).write(table)
+
+
+def rows(relation: Relation, lake: str | Path) -> list[Row]:
+    """All rows of a lake's table, in no order."""
+    return rows_of(TableRef.find("", relation, str(lake)), relation)
+
+
+def rows_of(ref: TableRef, relation: Relation) -> list[Row]:
+    """All rows of a table, checked against its contract, as a frame's `collect` returns them."""
+    found = relation.check(ArrowTable(ref, relation, _no_spark).read(relation.names), ref.location)
+    return [Row(**{name: _as_spark(value) for name, value in row.items()}) for row in found.to_pylist()]
+
+
+def _in_utc(value: Any) -> Any:
+    """Times without a zone are the local clock's, as Spark takes them."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+def _as_spark(value: Any) -> Any:
+    """Times as Spark gives them to Python: the local clock's, and without a zone."""
+    if isinstance(value, datetime):
+        return value.astimezone().replace(tzinfo=None)
+    return bytearray(value) if isinstance(value, bytes) else value
