@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.local_plan import run_on_driver
 from lakerank.graph.store import read_on_driver
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import EDGES_REJECTED, RANKS
 from spark_jobs import pagerank
 
