@@ -1,6 +1,8 @@
 # Each target sets up what it needs, once; run any of them again and it starts at once.
 LAKE ?= ./lake
 PY := .venv/bin/python
+# Two sessions side by side, each with whole files, the longest first (tests/conftest.py).
+PYTEST := $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-all site lint audit bench-lfm bench-lfm-quality bench-top-n bench-sr bench-streaming bench-ingest bench-search bench-near-duplicates bench-spam docs report serve wheel clean
 
@@ -14,12 +16,12 @@ demo: setup  ## the main jobs end to end on embedded data, or on DATA=path/to/mo
 	@$(PY) examples/demo.py $(if $(DATA),--data "$(DATA)")
 
 test: setup lint  ## lint, types and the tests to work with, on classic Spark and on Spark Connect
-	@$(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
-	@LAKERANK_TEST_REMOTE='local[2]' $(PY) -m pytest -q -n 2 --dist loadfile -m "not slow"
+	@$(PYTEST) -m "not slow"
+	@LAKERANK_TEST_REMOTE='local[2]' $(PYTEST) -m "not slow"
 
 test-all: test  ## and the slow ones: clusters, notebooks, every documented command, fuzz, fresh environments, the site
-	@$(PY) -m pytest -q -n 2 --dist loadfile -m slow
-	@LAKERANK_TEST_REMOTE='local[2]' $(PY) -m pytest -q -n 2 --dist loadfile -m slow
+	@$(PYTEST) -m slow
+	@LAKERANK_TEST_REMOTE='local[2]' LAKERANK_TEST_CODEGEN=1 $(PYTEST) -m slow
 
 site: setup  ## the documentation site, strictly: build/docs/index.html
 	@$(PY) -m sphinx -W --keep-going -n -q docs build/docs

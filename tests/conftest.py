@@ -17,14 +17,18 @@ SHARED = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "d
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 REMOTE = os.environ.get("LAKERANK_TEST_REMOTE", "")
 
-# The JVM's second compiler pays only after an hour of work, and many small partitions cost more than they bring. With
-# one compiler Java sets aside 48 MiB for compiled code, which a session fills: it would drop code and compile it again.
+# For a JVM that lives some minutes: its second compiler costs more than it brings, and so do many small partitions.
+# With one compiler Java sets aside 48 MiB for compiled code, which a session fills: it drops code to compile it again.
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
 SHORT_RUNS = f"--driver-java-options '{_JAVA}' --conf spark.sql.shuffle.partitions=2 pyspark-shell"
-# Nor is Java compiled for each query here (a sixth of the time); the slow tests on Spark Connect do that.
-INTERPRETED = "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN"
-
-
+WORKERS = "--conf spark.python.daemon.module=python_daemon"
+# Nor is Java compiled for each query here (a sixth of the time), unless LAKERANK_TEST_CODEGEN is set.
+INTERPRETED = (
+    ""
+    if os.environ.get("LAKERANK_TEST_CODEGEN")
+    else "--conf spark.sql.codegen.wholeStage=false --conf spark.sql.codegen.factoryMode=NO_CODEGEN"
+)
+WORKERS = "--conf spark.python.daemon.module=python_daemon"  # see there
 # Folders with the longest files, which come first: what is left for the end divides well between workers.
 LONGEST = ("jobs", "contracts", "recommend", "lake", "graph")
 
@@ -56,8 +60,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     from lakerank.spark.session import get_spark
 
     os.chdir(tmp_path_factory.mktemp("cwd"))  # a stray relative path must not land in the checkout
-    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{INTERPRETED} {SHORT_RUNS}"
-    session = get_spark("lakerank-tests", "" if REMOTE else "local[2]", REMOTE)
+    with pytest.MonkeyPatch.context() as patch:  # only for this session's JVM
+        patch.setenv("PYSPARK_SUBMIT_ARGS", f"{INTERPRETED} {WORKERS} {SHORT_RUNS}")
+        patch.setenv("PYTHONPATH", str(ROOT / "tests"), prepend=os.pathsep)
+        session = get_spark("lakerank-tests", "" if REMOTE else "local[2]", REMOTE)
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{INTERPRETED} {SHORT_RUNS}"  # for what a test starts
     yield session
     session.stop()
 

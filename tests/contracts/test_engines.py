@@ -111,7 +111,7 @@ def test_teleport_or_a_clear_no(variant: str, solve: Solver) -> None:
     assert l1(ranks, expected(variant, MIXED, result)) < 1e-9
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_earlier_ranks_or_a_clear_no(variant: str, spark: SparkSession) -> None:
     engine, settings, _ = VARIANTS[variant]
     kind = pa.string() if isinstance(MIXED.ids[0], str) else pa.int64()

@@ -44,6 +44,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.slow
 def test_jobs_and_kernels_work_from_inside_the_wheel(wheel: Path) -> None:
     # As workers import it when it is given by `--py-files`: numba finds no folder for its cache there.
     jobs = [file.stem for file in (ROOT / "spark_jobs").glob("[a-z]*.py")]

@@ -22,7 +22,7 @@ def ended(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_every_measure_from_a_file(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     links, seeds, lake = tmp_path / "links.tsv", tmp_path / "seeds.csv", str(tmp_path / "lake")
     links.write_text("".join(f"{s}\t{d}\n" for s, d in EDGES) + "broken\n")
@@ -56,6 +56,7 @@ def test_every_measure_from_a_file(spark: SparkSession, tmp_path: Path, capsys: 
     assert "give --seeds" in capsys.readouterr().err
 
 
+@pytest.mark.connect
 def test_pages_vote_once_for_each_host(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lake = str(tmp_path / "lake")
     rows = [

@@ -75,6 +75,7 @@ def test_the_model_that_was_written_knows_films_nobody_rated(
     assert len(rows) == 10
 
 
+@pytest.mark.slow
 def test_profiles_by_the_heuristic_and_without_tags(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,6 +118,7 @@ def test_sampled_candidates(spark: SparkSession, lake: str, capsys: pytest.Captu
     assert 0.3 < found["hr@3"] < 1.0
 
 
+@pytest.mark.slow
 def test_items_nobody_has_rated(spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--split", "items:0.3", "--candidates", "cold", "--metrics", "hr@3,ndcg@30", "--n-bootstrap", "0"]
     facts, _ = evaluate_models(capsys, lake, "--models", "popular,content", *flags)

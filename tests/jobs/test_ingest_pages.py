@@ -116,6 +116,7 @@ def test_newest_answer_counts_and_chains_of_redirects_are_followed(spark: SparkS
     assert {name for name, end in ends.items() if end == BASE + "r16"} == {f"r{i}" for i in range(16)}
 
 
+@pytest.mark.slow
 def test_merging_two_sources_equals_reading_both(spark: SparkSession, tmp_path: Path) -> None:
     one = write(tmp_path / "one", SITE)
     (tmp_path / "two.warc.gz").write_bytes(

@@ -54,6 +54,7 @@ def table(spark: SparkSession, lake: str, relation, order: str) -> list[tuple]:
     return [tuple(row) for row in sorted(lake_tables.rows(relation, lake), key=itemgetter(order))]
 
 
+@pytest.mark.slow
 @pytest.mark.connect
 def test_trains_and_recommends_twice_the_same(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
@@ -191,6 +192,7 @@ def test_blocks_are_kept_for_the_next_run_and_built_again_when_missing(
     assert found[0]["test_rmse"] == found[2]["test_rmse"]
 
 
+@pytest.mark.slow
 def test_a_spark_that_refuses_checkpoints_is_served_from_scratch(
     no_checkpoints: None, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +209,7 @@ def _epochs(file: Path) -> list[dict]:
         return []
 
 
+@pytest.mark.slow
 def test_the_seeds_preset_runs_and_can_be_overridden(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,6 +266,7 @@ def test_ratings_of_the_wrong_shape_are_named(
     assert "column `item_id` is missing" in capsys.readouterr().err
 
 
+@pytest.mark.connect
 def test_recommend_for_named_users_and_strangers(
     trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_farm_in_the_links_table_is_named_and_loses_its_rank(
     assert ranks == {page: row["trusted_rank"] for page, row in pages.items()}
 
 
+@pytest.mark.slow
 def test_text_ids_seeds_and_out(
     spark: SparkSession, lake: str, tmp_path: Path, edges: list[tuple[int, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

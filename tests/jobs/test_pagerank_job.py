@@ -37,7 +37,7 @@ def ended(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_the_example_is_the_default_and_twice_is_once(
     spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -165,6 +165,7 @@ def test_wrong_input_is_two_and_names_the_culprit(
     assert not Path(lake).exists(), "a run that failed must write nothing"
 
 
+@pytest.mark.connect
 def test_headers_of_several_files(spark: SparkSession, lake: str, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
@@ -174,6 +175,7 @@ def test_headers_of_several_files(spark: SparkSession, lake: str, tmp_path: Path
     assert set(ranks(spark, lake)) == {"x", "y", "z"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WIKISPEEDIA.exists(), reason=f"no Wikispeedia links at {WIKISPEEDIA}")
 def test_wikispeedia_agrees_with_igraph(spark: SparkSession, lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert pagerank.main(["--lake", lake, "--links", str(WIKISPEEDIA), "--tol", "1e-13", "--json"]) == 0

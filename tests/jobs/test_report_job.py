@@ -93,7 +93,7 @@ def plain(html: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_full_lake(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main(["--lake", str(full), "--json"]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -141,6 +141,7 @@ def test_full_lake(full: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not re.search(r"https?://", html)
 
 
+@pytest.mark.slow
 def test_one_table_and_numbers_as_ids(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(spark, tmp_path, "ranks", [(n, n / 210) for n in range(20, 0, -1)], "bigint")
     out = tmp_path / "new" / "folder" / "ours.html"
@@ -185,6 +186,7 @@ def test_tables_without_rows_are_said_to_be_empty(spark: SparkSession) -> None:
     }
 
 
+@pytest.mark.connect
 def test_named_users_in_their_order(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(spark, tmp_path, "recommendations", [(u, 1, 5, 4.9, "latent factors") for u in range(1, 9)], "bigint")
     assert report.main(["--lake", str(tmp_path), "--show-users", "7, 3"]) == 0

@@ -97,7 +97,7 @@ def built(capsys: pytest.CaptureFixture[str], lake: str, *flags: str) -> dict[st
     return dict(json.loads(capsys.readouterr().out.splitlines()[-1]))
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_an_updated_index_answers_as_a_new_one(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +218,7 @@ def test_mistakes_are_one_sentence(spark: SparkSession, tmp_path: Path, capsys: 
     assert "no page that may be found" in fails(build_index)
 
 
+@pytest.mark.slow
 def test_tables_of_the_index_can_be_read_by_anybody(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,7 @@ def test_the_summary_says_how_fast_a_core_was(
     assert summary["megapixels_per_core_second"] == pytest.approx(0.056 / row["seconds"], rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.connect
 def test_only_what_has_changed_is_made_again(
     pictures: Path, lake: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -90,7 +90,7 @@ def test_spark_writes_what_a_table_means_and_it_stays(spark: SparkSession, tmp_p
     assert ref.read(spark, LFM_MODELS).count() == 1
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_spark_appends_and_merges_under_the_same_comments(spark: SparkSession, tmp_path: Path) -> None:
     ref = TableRef(str(tmp_path / "index_documents"))
     sink = TableSink(ref, INDEX_DOCUMENTS, "stamp")

@@ -181,6 +181,7 @@ def test_in_a_pipeline_with_ids_of_any_kind(ratings: DataFrame, scratch: Path, t
     assert {row["who"][0][0] for row in best} == {"u"}
 
 
+@pytest.mark.slow
 @pytest.mark.connect
 def test_in_a_cross_validator_which_reads_the_ratings_once_a_fold(
     ratings: DataFrame, scratch: Path, monkeypatch: pytest.MonkeyPatch
@@ -205,6 +206,7 @@ def test_in_a_cross_validator_which_reads_the_ratings_once_a_fold(
     assert not list(scratch.iterdir())
 
 
+@pytest.mark.slow
 def test_several_samples_make_one_model(spark: SparkSession, ratings: DataFrame, scratch: Path) -> None:
     timed = ratings.withColumn("at", F.lit(86400 * 9) + F.col("film") * 86400)
     lfm = migrated(LFM, model="bayesian", maxIter=4, burnIn=2, average=2, timestampCol="at", scratchDir=str(scratch))

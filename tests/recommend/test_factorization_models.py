@@ -69,6 +69,7 @@ def test_implicit_feedback_helps_where_choices_tell_taste(tmp_path: Path) -> Non
     assert implied < 0.98 * plain
 
 
+@pytest.mark.slow
 def test_time_effects_help_where_moods_change(tmp_path: Path) -> None:
     parts = moods()
     without = rmse(tmp_path, parts, factors=4, epochs=15, model="svdpp")
@@ -78,7 +79,7 @@ def test_time_effects_help_where_moods_change(tmp_path: Path) -> None:
     assert bayesian < timed
 
 
-@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("blocks", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_sampling_beats_descent_without_tuning(tmp_path: Path, blocks: int) -> None:
     parts = synthetic()
     descended = rmse(tmp_path, parts, blocks, factors=6, epochs=20, lr=0.1, reg=0.05)

@@ -34,7 +34,7 @@ def factors(trained: Trained) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.array([[r["bias"], *r["factors"]] for r in frame.sort(key).collect()]) for frame, key in sides)  # type: ignore[return-value]
 
 
-@pytest.mark.connect
+@pytest.mark.connect(slow=True)
 def test_finds_synthetic_factors(spark: SparkSession, tmp_path: Path) -> None:
     ratings = synthetic_frame(spark)
     config = LfmConfig(factors=8, epochs=12, blocks=2, reg=0.05, lr=0.1)
@@ -58,6 +58,7 @@ def test_finds_synthetic_factors(spark: SparkSession, tmp_path: Path) -> None:
     assert rmse == pytest.approx(trained.test_rmse, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
 def test_resumed_equals_uninterrupted_bitwise(spark: SparkSession, tmp_path: Path, optimizer: str) -> None:
     ratings = synthetic_frame(spark, n=3000)

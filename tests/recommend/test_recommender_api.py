@@ -42,6 +42,7 @@ def examples(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ["recommenders.md", "content.md"])
 def test_the_documented_examples_run(page: str, spark: SparkSession, ratings: DataFrame, items: DataFrame) -> None:
     found = examples(page)
