@@ -80,7 +80,7 @@ def require_master(master: str) -> None:
         UserError: Spark has no such master, or none answers.
     """
     if not _MASTERS.fullmatch(master):
-        raise UserError(f"--master {master!r}: write local[2], spark://HOST:PORT, yarn or k8s://https://HOST:PORT")
+        raise UserError(f"--master {master!r}: write local[2], spark://HOST:PORT, yarn or k8s://…")
     if not master.startswith("spark://"):
         return
     problems = []

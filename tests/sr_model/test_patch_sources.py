@@ -307,7 +307,8 @@ def test_a_build_without_a_patch_says_why_and_is_tried_anew(
         (["--row-group-rows", "-1"], "must be at least 0"),
         (["--row-group-rows", "200000"], "a row group must stay below 512 MiB; at most 174762 of --patch 32 fit"),
         (["--patch", "100000", "--stride", "96"], "choose a smaller --patch"),
-        (["--seed", str(1 << 64)], "must be 0 to below 2^63"),
+        (["--seed", str(1 << 64)], "a whole number of at most 64 bits"),
+        (["--seed", "-1"], "must be 0 to below 2^63"),
         (["--source", ""], "--source: give a folder"),
     ],
 )

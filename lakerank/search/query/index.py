@@ -191,7 +191,8 @@ def _verify_documents(documents: pa.Table, headers: pa.Table) -> None:
     lengths = _flat(documents["lengths"])
     whole = len(lengths) == len(ids) * len(FIELDS) and len(segments) == len(ordinals) == len(ids)
     begins = np.flatnonzero(np.diff(segments, prepend=segments[0] - 1)) if len(segments) else np.empty(0, np.int64)
-    for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(segments)], strict=True):
+    ends = np.append(begins[1:], len(segments))[: len(begins)]  # none of an index without pages
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         segment, at = int(segments[begin]), ordinals[begin:end]
         pages, long = listed.get(segment, (np.empty(0, np.int64), np.empty(0, np.int32)))
         if (
