@@ -15,6 +15,7 @@ from pyspark.sql import Row, SparkSession
 
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef
+from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import Relation
 
 
@@ -27,7 +28,7 @@ def put(
     relation: Relation,
     rows: Sequence[Sequence[Any]],
     ids: str | Mapping[str, str] = "bigint",
-    stamp: str = "",
+    run_id: str = "",
 ) -> None:
     """Replace a table by rows, each with all of the relation's columns in their order.
 
@@ -36,13 +37,17 @@ def put(
         relation: what.
         rows: its rows.
         ids: the type of `id` columns, `bigint` or `string`, or that of each column by its name.
-        stamp: as `TableSink`'s.
+        run_id: published as this run's; empty: not published, as somebody else's.
     """
     types = dict.fromkeys(relation.names, ids) if isinstance(ids, str) else ids
     schema = pa.schema([relation.arrow_schema(name, id_type=types[name]).field(0) for name in relation.names])
     columns = list(zip(*([_in_utc(value) for value in row] for row in rows), strict=True)) or [()] * len(schema)
     table = pa.table([pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)], schema)
-    ArrowSink(ref, relation, _no_spark, stamp).write(table)
+    if run_id:
+        with publishing(_no_spark, str(Path(ref.location).parent), relation.name, run_id) as run:
+            run.write(relation, table)
+    else:
+        ArrowSink(ref, relation, _no_spark).write(table)
 
 
 def rows(relation: Relation, lake: str | Path) -> list[Row]:

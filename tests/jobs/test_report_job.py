@@ -28,8 +28,8 @@ EVIL = "<script>alert('title')</script>"
 RUN, EVALUATION = "run-of-today", "evaluation-of-today"
 
 
-def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, stamp: str = "") -> None:
-    lake_tables.put(TableRef.find("", RELATIONS[name], str(lake)), RELATIONS[name], rows, ids, stamp)
+def put(spark: SparkSession, lake: Path, name: str, rows: list[tuple[Any, ...]], ids: str, run_id: str = "") -> None:
+    lake_tables.put(TableRef.find("", RELATIONS[name], str(lake)), RELATIONS[name], rows, ids, run_id)
 
 
 @pytest.fixture(scope="module")
