@@ -20,8 +20,8 @@ REMOTE = os.environ.get("LAKERANK_TEST_REMOTE", "")
 # For a JVM that lives some minutes: its second compiler costs more than it brings, and so do many small partitions.
 # With one compiler Java sets aside 48 MiB for compiled code, which a session fills: it drops code to compile it again.
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
-SHORT_RUNS = f"--driver-java-options '{_JAVA}' --conf spark.sql.shuffle.partitions=2 pyspark-shell"
-WORKERS = "--conf spark.python.daemon.module=python_daemon"
+_FEW = "--conf spark.sql.shuffle.partitions=2 --conf spark.databricks.delta.snapshotPartitions=1"
+SHORT_RUNS = f"--driver-java-options '{_JAVA}' {_FEW} pyspark-shell"
 # Nor is Java compiled for each query here (a sixth of the time), unless LAKERANK_TEST_CODEGEN is set.
 INTERPRETED = (
     ""

@@ -296,6 +296,7 @@ def test_wrong_users_file_ends_with_2(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_halves_of_two_models_are_not_mixed(
     spark: SparkSession, trained: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
