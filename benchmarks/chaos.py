@@ -57,7 +57,9 @@ from lakerank.spark.session import get_spark  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "chaos.json"
 KINDS = ("crash", "visit", "kill", "pair")
 # Times and names that differ from run to run though nothing else does.
-VOLATILE = {"seconds", "updates_per_second", "fetched_at", "run_id", "stamp", "source"}
+VOLATILE = {"seconds", "updates_per_second", "fetched_at", "run_id", "source"}
+VOLATILE |= {"settings", "segment", "checksum"}  # the lake's own place; numbers of builds
+NOT_LEFT = (".used", ".lock", ".sealed.json")  # what scratch folders know of themselves
 DESTRUCTIVE = ("VACUUM", "RESTORE", "drop")
 
 
@@ -168,7 +170,7 @@ def leftovers(lake: Path) -> list[str]:
     found = []
     for path in lake.rglob("*"):
         name = path.relative_to(lake).as_posix()
-        if "_delta_log" in name or name.endswith(".crc") or "_index_cache" in name or path.name in (".used", ".lock"):
+        if "_delta_log" in name or name.endswith(".crc") or "_index_cache" in name or path.name in NOT_LEFT:
             continue
         if path.name.startswith(".") or path.name.endswith((".part", ".tmp")):
             found.append(name)
