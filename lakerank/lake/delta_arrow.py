@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -192,6 +193,14 @@ class ArrowSink:
         rows = self.relation.enforce(table, self.ref.location)
         if not again(lambda: self._direct("append", rows)):
             self._through_spark().append(self._frame(rows))
+
+    @classmethod
+    def compact(cls, ref: TableRef) -> None:
+        """Make small files of a table in a folder large ones, if nobody else changes it meanwhile."""
+        if ref.needs_spark or has_scheme(ref.path):
+            return
+        with suppress(_deltalake().exceptions.DeltaError):  # it is as good as before
+            _opened(ref, None).optimize.compact()
 
     @classmethod
     def restore(cls, ref: TableRef, version: int, get_spark: GetSpark, stamp: str) -> None:

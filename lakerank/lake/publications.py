@@ -34,7 +34,7 @@ from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, TA
 from lakerank.lake.table_log import TableLog
 
 _STAMP = "lakerank"  # first word of the stamps of commits that count only once they are published
-_MOST_FILES = 64  # of `publications`, before they are made one
+_FILES = 64  # of `publications`, that are then made one: each row comes in a file of its own
 # What others may add to, correct and delete from, row by row; all else is used as it was made or not at all.
 _KEPT_BY_OTHERS = frozenset(relation.name for relation in (RATINGS, ITEMS, TAGS, PAGES, LINKS))
 
@@ -320,6 +320,8 @@ class Publishing:
         }
         rows = pa.Table.from_pylist([row], schema=PUBLICATIONS.arrow_schema())
         ArrowSink(ref, PUBLICATIONS, self._get_spark, self.stamp).append(rows)
+        if publication.number % _FILES == 0:
+            ArrowSink.compact(ref)
         return publication
 
 

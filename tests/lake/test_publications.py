@@ -255,3 +255,12 @@ def test_an_empty_table_that_stays_empty_is_published(spark: SparkSession, tmp_p
     for _ in range(2):  # for the second Delta makes no commit
         with publishing(lambda: spark, str(tmp_path), "ranks") as run:
             assert run.write(RANKS, none).read(spark, RANKS).count() == 0
+
+
+def test_many_publications_are_few_files(tmp_path: Path) -> None:
+    for n in range(70):
+        with publishing(nobody, str(tmp_path), "blend") as run:
+            run.settings(n=n)
+    published = Publications.read(str(tmp_path), nobody)
+    assert [row.settings["n"] for row in published.rows] == list(range(69, -1, -1))
+    assert len(DeltaTable(str(tmp_path / "publications")).file_uris()) < 10
