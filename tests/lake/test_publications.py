@@ -18,7 +18,7 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.publications import Publications, Publishing, located, place_in, publishing
-from lakerank.lake.schemas import PAGERANK_METRICS, RANKS, RATINGS
+from lakerank.lake.schemas import PAGERANK_METRICS, PUBLICATIONS, RANKS, RATINGS
 from lakerank.lake.table_log import TableLog
 
 
@@ -264,3 +264,4 @@ def test_many_publications_are_few_files(tmp_path: Path) -> None:
     published = Publications.read(str(tmp_path), nobody)
     assert [row.settings["n"] for row in published.rows] == list(range(69, -1, -1))
     assert len(DeltaTable(str(tmp_path / "publications")).file_uris()) < 10
+    assert published.table(PUBLICATIONS).pinned == 70  # as any table, and one commit made few files of many
