@@ -32,12 +32,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Have the disk keep a file, or the names in a folder, as far as its file system knows how.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
-    handle = os.open(path, os.O_RDONLY)
+    """Have the disk keep a file, or the names in a folder, if it is there and its file system knows how."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
     try:
         with suppress(OSError):  # some network file systems refuse, for folders above all
             os.fsync(handle)

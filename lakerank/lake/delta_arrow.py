@@ -252,8 +252,7 @@ class ArrowSink:
             raise write_problem(error, self.ref.location) from error
 
     def _local(self) -> bool:
-        location = self.ref.location
-        return not (self.ref.needs_spark or "://" in location or location.startswith("dbfs:"))
+        return not self.ref.needs_spark and self.ref.folder is not None
 
     def _direct(self, mode: str, rows: pa.Table) -> bool:
         """Tell whether it could be written without Spark, which knows every feature a table may have."""

@@ -86,9 +86,16 @@ class TableRef:
     @property
     def path(self) -> str:
         """The folder, absolute: Delta takes no other in SQL, and the JVM may have another working directory."""
-        if "://" in self.location or self.location.startswith("dbfs:"):
+        if (folder := self.folder) is None:
             return self.location
-        return str(Path(self.location).absolute())
+        return f"file://{folder}" if self.location.startswith("file:") else str(folder)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder for Python's own eyes, absolute; None if the table is in a store or a catalog."""
+        if is_catalog_name(self.location) or has_scheme(self.location) or self.location.startswith("dbfs:"):
+            return None
+        return Path(re.sub(r"^file:(//)?", "", self.location)).absolute()
 
     def exists(self, spark: SparkSession) -> bool:
         """Return whether a Delta table stands there."""

@@ -18,7 +18,7 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -29,7 +29,7 @@ import pyarrow as pa
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import flush_to_disk
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable, GetSpark
-from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.delta_table import TableRef, TableSink, again, is_catalog_name
 from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, TAGS, Relation
 from lakerank.lake.table_log import TableLog
 
@@ -255,8 +255,8 @@ class Publishing:
             log = TableLog(ref, self._get_spark)
             before = log.newest
             if any(commit.changed_rows for commit in log.since(base.pinned)):
-                restore(ref, base.pinned, self._get_spark, self.stamp)
-            apply(self.stamp)
+                ArrowSink.restore(ref, base.pinned, self._get_spark, self.stamp)
+            again(lambda: apply(self.stamp))
             log = TableLog(ref, self._get_spark)
             mine = log.find(self.stamp)
             last = log.newest if mine is None else mine.version
@@ -312,7 +312,7 @@ class Publishing:
             self._settings,
             earlier[0].number + 1 if earlier else 1,
         )
-        flush(ref, self._tables, self._lake)
+        _flush(self._lake, self._tables)
         row = vars(publication) | {
             "tables": json.dumps([dataclasses.asdict(member) for member in publication.tables]),
             "sources": json.dumps([dataclasses.asdict(member) for member in publication.sources]),
@@ -343,12 +343,13 @@ def place_in(lake: str, ref: TableRef) -> str:
         return f"./{ref.location.rpartition('.')[2]}" if inside else ref.location
     if is_catalog_name(lake):
         return ref.path
-    if has_scheme(ref.path) or has_scheme(lake):
-        root = f"{TableRef(lake).path.rstrip('/')}/"
-        return f"./{ref.path.removeprefix(root)}" if ref.path.startswith(root) else ref.path
-    root, place = os.path.realpath(TableRef(lake).path), os.path.realpath(ref.path)
+    root, place = TableRef(lake).folder, ref.folder
+    if root is None or place is None:
+        prefix = f"{TableRef(lake).path.rstrip('/')}/"
+        return f"./{ref.path.removeprefix(prefix)}" if ref.path.startswith(prefix) else ref.path
+    root, place = root.resolve(), place.resolve()
     relative = os.path.relpath(place, root)
-    return place if relative.startswith("..") else f"./{Path(relative).as_posix()}"
+    return place.as_posix() if relative.startswith("..") else f"./{Path(relative).as_posix()}"
 
 
 def located(lake: str, place: str) -> str:
@@ -359,29 +360,22 @@ def located(lake: str, place: str) -> str:
     return f"{lake.rstrip('/')}{separator}{place.removeprefix('./')}"
 
 
-def restore(ref: TableRef, version: int, get_spark: GetSpark, stamp: str) -> None:
-    """Give a table the rows of an earlier version again, in a commit of its own.
-
-    Raises:
-        UserError: files of that version are gone.
-    """
-    ArrowSink.restore(ref, version, get_spark, stamp)
-
-
-def flush(ref: TableRef, tables: Sequence[Member], lake: str) -> None:
+def _flush(lake: str, tables: Sequence[Member]) -> None:
     """Have the disk keep what was written before the commit that vouches for it; only where files are at hand."""
     for member in tables:
-        place = TableRef(located(lake, member.place))
-        if is_catalog_name(place.location) or has_scheme(place.path):
+        folder = TableRef(located(lake, member.place)).folder
+        if folder is None:
             continue
-        folder = Path(place.path)
         log = folder / "_delta_log" / f"{member.version:020}.json"
-        names = [
-            action["add"]["path"] for line in log.read_text().splitlines() if "add" in (action := json.loads(line))
-        ]
-        for path in (*(folder / name for name in names), log, folder, log.parent):
-            with suppress(OSError):  # a name in a URL's encoding, a file in another place
-                flush_to_disk(path)
+        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+        # A name that the log has encoded, or that lies in another place, is passed over.
+        for path in (
+            *(folder / action["add"]["path"] for action in actions if "add" in action),
+            log,
+            folder,
+            log.parent,
+        ):
+            flush_to_disk(path)
 
 
 def _publication(row: Mapping[str, Any]) -> Publication:

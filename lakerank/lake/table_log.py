@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyarrow import fs
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from lakerank.lake.delta_arrow import GetSpark
+from lakerank.lake.delta_table import TableRef, is_catalog_name
 
 _COMMIT = re.compile(r"^(\d{20})\.json$")
 # By name where the actions cannot be seen; whatever is not here is taken for a change of rows.
@@ -30,7 +28,6 @@ _KEEP_ROWS = frozenset(
         *("UPDATE COLUMN METADATA", "ADD FEATURE", "DROP FEATURE", "FSCK REPAIR", "SET TABLE COMMENT", "TRUNCATE LOGS"),
     )
 )
-GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
 
 
 @dataclass(frozen=True)
@@ -86,14 +83,12 @@ class TableLog:
     @cached_property
     def _files(self) -> tuple[Any, str] | None:
         """File system and folder of the log; None where it is Spark's business."""
+        if (local := self._ref.folder) is not None:
+            return fs.LocalFileSystem(), f"{local}/_delta_log"
         if is_catalog_name(self._ref.location) or self._ref.path.startswith("dbfs:"):
             return None
         try:
-            system, place = (
-                fs.FileSystem.from_uri(self._ref.path)
-                if has_scheme(self._ref.path)
-                else (fs.LocalFileSystem(), self._ref.path)
-            )
+            system, place = fs.FileSystem.from_uri(self._ref.path)
         except (OSError, ValueError):  # a store that pyarrow does not know, as Spark may
             return None
         return system, f"{place.rstrip('/')}/_delta_log"

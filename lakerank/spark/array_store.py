@@ -32,6 +32,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import flush_to_disk
 
 if TYPE_CHECKING:  # blocks are written and read where pyspark is not installed
     from pyspark.sql import SparkSession
@@ -207,7 +208,7 @@ class BlockStore:
             flush_folder(root)
         self.write_json(f"{folder}/{SEAL}" if folder else SEAL, keys, flush)
         if flush:
-            _fsync(root)
+            flush_to_disk(root)
 
     def sealed(self, folder: str = "") -> dict[str, str]:
         """Return the blocks that were in a folder when it was sealed: key → checksum of the manifest.
@@ -306,22 +307,8 @@ def flush_folder(folder: Path) -> None:
         folders[:] = [name for name in folders if not is_hidden_name(name)]
         paths += [Path(where) / name for name in (*folders, *files) if not is_hidden_name(name)]
     with ThreadPoolExecutor(_FLUSHERS) as pool:
-        list(pool.map(_fsync, paths))
-    _fsync(folder.parent)
-
-
-def _fsync(path: Path) -> None:
-    """Flush a file or folder to disk, where the file system can; what is gone meanwhile needs none."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:  # folders cannot be flushed everywhere
-        pass
-    finally:
-        os.close(handle)
+        list(pool.map(flush_to_disk, paths))
+    flush_to_disk(folder.parent)
 
 
 def _size_and_checksum(path: Path, array: NDArray[Any]) -> tuple[int, str]:

@@ -176,11 +176,23 @@ def test_a_lake_is_copied_moved_and_opened_from_anywhere(tmp_path: Path, monkeyp
     assert state(new) == (0.25, 3)
     monkeypatch.chdir(tmp_path)
     assert state("old") == state("./old/") == state("far/../old") == (0.5, 4)
+    assert state(f"file://{old}") == state(f"file:{old}") == (0.5, 4)
     (tmp_path / "mounted").symlink_to(new)
     assert state("mounted") == (0.25, 3)
     new.rename(tmp_path / "moved")
     shutil.rmtree(old)
     assert state("moved") == (0.25, 3)
+
+
+@pytest.mark.parametrize("address", ["file://{}", "file:{}"])
+def test_a_lake_with_a_file_address_is_the_folder(tmp_path: Path, address: str) -> None:
+    lake = address.format(tmp_path / "lake")
+    publish(lake, 0.25, 3)
+    assert state(lake) == state(tmp_path / "lake") == (0.25, 3)
+    publish(tmp_path / "lake", 0.5, 4)
+    assert state(lake) == (0.5, 4)
+    places = [member.place for member in Publications.read(lake, nobody).rows[1].tables]
+    assert places == ["./ranks", "./pagerank_metrics"]
 
 
 @pytest.mark.parametrize(

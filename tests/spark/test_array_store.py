@@ -155,7 +155,7 @@ def test_parts_are_flushed_before_what_vouches_for_them(store: BlockStore, monke
             assert not store.path(f"state/{SEAL}").exists()
         flushed.append(path)
 
-    monkeypatch.setattr(array_store, "_fsync", watched)
+    monkeypatch.setattr(array_store, "flush_to_disk", watched)
     store.put("state/k", BLOCK)
     store.seal("state")
     block = store.path("state/k")

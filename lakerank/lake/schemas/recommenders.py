@@ -17,7 +17,7 @@ LFM_MODELS = Relation(
         Column("model", "string", "mf, svdpp, timesvdpp or bayesian"),
         Column("train_rmse", "double", "of the kept factors, in rating units"),
         Column("test_rmse", "double", "of the kept factors on the test ratings", nullable=True),
-        Column("ratings", "string", "the table it was trained on"),
+        Column("ratings", "string", "the table it was trained on; ./ stands for the lake"),
         Column("ratings_version", "bigint", "version of that table; `lfm --time-travel` repeats the run"),
     ),
     ("run_id",),

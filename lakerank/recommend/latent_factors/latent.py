@@ -233,7 +233,6 @@ SPEC = ModelSpec(
     LfmConfig,
     (USER_FACTORS, ITEM_FACTORS),
     "lfm",
-    repeat="lfm with --resume",
     rating_priority=1,
     ranks_by_value=True,
 )

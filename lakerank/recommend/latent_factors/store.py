@@ -71,7 +71,7 @@ def read_model(spark: SparkSession, published: Publications) -> StoredModel:
     runs = published_table(published, newest, LFM_MODELS, SPEC).read(spark, LFM_MODELS)
     row = runs.where(F.col("run_id") == saved.run_id).first()
     if row is None:
-        raise UserError(f"{published.lake}: `lfm_models` has no run {saved.run_id}: repeat {SPEC.repeat}")
+        raise UserError(f"{published.lake}: `lfm_models` has no run {saved.run_id}: run {SPEC.producer} again")
     tables = saved.tables
     return StoredModel(
         saved.run_id, tables[USER_FACTORS.name], tables[ITEM_FACTORS.name], row, json.loads(row["settings"])

@@ -209,7 +209,6 @@ class ModelSpec:
         settings: class of its settings; `params()["settings"]` are its fields.
         relations: the tables it is saved in; a model without any is fitted instead of loaded, and needs no job.
         producer: the job that saves it.
-        repeat: how that job is run again after it was stopped, if there is a shorter way than at first.
         needs_items: whether it learns from `items`.
         blended: whether it is a part of the blend unless other parts are named.
         rating_priority: where it stands among the parts whose predicted ratings the blend takes, from 1; 0: it is none.
@@ -226,7 +225,6 @@ class ModelSpec:
     settings: type[Any] = NoSettings
     relations: tuple[Relation, ...] = ()
     producer: str = "recommend"
-    repeat: str = ""
     needs_items: bool = False
     blended: bool = True
     rating_priority: int = 0

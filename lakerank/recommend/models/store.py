@@ -81,19 +81,12 @@ def published_table(published: Publications, newest: Publication, relation: Rela
     """Return a table of a model at the version that was published.
 
     Raises:
-        UserError: it is gone; the message says how to make it again.
+        UserError: it is gone; the message says what makes it again.
     """
     member = newest.table(relation)
     if member is None:
-        raise UserError(f"{published.lake}: `{spec.name}` has no `{relation.name}`: {_again(spec)}")
-    try:
-        return published.member(member, relation)
-    except UserError as error:
-        raise UserError(f"{error}: {_again(spec)}") from error
-
-
-def _again(spec: ModelSpec) -> str:
-    return f"repeat {spec.repeat}" if spec.repeat else f"run {spec.producer} again"
+        raise UserError(f"{published.lake}: `{spec.name}` has no `{relation.name}`: run {spec.producer} again")
+    return published.member(member, relation)
 
 
 def _find_blend(spark: SparkSession, published: Publications, spec: ModelSpec) -> SavedModel:
