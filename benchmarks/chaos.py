@@ -1,6 +1,6 @@
 """Chaos: jobs that are killed, started together and visited by others, and what readers see after each event.
 
-    python benchmarks/chaos.py [--kinds crash,visit,kill,pair] [--jobs lfm,…] [--kills 20] [--quick] [--json]
+    python benchmarks/chaos.py [--kinds crash,visit,kill,…] [--jobs lfm,…] [--kills 20] [--quick] [--json]
 
 A small lake is made once. For each event it is copied (so each also tests that a lake may be moved), one job runs
 on the copy, and something happens to it:
@@ -9,12 +9,17 @@ on the copy, and something happens to it:
 - visit: somebody maintains or changes one of its tables after a write (OPTIMIZE, VACUUM without retention, SET
   TBLPROPERTIES, RESTORE to version 0, the table dropped and made anew);
 - kill: SIGKILL to the whole process group at a random moment;
-- pair: two jobs that share a table are started in the same moment.
+- memory: SIGKILL to one process of it, the JVM, a Python worker or the job itself, as a machine without memory does;
+- disk: the lake's file system is full after so many more bytes; read-only: it may not be written at all;
+- pair: two jobs that share a table are started in the same moment;
+- serve: the search page's server, which takes up a new index every half second, or the build of that index is killed;
+- train: both phases of `python -m sr_model.train` are killed at a random moment, and resumed.
 
 After each event all readers' tables, at the versions that are published, must be those before the job or those after
 it (of a pair: after one of the two, or after both in either order), or, after a visit that takes rows away, one
-sentence that says so. Then the job runs again, undisturbed, and its tables must be what they are without any event.
-No hidden or temporary file may be left beside the tables. --quick: two crashes, visits and kills of each job.
+sentence that says so. Then the job runs again, undisturbed, and its tables must be what they are without any event
+(of a training: its weights, bit for bit). No hidden or temporary file may be left beside the tables. A job that ends by
+itself says why in one sentence. Disks need the right to mount. --quick: two events of each kind for each job.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -42,8 +48,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -55,10 +63,12 @@ from lakerank.lake.schemas import RELATIONS  # noqa: E402
 from lakerank.spark.session import get_spark  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "chaos.json"
-KINDS = ("crash", "visit", "kill", "pair")
+KINDS = ("crash", "visit", "disk", "read-only", "kill", "memory", "pair", "serve", "train")
 # Times and names that differ from run to run though nothing else does.
 VOLATILE = {"seconds", "updates_per_second", "fetched_at", "run_id", "source"}
 VOLATILE |= {"settings", "segment", "checksum"}  # the lake's own place; numbers of builds
+PATCHES = "files of patches"  # no table: `state` compares the folder
+ROOM = (0, 16, 64, 128, 256, 512)  # KiB that a lake may still grow by before its disk is full
 NOT_LEFT = (".used", ".lock", ".sealed.json")  # what scratch folders know of themselves
 DESTRUCTIVE = ("VACUUM", "RESTORE", "drop")
 
@@ -88,6 +98,12 @@ class Job:
 
 
 LFM = ("--factors", "4", "--epochs", "2", "--blocks", "2")
+PATCH = ("--patch", "32", "--valid-fraction", "0.3")
+TRAIN = (
+    *("net=tiny", "batch=4", "crop=16", "workers=1", "threads=1", "tensorboard=false", "leak_check=false"),
+    *("n_epoch_init=0", "n_epoch=0", "steps_init=60", "steps=40"),
+    *("valid_every=0", "sample_every=0", "checkpoint_every=5"),
+)
 # How the lake is made, and what the jobs then do to it. All results are determined by settings and data.
 FIRST = (
     Job("ingest_ratings", ("--source", "DATA/ratings-1"), ("ratings",)),
@@ -101,6 +117,8 @@ FIRST = (
     Job("pagerank", ("--damping", "0.8"), ("ranks",)),
     Job("link_spam", (), ("link_spam",)),
     Job("build_index", (), ("index",)),
+    Job("make_patches", (*PATCH, "--source", "DATA/pictures-1"), (PATCHES,)),
+    Job("upscale_images", ("--images", "DATA/pictures-1"), ("upscaled",)),
 )
 SECOND = (
     Job("ingest_ratings", ("--source", "DATA/ratings-2"), ("ratings",)),
@@ -114,6 +132,8 @@ SECOND = (
     Job("pagerank", ("--damping", "0.9"), ("ranks",)),
     Job("link_spam", ("--damping", "0.7"), ("link_spam",)),
     Job("build_index", ("--rebuild", "--language", "none"), ("index",)),
+    Job("make_patches", (*PATCH, "--source", "DATA/pictures-2", "--overwrite"), (PATCHES,)),
+    Job("upscale_images", ("--images", "DATA/pictures-2"), ("upscaled",)),
 )
 # Both write the same tables, or one reads what the other writes.
 PAIRS = (
@@ -147,6 +167,8 @@ def run(job: Job, lake: Path, data: Path) -> tuple[int, str]:
 
 def state(lake: Path, whats: Sequence[str]) -> str:
     """Digest what readers see of something: the rows of its tables as published; or the sentence that refuses it."""
+    if PATCHES in whats:
+        return folder_state(lake / "patches")
     try:
         published = Publications.read(str(lake), no_spark)
         parts = []
@@ -163,6 +185,15 @@ def state(lake: Path, whats: Sequence[str]) -> str:
     except UserError as error:
         return f"refused: {error}"
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def folder_state(folder: Path) -> str:
+    """Digest a folder's files, those of its parts that are still made aside."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    digest = hashlib.sha256()
+    for name in sorted(name for name in files if not name.startswith("_parts/")):
+        digest.update(f"{name} {hashlib.sha256(files[name].read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()[:16] if files else "nothing"
 
 
 def leftovers(lake: Path) -> list[str]:
@@ -273,12 +304,12 @@ class Chaos:
         shutil.copytree(self.lake, target)
         return target
 
-    def judge(self, kind: str, job: Job, lake: Path, what: str, may_refuse: bool = False) -> None:
+    def judge(self, kind: str, job: Job, lake: Path, what: str, may_refuse: bool = False, problem: str = "") -> None:
         """See what readers see, run the job again, and see that the result is the usual one."""
         tally = self.tally.setdefault((kind, job.name), Tally())
         tally.tried += 1
         old, new = state(self.lake, job.whats), self.reference(job)
-        seen, problems = state(lake, job.whats), []
+        seen, problems = state(lake, job.whats), [problem] if problem else []
         if seen.startswith("refused") and may_refuse:
             tally.refused += 1
         elif seen not in (old, new):
@@ -348,6 +379,147 @@ class Chaos:
             process.wait()
             self.judge("kill", job, lake, f"SIGKILL after {moment:.1f} s")
 
+    def memory(self, job: Job, times: int) -> None:
+        """Kill one of the job's processes, as the kernel does where memory ends."""
+        for _ in range(times):
+            lake = self.copy()
+            process = self.start(job, lake)
+            moment, killed = self.random.uniform(0.3, 1.0) * (self.seconds[job.name] + 12), "nothing"
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moment)
+            if alive := members(process.pid):
+                pid, killed = self.random.choice(sorted(alive.items()))
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                process.wait(120)
+                problems = self.said(job, lake, process.returncode)
+            except subprocess.TimeoutExpired:
+                problems = "it hangs"
+            for pid in members(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.judge("memory", job, lake, f"SIGKILL of {killed} after {moment:.1f} s", problem=problems)
+
+    def said(self, job: Job, lake: Path, code: int) -> str:
+        """Return what is wrong with what a job said when it ended by itself."""
+        log = (lake.parent / f"{lake.name}-{job.name}.log").read_text(errors="replace")
+        if code in (0, 2, -signal.SIGKILL) and "Traceback" not in log:
+            return ""
+        return f"it ends with {code}: {log.strip().splitlines()[-1] if log.strip() else 'without a word'}"
+
+    def disk(self, job: Job, rooms: Sequence[int]) -> None:
+        """Fill the lake's file system: a job may grow it by so many KiB. Then there is room."""
+        for room in rooms:
+            self.on_mount("disk", job, f"size={{}}k,{room}", f"full after {room} KiB")
+
+    def read_only(self, job: Job) -> None:
+        """Run a job where nothing may be written."""
+        self.on_mount("read-only", job, "ro", "read-only")
+
+    def on_mount(self, kind: str, job: Job, options: str, what: str) -> None:
+        """Run a job on a lake in a file system of its own."""
+        place = self.folder / f"mount-{uuid.uuid4().hex[:8]}"
+        place.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True, check=False).returncode:
+            return  # no right to
+        try:
+            lake = place / "lake"
+            shutil.copytree(self.lake, lake)
+            if options != "ro":
+                options, room = options.rsplit(",", 1)
+                used = shutil.disk_usage(place).used // 1024
+                options = options.format(used + int(room))
+            subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+            code, said = run(job, lake, self.data)
+            subprocess.run(["mount", "-o", "remount,rw,size=4g", place], check=True)
+            wrong = code not in (0, 2) or "Traceback" in said
+            problems = f"it ends with {code}: {said.strip().splitlines()[-1]}" if wrong else ""
+            self.judge(kind, job, lake, what, problem=problems)
+        finally:
+            subprocess.run(["umount", "-l", place], check=True)
+
+    def serve(self, times: int) -> None:
+        """Build an index beside a server that takes it up; kill the one or the other."""
+        job = next(job for job in SECOND if job.name == "build_index")
+        pages = dict(self.answers(job))
+        tally = self.tally.setdefault(("serve", "serve+build_index"), Tally())
+        for _ in range(times):
+            lake = self.copy()
+            problems: list[str] = []
+            server, address = serving(lake)
+            builder, victim = self.start(job, lake), self.random.choice(("server", "build"))
+            end = time.monotonic() + self.random.uniform(0.5, 1.2) * (self.seconds[job.name] + 12)
+            while time.monotonic() < end and not problems:
+                if (seen := asked(address)) not in pages.values():
+                    problems.append(f"the server answers {seen[:60]}")
+                time.sleep(0.2)
+            stop(server if victim == "server" else builder)
+            builder.wait()
+            if victim == "build" and (seen := asked(address)) not in pages.values():
+                problems.append(f"after the build's end the server answers {seen[:60]}")
+            code, said = run(job, lake, self.data)
+            if code:
+                problems.append(f"the next build ends with {code}: {said}")
+            stop(server)
+            server, address = serving(lake)
+            if asked(address) != pages["new"]:
+                problems.append("a new server does not show the new index")
+            stop(server)
+            tally.tried += 1
+            tally.survived += not problems
+            tally.lost += [f"SIGKILL of the {victim}: {'; '.join(problems)}"[:500]] if problems else []
+            shutil.rmtree(lake)
+
+    def answers(self, job: Job) -> Iterator[tuple[str, str]]:
+        """Yield what a server answers before and after a job."""
+        lake = self.copy()
+        for when in ("old", "new"):
+            server, address = serving(lake)
+            yield when, asked(address)
+            stop(server)
+            if when == "old":
+                run(job, lake, self.data)
+        shutil.rmtree(lake)
+
+    def train(self, times: int) -> None:
+        """Kill a training of two phases, and resume it."""
+        data, whole = self.lake / "patches", self.folder / "trained"
+        command = [sys.executable, "-m", "sr_model.train", f"data={data}", *TRAIN]
+        begun = time.monotonic()
+        subprocess.run([*command, f"out={whole}"], cwd=ROOT, check=True, capture_output=True)
+        seconds, tally = time.monotonic() - begun, self.tally.setdefault(("train", "sr_model.train"), Tally())
+        names = ("init.safetensors", "gan.safetensors")
+        wanted = [hashlib.sha256((whole / name).read_bytes()).hexdigest() for name in names]
+        for _ in range(times):
+            out, moment = self.folder / f"training-{uuid.uuid4().hex[:8]}", self.random.uniform(0.2, 1.0) * seconds
+            process = subprocess.Popen(
+                [*command, f"out={out}"],
+                cwd=ROOT,
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(moment)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            again = subprocess.run(
+                [*command, f"out={out}", "resume=auto"], cwd=ROOT, check=False, capture_output=True, text=True
+            )
+            problems = []
+            if again.returncode:
+                problems.append(f"resuming ends with {again.returncode}: {again.stderr.strip()[-200:]}")
+            elif [hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names] != wanted:
+                problems.append("other weights")
+            if left := [path.name for path in out.rglob("*") if path.name.endswith((".part", ".tmp"))]:
+                problems.append(f"left over: {left[:3]}")
+            tally.tried += 1
+            tally.survived += not problems
+            tally.lost += [f"SIGKILL after {moment:.1f} s: {'; '.join(problems)}"[:500]] if problems else []
+            shutil.rmtree(out, ignore_errors=True)
+
     def start(self, job: Job, lake: Path) -> subprocess.Popen[bytes]:
         """Start a job in a process group of its own."""
         command = [sys.executable, "-m", f"spark_jobs.{job.name}", *job.command(lake, self.data)]
@@ -393,6 +565,48 @@ class Chaos:
         return "\n".join(lines)
 
 
+def members(group: int) -> dict[int, str]:
+    """Name the processes of a process group, zombies aside."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
+            if int(fields[2]) == group and fields[0] != "Z":
+                found[int(stat.parent.name)] = name
+    return found
+
+
+def serving(lake: Path) -> tuple[subprocess.Popen[str], str]:
+    """Start a server of the search page; return it and its address."""
+    command = [sys.executable, "-m", "spark_jobs.serve", "--lake", str(lake), "--port", "0", "--refresh", "0.5"]
+    server = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    assert server.stdout is not None
+    for line in server.stdout:
+        if "http://" in line:
+            return server, line.split("http://")[1].split("/")[0]
+    raise AssertionError("the server does not start")
+
+
+def asked(address: str) -> str:
+    """Return what a server answers to one query, without the time it took; or why it does not."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/api/search?q=word7+page", timeout=10) as answer:
+            found = json.load(answer)
+    except OSError as error:
+        return f"nothing: {error}"
+    return json.dumps([(hit["url"], hit["score"]) for hit in found["results"]])
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    """Kill a process group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def make_data(folder: Path) -> None:
     """Make two sets of ratings and two sites."""
     for n in (1, 2):
@@ -400,6 +614,11 @@ def make_data(folder: Path) -> None:
         subprocess.run(
             [sys.executable, ROOT / "examples" / "make_ratings.py", folder / f"ratings-{n}", *size], check=True
         )
+        pictures = folder / f"pictures-{n}"
+        pictures.mkdir(parents=True)
+        for k in range(3):
+            pixels = np.random.default_rng(10 * n + k).integers(0, 256, (48, 64, 3), np.uint8)
+            Image.fromarray(np.kron(pixels, np.ones((3, 3, 1), np.uint8))).save(pictures / f"{k}.png")
         site = folder / f"site-{n}"
         site.mkdir(parents=True)
         for page in range(12):
@@ -425,14 +644,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = Chaos(Path(folder), [name for name in args.jobs.split(",") if name], args.seed)
         chaos.prepare()
+        kills = min(args.kills, most)
         for job in chaos.jobs:
             if "crash" in kinds:
                 chaos.crash(job, most)
             if "visit" in kinds:
                 chaos.visit(job, most)
-            if "kill" in kinds and (chaos.seconds[job.name] > 0):
-                chaos.kill(job, min(args.kills, most))
+            if "disk" in kinds:
+                chaos.disk(job, ROOM[:most])
+            if "read-only" in kinds:
+                chaos.read_only(job)
+            if "kill" in kinds:
+                chaos.kill(job, kills)
+            if "memory" in kinds:
+                chaos.memory(job, kills // 2)
             print(chaos.table(), flush=True)
+        if "serve" in kinds and not args.jobs:
+            chaos.serve(kills)
+        if "train" in kinds and not args.jobs:
+            chaos.train(kills)
         if "pair" in kinds:
             for first, second in PAIRS[: 2 if args.quick else None]:
                 if SECOND[first] in chaos.jobs:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_file
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.publications import Publications, publishing
 from lakerank.lake.schemas import RATINGS, RECOMMENDER_METRICS
@@ -49,10 +49,7 @@ def draw(path: str, evaluation: Evaluation) -> None:
         UserError: it cannot be written.
     """
     points = [(s.model, s.metric, s.value, s.interval) for s in evaluation.everyone]
-    try:
-        Path(path).write_bytes(comparison_png(points, evaluation.title))
-    except OSError as error:
-        raise UserError(f"--plot {path}: cannot write it ({error.strerror})") from error
+    write_file(Path(path), comparison_png(points, evaluation.title), "--plot")
     print(f"evaluate: {path}")
 
 

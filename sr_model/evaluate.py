@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import sys
@@ -21,6 +22,7 @@ from torch import nn
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Range, Settings, flag
 from sr_model.degrade import METHODS, bicubic_upscale, check_method
@@ -165,7 +167,7 @@ def run(args: EvaluateArgs) -> dict[str, Any]:
         "checkpoint": args.checkpoint,
     }
     whole = {**summary, "settings": settings_used, "images": images}
-    (out / "scores.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    write_file(out / "scores.json", json.dumps(whole, indent=1) + "\n", "--out")
     print(f"evaluate: scores.csv, scores.json{' and pictures' if args.pictures else ''} are in {out}")
     return summary
 
@@ -246,13 +248,14 @@ def _plain(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, flo
 
 def _write_csv(results: Mapping[str, Sequence[Scored]], path: Path) -> None:
     metrics = list(next(iter(next(iter(results.values()))[0].scores.values())))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["set", "picture", "upscaler", *metrics])
-        for name, rows in results.items():
-            for row in rows:
-                for upscaler, values in row.scores.items():
-                    writer.writerow([name, row.pair.name, upscaler, *(f"{values[m]:.6f}" for m in metrics)])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["set", "picture", "upscaler", *metrics])
+    for name, rows in results.items():
+        for row in rows:
+            for upscaler, values in row.scores.items():
+                writer.writerow([name, row.pair.name, upscaler, *(f"{values[m]:.6f}" for m in metrics)])
+    write_file(path, text.getvalue(), "--out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

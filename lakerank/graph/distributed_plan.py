@@ -23,7 +23,8 @@ from lakerank.cli.progress import progress
 from lakerank.graph.base import Graph, PageRankConfig, RankResult, no_nodes, no_teleport, peak_mib, unknown_teleport
 from lakerank.graph.csr_block import Block, Floats, advance, block_size, pack, rounding
 from lakerank.graph.iterate import Convergence, StoppingRule
-from lakerank.spark.array_store import BlockStore, common_folder
+from lakerank.spark.array_cache import common_folder
+from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.dense_ids import dense_index
 

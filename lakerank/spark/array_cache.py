@@ -11,14 +11,19 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lakerank.cli.errors import UserError
 from lakerank.spark.array_store import Block, BlockStore, hidden_name, is_hidden_name
+
+if TYPE_CHECKING:  # stores are used where pyspark is not installed
+    from pyspark.sql import SparkSession
 
 LOCK = ".lock"  # whoever works in a store holds this file
 LEFTOVER_SECONDS = 86400.0  # what is unfinished for longer, its writer is gone
@@ -68,8 +73,8 @@ def hold(store: BlockStore, shared: bool = False) -> Hold | None:
     path = Path(store.root) / LOCK
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except FileNotFoundError:
-        return None  # removed meanwhile
+    except (FileNotFoundError, PermissionError):
+        return None  # removed meanwhile, or of another user
     found = Hold(handle)
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -118,6 +123,16 @@ def own_folder(parent: BlockStore, name: str) -> Iterator[BlockStore]:
         parent.discard(own)
         if lock is not None:
             lock.release()
+
+
+@contextmanager
+def common_folder(spark: SparkSession) -> Iterator[str]:
+    """Make a folder that all workers see, removed in the end, where they are on this machine; empty on a cluster."""
+    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
+        yield ""
+        return
+    with own_folder(BlockStore(tempfile.gettempdir()), "lakerank-blocks") as store:
+        yield store.root
 
 
 def cached(store: BlockStore, key: str, make: Callable[[], Block]) -> Block:

@@ -17,11 +17,9 @@ import mmap
 import os
 import re
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -335,16 +333,6 @@ def _file_checksum(path: Path) -> str:
 
 def _json_checksum(values: dict[str, Any]) -> str:
     return xxhash.xxh3_64(json.dumps(json.loads(json.dumps(values)), sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def common_folder(spark: SparkSession) -> Iterator[str]:
-    """Make a folder that all workers see, removed in the end, where they are on this machine; empty on a cluster."""
-    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
-        yield ""
-        return
-    with tempfile.TemporaryDirectory(prefix="lakerank-blocks-") as folder:
-        yield folder
 
 
 def added_up(rows: list[tuple[str, float, int]]) -> Sums:

@@ -7,7 +7,6 @@ Connect client has not got. Here tables go beside the parameters, and every writ
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
+from lakerank.spark.array_cache import own_folder
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
 
@@ -29,7 +29,7 @@ SavedParams = Mapping[str, Any]
 
 @contextmanager
 def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockStore]:
-    """Make a store in a folder of its own, which is removed in the end.
+    """Make a store in a folder of its own, which is removed in the end; those that killed programs have left go, too.
 
     Args:
         spark: the session whose workers will use it.
@@ -40,9 +40,7 @@ def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockS
         UserError: the folder cannot be made, or workers do not see what stands in it.
     """
     above = BlockStore.open(folder or tempfile.gettempdir(), setting)
-    name = f"lakerank-{uuid.uuid4().hex}"
-    store = above.below(name)
-    try:
+    with own_folder(above, "lakerank-work") as store:
         store.write_json("here.json", {})
         if not _workers_see(spark, store.path("here.json")):
             raise UserError(
@@ -50,8 +48,6 @@ def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockS
                 f"program and all workers mount (NFS, /Volumes, /dbfs)"
             )
         yield store
-    finally:
-        above.drop(name)
 
 
 def _workers_see(spark: SparkSession, file: Path) -> bool:

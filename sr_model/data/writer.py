@@ -7,7 +7,7 @@ without a dictionary: a row group on disk is then an array with a fixed stride, 
 from __future__ import annotations
 
 import json
-import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lakerank.cli.files import atomic_path, write_file
 from sr_model.data.format import (
     MANIFEST,
     Manifest,
@@ -93,7 +94,7 @@ def write_part(
     size = row_group_rows or default_row_group_rows(patch)
     if size * patch * patch * 3 >= 1 << 30:
         raise ValueError(f"row groups of {size} patches of {patch} × {patch} exceed 1 GiB; use fewer rows")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part")
     counts: list[int] = []
     writer: pq.ParquetWriter | None = None
     try:
@@ -160,14 +161,6 @@ def finish(
             {part.name: len(part.row_groups) for part in ordered}
         ).encode(),
     }
-    common = _temporary(folder / COMMON_METADATA)
-    pq.write_metadata(arrow_schema(patch, scale, store_lr).with_metadata(metadata), common)
-    common.replace(folder / COMMON_METADATA)
-    temporary = _temporary(folder / MANIFEST)
-    manifest = Manifest(patch, scale, store_lr, ordered, facts or {})
-    temporary.write_text(manifest_json(manifest), encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with atomic_path(folder / COMMON_METADATA) as fresh:
+        pq.write_metadata(arrow_schema(patch, scale, store_lr).with_metadata(metadata), fresh)
+    write_file(folder / MANIFEST, manifest_json(Manifest(patch, scale, store_lr, ordered, facts or {})))

@@ -18,7 +18,7 @@ from lakerank.recommend.content.features import Features, MemmapFeatures
 from lakerank.recommend.content.solver import Ratings, Taste
 from lakerank.recommend.models.base import Reason
 from lakerank.recommend.models.training_matrix import MemmapArrays
-from lakerank.recommend.models.user_histories import Biases, Histories, recency_weights
+from lakerank.recommend.models.user_histories import POPULARITY_SHARE, Biases, Histories, recency_weights
 from lakerank.spark.array_store import BlockStore
 
 Floats = NDArray[np.float64]
@@ -123,7 +123,6 @@ class LearnedContent:
             yield user, own, names
 
 
-POPULARITY_SHARE = 1e-6  # orders what the profiles leave equal, and all for users without ratings
 LIKE_PRIOR = 1.0  # similarity of 0 deviation, added to the items of each prediction
 
 

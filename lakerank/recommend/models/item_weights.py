@@ -18,10 +18,9 @@ from scipy import sparse
 
 from lakerank.recommend.models.base import Reason
 from lakerank.recommend.models.training_matrix import MemmapArrays
-from lakerank.recommend.models.user_histories import Biases, Histories, recency_weights
+from lakerank.recommend.models.user_histories import POPULARITY_SHARE, Biases, Histories, recency_weights
 from lakerank.spark.array_store import BlockStore
 
-POPULARITY_SHARE = 1e-6  # orders what the weights leave equal, and all for users without ratings
 SIMILARITY_PRIOR = 1.0  # similarity of 0 deviation, added to the neighbours of each prediction
 
 

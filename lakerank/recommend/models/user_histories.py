@@ -122,6 +122,10 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
+# Orders what a scorer of histories leaves equal, and all items for users without ratings.
+POPULARITY_SHARE = 1e-6
+
+
 def recency_weights(block: Histories, power: float) -> NDArray[np.float64]:
     """Return the recency weights (1 + number of the user's newer ratings)^−power, (P); equal within a second.
 
