@@ -126,7 +126,7 @@ SECOND = (
     Job("neighbors", ("--top", "9"), ("neighbors",)),
     Job("linear", ("--reg", "90"), ("linear",)),
     Job("content", ("--factors", "2"), ("content",)),
-    Job("evaluate", ("--models", "popular", "--top", "5"), ("evaluation",)),
+    Job("evaluate", ("--models", "popular", "--metrics", "ndcg@5"), ("evaluation",)),
     Job("recommend", ("--model", "linear", "--top", "2"), ("recommendations",)),
     Job("ingest_pages", ("--source", "DATA/site-2", "--base-url", "https://a.org/"), ("pages",)),
     Job("pagerank", ("--damping", "0.9"), ("ranks",)),

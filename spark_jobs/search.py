@@ -18,11 +18,11 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.settings import AT_LEAST_ONE, NOT_NEGATIVE, JobArgs, flag
 from lakerank.lake.delta_arrow import GetSpark
-from lakerank.search.query.batch import QueryBatch, answer_batch, read_queries, run_lines
+from lakerank.search.query.batch import QueryBatch, answer_batch, read_queries, rejected_lines, run_lines
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.parse import parse, plain
 from lakerank.search.query.searcher import Ranking
-from lakerank.search.query.store import open_index, read_text
+from lakerank.search.query.store import open_index, read_bytes
 from lakerank.spark.on_demand import spark_on_demand
 
 
@@ -75,7 +75,7 @@ def _answer(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
 def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
     """Read queries, answer them, write the run."""
     started = time.monotonic()
-    queries = read_queries(read_text(args.queries, "--queries"), args.queries)
+    queries, rejected = read_queries(read_bytes(args.queries, "--queries"), args.queries)
     reader = parse if args.syntax == "full" else plain
     parsed = {name: reader(text) for name, text in queries.items()}
     batch = QueryBatch(parsed, args.top or 1000, args.rank_weight, args.feedback)
@@ -83,9 +83,15 @@ def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
         answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir), list(queries), "lakerank"
     )
     write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
+    beside = Path(f"{args.run_file}.rejected.tsv")
+    beside.unlink(missing_ok=True)  # of another run
+    if rejected:
+        write_file(beside, rejected_lines(rejected), "--run-file")
+        print(f"search: {len(rejected):,} lines of {args.queries} are no queries: see {beside}")
     seconds = time.monotonic() - started
     print(f"search: {len(queries):,} queries, {len(lines):,} answers in {args.run_file}, {seconds:.1f} s")
-    return {"queries": len(queries), "answers": len(lines), "seconds": round(seconds, 3)}
+    counts = {"queries": len(queries), "rejected": len(rejected), "answers": len(lines)}
+    return {**counts, "seconds": round(seconds, 3)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -51,6 +52,16 @@ def test_a_package_that_is_missing_is_one_sentence(name: str, extra: str) -> Non
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == f"`{package}` is not installed: pip install 'lakerank[{extra}]'\n"
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate", "upscale", "export"])
+def test_a_module_that_is_run_without_torch_says_so_in_one_sentence(module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None\n")
+    command = [sys.executable, "-m", f"sr_model.{module}", "--help"]
+    search_path = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | search_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: `torch` is not installed: pip install 'lakerank[sr]'\n"
 
 
 def test_exported_names_are_defined_once() -> None:

@@ -329,6 +329,17 @@ def test_times_that_are_no_unix_seconds_are_counted(spark: SparkSession) -> None
     assert sorted((row["item_id"], row["rated_at"] is None) for row in left.collect()) == [(2, False), (3, True)]
 
 
+def test_the_folder_of_a_killed_program_goes_and_that_of_a_living_one_stays(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    (tmp_path / "lakerank-work-0123abcd").mkdir()
+    with ml_persistence.workspace(spark, str(tmp_path), "scratchDir") as first:
+        assert [path.name for path in tmp_path.iterdir()] == [Path(first.root).name]
+        with ml_persistence.workspace(spark, str(tmp_path), "scratchDir") as second:
+            assert {path.name for path in tmp_path.iterdir()} == {Path(one.root).name for one in (first, second)}
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_workers_do_not_see_is_an_error(
     ratings: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ import pytrec_eval
 
 from lakerank.cli.errors import UserError
 from lakerank.search.evaluation import USUAL, by_query, evaluate, read_measures, read_qrels, read_run
-from lakerank.search.query.batch import read_queries, run_lines
+from lakerank.search.query.batch import read_queries, rejected_lines, run_lines
 from spark_jobs import evaluate_search
 
 
@@ -56,14 +56,30 @@ def test_measures_by_hand() -> None:
         (read_run, "1 Q0 a 1 nan t\n", "x: line 1: the score is nan"),
         (read_run, "1 Q0 a 1 2 t\n1 Q0 a 2 1 t\n", "x: line 2: document a stands twice for query 1"),
         (read_run, "", "no answer"),
-        (read_queries, "1\tfox\n1\tdog\n", "x: line 2: query 1 stands there twice"),
-        (read_queries, "1\tfox\nlonely\n", "x: line 2: no query after"),
-        (read_queries, "\n", "no query in it"),
     ],
 )
 def test_wrong_files_are_told_by_line(reader: object, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         reader(text, "x")
+
+
+def test_a_bad_query_costs_itself_alone() -> None:
+    lines = ["\ufeff1\tfox", "1\tdog", "lonely", "\ttext", "2\t \r", "3\ta\x0bb\u2028c\r", "4\tno\0thing", "5\t\ud800"]
+    content = "\n".join(lines).encode("utf-8", "surrogatepass") + b"\n6\tcaf\xe9\n7\tcat"
+    queries, rejected = read_queries(content, "x")
+    assert queries == {"1": "fox", "3": "a\x0bb\u2028c", "4": "nothing", "7": "cat"}
+    assert [(one.line, one.reason) for one in rejected] == [
+        (2, "query 1 stands there twice"),
+        (3, "no query after an id and a tab"),
+        (4, "no query after an id and a tab"),
+        (5, "no query after an id and a tab"),
+        (8, "not UTF-8"),
+        (9, "not UTF-8"),
+    ]
+    assert "\n9\tnot UTF-8\t6\tcaf\ufffd\n" in rejected_lines(rejected)
+    for nothing in (b"", b"\n \n", b"1\t\n"):
+        with pytest.raises(UserError, match="x: there is no query in it"):
+            read_queries(nothing, "x")
 
 
 @pytest.mark.parametrize("names", ["", "bleu", "p", "map@", "map@0", "ndcg@x"])
@@ -73,8 +89,8 @@ def test_unknown_measures_are_refused(names: str) -> None:
 
 
 def test_queries_and_runs_go_through_files(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
-    assert read_queries("b\tthe fox\na\tdog\n", "x") == {"b": "the fox", "a": "dog"}
-    assert read_queries("the fox\n\ndog\n", "x") == {"1": "the fox", "2": "dog"}
+    assert read_queries(b"b\tthe fox\na\tdog\n", "x") == ({"b": "the fox", "a": "dog"}, [])
+    assert read_queries(b"the fox\n\ndog\n", "x") == ({"1": "the fox", "2": "dog"}, [])
     answers = [
         {"query_id": "a", "rank": 1, "document": "y z", "score": 1.0},
         {"query_id": "b", "rank": 2, "document": "u", "score": 0.25},

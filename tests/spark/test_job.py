@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
@@ -35,6 +37,21 @@ def test_the_users_mistake_is_2_in_one_line(spark: SparkSession, capsys: pytest.
     assert _job(spark, run) == 2
     assert capsys.readouterr().err == "probe: error: file x.csv, row 3: no rating\n"
     assert _job(spark, run, "--nope") == 2
+
+
+def test_the_users_mistake_that_a_worker_finds_is_2_in_one_line(
+    spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        raise UserError("block user-1 is damaged: run it again")
+        yield from batches
+
+    def run(spark: SparkSession, args: JobArgs) -> dict[str, object]:
+        spark.range(1).mapInArrow(fail, "id bigint").collect()
+        return {}
+
+    assert _job(spark, run) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "probe: error: block user-1 is damaged: run it again"
 
 
 def test_ours_is_1_with_a_trace(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ to the last bit.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,30 +34,68 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def read_queries(text: str, where: str) -> dict[str, str]:
-    """Read the queries of a file, by id.
+@dataclass(frozen=True)
+class RejectedQuery:
+    """A line of a file of queries that cannot be answered.
+
+    Attributes:
+        line: its number, from 1.
+        raw: what stands there, without what no text can hold.
+        reason: what is wrong with it.
+    """
+
+    line: int
+    raw: str
+    reason: str
+
+
+def read_queries(content: bytes, where: str) -> tuple[dict[str, str], list[RejectedQuery]]:
+    """Read the queries of a file, by id, and the lines that are none.
 
     Args:
-        text: lines `id<TAB>query`, or queries alone, which are numbered from 1. Blank lines say nothing.
+        content: UTF-8, lines `id<TAB>query`, or queries alone, which are numbered from 1. Blank lines say nothing.
         where: the file, for messages.
 
     Raises:
-        UserError: an id stands twice, or has no query, or there is no query at all.
+        UserError: there is no query at all.
     """
     queries: dict[str, str] = {}
-    numbered = not any("\t" in line for line in text.splitlines())
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
+    rejected: list[RejectedQuery] = []
+    lines = content.removeprefix(codecs.BOM_UTF8).split(b"\n")  # no other sign ends a line
+    numbered = b"\t" not in content
+    for number, raw in enumerate(lines, start=1):
+        if not raw.strip():
             continue
-        name, tab, query = (str(len(queries) + 1), "\t", line) if numbered else line.partition("\t")
-        if not tab or not query.strip():
-            raise UserError(f"{where}: line {number}: no query after the id and a tab")
-        if name.strip() in queries:
-            raise UserError(f"{where}: line {number}: query {name.strip()} stands there twice")
-        queries[name.strip()] = query.strip()
+        text = raw.decode(errors="replace").replace("\0", "").strip()
+        name, _, query = (str(len(queries) + 1), "", text) if numbered else text.partition("\t")
+        name, query = name.strip(), query.strip()
+        if not is_utf8(raw):
+            rejected.append(RejectedQuery(number, text, "not UTF-8"))
+        elif not name or not query:
+            rejected.append(RejectedQuery(number, text, "no query after an id and a tab"))
+        elif name in queries:
+            rejected.append(RejectedQuery(number, text, f"query {name} stands there twice"))
+        else:
+            queries[name] = query
     if not queries:
-        raise UserError(f"{where}: there is no query in it")
-    return queries
+        first = f" (line {rejected[0].line}: {rejected[0].reason})" if rejected else ""
+        raise UserError(f"{where}: there is no query in it{first}")
+    return queries, rejected
+
+
+def is_utf8(content: bytes) -> bool:
+    """Tell whether bytes are UTF-8."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def rejected_lines(rejected: Sequence[RejectedQuery]) -> str:
+    """Return a file of rejected lines: number, reason and text, separated by tabs."""
+    rows = [f"{one.line}\t{one.reason}\t{one.raw}" for one in rejected]
+    return "".join(f"{row}\n" for row in ("line\treason\traw", *rows))
 
 
 def run_lines(answers: Sequence[Mapping[str, Any]], order: Sequence[str], tag: str) -> list[str]:

@@ -201,6 +201,18 @@ def cache_folder(lake: str, given: str) -> str:
     return str(Path(lake) / "_index_cache")
 
 
+def read_bytes(path: str, flag: str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        UserError: it cannot be read; `flag` is named, which gave it.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{flag} {path}: cannot read it ({error.strerror})") from error
+
+
 def read_text(path: str, flag: str) -> str:
     """Return the text of a file.
 
@@ -208,9 +220,9 @@ def read_text(path: str, flag: str) -> str:
         UserError: it cannot be read, or is not UTF-8; `flag` is named, which gave it.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{flag} {path}: cannot read it ({getattr(error, 'strerror', error)})") from error
+        return read_bytes(path, flag).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{flag} {path}: cannot read it ({error})") from error
 
 
 def _newest(lake: str, get: GetSpark) -> tuple[Publications, Publication]:
