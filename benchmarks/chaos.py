@@ -45,6 +45,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -629,6 +630,21 @@ def make_data(folder: Path) -> None:
             )
 
 
+def write_results(chaos: Chaos, args: argparse.Namespace, begun: float) -> dict[str, Any]:
+    """Return what happened so far, and write it if all jobs take part: a long run may be ended at any time."""
+    facts = {
+        "benchmark": "chaos",
+        "seconds": round(time.monotonic() - begun),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "pyspark": version("pyspark"),
+        "pyarrow": pa.__version__,
+        "events": {f"{kind} {job}": vars(tally) for (kind, job), tally in sorted(chaos.tally.items())},
+    }
+    if not args.quick and not args.jobs:
+        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
+    return facts
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit code: 1 if anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -640,44 +656,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     kinds, most, begun = args.kinds.split(","), 2 if args.quick else 1000, time.monotonic()
-    spark = get_spark("lakerank-chaos", "local[2]", "")
+    facts: dict[str, Any] = {}
+    get_spark("lakerank-chaos", "local[2]", "")
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = Chaos(Path(folder), [name for name in args.jobs.split(",") if name], args.seed)
         chaos.prepare()
         kills = min(args.kills, most)
-        for job in chaos.jobs:
-            if "crash" in kinds:
-                chaos.crash(job, most)
-            if "visit" in kinds:
-                chaos.visit(job, most)
-            if "disk" in kinds:
-                chaos.disk(job, ROOM[:most])
-            if "read-only" in kinds:
-                chaos.read_only(job)
-            if "kill" in kinds:
-                chaos.kill(job, kills)
-            if "memory" in kinds:
-                chaos.memory(job, kills // 2)
+        each: dict[str, Callable[[Job], None]] = {
+            "crash": lambda job: chaos.crash(job, most),
+            "visit": lambda job: chaos.visit(job, most),
+            "disk": lambda job: chaos.disk(job, ROOM[:most]),
+            "read-only": chaos.read_only,
+            "kill": lambda job: chaos.kill(job, kills),
+            "memory": lambda job: chaos.memory(job, kills // 2),
+        }
+        for kind in kinds:
+            for job in chaos.jobs if kind in each else ():
+                each[kind](job)
+                write_results(chaos, args, begun)
+            if kind == "pair":
+                for first, second in PAIRS[: 2 if args.quick else None]:
+                    if SECOND[first] in chaos.jobs:
+                        chaos.pair(first, second)
+            elif kind == "serve" and not args.jobs:
+                chaos.serve(kills)
+            elif kind == "train" and not args.jobs:
+                chaos.train(kills)
+            facts = write_results(chaos, args, begun)
             print(chaos.table(), flush=True)
-        if "serve" in kinds and not args.jobs:
-            chaos.serve(kills)
-        if "train" in kinds and not args.jobs:
-            chaos.train(kills)
-        if "pair" in kinds:
-            for first, second in PAIRS[: 2 if args.quick else None]:
-                if SECOND[first] in chaos.jobs:
-                    chaos.pair(first, second)
-    print(chaos.table())
-    facts = {
-        "benchmark": "chaos",
-        "seconds": round(time.monotonic() - begun),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "spark": spark.version,
-        "pyarrow": pa.__version__,
-        "events": {f"{kind} {job}": vars(tally) for (kind, job), tally in sorted(chaos.tally.items())},
-    }
-    if not args.quick and not args.jobs:
-        RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
     if args.json:
         print(json.dumps(facts))
     return 1 if any(tally.lost for tally in chaos.tally.values()) else 0
