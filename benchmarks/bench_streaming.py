@@ -51,7 +51,7 @@ def cut_patches(images: Path, target: Path) -> None:
                 file = tar.extractfile(member) if member.name.lower().endswith((".jpg", ".jpeg", ".png")) else None
                 if file is None:
                     continue
-                picture = decode_rgb(file.read(), member.name)
+                picture = decode_rgb(file.read())
                 for y in range(0, picture.shape[0] - SIDE + 1, SIDE):
                     for x in range(0, picture.shape[1] - SIDE + 1, SIDE):
                         made[n] = picture[y : y + SIDE, x : x + SIDE]

@@ -630,7 +630,7 @@ def make_data(folder: Path) -> None:
         site = folder / f"site-{n}"
         site.mkdir(parents=True)
         for page in range(12):
-            links = "".join(f'<a href="{(page * n + k) % 12}.html">page {k}</a> ' for k in range(1, 4))
+            links = "".join(f'<a href="{(page * n + k) % 12}.html">page {k}</a> ' for k in range(1, 2 + page % 3))
             words = " ".join(f"word{(page * 7 + n * k) % 50}" for k in range(60))
             (site / f"{page}.html").write_text(
                 f"<html><title>Page {page} of {n}</title><body><main><p>{words} {links}</p></main></body></html>"

@@ -1,25 +1,104 @@
-"""Bytes of a picture to 8-bit RGB, as training and evaluation want it."""
+"""Bytes of a picture to pixels: the one way in which every command opens a picture, and 8-bit RGB for training."""
 
 from __future__ import annotations
 
 import io
 import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from lakerank.cli.errors import UserError
+
 # More than any camera with one shot, sixteen times the largest DIV2K picture; a file of 300 KB may claim far more, and
 # each of some copies that decoding makes takes three or four bytes a pixel.
 MAX_PIXELS = 1 << 26
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+_PNG_SIGN = b"\x89PNG\r\n\x1a\n"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class BrokenImage(Exception):
     """Tell of a picture that cannot be used; the message is the reason in a few words, without the file's name."""
 
 
-def decode_rgb(data: bytes, name: str = "") -> NDArray[np.uint8]:
+@contextmanager
+def opened(data: bytes) -> Iterator[tuple[Image.Image, int]]:
+    """Open a picture and decode all of it; yield it with the bits a channel in its file, 8 or 16.
+
+    The picture is decoded before anything else asks it: what Pillow reads of a damaged picture on the way to its
+    EXIF block, say, stays in it, black from the damage on, and a second look finds nothing wrong.
+
+    Args:
+        data: the file's content.
+
+    Raises:
+        BrokenImage: not a picture, damaged, cut short, empty, of 32 bits a channel, or larger than `MAX_PIXELS`; so
+            is what goes wrong in the block.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    size = f"{image.width} × {image.height} pixels"
+                    raise BrokenImage(f"{size} are more than {MAX_PIXELS}; cut it into parts first")
+                bits = _bits(image)  # loading forgets how it was stored
+                if bits > 16 or (image.mode in ("I", "F") and bits != 16):
+                    raise BrokenImage("32 bits a channel are not supported; convert it to 8 or 16 bits")
+                if image.format == "PNG":
+                    _check_png(data)
+                image.load()
+                yield image, bits
+    except (BrokenImage, UserError):
+        raise
+    except UnidentifiedImageError as error:
+        raise BrokenImage(_unknown_kind(data)) from error
+    except Image.DecompressionBombError as error:
+        raise BrokenImage(f"more than {MAX_PIXELS} pixels; cut it into parts first") from error
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise BrokenImage(f"damaged ({error})") from error
+
+
+def _bits(image: Image.Image) -> int:
+    """Return the bits a channel in the file, which Pillow's mode does not tell for colour."""
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+        return max(8, int(max(bits) if isinstance(bits, tuple) else bits))
+    return 16 if any(";16" in str(tile) for tile in getattr(image, "tile", ())) or ";16" in image.mode else 8
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksums of a PNG's chunks, which Pillow does not for those that hold the pixels.
+
+    Raises:
+        BrokenImage: one does not agree, or the file ends before its last chunk.
+    """
+    at, name = len(_PNG_SIGN), b""
+    while name != b"IEND":
+        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 8 + length
+        if len(data) < end + 4:
+            raise BrokenImage("damaged (cut short)")
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise BrokenImage(f"damaged (the checksum of its part {name.decode('latin-1')!a} does not agree)")
+        at = end + 4
+
+
+def _unknown_kind(data: bytes) -> str:
+    """Say what a file is that Pillow does not know."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "HEIC is not supported; convert it to PNG or JPEG"
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+        return "this Pillow reads no AVIF; convert it to PNG or JPEG"
+    return f"not a picture of a known kind ({', '.join(SUFFIXES)})"
+
+
+def decode_rgb(data: bytes) -> NDArray[np.uint8]:
     """Decode a picture's pixels, (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
     Grey and palette become RGB, CMYK is converted, 16 bits are reduced to 8 (the upper ones), transparency is
@@ -27,27 +106,12 @@ def decode_rgb(data: bytes, name: str = "") -> NDArray[np.uint8]:
 
     Args:
         data: the file's content.
-        name: for Pillow, which knows some formats by their suffix only; may be empty.
 
     Raises:
-        BrokenImage: not a picture, damaged, cut short, empty, or larger than `MAX_PIXELS`.
+        BrokenImage: see `opened`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit stands below
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise BrokenImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}")
-                image.load()
-                turned = ImageOps.exif_transpose(image)
-                return np.ascontiguousarray(np.asarray(_as_rgb(turned)))
-    except BrokenImage:
-        raise
-    except Image.DecompressionBombError as error:
-        raise BrokenImage(f"more than {MAX_PIXELS} pixels") from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        what = "not a picture" if isinstance(error, UnidentifiedImageError) else f"damaged ({error})"
-        raise BrokenImage(what) from error
+    with opened(data) as (image, _):
+        return np.ascontiguousarray(np.asarray(_as_rgb(ImageOps.exif_transpose(image))))
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -16,11 +16,11 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
-from sr_model.images import MAX_PIXELS, SUFFIXES, BrokenImage
+from sr_model.images import BrokenImage, opened
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "png": (".png",),
@@ -86,7 +86,7 @@ def read_picture(path: Path) -> Picture:
     Palettes become RGB, CMYK and Lab become sRGB through their profile where they have one.
 
     Raises:
-        BrokenImage: not a picture, damaged, cut short, of a kind without 8 or 16 bits, or larger than `MAX_PIXELS`.
+        BrokenImage: see `opened`.
         OSError: the file cannot be read.
     """
     return decode_picture(path.read_bytes())
@@ -94,38 +94,25 @@ def read_picture(path: Path) -> Picture:
 
 def decode_picture(data: bytes) -> Picture:
     """Read a picture from a file's content, as `read_picture` does."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
-            with Image.open(io.BytesIO(data)) as image:
-                return _decoded(image, data)
-    except (BrokenImage, UserError):
-        raise
-    except UnidentifiedImageError as error:
-        raise BrokenImage(f"not a picture of a known kind ({', '.join(SUFFIXES)})") from error
-    except Image.DecompressionBombError as error:
-        raise BrokenImage(f"more than {MAX_PIXELS} pixels; cut it into parts first") from error
-    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
-        raise BrokenImage(f"damaged ({error})") from error
+    with opened(data) as (image, bits):
+        return _decoded(image, bits, data)
 
 
-def _decoded(image: Image.Image, data: bytes) -> Picture:
-    if image.width * image.height > MAX_PIXELS:
-        raise BrokenImage(f"{image.width} × {image.height} pixels are more than {MAX_PIXELS}; cut it into parts first")
+def _decoded(image: Image.Image, bits: int, data: bytes) -> Picture:
     notes = []
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"only the first of {frames} frames is taken")
     profile = image.info.get("icc_profile") or b""
-    deep = _bits(image) == 16  # before anything loads the picture and with it forgets how it was stored
+    if profile and not _is_profile(profile):
+        notes.append("its colour profile is damaged and left out")
+        profile = b""
     orientation, exif = _exif(image)
     pixels: Pixels | None = None
-    if deep:
+    if bits == 16:
         pixels = _deep_pixels(image, data)
         if pixels is None:
             notes.append(f"16 bits of the kind {image.mode} are reduced to 8")
-    elif image.mode in ("I", "F"):
-        raise BrokenImage("32 bits a channel are not supported; convert it to 8 or 16 bits")
     if pixels is None:
         image.load()
         image, profile = _plain(image, profile)
@@ -143,12 +130,13 @@ def _decoded(image: Image.Image, data: bytes) -> Picture:
     )
 
 
-def _bits(image: Image.Image) -> int:
-    """Return the bits a channel in the file, which Pillow's mode does not tell for colour."""
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
-        return int(max(bits) if isinstance(bits, tuple) else bits)
-    return 16 if any(";16" in str(tile) for tile in getattr(image, "tile", ())) or ";16" in image.mode else 8
+def _is_profile(profile: bytes) -> bool:
+    """Tell whether colour management can read an ICC profile."""
+    try:
+        ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (ImageCms.PyCMSError, OSError):
+        return False
+    return True
 
 
 def _deep_pixels(image: Image.Image, data: bytes) -> Pixels | None:

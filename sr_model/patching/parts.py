@@ -240,7 +240,7 @@ def count_done_parts(out: Path) -> int:
 def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: PartResult) -> Iterator[PatchRow]:
     for name, content in contents:
         try:
-            image = decode_rgb(content, name)
+            image = decode_rgb(content)
             for row in extract_patches(image, name, plan):
                 if row is None:
                     made.filtered += 1

@@ -47,7 +47,7 @@ def read_pictures(path: Path) -> Iterator[NamedPicture]:
 def _decoded(files: Iterator[tuple[str, bytes]]) -> Iterator[NamedPicture]:
     for name, data in files:
         try:
-            yield name, decode_rgb(data, name)
+            yield name, decode_rgb(data)
         except BrokenImage:
             continue
 

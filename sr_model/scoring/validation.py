@@ -122,7 +122,7 @@ def _pair(name: str, hr_path: Path, lr_path: Path | None, scale: int, degradatio
 
 def _read(path: Path) -> NDArray[np.uint8]:
     try:
-        return decode_rgb(path.read_bytes(), path.name)
+        return decode_rgb(path.read_bytes())
     except (BrokenImage, OSError) as error:
         raise UserError(f"{path}: cannot be used ({error}); repair or remove it") from error
 

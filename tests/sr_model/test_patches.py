@@ -168,7 +168,7 @@ def test_all_kinds_become_rgb() -> None:
         "transparent": (saved(alpha, "PNG"), np.full((20, 30, 3), 255, np.uint8)),
     }
     for name, (data, wanted) in cases.items():
-        found = decode_rgb(data, name)
+        found = decode_rgb(data)
         assert found.dtype == np.uint8, name
         assert np.array_equal(found, wanted), name
     for how in (saved(rgb.convert("CMYK"), "JPEG", quality=100), saved(rgb.quantize(256), "PNG")):

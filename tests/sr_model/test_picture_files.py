@@ -6,15 +6,19 @@ import io
 import resource
 import struct
 import sys
+import warnings
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import SHARED
 from PIL import Image, ImageCms, ImageOps
 
 from lakerank.cli.errors import UserError
+from sr_model import images
 from sr_model.images import BrokenImage, decode_rgb
 from sr_model.inference import pictures
 from sr_model.inference.pictures import FORMATS, Picture, decode_picture, read_picture, write_picture
@@ -198,6 +202,96 @@ def test_of_several_pages_the_first_is_taken_and_said() -> None:
     assert read.notes == ("only the first of 3 frames is taken",)
 
 
+CASES = SHARED.parent / "cases" / "pictures"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is not there")
+@pytest.mark.parametrize(
+    ("name", "said"), [("crc.png", "damaged"), ("float.tif", "32 bits"), ("int32.tif", "32 bits"), ("badicc.png", "")]
+)
+def test_every_command_refuses_the_same_pictures(name: str, said: str) -> None:
+    data = (CASES / name).read_bytes()
+    for decode in (decode_rgb, decode_picture):
+        if said:
+            with pytest.raises(BrokenImage, match=said):
+                decode(data)
+        else:
+            decode(data)
+
+
+def test_a_damaged_profile_is_left_out_and_said() -> None:
+    read = decode_picture(coded(Image.new("RGB", (8, 8), "red"), "png", icc_profile=SRGB[:200]))
+    assert read.profile == b""
+    assert read.notes == ("its colour profile is damaged and left out",)
+
+
+def test_a_kind_that_pillow_does_not_read_is_named() -> None:
+    with pytest.raises(BrokenImage, match="HEIC is not supported"):
+        decode_picture(b"\0\0\0\x18ftypheic" + bytes(40))
+
+
+FLIPPED: list[tuple[str, dict[str, object]]] = [
+    ("png", {}),
+    ("png", {"bits": 16}),
+    ("jpeg", {"quality": 90}),
+    ("jpeg", {"progressive": True}),
+    ("webp", {"lossless": True}),
+    ("webp", {"quality": 80}),
+    ("tiff", {"compression": "tiff_lzw"}),
+    ("tiff", {"compression": "tiff_adobe_deflate"}),
+    ("bmp", {}),
+]
+
+
+def flips(kind: str, options: dict[str, object], n: int) -> Iterator[bytes]:
+    """Copies of a picture's file with one bit flipped."""
+    whole = options.pop("bits", 8) == 8
+    rng = np.random.default_rng(3)
+    image = Image.fromarray(np.kron(rng.integers(0, 256, (6, 8, 3)), np.ones((4, 4, 1))).astype(np.uint8))
+    data = (
+        coded(image, kind, **options)
+        if whole
+        else cv2.imencode(".png", np.asarray(image, np.uint16) * 257)[1].tobytes()
+    )
+    for bit in rng.integers(0, len(data) * 8, n):
+        copy = bytearray(data)
+        copy[bit // 8] ^= 1 << (bit % 8)
+        yield bytes(copy)
+
+
+def is_refused(decode: Callable[[bytes], object], data: bytes) -> bool:
+    try:
+        decode(data)
+    except BrokenImage:
+        return True
+    return False
+
+
+def pillow_refuses(data: bytes) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(io.BytesIO(data)).load()
+    except Exception:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("n", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("kind", "options"), FLIPPED)
+def test_what_pillow_or_opencv_finds_damaged_is_refused(kind: str, options: dict[str, object], n: int) -> None:
+    refused = 0
+    for data in flips(kind, dict(options), n):
+        ours = is_refused(decode_rgb, data)
+        refused += ours
+        if kind == "png" or pillow_refuses(data):  # every part has a checksum
+            assert ours
+            assert is_refused(decode_picture, data)
+        elif kind in ("jpeg", "webp") and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
+            assert ours
+    assert refused
+
+
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff"])
 def test_a_file_cut_short_is_broken(kind: str) -> None:
     data = coded(Image.fromarray(values(3, height=90, width=80)), kind)
@@ -212,7 +306,7 @@ def test_what_is_no_picture_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> Non
         decode_picture(b"")
     with pytest.raises(BrokenImage, match="32 bits"):
         decode_picture(coded(Image.fromarray(np.ones((4, 4), np.float32)), "tiff"))
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 99)
+    monkeypatch.setattr(images, "MAX_PIXELS", 99)
     with pytest.raises(BrokenImage, match="cut it into parts"):
         decode_picture(coded(Image.new("L", (10, 10)), "png"))
 
