@@ -11,7 +11,9 @@ Arrow tables: they take a table only if every row can be used, and leave the oth
 
 from __future__ import annotations
 
+import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -22,6 +24,7 @@ from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.graph.file_formats import GraphFormat, metis_edges, recognize
 from lakerank.lake.input_files import Input
 
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": r"\s+"}
@@ -32,15 +35,22 @@ EDGE = ("src", "dst")
 NODE = ("id",)
 # Names a header or a table may give to the columns, besides src, dst, id and weight themselves.
 NAMES = {
-    "src": ("src", "source", "from", "fromnodeid", "from_id", "source_id"),
-    "dst": ("dst", "destination", "target", "to", "tonodeid", "to_id", "target_id", "dest"),
+    "src": (
+        "src", "source", "from", "fromnodeid", "from_id", "source_id", "from_node", "from_node_id", "fromid",
+        "sourceid", "src_id", "start", "start_id", "citing", "citer", "follower", "referrer", "origin", "sender",
+        "source_url", "src_url", "from_url",
+    ),
+    "dst": (
+        "dst", "destination", "target", "to", "tonodeid", "to_id", "target_id", "dest", "to_node", "to_node_id", "toid",
+        "targetid", "dst_id", "destination_id", "end", "end_id", "cited", "followee", "followed", "receiver",
+        "recipient", "target_url", "dst_url", "to_url",
+    ),
     "id": ("id", "node", "node_id", "nodeid", "page", "page_id", "vertex"),
-    "weight": ("weight", "w"),
-}
+    "weight": ("weight", "w", "weights"),
+}  # fmt: skip
 _SAMPLE_LINES = 100
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 _NOT_TEXT = "[\\x00\ufffd]"  # U+FFFD stands where bytes were not valid
-_BLANK_OR_COMMENT = r"^\s*(#|$)"
 _ARROW_NUMBERS = ("int8", "int16", "int32", "int64")
 _ARROW_TEXTS = ("string", "large_string", "string_view")
 
@@ -137,18 +147,31 @@ def from_lines(
     Raises:
         UserError: not text, nothing but blank lines and comments, or nothing that can be used.
     """
-    data = lines.where(~F.col("value").rlike(_BLANK_OR_COMMENT))
-    sample = data.limit(_SAMPLE_LINES).collect()
+    form, lines, sample = _recognized(lines, what)
+    if weight == "yes" and form.weighted is False:
+        raise UserError(f"{what}: --weights: this {form.name} file has none")
+    data = lines.where(~F.col("value").rlike(form.comments))
+    sample = [row for row in sample if not re.match(form.comments, row["value"])]
+    sample = sample or data.limit(_SAMPLE_LINES).collect()
     if not sample:
         raise UserError(f"{what}: no line of data in it")
     odd = sum(bool(re.search(_NOT_TEXT, row["value"])) for row in sample)
     if odd * 10 > len(sample):
         raise UserError(f"{what}: not UTF-8 text: {odd} of its first {len(sample)} lines are not")
+    heads = _first_lines(data, sample)
+    if form.size_line:
+        data = data.where(~reduce(Column.__or__, (_is(row) for row in heads)))
+        sample = [
+            row for row in sample if (row["source"], row["line"]) not in {(r["source"], r["line"]) for r in heads}
+        ]
+        heads = []
     mark = SEPARATORS.get(separator) or _guess_separator([row["value"] for row in sample], len(ids))
-    cells = _split(mark, ids, weight)
-    parsed = data.select("source", "line", "value", *cells).withColumn("reason", _reason(mark, ids, weight))
-    firsts = _first_lines(data, sample)
-    first = reduce(Column.__or__, (_is(row) for row in firsts))
+    named = _named_columns(heads, mark, ids, weight, what) if header != "no" else None
+    columns = named or {name: n for n, name in enumerate([*ids, *(["weight"] if weight != "no" else [])])}
+    width = _common_width([row["value"] for row in sample], mark, columns, weight, what)
+    parsed = data.select("source", "line", "value", *_split(mark, ids, weight, columns))
+    parsed = parsed.withColumn("reason", _reason(mark, ids, weight, columns, width))
+    first = reduce(Column.__or__, (_is(row) for row in heads)) if heads else F.lit(False)
 
     whole = reduce(Column.__and__, (_is_whole(F.col(name)) for name in ids))
     tally = parsed.groupBy(first.alias("first")).agg(
@@ -158,8 +181,8 @@ def from_lines(
     )
     counts = {bool(row["first"]): row for row in tally.collect()}
     rest = counts.get(False)
-    heads = parsed.where(first).collect()
-    headers = [row for row in heads if _is_header(row, rest, ids, header)]
+    heads = parsed.where(first).collect() if heads else []
+    headers = [row for row in heads if named or _is_header(row, rest, ids, header)]
     if headers:
         parsed = parsed.where(~reduce(Column.__or__, (_is(row) for row in headers)))
     kept = [row for row in heads if row not in headers]
@@ -171,8 +194,97 @@ def from_lines(
         if row["reason"] is None
         for name in ids
     )
-    wider = any(len(re.split(mark, row["value"].strip())) > len(ids) + (weight != "no") for row in sample)
-    return replace(_finish(parsed, what, ids, weight, good, bad, numbers), wider=wider)
+    found = replace(_finish(parsed, what, ids, weight, good, bad, numbers), wider=width > len(ids) + (weight != "no"))
+    undirected = F.lit(True) if form.both_ways else F.lower("kind") == "undirected" if "kind" in columns else None
+    return found if undirected is None or tuple(ids) != EDGE else _both_ways(found, undirected)
+
+
+def _recognized(lines: DataFrame, what: str) -> tuple[GraphFormat, DataFrame, Sequence[Row]]:
+    """Recognize the format of files; return it with the lines of edges and the first of them."""
+    sample = lines.limit(_SAMPLE_LINES).collect()
+    form = GraphFormat()
+    if sample:
+        source = sample[0]["source"]
+        form = recognize([row["value"] for row in sample if row["source"] == source], source, what)
+    if form.name == "METIS":
+        lines, form = metis_edges(lines, what)
+        sample = lines.limit(_SAMPLE_LINES).collect()
+    return form, lines, sample
+
+
+def _both_ways(found: Parsed, undirected: Column) -> Parsed:
+    """Add the reverse of each undirected edge that is no loop."""
+    back = found.rows.where(undirected & (F.col("src") != F.col("dst")))
+    other = {"src": F.col("dst").alias("src"), "dst": F.col("src").alias("dst")}
+    back = back.select(*(other.get(name, F.col(name)) for name in found.rows.columns))
+    rows = found.rows.unionByName(back).drop("kind")
+    return replace(found, rows=rows, count=found.count + back.count())
+
+
+def _words(line: str, mark: str) -> list[str]:
+    """Cut a line into its cells."""
+    if mark in (",", ";"):
+        return [
+            cell.strip() for cell in next(csv.reader([line.strip("\r")], delimiter=mark, skipinitialspace=True), [])
+        ]
+    return [cell.strip(" \t\r") for cell in re.split(mark, line.strip(" \t\r") if mark != "\t" else line)]
+
+
+def _named_columns(
+    heads: Sequence[Row], mark: str, ids: Sequence[str], weight: str, what: str
+) -> dict[str, int] | None:
+    """Return where a header has the columns wanted, and Gephi's `Type` as `kind`; None if it is none that is known.
+
+    Raises:
+        UserError: files have their columns in different order, or no column is called a weight.
+    """
+    found: dict[str, int] | None = None
+    for n, row in enumerate(heads):
+        words = [_plain_name(word) for word in _words(row["value"], mark)]
+        columns = {name: at for name in ids if (at := _place(name, words)) is not None}
+        if len(columns) < len(ids):
+            columns = {}
+        elif weight != "no":
+            at = _place("weight", words)
+            if at is None and weight == "yes" and sorted(columns.values()) == list(range(len(ids))):
+                at = len(ids) if len(words) > len(ids) else None
+            if at is None and weight == "yes":
+                known = ", ".join(NAMES["weight"])
+                raise UserError(f"{what}: no column for `weight` (one of {known}); it has {', '.join(words)}")
+            columns |= {} if at is None else {"weight": at}
+        if columns and "type" in words and tuple(ids) == EDGE:
+            columns["kind"] = words.index("type")
+        if n and (found or {}) != columns:
+            raise UserError(f"{what}: {row['source']} has its columns in another order than the files before it")
+        found = columns
+    return found or None
+
+
+def _place(name: str, words: Sequence[str]) -> int | None:
+    """Return the position of the first word that may be called `name`."""
+    return next((at for at, word in enumerate(words) if word in NAMES[name]), None)
+
+
+def _plain_name(word: str) -> str:
+    """Return a column's name as `NAMES` has it: `Source ID` and `:START_ID` are `source_id` and `start_id`."""
+    return re.sub(r"[\s.-]+", "_", word.strip().strip("\"'#:").strip().lower())
+
+
+def _common_width(lines: Sequence[str], mark: str, columns: Mapping[str, int], weight: str, what: str) -> int:
+    """Return how many cells most lines have.
+
+    Raises:
+        UserError: lines differ in this, so they are no edges but, perhaps, lists of neighbours.
+    """
+    widths = Counter(len(_words(line, mark)) for line in lines)
+    common = max(widths, key=lambda width: (widths[width], width))
+    wider = sum(n for width, n in widths.items() if width > max(common, max(columns.values()) + 1))
+    if wider * 5 > len(lines):
+        raise UserError(
+            f"{what}: its lines have {min(widths)} to {max(widths)} columns: give one edge a line (lists of "
+            "neighbours are not read)"
+        )
+    return max(common, max(columns.values()) + 1)
 
 
 def from_rows(
@@ -244,6 +356,7 @@ def _finish(
         at = f"line {row['line']}" if row["line"] else "a row"
         raise UserError(f"{what}: none of {bad} lines is an {unit}; {at}: {row['reason']}")
     columns = [F.col(name).cast("bigint") if numbers else F.col(name) for name in ids]
+    columns += [F.col("kind")] if "kind" in parsed.columns else []
     if weight != "no":
         columns.append(F.col("weight"))
     return Parsed(parsed.where("reason IS NULL").select(*columns), rejected, good, bad)
@@ -257,33 +370,46 @@ def _guess_separator(lines: Sequence[str], wanted: int) -> str:
     return max(splits, key=lambda mark: splits[mark])
 
 
-def _split(mark: str, ids: Sequence[str], weight: str) -> list[Column]:
-    """Return the id columns and, if wanted, `weight_text` and `weight`, from `value`."""
-    names = [*ids, *(["weight_text"] if weight != "no" else [])]
-    value = F.col("value")
+def _split(mark: str, ids: Sequence[str], weight: str, columns: Mapping[str, int]) -> list[Column]:
+    """Return the id columns and, if wanted, `weight_text` and `weight`, and `kind`, from `value`.
+
+    Args:
+        mark: between the cells.
+        ids, weight: see `from_lines`.
+        columns: name → position of the cell; without one for `weight`, there is none.
+    """
+    value, most = F.col("value"), max(columns.values())
     if mark in (",", ";"):
         options = {"sep": mark, "ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true"}
-        cells = F.from_csv(value, ", ".join(f"{name} string" for name in names), options)
-        columns = [cells[name] for name in names]
+        cells = F.from_csv(value, ", ".join(f"c{n} string" for n in range(most + 1)), options)
+        found = {name: cells[f"c{at}"] for name, at in columns.items()}
     else:
         text = F.btrim(value, F.lit(" \t\r")) if mark == SEPARATORS["space"] else value
-        parts = F.split(text, mark, len(names) + 1)
-        columns = [F.btrim(F.get(parts, F.lit(i)), F.lit(" \t\r")) for i in range(len(names))]
-    cut = [column.alias(name) for name, column in zip(names, columns, strict=True)]
+        parts = F.split(text, mark, most + 2)
+        found = {name: F.btrim(F.get(parts, F.lit(at)), F.lit(" \t\r")) for name, at in columns.items()}
+    cut = [found[name].alias(name) for name in ids]
+    if "kind" in columns:
+        cut.append(found["kind"].alias("kind"))
     if weight != "no":
-        cut.append(columns[-1].try_cast("double").alias("weight"))
+        text = found.get("weight", F.lit(None).cast("string"))
+        cut += [text.alias("weight_text"), text.try_cast("double").alias("weight")]
         if weight == "optional":
-            empty = columns[-1].isNull() | (columns[-1] == "")
-            cut[-1] = F.when(empty, 1.0).otherwise(columns[-1].try_cast("double")).alias("weight")
+            empty = text.isNull() | (text == "")
+            cut[-1] = F.when(empty, 1.0).otherwise(text.try_cast("double")).alias("weight")
     return cut
 
 
-def _reason(mark: str, ids: Sequence[str], weight: str) -> Column:
+def _reason(mark: str, ids: Sequence[str], weight: str, columns: Mapping[str, int], width: int) -> Column:
     """Return the reason a line cannot be used; null if it can."""
     empty = reduce(Column.__or__, (F.col(name).isNull() | (F.col(name) == "") for name in ids))
+    unquoted = F.regexp_replace("value", '"[^"]*"', "q") if mark in (",", ";") else F.col("value")
+    if mark == SEPARATORS["space"]:
+        unquoted = F.btrim(unquoted, F.lit(" \t\r"))
+    needed, cells = max(columns[name] for name in ids) + 1, F.size(F.split(unquoted, mark))
     return (
         F.when(F.col("value").rlike(_NOT_TEXT), "not UTF-8 text")
-        .when(F.size(F.split("value", mark, len(ids) + 1)) < len(ids), f"fewer than {len(ids)} columns")
+        .when(cells < needed, f"fewer than {needed} columns")
+        .when(cells > width, f"more than the {width} columns of other lines")
         .when(empty, "an id is empty")
         .otherwise(_bad_weight(weight))
     )
@@ -315,10 +441,12 @@ def _is(row: Row) -> Column:
 
 
 def _first_lines(data: DataFrame, sample: Sequence[Row]) -> Sequence[Row]:
-    """Return `source` and `line` of each file's first data line; with one file they are in the sample already."""
+    """Return `source`, `line` and `value` of each file's first data line; one file's is in the sample already."""
     if len(data.inputFiles()) <= 1:
         return [min(sample, key=lambda row: row["line"])]
-    return data.groupBy("source").agg(F.min("line").alias("line")).collect()
+    first = F.min_by(F.struct("line", "value"), "line").alias("first")
+    found = data.groupBy("source").agg(first).select("source", "first.line", "first.value")
+    return sorted(found.collect(), key=lambda row: row["source"])
 
 
 def _is_header(row: Row, rest: Row | None, ids: Sequence[str], header: str) -> bool:

@@ -74,7 +74,7 @@ def test_ids_are_numbers_only_if_all_are(spark: SparkSession, text: str, expecte
 
 @pytest.mark.connect
 def test_wrong_lines_are_rejected_with_number_and_reason(spark: SparkSession) -> None:
-    text = "# c\n1\t2\t1\n3\n4\t\t1\n5\t6\n5\t6\tx\n5\t6\t-1\n5\t6\tNaN\n5\t6\t1e999\n\n7\t8\t2.5\tmore"
+    text = "# c\n1\t2\t1\n3\n4\t\t1\n5\t6\n5\t6\tx\n5\t6\t-1\n5\t6\tNaN\n5\t6\t1e999\n\n7\t8\t2.5\n7\t8\t2.5\tmore"
     parsed = parse(spark, text, weight="yes")
     assert rows(parsed) == [(1, 2, 1.0), (7, 8, 2.5)]
     found = [(row["source"], row["line"], row["raw"], row["reason"]) for row in parsed.rejected.collect()]
@@ -86,8 +86,9 @@ def test_wrong_lines_are_rejected_with_number_and_reason(spark: SparkSession) ->
         ("f", 7, "5\t6\t-1", "the weight is negative"),
         ("f", 8, "5\t6\tNaN", "the weight is not finite"),
         ("f", 9, "5\t6\t1e999", "the weight is not finite"),
+        ("f", 12, "7\t8\t2.5\tmore", "more than the 3 columns of other lines"),
     ]
-    assert (parsed.count, parsed.rejected_count) == (2, 7)
+    assert (parsed.count, parsed.rejected_count) == (2, 8)
 
 
 def test_csv_lines_are_rejected_alike(spark: SparkSession) -> None:
