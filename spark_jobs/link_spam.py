@@ -14,7 +14,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from lakerank.cli.settings import AT_LEAST_ONE, FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, flag
+from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, flag
 from lakerank.graph.spam.plans import SpamConfig, as_text, defend_links, worst
 from lakerank.graph.store import LinkArgs, names_of
 from lakerank.lake.publications import publishing
@@ -32,7 +32,9 @@ class LinkSpamArgs(LinkArgs):
     out: str = flag("", "where to write the defended ranks (default: the lake's trusted_ranks table)")
     damping: float = flag(0.85, "probability of following a link", within=FRACTION_BELOW_ONE)
     tol: float = flag(1e-8, "stop when ranks change less, L1", within=FRACTION_BELOW_ONE)
-    max_iter: int = flag(100, "stop after so many iterations", within=AT_LEAST_ONE)
+    max_iter: int = flag(
+        0, "stop after so many iterations; 0: as many as --damping and --tol can take", within=NOT_NEGATIVE
+    )
     smallest: int = flag(50, "clusters of fewer pages are no farms", within=Range(2))
     top: int = flag(20, "print so many pages", within=NOT_NEGATIVE)
     one_task_edges: int = flag(20_000_000, "up to so many links farms are looked for; beyond, TrustRank only")

@@ -31,7 +31,9 @@ class PageRankArgs(LinkArgs):
     engine: str = flag("auto", "auto takes GraphFrames where it is and can, else native", choices=CHOICES)
     damping: float = flag(0.85, "probability of following a link", within=PROBABILITY)
     tol: float = flag(1e-8, "stop when ranks change less, L1", within=FRACTION_BELOW_ONE)
-    max_iter: int = flag(100, "stop after so many iterations", within=AT_LEAST_ONE)
+    max_iter: int = flag(
+        0, "stop after so many iterations; 0: as many as --damping and --tol can take", within=NOT_NEGATIVE
+    )
     teleport: str = flag("", "file or table of ids (and weights) where the surfer starts afresh", metavar="FILE")
     warm_start: str = flag("", "table of earlier ranks to start with: saves iterations", metavar="TABLE")
     top: int = flag(20, "print so many nodes", within=NOT_NEGATIVE)

@@ -68,7 +68,7 @@ def pagerank(
     id: str = "id",
     damping: float = 0.85,
     tol: float = 1e-8,
-    max_iter: int = 100,
+    max_iter: int = 0,
     teleport: Any = None,
     warm_start: Any = None,
     stopping: StoppingRule | None = None,
@@ -86,7 +86,7 @@ def pagerank(
         id: column of `vertices`, `teleport` and `warm_start`.
         damping: probability of following a link, 0 to 1.
         tol: stop when the ranks change by less than this in one iteration, L1 norm.
-        max_iter: stop after this many iterations at the latest.
+        max_iter: stop after this many iterations at the latest; 0: as many as `damping` and `tol` can take.
         teleport: where the surfer starts afresh (personal PageRank): ids and weights as a mapping, or a frame with the
             columns `id` and `weight`; None: anywhere.
         warm_start: earlier ranks to begin with, such as `ranks` of an earlier result; saves iterations.

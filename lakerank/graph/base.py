@@ -14,6 +14,7 @@ parallel links add up (`nx.MultiDiGraph`). A link from a node to itself is a lin
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.graph.iterate import Iteration, StoppingRule
 
+MOST_ITERATIONS = 10_000  # where damping is near 1
+
 
 @dataclass(frozen=True)
 class PageRankConfig:
@@ -34,7 +37,7 @@ class PageRankConfig:
     Attributes:
         damping: d, probability of following a link, in [0, 1].
         tol: stop when the ranks change by less than this in one iteration, L1 norm, ≥ 0.
-        max_iter: stop after this many iterations at the latest, ≥ 1.
+        max_iter: stop after this many iterations at the latest; 0: as many as `damping` and `tol` can take.
         one_task_edges: up to this many edge rows the native engine works in one task.
         block_edges: edge rows per block of the native engine's distributed plan, ≥ 1.
         scratch: folder for intermediate results where local checkpoints are refused (`lakerank.spark.checkpoint`).
@@ -43,7 +46,7 @@ class PageRankConfig:
 
     damping: float = 0.85
     tol: float = 1e-8
-    max_iter: int = 100
+    max_iter: int = 0
     one_task_edges: int = 100_000_000
     block_edges: int = 4_000_000
     scratch: str = ""
@@ -58,11 +61,29 @@ class PageRankConfig:
         for name, good, must in (
             ("damping", 0 <= self.damping <= 1, "be between 0 and 1"),
             ("tol", 0 <= self.tol < float("inf"), "be a number of at least 0"),
-            ("max_iter", self.max_iter >= 1, "be at least 1"),
+            ("max_iter", self.max_iter >= 0, "be at least 0"),
             ("block_edges", self.block_edges >= 1, "be at least 1"),
         ):
             if not good:
                 raise UserError(f"{name.replace('_', '-')} must {must}, not {getattr(self, name)!r}")
+        if not self.max_iter:
+            object.__setattr__(self, "max_iter", iterations_needed(self.damping, self.tol))
+
+
+def iterations_needed(damping: float, tol: float) -> int:
+    """Return an iteration by which the ranks of any graph change by less than `tol`.
+
+    Iteration k changes them by at most 2 damping^(k - 1), L1 norm. What follows it adds up to 1 / (1 - damping) times
+    as much, and GraphX's normalising to four times that: then its ranks are as near to the limit, too.
+
+    Args:
+        damping: in [0, 1]; near 1 there is a limit of 10,000 iterations.
+        tol: ≥ 0; below 1e-15 rounding decides.
+    """
+    if damping >= 1:
+        return MOST_ITERATIONS
+    needed = math.log(max(tol, 1e-15) * (1 - damping) / 8) / math.log(max(damping, 1e-9)) + 3
+    return max(2, min(MOST_ITERATIONS, math.ceil(needed)))
 
 
 @dataclass(frozen=True)

@@ -270,8 +270,18 @@ def test_too_many_nodes_for_a_block_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"damping": 1.5}, {"damping": float("nan")}, {"tol": -1.0}, {"max_iter": 0}, {"block_edges": 0}]
+    "wrong", [{"damping": 1.5}, {"damping": float("nan")}, {"tol": -1.0}, {"max_iter": -1}, {"block_edges": 0}]
 )
 def test_settings_out_of_range_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(wrong)).replace("_", "-")):
         PageRankConfig(**wrong)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.5, 0.85, 0.97])
+def test_iterations_by_default_are_enough(damping: float) -> None:
+    chain = [("c", "a"), ("c", "b"), ("a", "c"), ("b", "c")]  # two sides in turn: the slowest there is
+    config = PageRankConfig(damping)
+    _, notes = solve(Case("chain", chain, damping=damping), max_iter=0, tol=1e-8)
+    assert notes["iteration"]["converged"]
+    assert notes["iteration"]["number"] <= config.max_iter
+    assert PageRankConfig(1.0).max_iter == 10_000

@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.graph import store
-from lakerank.graph.base import Graph, PageRankConfig, no_nodes
+from lakerank.graph.base import Graph, PageRankConfig, iterations_needed, no_nodes
 from lakerank.graph.csr_block import Floats, pack
 from lakerank.graph.encode_ids import CHUNK, gather, to_chunks
 from lakerank.graph.engines import run_native, say
@@ -51,7 +51,7 @@ class SpamConfig:
     Attributes:
         damping: d, probability of following a link, in [0, 1).
         tol: stop ranking when ranks change by less in one iteration, L1 norm.
-        max_iter: stop ranking after this many iterations at the latest, ≥ 1.
+        max_iter: stop ranking after this many iterations at the latest; 0: as many as `damping` and `tol` can take.
         smallest: clusters of fewer pages are never called farms, ≥ 2.
         one_task_edges: up to this many links farms are looked for in one task; beyond, TrustRank only.
         scratch: folder for intermediate results where local checkpoints are refused (`lakerank.spark.checkpoint`).
@@ -59,10 +59,14 @@ class SpamConfig:
 
     damping: float = 0.85
     tol: float = 1e-8
-    max_iter: int = 100
+    max_iter: int = 0
     smallest: int = 50
     one_task_edges: int = 20_000_000
     scratch: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.max_iter:
+            object.__setattr__(self, "max_iter", iterations_needed(self.damping, self.tol))
 
 
 @dataclass(frozen=True)
