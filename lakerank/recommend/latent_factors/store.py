@@ -25,9 +25,9 @@ from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalo
 from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
 from lakerank.recommend.data.splits import Split, split_ratings
-from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig
 from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
-from lakerank.recommend.latent_factors.train import PROGRESS, Trained, train
+from lakerank.recommend.latent_factors.train import CHAIN, PROGRESS, Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.recommend.models.store import find_model, published_table, save_model
@@ -45,6 +45,7 @@ from lakerank.spark.array_cache import (
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
 
+BEGUN = (PROGRESS, f"search/{CHAIN}/{PROGRESS}")  # either is there once an epoch was finished
 UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from the factor tables alone
 
 
@@ -187,8 +188,8 @@ class RunPlan:
 
     @property
     def is_begun(self) -> bool:
-        """Whether an epoch of this run has been finished before."""
-        return self.store.path(PROGRESS).is_file()
+        """Whether an epoch of this run, or of the chain that goes before it, has been finished before."""
+        return any(self.store.path(name).is_file() for name in BEGUN)
 
     @property
     def is_up_to_date(self) -> bool:
@@ -214,7 +215,7 @@ def plan_run(
     version: int | None = None,
     base: StoredModel | None = None,
 ) -> RunPlan:
-    """Name a run: the same settings (of SGD, but for `epochs`) on the same table and version have the same name.
+    """Name a run: the same settings (but for `epochs`) on the same table and version have the same name.
 
     Args:
         spark: the session.
@@ -235,7 +236,7 @@ def plan_run(
     settings = dataclasses.asdict(config)
     if base is not None:
         settings = {"base": base.run_id, "epochs": config.epochs}
-    elif not config.bayesian:
+    else:
         del settings["epochs"]  # a run with more epochs goes on from one with fewer
     name = digest([settings, split])
     begun = _begun_folder(scratch, name, version) if resume else None
@@ -268,9 +269,9 @@ def _begun_folder(scratch: BlockStore, name: str, version: int | None) -> _Begun
     found = []
     for key in scratch.keys(""):
         match = re.fullmatch(rf"{name}-v(\d+)(-[0-9a-f]{{8}})?", key)
-        progress = scratch.path(f"{key}/{PROGRESS}")
-        if match and version in (None, int(match[1])) and progress.is_file():
-            found.append((int(match[1]), progress.stat().st_mtime_ns, key))
+        begun = [path for name in BEGUN if (path := scratch.path(f"{key}/{name}")).is_file()]
+        if match and version in (None, int(match[1])) and begun:
+            found.append((int(match[1]), max(path.stat().st_mtime_ns for path in begun), key))
     for of_version, _, key in sorted(found, reverse=True):
         lock = hold(scratch.below(key))
         if lock is not None:
@@ -302,7 +303,9 @@ def plan_update(
     """
     source.newest(spark)  # without ratings nothing else matters
     base = read_base(spark, published, source)
-    config = dataclasses.replace(LfmConfig.from_mapping(base.settings), epochs=epochs, blocks=blocks)
+    config = dataclasses.replace(LfmConfig.from_mapping(base.settings), auto=NOTHING, epochs=epochs, blocks=blocks)
+    if base.settings.get("refit"):
+        source = dataclasses.replace(source, split="none", valid=0.0)  # it has seen the test ratings
     return plan_run(spark, config, source, scratch, resume, version, base)
 
 
@@ -350,6 +353,44 @@ def train_run(spark: SparkSession, plan: RunPlan) -> Trained:
     return trained
 
 
+def refit_run(spark: SparkSession, plan: RunPlan, trained: Trained) -> Trained:
+    """Train once more, on all ratings, those kept back among them, with the settings and for as long as a run was.
+
+    It costs as much as that run, without its search. The folders stay locked until the plan of the run is closed.
+
+    Args:
+        spark: the session.
+        plan: of the run that was measured.
+        trained: its result.
+
+    Raises:
+        UserError: see `train`.
+    """
+    config = dataclasses.replace(
+        trained.config,
+        auto=NOTHING,
+        early_stop=0,
+        epochs=trained.sweeps or trained.epoch,
+        burn_in=plan.config.burn_in,
+    )
+    source = dataclasses.replace(plan.source, split="none", valid=0.0)
+    run_id = f"{plan.run_id}-all"
+    again = dataclasses.replace(
+        plan,
+        config=config,
+        source=source,
+        run_id=run_id,
+        data_id=f"data-{digest(source.params(spark))}-v{plan.version}",
+        folder=unique_name(run_id),
+        base=None,
+        holds=[],
+    )
+    try:
+        return train_run(spark, again)
+    finally:
+        plan.holds.extend(again.holds)
+
+
 def _hold_blocks(plan: RunPlan) -> BlockStore:
     """Open the folder of a run's rating blocks; runs share it, and while one is at work it is not removed."""
     data = plan.scratch.below(plan.data_id)
@@ -368,24 +409,35 @@ def _warm_start(base: StoredModel | None) -> WarmStart | None:
     return WarmStart(base.users, base.items, stats)
 
 
-def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, settings: dict[str, Any]) -> None:
+def write_run(
+    spark: SparkSession,
+    lake: str,
+    plan: RunPlan,
+    trained: Trained,
+    settings: dict[str, Any],
+    refit: Trained | None = None,
+) -> None:
     """Write a run's factors, its learning curves and its row of `lfm_models`.
 
     Args:
         spark: the session.
         lake: where the tables go.
         plan: what was trained.
-        trained: the result.
+        trained: the result, whose errors are those of the run.
         settings: of the job, to be kept beside those of training.
+        refit: the model to store instead, which has seen all ratings; None stores the one that was measured.
     """
-
+    stored = refit or trained
+    sees_all = refit is not None or bool(plan.base and plan.base.settings.get("refit"))
+    if plan.base:
+        settings = settings | {"split": plan.base.settings["split"], "seed": plan.base.settings["seed"]}
     model = (
         plan.run_id,
-        trained.mean,
-        trained.low,
-        trained.high,
-        trained.epoch + (plan.base.row["epoch"] if plan.base else 0),
-        json.dumps(settings | dataclasses.asdict(plan.config)),
+        stored.mean,
+        stored.low,
+        stored.high,
+        stored.epoch + (plan.base.row["epoch"] if plan.base else 0),
+        json.dumps(settings | dataclasses.asdict(stored.config) | {"refit": sees_all}),
         plan.config.model,
         trained.train_rmse,
         trained.test_rmse,
@@ -402,7 +454,11 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
     with publishing(lambda: spark, lake, SPEC.name, plan.run_id) as run:
         run.write(LFM_METRICS, metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
         run.write(LFM_MODELS, spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
-        save_model(run, SPEC, LatentFactors.of(trained, plan.config), plan.source.ratings)
+        save_model(run, SPEC, LatentFactors.of(stored, stored.config), plan.source.ratings)
+        run.settings(
+            measured={"split": plan.source.split, "valid_rmse": trained.valid_rmse, "test_rmse": trained.test_rmse},
+            refit=sees_all,
+        )
 
 
 def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:
