@@ -40,7 +40,9 @@ class LfmArgs(LfmConfig, JobArgs):
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
     scratch: str = flag("", "folder all workers mount, for rating blocks and checkpoints (default: LAKE/_lfm)")
     scratch_limit: float = flag(20.0, "GB that blocks and checkpoints of earlier runs may take", within=NOT_NEGATIVE)
-    split: str = flag("random:0.1", "random:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none")
+    split: str = flag("random:0.1", "random:SHARE, user:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none")
+    train: str = flag("", "table or file of training ratings, instead of --ratings")
+    test: str = flag("", "table or file of test ratings, instead of --split; they are left out of --ratings")
     valid: float = flag(
         0.05,
         "share of the training ratings for validation, used with --early-stop",
@@ -73,7 +75,9 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     if args.refit and args.update:
         raise UserError("--refit goes with a training: an update of a model that has seen all ratings sees all, too")
     published = Publications.read(args.lake, lambda: spark)
-    source = RatingsSource.find(published, args.ratings, args.split, args.seed, args.valid)
+    source = RatingsSource.find(
+        published, args.ratings, args.split, args.seed, args.valid, train=args.train, test=args.test
+    )
     scratch = open_scratch(args.lake, args.scratch)
     if args.update:
         plan = plan_update(

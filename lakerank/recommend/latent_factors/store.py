@@ -24,7 +24,9 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
+from lakerank.recommend.data.rating_input import id_types, identity_of, read_ratings_of
 from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.data.store import delta_table
 from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig
 from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
 from lakerank.recommend.latent_factors.train import CHAIN, PROGRESS, Trained, train
@@ -43,7 +45,7 @@ from lakerank.spark.array_cache import (
     used,
 )
 from lakerank.spark.array_store import BlockStore
-from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
+from lakerank.spark.checkpoint import CHECKPOINT_PREFIX, checkpoint
 
 BEGUN = (PROGRESS, f"search/{CHAIN}/{PROGRESS}")  # either is there once an epoch was finished
 UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from the factor tables alone
@@ -89,6 +91,10 @@ class RatingsSource:
         split: as `--split` has it.
         seed: of the split.
         valid: share of the training ratings for validation.
+        is_file: whether `ratings` is the place of a file, not a table.
+        test: table or file of test ratings; empty: `split` says which they are.
+        overlaps: whether test ratings may be among `ratings`, and are left out there.
+        whole: whether all of them are training ratings, those of the test, too.
     """
 
     ratings: TableRef
@@ -96,16 +102,43 @@ class RatingsSource:
     split: str
     seed: int
     valid: float = 0.0
+    is_file: bool = False
+    test: str = ""
+    overlaps: bool = False
+    whole: bool = False
 
     @classmethod
-    def find(cls, published: Publications, ratings: str, split: str, seed: int, valid: float = 0.0) -> RatingsSource:
-        """Find the tables of a lake, or a ratings table somewhere else.
+    def find(
+        cls,
+        published: Publications,
+        ratings: str,
+        split: str,
+        seed: int,
+        valid: float = 0.0,
+        train: str = "",
+        test: str = "",
+    ) -> RatingsSource:
+        """Find the tables of a lake, or ratings somewhere else.
+
+        Args:
+            published: what the lake's jobs have published.
+            ratings: table; empty takes the lake's.
+            split, seed, valid: see the attributes.
+            train: table or file of training ratings, instead of `ratings`.
+            test: table or file of test ratings, instead of `split`.
 
         Raises:
-            UserError: there is no such split.
+            UserError: there is no such split or file, or both `ratings` and `train` are given.
         """
         Split.parse(split)
-        return cls(published.table(RATINGS, ratings), published.table(ITEMS), split, seed, valid)
+        if train and ratings:
+            raise UserError("--train and --ratings both say what to train on: give one")
+        is_file = bool(train) and delta_table(published.get_spark(), train) is None
+        for flag, where in (("--train", train if is_file else ""), ("--test", test)):
+            if where and not (has_scheme(where) or is_catalog_name(where) or Path(where).exists()):
+                raise UserError(f"{flag} {where}: no such table or file")
+        table = TableRef(train) if is_file else published.table(RATINGS, train or ratings)
+        return cls(table, published.table(ITEMS), split, seed, valid, is_file, test, overlaps=not train)
 
     def read(self, spark: SparkSession, scratch: str, version: int | None = None) -> DataFrame:
         """Read the ratings with `part`.
@@ -118,7 +151,24 @@ class RatingsSource:
         Raises:
             UserError: there is no such table or version.
         """
-        ratings = self.ratings.read(spark, RATINGS, version)
+        if self.whole:
+            parts = dataclasses.replace(self, whole=False).read(spark, scratch, version)
+            return parts.withColumn("part", F.lit("train"))
+        if self.is_file:
+            ratings = read_ratings_of(spark, "--train", self.ratings.location, scratch, {})
+        else:
+            ratings = self.ratings.read(spark, RATINGS, version)
+        if self.test:
+            test = read_ratings_of(spark, "--test", self.test, scratch, id_types(ratings))
+            test = checkpoint(test, scratch)
+            pairs = ["user_id", "item_id"]
+            seen = ratings.join(test.select(*pairs), pairs, "left_semi").count()
+            if seen and not self.overlaps:
+                print(f"--test {self.test}: {seen} of its users' items are rated in training, too", flush=True)
+            elif seen:
+                ratings = ratings.join(test.select(*pairs), pairs, "left_anti")
+            parts = split_ratings(ratings, ratings, Split("none"), self.seed, self.valid, scratch)
+            return parts.unionByName(test.withColumn("part", F.lit("test")), allowMissingColumns=True)
         items = self.items.read(spark, ITEMS) if self.items.exists(spark) else ratings.select("item_id").distinct()
         return split_ratings(ratings, items, Split.parse(self.split), self.seed, self.valid, scratch)
 
@@ -128,6 +178,8 @@ class RatingsSource:
         Raises:
             UserError: there is no such table.
         """
+        if self.is_file:
+            return 0
         if not self.ratings.exists(spark):
             self.ratings.read(spark, RATINGS)  # says what is missing
         return self.ratings.version(spark)
@@ -135,7 +187,10 @@ class RatingsSource:
     def params(self, spark: SparkSession) -> dict[str, Any]:
         """Return the parameters that the parts depend on besides the version of the ratings table."""
         params: dict[str, Any] = {"split": self.split, "seed": self.seed, "valid": self.valid}
-        params["table"] = self.ratings.identity(spark)
+        where = self.ratings.location
+        params["table"] = identity_of(spark, where) if self.is_file else self.ratings.identity(spark)
+        if self.test:
+            params |= {"test": identity_of(spark, self.test), "overlaps": self.overlaps, "whole": self.whole}
         if self.split.startswith("corner") and self.items.exists(spark):
             params["items"] = [self.items.identity(spark), self.items.version(spark)]
         return params
@@ -305,7 +360,7 @@ def plan_update(
     base = read_base(spark, published, source)
     config = dataclasses.replace(LfmConfig.from_mapping(base.settings), auto=NOTHING, epochs=epochs, blocks=blocks)
     if base.settings.get("refit"):
-        source = dataclasses.replace(source, split="none", valid=0.0)  # it has seen the test ratings
+        source = dataclasses.replace(source, split="none", valid=0.0, whole=True)  # it has seen the test ratings
     return plan_run(spark, config, source, scratch, resume, version, base)
 
 
@@ -332,6 +387,8 @@ def read_base(spark: SparkSession, published: Publications, source: RatingsSourc
                 f"--update: the model was trained with --{name} {base.settings[name]}; with another, ratings that it "
                 "was tested on would be trained on"
             )
+    if base.settings.get("test", "") != source.test:
+        raise UserError(f"--update: the model was tested on {base.settings.get('test') or 'its split'}: give --test so")
     return base
 
 
@@ -373,7 +430,7 @@ def refit_run(spark: SparkSession, plan: RunPlan, trained: Trained) -> Trained:
         epochs=trained.sweeps or trained.epoch,
         burn_in=plan.config.burn_in,
     )
-    source = dataclasses.replace(plan.source, split="none", valid=0.0)
+    source = dataclasses.replace(plan.source, split="none", valid=0.0, whole=True)
     run_id = f"{plan.run_id}-all"
     again = dataclasses.replace(
         plan,
