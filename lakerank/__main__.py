@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "linear": "spark",
     "content": "spark",
     "recommend": "spark",
+    "predict": "spark",
     "evaluate": "spark",
     "ingest-pages": "spark,search",
     "build-index": "spark,search",

@@ -22,7 +22,10 @@ from lakerank.cli.files import write_file
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.publications import Publications, publishing
 from lakerank.lake.schemas import RATINGS, RECOMMENDER_METRICS
+from lakerank.recommend.data.rating_input import id_types, identity_of, read_negatives
+from lakerank.recommend.data.splits import GIVEN
 from lakerank.recommend.evaluation.evaluate_model import Evaluation, EvaluationConfig, evaluate_models
+from lakerank.recommend.latent_factors.store import RatingsSource
 from lakerank.recommend.models.registry import BASELINE, DEFAULT_MODEL, MODELS, PARTS, model_spec, parse_models
 from lakerank.recommend.models.store import read_data
 from lakerank.report.png_plots import comparison_png
@@ -37,6 +40,9 @@ class EvaluateArgs(EvaluationConfig, JobArgs):
     models: str = flag(f"{BASELINE},{DEFAULT_MODEL}", f"of {', '.join(MODELS)}; the others are compared with the first")
     parts: str = flag("", f"of a blend, of {', '.join(PARTS)} (default: those that are made for it)")
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
+    train: str = flag("", "table or file of training ratings, instead of --ratings")
+    test: str = flag("", "table or file of test ratings, instead of --split; they are left out of --ratings")
+    negatives: str = flag("", "table or file of (user, item): rank test items among these, not among --candidates")
     out: str = flag("", "table of results (default: `recommender_metrics` in the lake)")
     plot: str = flag("", "PNG file to draw the results in (default: none)")
     scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
@@ -63,22 +69,33 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
     begun = time.perf_counter()
     specs = [model_spec(name, args.parts) for name in parse_models(args.models, "--models")]
     settings, published = EvaluationConfig.from_settings(args), Publications.read(args.lake, lambda: spark)
-    source = published.table(RATINGS, args.ratings)
-    data = read_data(spark, published, source)
+    if args.test:
+        settings = dataclasses.replace(settings, split=GIVEN)
+    given = RatingsSource.find(published, args.ratings, args.split, args.seed, train=args.train, test=args.test)
+    source = given.ratings
     with workspace(spark, args.scratch, "--scratch") as store:
+        divided = given.read(spark, store.root) if args.train or args.test else None
+        data = read_data(spark, published, source, None if divided is None else divided.drop("part"))
+        negatives = (
+            read_negatives(spark, "--negatives", args.negatives, id_types(data.ratings)) if args.negatives else None
+        )
         evaluation = evaluate_models(
             specs,
             data,
             settings,
             store,
             lambda name, s: print(f"evaluate: {name}: {s:.1f} s", flush=True),
+            divided,
+            negatives,
         )
-    what = [evaluation.models, args.parts, dataclasses.asdict(settings), source.identity(spark), source.version(spark)]
+    what: list[Any] = [evaluation.models, args.parts, dataclasses.asdict(evaluation.settings), given.params(spark)]
+    what += [given.newest(spark), identity_of(spark, args.negatives) if args.negatives else ""]
     run_id = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
     rows = spark.createDataFrame(evaluation.rows(run_id), RECOMMENDER_METRICS.schema())
     with publishing(lambda: spark, args.lake, "evaluation", run_id) as tables:
         target = tables.write(RECOMMENDER_METRICS, rows, args.out, f"run_id = '{run_id}'")
-        tables.reads(RATINGS, source)
+        if not given.is_file:
+            tables.reads(RATINGS, source)
 
     print(evaluation.as_text())
     if args.plot:
@@ -87,7 +104,7 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
     print(f"evaluate: run {run_id} in {target.location} ({seconds:.1f} s)")
     values = {name: {s.metric: s.value for s in evaluation.everyone if s.model == name} for name in evaluation.models}
     users = evaluation.n_users
-    return {"run_id": run_id, "split": args.split, "users": users, "models": values, "seconds": seconds}
+    return {"run_id": run_id, "split": evaluation.settings.split, "users": users, "models": values, "seconds": seconds}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

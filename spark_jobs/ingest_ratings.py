@@ -1,4 +1,4 @@
-"""Read ratings into the lake: every MovieLens edition, or any CSV or Parquet file with three or four columns.
+"""Read ratings into the lake: every MovieLens edition, any CSV or Parquet file with three or four columns, or a table.
 
 Writes the tables ratings, ratings_rejected and, where the source has them, items and tags. The guide is
 docs/ratings.md.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from lakerank.cli.download import EDITIONS, MIRROR
-from lakerank.cli.settings import JobArgs, flag
+from lakerank.cli.errors import UserError
+from lakerank.cli.settings import POSITIVE, JobArgs, flag
+from lakerank.recommend.data.follow import FOLLOW, follow_folder
 from lakerank.recommend.data.store import (
+    MODES,
     ReadOptions,
     download_folder,
     open_source,
@@ -31,7 +35,7 @@ from lakerank.spark.job import run_job
 class Args(JobArgs):
     """Settings of the job."""
 
-    source: str = flag("", "MovieLens folder or .zip, or a CSV (also .gz) or Parquet file", metavar="PATH")
+    source: str = flag("", "MovieLens folder or .zip, CSV (also .gz) or Parquet file, or Delta table", metavar="PATH")
     dataset: str = flag(
         "",
         f"MovieLens edition to download, or to check --source against: {', '.join(EDITIONS)}",
@@ -47,6 +51,18 @@ class Args(JobArgs):
     header: str = flag("yes", "whether a CSV file's first line holds the names", choices=("yes", "no"))
     separator: str = flag("", "between CSV fields; \\t is tab (default: told from the first line)")
     scale: str = flag("", "lowest and highest rating, as 0.5,5 (default: the edition's, else any)", metavar="L,H")
+    mode: str = flag(
+        "",
+        "overwrite: the tables become what is read; append: add ratings of users and items that are not rated yet; "
+        "merge: these, and let newer ratings replace older ones (default: overwrite; with --follow merge)",
+        choices=["", *MODES],
+    )
+    follow: str = flag(
+        "",
+        "once: read the files that have come into the folder --source since the last time; always: and go on waiting",
+        choices=["", *FOLLOW],
+    )
+    every: float = flag(30.0, "seconds between two looks at the folder, with --follow always", within=POSITIVE)
     mirror: str = flag(MIRROR, "address of the folder that has the zips of --dataset", metavar="URL")
 
     def options(self) -> ReadOptions:
@@ -58,20 +74,50 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     """Read and check the rows, write the tables, report the counts."""
     started = time.monotonic()
     scratch = download_folder(args.lake)
+    if args.follow:
+        return follow(spark, args, str(scratch))
     with open_source(args.source, args.dataset, args.mirror, scratch, any_file=bool(args.columns)) as source:
         if source.note:
             print(source.note)
         checked = read_source(spark, source, args.options(), str(scratch))
         if checked.layout:
             print(f"{source.label}: {checked.layout}")
-        summary = write_ratings(spark, args.lake, checked, source.label, str(scratch))
-    for name in tables_left(spark, args.lake, checked):
+        summary = write_ratings(spark, args.lake, checked, source.label, str(scratch), args.mode or "overwrite")
+    for name in tables_left(spark, args.lake, checked) if args.mode in ("", "overwrite") else ():
         print(f"note: this source has no {name}; the table of an earlier run stays as it is")
+    report(summary)
+    return summary | {"seconds": round(time.monotonic() - started, 2)}
+
+
+def follow(spark: SparkSession, args: Args, scratch: str) -> Mapping[str, Any]:
+    """Read what has come into a folder; report the counts of each file.
+
+    Raises:
+        UserError: `--mode overwrite` or `--dataset` is asked for, too.
+    """
+    if args.mode == "overwrite" or args.dataset:
+        raise UserError("--follow adds the files of a folder to the lake: it goes with --mode merge or append only")
+    started, totals = time.monotonic(), Counter({"files": 0, "read": 0, "kept": 0, "rejected": 0})
+
+    def on_batch(files: list[str], summary: dict[str, Any]) -> None:
+        print(f"ingest_ratings: {', '.join(files)}")
+        report(summary)
+        totals.update({"files": len(files)} | {name: summary[name] for name in ("read", "kept", "rejected")})
+
+    always = args.follow == "always"
+    follow_folder(
+        spark, args.source, args.lake, args.options(), args.mode or "merge", scratch, always, args.every, on_batch
+    )
+    print(f"ingest_ratings: {totals['files']} new files in {args.source}")
+    return dict(totals) | {"seconds": round(time.monotonic() - started, 2)}
+
+
+def report(summary: Mapping[str, Any]) -> None:
+    """Print how many rows were read, kept and rejected, and why."""
     print(f"{summary['read']:>12,} ratings read = {summary['kept']:,} kept + {summary['rejected']:,} rejected")
     for reason, n in {**summary["rejected_by_reason"], **summary["rejected_elsewhere"]}.items():
         print(f"{n:>12,} rejected: {reason}")
-    print(f"{summary['users']:>12,} users, {summary['items']:,} items, {summary['tags']:,} tags")
-    return summary | {"seconds": round(time.monotonic() - started, 2)}
+    print(f"{summary['users']:>12,} users, {summary['items']:,} items, {summary['tags']:,} tags", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
+from lakerank.cli.errors import UserError
 from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, POSITIVE, JobArgs, flag
 from lakerank.lake.publications import Publications
 from lakerank.recommend.latent_factors.config import PRESETS, LfmConfig
@@ -24,6 +25,7 @@ from lakerank.recommend.latent_factors.store import (
     open_scratch,
     plan_run,
     plan_update,
+    refit_run,
     train_run,
     write_run,
 )
@@ -38,7 +40,9 @@ class LfmArgs(LfmConfig, JobArgs):
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
     scratch: str = flag("", "folder all workers mount, for rating blocks and checkpoints (default: LAKE/_lfm)")
     scratch_limit: float = flag(20.0, "GB that blocks and checkpoints of earlier runs may take", within=NOT_NEGATIVE)
-    split: str = flag("random:0.1", "random:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none")
+    split: str = flag("random:0.1", "random:SHARE, user:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none")
+    train: str = flag("", "table or file of training ratings, instead of --ratings")
+    test: str = flag("", "table or file of test ratings, instead of --split; they are left out of --ratings")
     valid: float = flag(
         0.05,
         "share of the training ratings for validation, used with --early-stop",
@@ -47,6 +51,10 @@ class LfmArgs(LfmConfig, JobArgs):
     resume: bool = flag(False, "go on from the last finished epoch of a run with the same settings and table")
     time_travel: int | None = flag(
         None, "train on this version of the ratings table (default: the newest)", within=NOT_NEGATIVE
+    )
+    refit: bool = flag(
+        False,
+        "after measuring, store a model that is trained on all ratings, test ratings too; costs one training more",
     )
     update: bool = flag(False, "go on from the model in the lake with what the ratings table has gained since")
     update_epochs: int = flag(3, "passes of an update", within=POSITIVE)
@@ -64,8 +72,12 @@ class LfmArgs(LfmConfig, JobArgs):
 def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     """Read ratings, train, write."""
     begun = time.perf_counter()
+    if args.refit and args.update:
+        raise UserError("--refit goes with a training: an update of a model that has seen all ratings sees all, too")
     published = Publications.read(args.lake, lambda: spark)
-    source = RatingsSource.find(published, args.ratings, args.split, args.seed, args.valid)
+    source = RatingsSource.find(
+        published, args.ratings, args.split, args.seed, args.valid, train=args.train, test=args.test
+    )
     scratch = open_scratch(args.lake, args.scratch)
     if args.update:
         plan = plan_update(
@@ -90,13 +102,15 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
         print(f"lfm: nothing to resume for these settings and ratings (run {plan.run_id}): starting anew")
     with closing(plan):
         trained = train_run(spark, plan)
-        write_run(spark, args.out or args.lake, plan, trained, args.shown())
+        refit = refit_run(spark, plan, trained) if args.refit else None
+        write_run(spark, args.out or args.lake, plan, trained, args.shown(), refit)
     for name in plan.trim(args.scratch_limit * 1e9):
         print(f"lfm: removed {name} from {scratch.root}: --scratch-limit {args.scratch_limit:g} GB")
     print(
         f"lfm: run {plan.run_id}: epoch {trained.epoch}, train RMSE {trained.train_rmse:.4f}"
         + (f", test RMSE {trained.test_rmse:.4f}" if trained.test_rmse is not None else "")
         + (f" (resumed after epoch {trained.resumed_from})" if trained.resumed_from else "")
+        + ("; stored is a model that was trained on all ratings, for as long" if args.refit else "")
     )
     return {
         "run_id": plan.run_id,
@@ -107,6 +121,9 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
         "test_rmse": trained.test_rmse,
         "epochs": len(trained.history),
         "kept_epoch": trained.epoch,
+        "reg": trained.config.reg,
+        "lr": trained.config.lr,
+        "refit": args.refit,
         "resumed_from": trained.resumed_from,
         "seconds": round(time.perf_counter() - begun, 3),
         "updates_per_second": round(max((epoch.updates_per_second for epoch in trained.history), default=0.0)),

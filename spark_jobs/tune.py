@@ -36,7 +36,11 @@ class TuneArgs(JobArgs):
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder for lfm.yaml and trials.png (default: `tuning` in the lake)")
     scratch: str = flag("", "folder all workers mount, for rating blocks and models (default: LAKE/_lfm)")
-    split: str = flag("random:0.1", "test ratings: random:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none")
+    split: str = flag(
+        "random:0.1", "test ratings: random:SHARE, user:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none"
+    )
+    train: str = flag("", "table or file of training ratings, instead of --ratings")
+    test: str = flag("", "table or file of test ratings, instead of --split; they are left out of --ratings")
     valid: float = flag(
         0.1,
         "share of the other ratings that trials are judged on",
@@ -70,8 +74,9 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     tuning.require_optuna()
     out, study = tuning_folder(args.lake, args.out), args.study()
     source = RatingsSource.find(
-        Publications.read(args.lake, lambda: spark), args.ratings, args.split, args.seed, args.valid
-    )
+        Publications.read(args.lake, lambda: spark), args.ratings, args.split, args.seed, args.valid,
+        train=args.train, test=args.test,
+    )  # fmt: skip
     name = study_name(spark, study, source)
     table = TrialTable.find(args.lake, name)
     scratch = open_scratch(args.lake, args.scratch)
@@ -89,7 +94,7 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
         if best is None:
             raise UserError(f"all {len(trials)} trials diverged: see `reason` in {table.ref.location}; try --optimizer")
         test_rmse = None
-        if args.split != "none":
+        if args.test or args.split != "none":
             test_rmse = tuning.score_best(best, dataclasses.replace(source, valid=0.0).read(spark, store.root), store)
 
     config = tuning.final_config(best)

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from lakerank.cli.errors import UserError
 
 _LARGEST_CONF = 256 << 10  # bytes
+AUTO = "auto"  # of a setting that is chosen by a program unless it is given
 A = TypeVar("A", bound="Settings")
 
 
@@ -71,6 +72,7 @@ def flag(
     check: Callable[[Any], bool] | None = None,
     must: str = "",
     positional: bool = False,
+    auto: bool = False,
 ) -> Any:
     """Define a dataclass field that is also a command-line flag and a YAML key.
 
@@ -83,11 +85,12 @@ def flag(
         check: returns whether a value is allowed, where that is no range of numbers.
         must: what `check` wants, in words, e.g. "be 0 or at least 32".
         positional: given by its place on the command line; must be there unless the default is not None.
+        auto: the word `auto` may be given, which stands for the default None.
     """
     if within is not None:
         check, must = within.__contains__, within.must
     metadata: dict[str, Any] = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
-    metadata["positional"] = positional
+    metadata |= {"positional": positional, "auto": auto}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -210,6 +213,18 @@ def _coerce(name: str, value: Any, wanted: type, origin: str) -> Any:
     raise UserError(f"{origin}: `{name}` must be {wanted.__name__}, not {_short(value)}")
 
 
+def _argument_type(field: dataclasses.Field[Any], wanted: type) -> Callable[[str], Any]:
+    """Return what turns a flag's text into its value: the field's type, and the word `auto` where it may be given."""
+    if not field.metadata["auto"]:
+        return wanted
+
+    def convert(text: str) -> Any:
+        return text if text == AUTO else wanted(text)
+
+    convert.__name__ = wanted.__name__  # argparse names it in its message
+    return convert
+
+
 def _short(value: Any) -> str:
     """Return a value as a message shows it, of which a file may hold very much."""
     told = reprlib.Repr()
@@ -299,7 +314,7 @@ def _build_parser(args_class: type[Settings], name: str, doc: str, hints: Mappin
             parser.add_argument(
                 option,
                 dest=field.name,
-                type=_value_type(hints[field.name]),
+                type=_argument_type(field, _value_type(hints[field.name])),
                 choices=meta["choices"],
                 metavar=meta["metavar"],
                 default=None,
@@ -328,7 +343,8 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
             plain = str(key).replace("-", "_")
             if plain not in fields:
                 raise _unknown(str(key), list(fields), origin)
-            values[plain] = _coerce(plain, value, _value_type(hints[plain]), origin)
+            unset = fields[plain].metadata["auto"] and value == AUTO
+            values[plain] = None if unset else _coerce(plain, value, _value_type(hints[plain]), origin)
             origins[plain] = origin
 
     from_file = _read_yaml(conf) if conf else {}

@@ -235,6 +235,42 @@ class TableSink:
             spark.conf.unset(_STAMP)
             spark.catalog.dropTempView(source)
 
+    def upsert(self, df: DataFrame, update_if: str = "") -> None:
+        """Insert the rows whose keys the table lacks, in one commit, and replace those of which a condition is true.
+
+        A commit of somebody else in the same moment that touches the same files is noticed by Delta; then it is done
+        again on what stands there by then.
+
+        Args:
+            df: the relation's columns, at most one row for each key.
+            update_if: SQL on `t`, the row in the table, and `s`, the one given; empty replaces none.
+
+        Raises:
+            UserError: a column is missing or of the wrong type; others keep changing the table; it cannot be written.
+        """
+        spark, source = df.sparkSession, f"lakerank_upsert_{self.relation.name}"
+        self._enforced(df).createOrReplaceTempView(source)
+        keys = " AND ".join(f"t.`{key}` = s.`{key}`" for key in self.relation.keys)
+        changes = ", ".join(f"t.`{name}` = s.`{name}`" for name in self.relation.names)
+        names = ", ".join(f"`{n}`" for n in self.relation.names)
+        values = ", ".join(f"s.`{n}`" for n in self.relation.names)
+        update = f"WHEN MATCHED AND ({update_if}) THEN UPDATE SET {changes} " if update_if else ""
+        statement = (
+            f"MERGE INTO {self.ref.sql} t USING {source} s ON {keys} {update}"  # noqa: S608 - our own columns
+            f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({values})"
+        )
+
+        def fold() -> None:
+            try:
+                spark.sql(statement).collect()
+            except Exception as error:
+                raise write_problem(error, self.ref.location) from error
+
+        try:
+            again(fold)
+        finally:
+            spark.catalog.dropTempView(source)
+
     def _create(self, df: DataFrame) -> None:
         """Make the table in one commit, with what it means as its comment, which later writes leave as it is."""
         rows = self._enforced(df)

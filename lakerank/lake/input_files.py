@@ -200,6 +200,36 @@ def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) 
     return spark.createDataFrame([(one,) for one in ids], f"{column} {kind}").distinct()
 
 
+def table_format(where: str) -> str:
+    """Return the format of the table that a local folder is, by the bookkeeping in it: `Delta`, `Iceberg` or `Hudi`;
+    empty if it is none, or in a store."""
+    if has_scheme(where):
+        return ""
+    folder = Path(re.sub(r"^file:(//)?", "", where))
+    if (folder / "_delta_log").is_dir():
+        return "Delta"
+    if (folder / ".hoodie").is_dir():
+        return "Hudi"
+    metadata = folder / "metadata"
+    return "Iceberg" if metadata.is_dir() and any(metadata.glob("*.metadata.json")) else ""
+
+
+def refuse_tables(where: str) -> None:
+    """Make sure that a folder is no table of which its files alone tell nothing: rows deleted from it lie there, too.
+
+    Raises:
+        UserError: it is one; the message names its format.
+    """
+    kind = table_format(where)
+    if kind == "Delta":
+        raise UserError(f"{where}: is a Delta table, in whose files deleted rows may lie: name the table itself")
+    if kind:
+        raise UserError(
+            f"{where}: is a table of Apache {kind}, which is not read here, and its files may hold rows that were "
+            f"deleted: export it with a reader of {kind}, as Parquet or Delta"
+        )
+
+
 def expand(paths: Sequence[str]) -> list[str]:
     """List the files that `paths` stand for, each once.
 
@@ -213,6 +243,7 @@ def expand(paths: Sequence[str]) -> list[str]:
             continue
         local = Path(path.removeprefix("file:")) if path.startswith("file:") else Path(path)
         if local.is_dir():
+            refuse_tables(path)
             inside = sorted(p for p in local.iterdir() if p.is_file() and not p.name.startswith(("_", ".")))
             if not inside:
                 raise UserError(f"{path}: there is no file in this folder")

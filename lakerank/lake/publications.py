@@ -30,13 +30,13 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import flush_to_disk
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, TableSink, again, is_catalog_name
-from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, TAGS, Relation
+from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, RATINGS_REJECTED, TAGS, Relation
 from lakerank.lake.table_log import TableLog
 
 _STAMP = "lakerank"  # first word of the stamps of commits that count only once they are published
 _FILES = 64  # of `publications`, that are then made one: each row comes in a file of its own
 # What others may add to, correct and delete from, row by row; all else is used as it was made or not at all.
-_KEPT_BY_OTHERS = frozenset(relation.name for relation in (RATINGS, ITEMS, TAGS, PAGES, LINKS))
+_KEPT_BY_OTHERS = frozenset(r.name for r in (RATINGS, RATINGS_REJECTED, ITEMS, TAGS, PAGES, LINKS))
 
 
 @dataclass(frozen=True)
@@ -323,6 +323,16 @@ class Publishing:
         if publication.number % _FILES == 0:
             ArrowSink.compact(ref)
         return publication
+
+
+def undo_unpublished(get_spark: GetSpark, lake: str, relation: Relation) -> None:
+    """Give a table its published rows again if a run was killed after it had written it: what is added to the rows that
+    nobody reads would not be read either."""
+    ref = TableRef.find("", relation, lake)
+    published = Publications.read(lake, get_spark).at(ref)
+    log = TableLog(ref, get_spark)
+    if published.pinned is not None and any(commit.changed_rows for commit in log.since(published.pinned)):
+        ArrowSink.restore(ref, published.pinned, get_spark, "")
 
 
 @contextmanager

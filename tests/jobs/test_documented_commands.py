@@ -66,6 +66,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "qrels.txt").write_text("1 0 https://example.org/search/trustrank-and-link-spam.html 1\n")
     (tmp_path / "home.txt").write_text("de 2\nfr 1\n")
     (tmp_path / "stars.csv").write_text("uid,sku,stars,ts\n1,a,4,1600000000\n2,a,3.5,1600000001\n2,b,1,1600000002\n")
+    (tmp_path / "today.csv").write_text("user,item,rating,time\n1,b,5,1600000003\n3,a,2,1600000004\n")
+    (tmp_path / "feed").mkdir()
+    shutil.copy(tmp_path / "today.csv", tmp_path / "feed/today.csv")
+    (tmp_path / "pairs.csv").write_text("user_id,item_id\n1,1\n1,2\n7,1\n")
+    (tmp_path / "train.csv").write_text("user,item,rating\n1,1,4\n1,2,3\n2,1,2\n2,3,5\n3,2,1\n3,3,4\n")
+    (tmp_path / "test.csv").write_text("user,item,rating\n1,3,4\n2,2,3\n")
     for seed, picture in enumerate(("images/0", "images/1", "Set5/a", "Set14/b", "picture", "photo")):
         noise = np.random.default_rng(seed).integers(0, 256, (100, 120, 3), dtype=np.uint8)
         (tmp_path / f"path/to/{picture}.png").parent.mkdir(exist_ok=True)

@@ -388,7 +388,7 @@ def test_parameters_as_pyspark_has_them() -> None:
     lfm = LFM(userCol="u", seed=None, numItemBlocks=3)
     assert (lfm.getRank(), lfm.getMaxIter(), lfm.getAverage(), lfm.getSeed()) == (64, 20, 1, 0)
     assert lfm.setModel("bayesian") is lfm
-    assert (lfm.getRank(), lfm.getMaxIter(), lfm.getAverage(), lfm.getImplicitFeedback()) == (32, 120, 16, "both")
+    assert (lfm.getRank(), lfm.getMaxIter(), lfm.getAverage(), lfm.getImplicitFeedback()) == (32, 120, 8, "both")
     assert lfm.config().blocks == 3
     other = lfm.copy({lfm.rank: 5})
     assert (other.getRank(), lfm.getRank(), other.uid) == (5, 32, lfm.uid)

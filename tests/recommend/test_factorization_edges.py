@@ -11,6 +11,7 @@ from recommend.resident import blocks_of, trained
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.fold_in import solve
 from lakerank.recommend.latent_factors.predictions import error_of
+from lakerank.recommend.latent_factors.train import model_state
 from lakerank.spark.array_store import in_process
 
 BOTH = pytest.mark.parametrize("model", ["mf", "bayesian"])
@@ -20,7 +21,7 @@ def errors(folder: Path, parts: dict[str, tuple], blocks: int = 1, **settings: o
     """RMSE of the trained model by part."""
     data = blocks_of(folder / f"data-{blocks}", parts, blocks)
     run, _, kept = trained(folder / f"run-{len(list(folder.iterdir()))}", data, LfmConfig(**settings))
-    sums = in_process(blocks, error_of([(run, f"epoch-{e}") for e in kept], list(parts)))
+    sums = in_process(blocks, error_of([(run, model_state(run, e)) for e in kept], list(parts)))
     return {part: float(np.sqrt(total / n)) for part, (total, n) in sums.items()}
 
 
@@ -86,7 +87,7 @@ def test_strangers_get_what_is_known_of_them(tmp_path: Path, model: str) -> None
     u, i = grid(10, 10)
     r = np.where(i < 5, 1, 5).astype(np.float32)
     strangers = (np.array([-1, -1, 0, -1]), np.array([0, 9, -1, -1]), np.array([1, 5, 3, 3], np.float32))
-    found = errors(tmp_path, {"train": (u, i, r), "test": strangers}, factors=2, model=model, epochs=60)
+    found = errors(tmp_path, {"train": (u, i, r), "test": strangers}, factors=2, model=model, epochs=60, reg=0.1)
     assert found["test"] < 0.7  # the item's bias says it; a user nobody knows of nothing gets the mean
 
 

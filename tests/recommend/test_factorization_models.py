@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,22 @@ from recommend.resident import blocks_of, trained
 from lakerank.cli.errors import UserError
 from lakerank.recommend.data.synthetic import generate_ratings
 from lakerank.recommend.latent_factors import gibbs, implicit_feedback
+from lakerank.recommend.latent_factors.auto_settings import hold_out
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.gibbs import gamma_precision, normal_wishart
 from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, regress
-from lakerank.recommend.latent_factors.predictions import error_of, fit_effects
-from lakerank.recommend.latent_factors.run_state import NO_DAY, Run, degrees, gather, held_out_groups, make_layout
+from lakerank.recommend.latent_factors.predictions import error_of, fit_effects, predictions
+from lakerank.recommend.latent_factors.run_state import (
+    NO_DAY,
+    RatingBlocks,
+    Run,
+    degrees,
+    gather,
+    held_out_groups,
+    make_layout,
+    make_layouts,
+)
+from lakerank.recommend.latent_factors.train import model_state
 from lakerank.spark.array_store import BlockStore, added_up, in_process
 
 
@@ -55,9 +67,9 @@ def rmse(folder: Path, parts: dict[str, tuple], blocks: int = 1, **settings: obj
     data = blocks_of(folder / "data", parts, blocks, bins=6)
     run, _, kept = trained(folder / f"run-{len(list(folder.iterdir()))}", data, LfmConfig(**settings))
     total, n = (
-        added_up(error_of([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
+        added_up(error_of([(run, model_state(run, e)) for e in kept], ("test",))(0))["test"]
         if blocks == 1
-        else (in_process(blocks, error_of([(run, f"epoch-{e}") for e in kept], ("test",)))["test"])
+        else (in_process(blocks, error_of([(run, model_state(run, e)) for e in kept], ("test",)))["test"])
     )
     return float(np.sqrt(total / n))
 
@@ -96,8 +108,6 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path: Path, model: str, 
     config = LfmConfig(model=model, factors=3, epochs=6, burn_in=2, average=2)
     whole, curve, kept = trained(tmp_path / "whole", data, config)
     half = dataclasses.replace(config, epochs=3)
-    if model == "bayesian":  # which samples are kept depends on the number of sweeps; the chain does not
-        half = dataclasses.replace(half, average=1)
     trained(tmp_path / "halves", data, half)
     halves, again, same = trained(tmp_path / "halves", data, config)
     assert [e.train_rmse for e in again] == [e.train_rmse for e in curve]
@@ -108,23 +118,75 @@ def test_stopped_and_continued_equals_uninterrupted(tmp_path: Path, model: str, 
             np.testing.assert_array_equal(halves.store.get(f"epoch-{kept[-1]}/{key}")[name], values)
 
 
-def test_the_mean_of_samples_is_one_model_of_all_their_factors(tmp_path: Path) -> None:
+def sampled(folder: Path, data: RatingBlocks, config: LfmConfig) -> tuple[Run, list[dict[str, tuple[float, int]]]]:
+    """A chain of which every state is kept, and what each sweep said."""
+    run, runner = Run(config, data, BlockStore.open(str(folder), "").root), partial(in_process, data.blocks)
+    runner(partial(make_layouts, data))
+    gibbs.start(run, runner)
+    return run, [gibbs.epoch(run, runner, number) for number in range(1, config.epochs + 1)]
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_the_model_is_the_mean_of_all_samples_the_later_ones_counting_more(tmp_path: Path, blocks: int) -> None:
+    data = blocks_of(tmp_path / "data", moods(), blocks)
+    config = LfmConfig(model="bayesian", factors=3, epochs=12, burn_in=6, average=6)
+    run, sums = sampled(tmp_path / "run", data, config)
+    total, n, weights = 0.0, 0, np.arange(1, 7) / 21
+    for p in range(blocks):
+        for q in range(blocks):
+            test = data.get("test", p, q)
+            assert test is not None
+            guesses = [predictions(run, f"epoch-{epoch}", "test", p, q) for epoch in range(7, 13)]
+            mean = weights @ np.array(guesses)
+            np.testing.assert_allclose(predictions(run, "epoch-12/mean", "test", p, q), mean, atol=1e-4)
+            errors = np.clip(mean, data.low, data.high) - test["ratings"]
+            total, n = total + float(errors @ errors), n + len(errors)
+    assert sums[-1]["test"] == (pytest.approx(total, rel=1e-4), n)  # the one error that is told is the model's
+    widths = {run.store.get(f"epoch-12/mean/{side}-0")["factors"].shape[1] for side in ("user", "item")}
+    assert widths == {18}
+
+
+def test_few_factors_keep_most_of_the_mean_of_many_samples(tmp_path: Path) -> None:
     data = blocks_of(tmp_path / "data", synthetic(3000))
-    config = LfmConfig(model="bayesian", factors=3, epochs=14, burn_in=6, average=4, implicit="none", time=False)
-    run, _, kept = trained(tmp_path / "run", data, config)
-    assert kept == [8, 10, 12, 14]
-    assert sorted(run.store.keys("epoch-8")) == ["item-0", "user-0"]  # what was needed to go on is gone
+    config = LfmConfig(model="bayesian", factors=4, epochs=40, burn_in=10, average=3, implicit="none", time=False)
+    run, sums = sampled(tmp_path / "run", data, config)
+    mean = np.arange(1, 31) @ np.array([predictions(run, f"epoch-{e}", "test", 0, 0) for e in range(11, 41)]) / 465
+    kept = predictions(run, "epoch-40/mean", "test", 0, 0)
+    assert run.store.get("epoch-40/mean/user-0")["factors"].shape[1] == 12
     test = data.get("test", 0, 0)
     assert test is not None
-    guesses = []
-    for epoch in kept:
-        users, items = (run.store.get(f"epoch-{epoch}/{side}-0") for side in ("user", "item"))
-        p, q = users["factors"][test["rows"]], items["factors"][test["cols"]]
-        guesses.append(data.mean + users["bias"][test["rows"]] + items["bias"][test["cols"]] + (p * q).sum(axis=1))
-    errors = np.clip(np.mean(guesses, axis=0), data.low, data.high) - test["ratings"]
-    total, n = added_up(error_of([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
-    assert n == len(errors)
-    assert total == pytest.approx(float((errors**2).sum()), rel=1e-4)
+    exact, told = (float(np.sqrt(np.mean((guess - test["ratings"]) ** 2))) for guess in (mean, kept))
+    assert told == pytest.approx(exact, rel=0.01)
+    assert np.sqrt(np.mean((mean - kept) ** 2)) < 0.2 * exact
+    assert sums[-1]["test"][1] == len(kept)
+
+
+def test_compressed_factors_are_the_best_of_their_rank() -> None:
+    rng = np.random.default_rng(7)
+    p, q = rng.normal(size=(50, 8)) @ rng.normal(size=(8, 8)), rng.normal(size=(40, 8))
+    p[:, 3] = 2 * p[:, 2]  # directions that are none
+    turns = gibbs.compression(p.T @ p, q.T @ q, 4)
+    assert turns is not None
+    left, middle, right = np.linalg.svd(p @ q.T)
+    wanted = (left[:, :4] * middle[:4]) @ right[:4]
+    np.testing.assert_allclose((p @ turns["user"]) @ (q @ turns["item"]).T, wanted, atol=1e-6)
+    assert gibbs.compression(p.T @ p, q.T @ q, 8) is None
+
+
+def test_a_chain_goes_on_with_other_ratings_from_where_another_was(tmp_path: Path) -> None:
+    data = blocks_of(tmp_path / "data", moods())
+    config = LfmConfig(model="bayesian", factors=3, epochs=4, burn_in=2)
+    first, _ = sampled(tmp_path / "first", data, config)
+    held = hold_out(data, BlockStore.open(str(tmp_path / "held"), ""), 0.2, 0, partial(in_process, 1))
+    runner = partial(in_process, 1)
+    runner(partial(make_layouts, held))
+    second = Run(config, held, BlockStore.open(str(tmp_path / "second"), "").root)
+    gibbs.go_on(second, first.store, "epoch-4", runner)
+    for key in ("user-0", "item-0", "hyper", "ridge"):
+        for name, values in first.store.get(f"epoch-4/{key}").items():
+            np.testing.assert_array_equal(second.store.get(f"epoch-0/{key}")[name], values)
+    sums = [gibbs.epoch(second, runner, number) for number in (1, 2, 3)]
+    assert np.isfinite(sums[-1]["train"][0])
 
 
 def test_drawn_rows_have_the_posterior_mean_and_covariance() -> None:
@@ -219,15 +281,6 @@ def test_centres_become_the_ridge_regression_on_who_rated_what(tmp_path: Path, b
     wanted = x @ np.linalg.solve(x.T @ x + 3.0 * np.eye(data.n_items), x.T @ rows)
     for p in range(blocks):
         np.testing.assert_allclose(centre_rows(run, "epoch-149", "user", p), wanted[p::blocks], atol=2e-3)
-
-
-def test_the_curve_is_that_of_the_mean_of_all_samples_after_burn_in(tmp_path: Path) -> None:
-    data = blocks_of(tmp_path / "data", synthetic(2000))
-    config = LfmConfig(model="bayesian", factors=2, epochs=9, burn_in=4, average=5)
-    run, curve, kept = trained(tmp_path / "run", data, config)
-    assert kept == [5, 6, 7, 8, 9]
-    total, n = added_up(error_of([(run, f"epoch-{e}") for e in kept], ("test",))(0))["test"]
-    assert curve[-1].test_rmse == pytest.approx(np.sqrt(total / n), rel=1e-5)
 
 
 def test_a_day_that_training_had_not_has_no_effect(tmp_path: Path) -> None:

@@ -64,6 +64,28 @@ def test_leave_one_out_takes_each_users_newest(ratings: DataFrame, spark: SparkS
     assert (999, 3) in rows_of(parts, "train")
 
 
+def test_of_ratings_of_the_same_second_any_is_left_out(ratings: DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    same = ratings.withColumn("rated_at", F.lit(dt.datetime(2021, 1, 1)))
+    timeless = ratings.withColumn("rated_at", F.lit(None).cast("timestamp"))
+    largest = {(r["user_id"], r["i"]) for r in ratings.groupBy("user_id").agg(F.max("item_id").alias("i")).collect()}
+    for frame in (same, timeless):
+        held = rows_of(split_ratings(frame, frame, Split.parse("leave-one-out"), seed=0), "test")
+        assert {user for user, _ in held} == {user for user, _ in largest}
+        assert len(held & largest) < len(held) / 2
+        assert held != rows_of(split_ratings(frame, frame, Split.parse("leave-one-out"), seed=1), "test")
+    assert capsys.readouterr().out.count("have no time") == 2  # said for the frame without times alone
+
+
+def test_a_share_of_each_users_ratings(ratings: DataFrame, spark: SparkSession) -> None:
+    few = [(900 + n, item, 4.0, None) for n in range(1, 5) for item in range(n)]  # users with 1 to 4 ratings
+    frame = ratings.union(spark.createDataFrame(few, ratings.schema))
+    parts = split_ratings(frame, frame, Split.parse("user:0.25"), seed=0)
+    counts = parts.groupBy("user_id").agg(F.count("*").alias("n"), F.count_if(F.col("part") == "test").alias("held"))
+    found = {row["user_id"]: (row["n"], row["held"]) for row in counts.collect()}
+    assert all(held == min(int(n * 0.25 + 0.5), n - 1) for n, held in found.values())
+    assert [found[900 + n][1] for n in range(1, 5)] == [0, 1, 1, 1]
+
+
 def test_corner_counts_users_from_one_and_items_from_zero(spark: SparkSession) -> None:
     # 6 users, catalogue of 5 items of which item 20 is never rated: columns count the catalogue, as the
     # seed's dictionary of movies.csv did.
@@ -122,14 +144,16 @@ def test_a_frame_of_any_names_is_divided_as_the_table_is(ratings: DataFrame) -> 
     names = {"user_id": "who", "item_id": "what", "rating": "stars", "rated_at": "part"}  # a name used inside
     frame = ratings.withColumnsRenamed(names).withColumn("what", F.col("what").cast("int"))
     columns = {"user_col": "who", "item_col": "what"}
-    for split in ("random:0.2", "time:0.1", "leave-one-out", "items:0.3", "corner:20,10", "none"):
+    for split in ("random:0.2", "user:0.25", "time:0.1", "leave-one-out", "items:0.3", "corner:20,10", "none"):
         parts = split_ratings(ratings, ratings, Split.parse(split), seed=4)
         halves = train_test_split(frame, split, 4, **columns, time_col="part")
         for part, half in zip(("train", "test"), halves, strict=True):
             assert half.dtypes == frame.dtypes
             assert {(row["who"], row["what"]) for row in half.collect()} == rows_of(parts, part), split
-    newest = train_test_split(frame.drop("part"), "leave-one-out", **columns)[1].collect()
-    assert {row["what"] for row in newest if row["who"] == 1} == {117}  # without times the largest item id
+    drawn = train_test_split(frame.drop("part"), "leave-one-out", **columns)[1].collect()
+    largest = {row["who"]: row["what"] for row in frame.groupBy("who").agg(F.max("what").alias("what")).collect()}
+    assert {row["who"] for row in drawn} == set(largest)
+    assert sum(row["what"] == largest[row["who"]] for row in drawn) < len(drawn) / 2  # without times any rating
 
 
 @pytest.mark.connect

@@ -192,6 +192,19 @@ RECOMMENDATIONS = Relation(
     "recommend",
     "users × N",
 )
+PREDICTIONS = Relation(
+    "predictions",
+    "The ratings that a model predicts for pairs of users and items that were asked about.",
+    (
+        Column("user_id", ID, "user"),
+        Column("item_id", ID, "item"),
+        Column("prediction", "double", "rating, on the data set's scale"),
+        Column("source", "string", "what it comes from: the model, or a fallback such as `item bias`"),
+    ),
+    (),
+    "predict",
+    "pairs asked about",
+)
 EXPLANATIONS = Relation(
     "explanations",
     "Why each recommendation: the summands of its score, the largest first; they add up to it.",

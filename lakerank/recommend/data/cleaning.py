@@ -33,7 +33,8 @@ _BROADCAST_PAIRS = 1_000_000
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _NO_TIME = ("", "null", "none", "na", "n/a", "nan", "nat", "\\n")  # what programs write where they have none
 _EXACT = float(1 << 53)  # up to here a double holds every whole number
-_WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
+_WHOLE = r"^(0|-?[1-9][0-9]{0,18})(\.0+)?$"
+_POINT = r"\.0+$"  # what pandas adds to whole numbers of a column in which one is missing
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{1,2}:[0-9]{2}.*)?$"
 _ZONED = r":[0-9]{2}[0-9:.]*\s*([A-Za-z][A-Za-z0-9/_+-]*|[+-][0-9:]+)$"
 
@@ -52,7 +53,7 @@ def _is_given(time: Column) -> Column:
     return given
 
 
-def _id_text(column: Column, kind: str) -> Column:
+def id_text(column: Column, kind: str) -> Column:
     """Write an id as text: a whole number that pandas made 1.0, as it does where one is missing, is 1."""
     if kind not in ("float", "double", "decimal"):
         return F.trim(column.cast("string"))
@@ -71,7 +72,7 @@ def from_columns(rows: DataFrame, columns: Mapping[str, str]) -> DataFrame:
 
     known = "time" not in columns or kinds[columns["time"]].typeName() == "timestamp"
     time = column("time") if "time" in columns else F.lit(None).cast("timestamp")
-    ids = {name: _id_text(column(name), kinds[columns[name]].typeName()) for name in ("user", "item")}
+    ids = {name: id_text(column(name), kinds[columns[name]].typeName()) for name in ("user", "item")}
     told = rows.select(
         "source",
         "line",
@@ -142,8 +143,32 @@ def mark_unknown_items(rows: DataFrame, items: DataFrame, items_file: str) -> Da
 
 
 def whole(name: str) -> Column:
-    """Tell whether an id is a whole number that is written as one: 12 is, 012 and 1.0 are names."""
-    return F.col(name).rlike(_WHOLE) & F.col(name).try_cast("bigint").isNotNull()
+    """Tell whether an id is a whole number that is written as one: 12 and 12.0 are, 012 and 1.5 are names."""
+    return F.col(name).rlike(_WHOLE) & number_of(F.col(name)).isNotNull()
+
+
+def number_of(text: Column) -> Column:
+    """Return an id that `whole` says is a number as bigint."""
+    return F.when(text.contains("."), F.regexp_replace(text, _POINT, "")).otherwise(text).try_cast("bigint")
+
+
+OLDER = "older than the rating of the same user and item in the table"
+RATED = "user and item are rated in the table already: --mode merge lets the newer rating win"
+
+
+def mark_against(good: DataFrame, table: DataFrame, mode: str) -> DataFrame:
+    """Add a reason to rows that the ratings in a table stand against.
+
+    Args:
+        good: ratings without a reason, with `user_id` and `item_id`, each pair once.
+        table: the `ratings` relation.
+        mode: `append`: whoever is rated already; `merge`: only where the table's rating is newer.
+    """
+    there = table.select("user_id", "item_id", F.col("rated_at").alias("there_at"), F.lit(True).alias("there"))
+    joined = good.drop("reason").join(there, ["user_id", "item_id"], "left")
+    newer = F.col("there_at") > F.coalesce("rated_at", F.timestamp_seconds(F.lit(0)))
+    reason = F.when(F.col("there"), RATED) if mode == "append" else F.when(F.col("there") & newer, OLDER)
+    return joined.withColumn("reason", reason).drop("there", "there_at")
 
 
 def duplicate_pairs(good: DataFrame) -> DataFrame:
@@ -155,7 +180,7 @@ def duplicate_pairs(good: DataFrame) -> DataFrame:
 def mark_duplicates(contested: DataFrame) -> DataFrame:
     """Add a reason to all but the newest of rows that share user and item."""
     newest_first = Window.partitionBy("user_id", "item_id").orderBy(
-        F.col("rated_at").desc_nulls_last(), F.col("source").desc(), F.col("line").desc()
+        F.col("rated_at").desc_nulls_last(), F.col("source").desc(), F.col("line").desc(), F.col("rating").desc()
     )
     numbered = contested.withColumn("number", F.row_number().over(newest_first))
     return numbered.withColumn("reason", F.when(F.col("number") > 1, DUPLICATE)).drop("number")
@@ -248,12 +273,13 @@ def count_rows(checked: CheckedRows) -> RowCounts:
 def cast_ids(checked: CheckedRows, found: RowCounts) -> dict[str, DataFrame]:
     """Return the frames by table, with `user_id` and `item_id` of the types found (null where a bad row's is not)."""
     kinds = {"user": found.user_type, "item": found.item_type}
-    return {
-        table: frame.select(
-            *(F.col(n).try_cast(kinds[n]).alias(f"{n}_id") if n in kinds else F.col(n) for n in frame.columns)
-        )
-        for table, frame in checked.tables().items()
-    }
+
+    def typed(name: str) -> Column:
+        if name not in kinds:
+            return F.col(name)
+        return (number_of(F.col(name)) if kinds[name] == "bigint" else F.col(name)).alias(f"{name}_id")
+
+    return {table: frame.select(*map(typed, frame.columns)) for table, frame in checked.tables().items()}
 
 
 def drop_duplicates(good: DataFrame, scratch: str) -> tuple[DataFrame, DataFrame, int]:

@@ -62,8 +62,16 @@ def read_mapping(text: str) -> dict[str, str]:
     return mapping
 
 
-def find_columns(have: Sequence[str], mapping: Mapping[str, str], where: str) -> dict[str, int]:
+def find_columns(
+    have: Sequence[str], mapping: Mapping[str, str], where: str, needed: Sequence[str] = ("user", "item", "rating")
+) -> dict[str, int]:
     """Find the position of each field among the columns a file has, by `mapping` or, if empty, by the usual names.
+
+    Args:
+        have: the columns.
+        mapping: field → column.
+        where: the file, for messages.
+        needed: the fields that must be there, of the usual names.
 
     Raises:
         UserError: a column is not there, or its name is there twice.
@@ -81,7 +89,9 @@ def find_columns(have: Sequence[str], mapping: Mapping[str, str], where: str) ->
         at = [i for alias in aliases for i, column in enumerate(plain) if column == alias]
         if at:
             found[name] = at[0]
-        elif name != "time":
+        elif name in needed and len(needed) < 3:
+            raise UserError(f"{where}: no column for {name} (such as {name}_id); it has {listed(have)}")
+        elif name in needed:
             raise UserError(
                 f"{where}: no column for {name}; it has {listed(have)}. "
                 "Say which with --columns user=…,item=…,rating=…,time=… (and --header no if it has no header)"
@@ -89,7 +99,14 @@ def find_columns(have: Sequence[str], mapping: Mapping[str, str], where: str) ->
     return found
 
 
-def shape_of(first: str, mapping: Mapping[str, str], header: bool, separator: str, where: str) -> Shape:
+def shape_of(
+    first: str,
+    mapping: Mapping[str, str],
+    header: bool,
+    separator: str,
+    where: str,
+    needed: Sequence[str] = ("user", "item", "rating"),
+) -> Shape:
     """Tell the shape of a CSV-like file from its first line.
 
     Args:
@@ -98,6 +115,7 @@ def shape_of(first: str, mapping: Mapping[str, str], header: bool, separator: st
         header: whether the first line holds names.
         separator: empty takes the one of tab, `::`, `;`, `|`, `,` that cuts the first line into most fields.
         where: the file, for messages.
+        needed: see `find_columns`.
 
     Raises:
         UserError: a column is not there.
@@ -105,7 +123,7 @@ def shape_of(first: str, mapping: Mapping[str, str], header: bool, separator: st
     separator = separator or max(reversed(_SEPARATORS), key=lambda one: len(header_names(first, one)))
     have = header_names(first, separator)
     if header:
-        return Shape(separator, len(have), find_columns(have, mapping, where), quoted=True)
+        return Shape(separator, len(have), find_columns(have, mapping, where, needed), quoted=True)
     positions = mapping or {name: str(i) for i, name in enumerate(list(ALIASES)[: len(have)], start=1)}
     at = {}
     for name, position in positions.items():

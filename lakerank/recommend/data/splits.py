@@ -19,6 +19,7 @@ from lakerank.recommend.data.frames import check_frame, id_column, time_column
 from lakerank.spark.dense_ids import dense_index
 
 _BUCKETS = 1 << 20
+GIVEN = "given"  # in place of a split, where people bring their own test ratings
 HISTORY_SHARE = 0.8  # of a held-out user's ratings, shown to the model when it is asked (Liang et al. 2018)
 
 
@@ -31,7 +32,8 @@ class Split:
 
     @classmethod
     def parse(cls, text: str, strong: bool = False) -> Split:
-        """Parse `random:0.1`, `corner:133493,1000`, `time:0.1`, `items:0.2`, `users:0.1`, `leave-one-out` or `none`.
+        """Parse `random:0.1`, `user:0.2`, `corner:133493,1000`, `time:0.1`, `items:0.2`, `users:0.1`,
+        `leave-one-out` or `none`.
 
         Args:
             text: what the user wrote.
@@ -45,20 +47,21 @@ class Split:
             numbers = tuple(float(part) for part in rest.split(",")) if rest else ()
         except ValueError as error:
             raise UserError(f"--split {text}: {rest!r} must be numbers") from error
-        wanted = {"random": 1, "time": 1, "corner": 2, "items": 1, "leave-one-out": 0, "none": 0}
+        wanted = {"random": 1, "user": 1, "time": 1, "corner": 2, "items": 1, "leave-one-out": 0, "none": 0}
         if strong:
             wanted["users"] = 1
         if kind not in wanted:
             raise UserError(f"--split {text}: must be one of {', '.join(_FORMS[kind] for kind in wanted)}")
         if len(numbers) != wanted[kind]:
             raise UserError(f"--split {text}: {kind} takes {wanted[kind]} numbers, e.g. {_EXAMPLES[kind]}")
-        if kind in ("random", "time", "items", "users") and not 0 < numbers[0] < 1:
+        if kind in ("random", "user", "time", "items", "users") and not 0 < numbers[0] < 1:
             raise UserError(f"--split {text}: the test share must be between 0 and 1, e.g. {_EXAMPLES[kind]}")
         return cls(kind, numbers)
 
 
 _FORMS = {
     "random": "random:SHARE",
+    "user": "user:SHARE",
     "corner": "corner:ROW,COLS",
     "time": "time:SHARE",
     "items": "items:SHARE",
@@ -68,6 +71,7 @@ _FORMS = {
 }
 _EXAMPLES = {
     "random": "random:0.1",
+    "user": "user:0.2",
     "time": "time:0.1",
     "corner": "corner:133493,1000",
     "items": "items:0.2",
@@ -103,14 +107,30 @@ def _time(ratings: DataFrame, items: DataFrame, split: Split, seed: int) -> Colu
 
 
 def _leave_one_out(ratings: DataFrame, items: DataFrame, split: Split, seed: int) -> Column:
-    newest = Window.partitionBy("user_id").orderBy(F.col("rated_at").desc_nulls_last(), F.col("item_id").desc())
+    if ratings.where(F.col("rated_at").isNull()).limit(1).count():
+        print(
+            "leave-one-out: some ratings have no time: of a user without any, not the newest but any one is held out",
+            flush=True,
+        )
+    # Of ratings of the same second, or without times, any: the largest id would be that of the newest item.
+    newest = Window.partitionBy("user_id").orderBy(
+        F.col("rated_at").desc_nulls_last(), bucket(seed, "newest"), F.col("item_id")
+    )
     # A user's only rating stays in training: nothing could be learned about them otherwise.
     several = F.count("*").over(Window.partitionBy("user_id")) > 1
     return (F.row_number().over(newest) == 1) & several
 
 
+def _of_each_user(ratings: DataFrame, items: DataFrame, split: Split, seed: int) -> Column:
+    rank = F.row_number().over(Window.partitionBy("user_id").orderBy(bucket(seed, "test"), F.col("item_id")))
+    n = F.count("*").over(Window.partitionBy("user_id"))
+    # Whoever has few ratings keeps one of them in training at least.
+    return rank <= F.least(F.round(n * F.lit(split.numbers[0])), n - 1)
+
+
 _RULES: dict[str, Callable[[DataFrame, DataFrame, Split, int], Column]] = {
     "random": _random,
+    "user": _of_each_user,
     "time": _time,
     "leave-one-out": _leave_one_out,
     "items": lambda ratings, items, split, seed: _drawn("item_id", seed, "items") < split.numbers[0],
@@ -129,7 +149,8 @@ def split_ratings(
     Args:
         ratings: the `ratings` relation.
         items: frame with `item_id`, the catalogue that `corner` counts columns in.
-        split: `random` share; `time` newest share; `leave-one-out` newest of each user; `corner:ROW,COLS`:
+        split: `random` share; `user`: this share of each user's ratings, rounded; `time` newest share; `leave-one-out`
+            newest of each user, of equally new ones any; `corner:ROW,COLS`:
             users from the ROW-th (by id, from 1) and the first COLS items (by id) are the test block, so that
             `corner:133493,1000` on MovieLens-20M is userId ≥ 133493 and movie index < 1000; `items`: all ratings of
             a share of the items; `users`: of a share of the users (strong generalisation) a fifth of the ratings is
@@ -174,12 +195,12 @@ def train_test_split(
 
     Args:
         ratings: one row per rating.
-        split: `random:SHARE`, `time:SHARE` (the newest), `leave-one-out` (the newest of each user), `items:SHARE` (all
-            ratings of some items) or `corner:ROW,COLS`.
+        split: `random:SHARE`, `user:SHARE` (of each user's), `time:SHARE` (the newest), `leave-one-out` (the newest of
+            each user), `items:SHARE` (all ratings of some items) or `corner:ROW,COLS`.
         seed: for `random` and `items`.
         user_col, item_col: columns of ids, whole numbers or strings.
-        time_col: column of times (timestamp, date or Unix seconds); `time` needs it, `leave-one-out` takes the largest
-            item id without it.
+        time_col: column of times (timestamp, date or Unix seconds); `time` needs it, `leave-one-out` takes any
+            rating of a user without it.
         scratch: folder for checkpoints, where Spark refuses local ones.
 
     Raises:

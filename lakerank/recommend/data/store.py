@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ from pyspark.sql import functions as F
 from lakerank.cli.download import fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.lake.archive import listing, opened
-from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
-from lakerank.lake.input_files import first_line, read_lines, read_rows
-from lakerank.lake.publications import publishing
-from lakerank.lake.schemas import RATINGS, RATINGS_REJECTED, RELATIONS
+from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.input_files import first_line, read_lines, read_rows, refuse_tables, table_format
+from lakerank.lake.publications import publishing, undo_unpublished
+from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows, RowCounts
 from lakerank.spark.checkpoint import checkpoint
@@ -119,7 +119,7 @@ def open_source(source: str, dataset: str, mirror: str, scratch: Path, any_file:
         source = str(fetch(dataset, scratch, mirror))
     elif dataset and Path(source).is_file():
         note = f"{source}: {verify(Path(source), dataset)}"
-    if has_scheme(source):
+    if has_scheme(source) or (is_catalog_name(source) and not Path(source).exists()):
         yield Source(source, source, note)
         return
     with opened(Path(source), scratch, () if any_file else movielens.KNOWN_FILES) as path:
@@ -138,6 +138,9 @@ def read_source(spark: SparkSession, source: Source, options: ReadOptions, scrat
     Raises:
         UserError: a file or column is missing or cannot be read.
     """
+    if (table := delta_table(spark, source.path)) is not None:
+        return CheckedRows(_read_table(source, table.frame(spark), options))
+    refuse_tables(source.path)
     names = source.names()
     parquet = [name for name in names or [source.path] if name.endswith(".parquet")]
     if options.columns or parquet or not (names or movielens.is_headless(Path(source.path).name)):
@@ -205,13 +208,40 @@ def _read_columns(spark: SparkSession, source: Source, options: ReadOptions, par
     return cleaning.check_ratings(cleaning.from_lines(lines, shape), scale)
 
 
+def delta_table(spark: SparkSession, where: str) -> TableRef | None:
+    """Return the Delta table that a folder, a place in a store or a catalog name is; None if it is none."""
+    if table_format(where) == "Delta" or has_scheme(where) or (is_catalog_name(where) and not Path(where).exists()):
+        ref = TableRef(where)
+        return ref if ref.exists(spark) else None
+    return None
+
+
+def _read_table(source: Source, table: DataFrame, options: ReadOptions) -> DataFrame:
+    """Read ratings from a table, their columns given or known by their usual names; its rows have no numbers."""
+    mapping = delimited.read_mapping(options.columns) if options.columns else {}
+    at = delimited.find_columns(table.columns, mapping, source.label)
+    rows = table.select(
+        F.lit(source.label).alias("source"),
+        F.lit(None).cast("bigint").alias("line"),
+        F.struct(*(F.col(f"`{name}`") for name in table.columns)).alias("row"),
+    )
+    scale = cleaning.read_scale(options.scale) if options.scale else None
+    return cleaning.check_ratings(cleaning.from_columns(rows, {n: table.columns[i] for n, i in at.items()}), scale)
+
+
 def _genres(lines: DataFrame) -> list[str]:
     """Read the names in u.genre (`name|position`), in the order of the flags."""
     rows = delimited.split_fields(lines, delimited.Shape("|", 2, {"name": 0, "at": 1})).where("problem IS NULL")
     return [row["name"] for row in rows.orderBy(F.col("at").try_cast("int")).collect()]
 
 
-def write_ratings(spark: SparkSession, lake: str, checked: CheckedRows, label: str, scratch: str) -> dict[str, Any]:
+MODES = ("overwrite", "append", "merge")
+NEWER = "t.rated_at IS NULL OR s.rated_at IS NULL OR s.rated_at >= t.rated_at"
+
+
+def write_ratings(
+    spark: SparkSession, lake: str, checked: CheckedRows, label: str, scratch: str, mode: str = "overwrite"
+) -> dict[str, Any]:
     """Drop duplicates, write the good rows and the rejected ones, and count what stands in the tables.
 
     Args:
@@ -220,15 +250,21 @@ def write_ratings(spark: SparkSession, lake: str, checked: CheckedRows, label: s
         checked: rows with their reasons.
         label: the source, for messages.
         scratch: folder for checkpoints.
+        mode: `overwrite` the tables; `append` ratings of users and items that are not rated yet; `merge`: these, and
+            newer ratings of those that are. Whoever reads the table sees each of the last two as one commit.
 
     Returns:
         Numbers of rows: read, kept, rejected, rejected_by_reason, rejected_elsewhere (of items and tags), users,
         items, rated_items, tags.
 
     Raises:
-        UserError: no rating can be used; nothing is written then.
+        UserError: no rating can be used, or ids are of another type than those of the table; nothing is written then.
     """
     found = cleaning.count_rows(checked)
+    target = TableRef.find("", RATINGS, lake)
+    added_to = mode != "overwrite" and target.exists(spark)
+    if added_to:
+        found = _as_the_table_has(found, target, spark, label)
     frames = cleaning.cast_ids(checked, found)
     kept, losers, lost = cleaning.drop_duplicates(frames["ratings"].where("reason IS NULL"), scratch)
     by_reason = dict(found.reasons["ratings"]) | ({DUPLICATE: lost} if lost else {})
@@ -236,16 +272,96 @@ def write_ratings(spark: SparkSession, lake: str, checked: CheckedRows, label: s
         raise UserError(_nothing_good(label, by_reason))
     # No second pass over tables without a bad row; of an empty frame Spark plans no scan.
     refused = [frames[t].where("reason IS NOT NULL") for t in frames if found.reasons[t]] + [losers]
-    names = [column.name for column in RATINGS_REJECTED.columns]
-    rejected = reduce(DataFrame.unionAll, (frame.select(*names) for frame in refused))
+    other = {f"{t}: {reason}": n for t in frames if t != "ratings" for reason, n in found.reasons[t].items()}
     tables = {name: frames[name].where("reason IS NULL") for name in frames} | {"ratings": kept}
+    if added_to:
+        return _add_to_tables(spark, lake, tables, refused, found, by_reason, other, mode, scratch)
+    rejected = _rejected(refused)
     with publishing(lambda: spark, lake, RATINGS.name) as run:
         written = {
             name: run.write(RELATIONS[name], frame.select(*RELATIONS[name].names))
             for name, frame in ({RATINGS_REJECTED.name: rejected} | tables).items()
         }
-    other = {f"{t}: {reason}": n for t in frames if t != "ratings" for reason, n in found.reasons[t].items()}
     return _count_tables(spark, written, found, by_reason, other)
+
+
+def _rejected(refused: Sequence[DataFrame]) -> DataFrame:
+    names = [column.name for column in RATINGS_REJECTED.columns]
+    return reduce(DataFrame.unionAll, (frame.select(*names) for frame in refused))
+
+
+def _as_the_table_has(found: RowCounts, target: TableRef, spark: SparkSession, label: str) -> RowCounts:
+    """Return the counts with the types of ids that the ratings table has.
+
+    Raises:
+        UserError: its ids are whole numbers, and those read are not.
+    """
+    kinds = dict(target.read(spark, RATINGS).dtypes)
+    for side, kind in (("user", found.user_type), ("item", found.item_type)):
+        if kinds[f"{side}_id"] == "bigint" and kind == "string":
+            raise UserError(
+                f"{label}: some {side} ids are no whole numbers, as those in {target.location} are: mend them, or read "
+                "all ratings anew with --mode overwrite"
+            )
+    return replace(found, user_type=kinds["user_id"], item_type=kinds["item_id"])
+
+
+def _add_to_tables(
+    spark: SparkSession,
+    lake: str,
+    tables: Mapping[str, DataFrame],
+    refused: Sequence[DataFrame],
+    found: RowCounts,
+    by_reason: Mapping[str, int],
+    other: Mapping[str, int],
+    mode: str,
+    scratch: str,
+) -> dict[str, Any]:
+    """Append or merge rows, one commit for each table, and count; see `write_ratings`.
+
+    The commits have no stamp: readers take such a change of ratings, items and tags as it stands. That needs no
+    publication, and of two jobs at once Delta's own rules decide, so that neither loses rows.
+    """
+    for relation in (RATINGS, ITEMS, TAGS):
+        if relation.name in tables and TableRef.find("", relation, lake).exists(spark):
+            undo_unpublished(lambda: spark, lake, relation)
+    target = TableRef.find("", RATINGS, lake)
+    marked = checkpoint(cleaning.mark_against(tables["ratings"], target.read(spark, RATINGS), mode), scratch)
+    late = marked.where("reason IS NOT NULL")
+    counted = {row["reason"]: int(row["n"]) for row in late.groupBy("reason").agg(F.count("*").alias("n")).collect()}
+    fresh = marked.where("reason IS NULL").select(*RATINGS.names)
+    TableSink(target, RATINGS).upsert(fresh, NEWER if mode == "merge" else "")
+    if ITEMS.name in tables:
+        rows = tables[ITEMS.name].select(*ITEMS.names)
+        ref = TableRef.find("", ITEMS, lake)
+        if ref.exists(spark):
+            TableSink(ref, ITEMS).upsert(rows, "true" if mode == "merge" else "")
+        else:
+            TableSink(ref, ITEMS).append(rows)
+    if TAGS.name in tables:
+        TableSink(TableRef.find("", TAGS, lake), TAGS).append(tables[TAGS.name].select(*TAGS.names))
+    reasons = dict(by_reason) | counted
+    if reasons or other:
+        ref = TableRef.find("", RATINGS_REJECTED, lake)
+        TableSink(ref, RATINGS_REJECTED).append(_rejected([*refused, late]))
+    rejected = sum(reasons.values())
+    read = found.good["ratings"] + sum(found.reasons["ratings"].values())
+    ratings = target.frame(spark)
+    users, items, total = ratings.agg(F.count_distinct("user_id"), F.count_distinct("item_id"), F.count("*")).collect()[
+        0
+    ]
+    return {
+        "read": read,
+        "kept": read - rejected,
+        "rejected": rejected,
+        "rejected_by_reason": reasons,
+        "rejected_elsewhere": dict(other),
+        "users": users,
+        "items": items,
+        "rated_items": items,
+        "tags": found.good.get("tags", 0),
+        "ratings": total,
+    }
 
 
 def tables_left(spark: SparkSession, lake: str, checked: CheckedRows) -> list[str]:

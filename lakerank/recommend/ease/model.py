@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,19 @@ from scipy import sparse
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
 from lakerank.lake.schemas import LINEAR_WEIGHTS
-from lakerank.recommend.ease.solver import Ease
+from lakerank.recommend.ease.solver import REGS, TOPS, Ease, choose
 from lakerank.recommend.models.array_model import ArrayModel, default_sources
 from lakerank.recommend.models.base import Data, ModelSpec, SavedModel, Scorer
 from lakerank.recommend.models.item_weights import ItemWeights, read_weights
+from lakerank.recommend.models.last_ratings import RECENCIES, LastRatings
 from lakerank.recommend.models.training_matrix import MemmapArrays, TrainingMatrix
 from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore
 
 NAME = "linear"
+NOTHING = "none"
+USUAL: dict[str, Any] = {"reg": 200.0, "top": 300, "recency": 0.8}  # where there are too few users to choose by
+MOST_WEIGHTS = 50_000_000  # that are kept if nobody says how many: 0.4 GB
 _TABLE_TASKS, _ROWS_AT_ONCE = 8, 1 << 18
 
 
@@ -32,17 +36,35 @@ class LinearConfig(CheckedSettings):
     """Settings.
 
     Attributes:
-        reg: λ, in users.
+        reg: λ, in users. It, `top` and `recency` are chosen by what users rated last, unless they are given.
         top: weights kept for each item, the largest by size.
         max_items: items with the most ratings that may speak for others; where users are no more than that and fewer
             than items, all items do. Memory is 8 bytes × max_items² (4 above 12,000).
         recency: see `recency_weights`.
+        auto: which of them are chosen, with commas between; `none`: none is. None takes those that are not given.
     """
 
-    reg: float = flag(200.0, "L2 weight λ, in users", within=POSITIVE)
-    top: int = flag(300, "weights kept for each item, the largest by size", within=POSITIVE)
+    reg: float = flag(None, "L2 weight λ, in users; auto: chosen by what users rated last", within=POSITIVE, auto=True)
+    top: int = flag(None, "weights kept for each item, the largest by size; auto: chosen", within=POSITIVE, auto=True)
     max_items: int = flag(20_000, "items, by number of ratings, that may speak for others", within=POSITIVE)
-    recency: float = flag(0.8, "power by which older ratings count less; 0: all alike", within=NOT_NEGATIVE)
+    recency: float = flag(
+        None, "power by which older ratings count less; 0: all alike; auto: chosen", within=NOT_NEGATIVE, auto=True
+    )
+    auto: str = flag(
+        None,
+        "what to choose, of reg,top,recency, or none (default: what is not given)",
+        check=lambda text: text == NOTHING or set(text.split(",")) <= set(USUAL),
+        must="be none, or of reg, top and recency with commas between",
+    )
+
+    def __post_init__(self) -> None:
+        """Fill in what is not given; see `CheckedSettings`."""
+        unset = [name for name in USUAL if getattr(self, name) is None]
+        if not self.auto:
+            object.__setattr__(self, "auto", ",".join(unset) or NOTHING)
+        for name in unset:
+            object.__setattr__(self, name, USUAL[name])
+        super().__post_init__()
 
 
 def fit(data: Data, store: BlockStore, settings: LinearConfig | None = None, /) -> ArrayModel:
@@ -51,8 +73,8 @@ def fit(data: Data, store: BlockStore, settings: LinearConfig | None = None, /) 
     Raises:
         UserError: no ratings, or λ is too small.
     """
-    config = settings or LinearConfig()
     training = TrainingMatrix.collect(data.ratings, store)
+    config = decided(settings or LinearConfig(), training)
     try:
         weights = Ease.solve(training.matrix, config.reg, config.max_items).largest(config.top)
     except np.linalg.LinAlgError as error:
@@ -62,6 +84,24 @@ def fit(data: Data, store: BlockStore, settings: LinearConfig | None = None, /) 
     scorer = _scorer(training, weights, store, config)
     table = _table(data.ratings.sparkSession, training.items, scorer.weights)
     return _model(scorer, data.ratings, config, table)
+
+
+def decided(config: LinearConfig, training: TrainingMatrix) -> LinearConfig:
+    """Return settings of which all are decided: what is open is chosen by what users of `training` rated last."""
+    last = None if config.auto == NOTHING else LastRatings.of(training)
+    if last is None:
+        return replace(config, auto=NOTHING)
+    open_ = config.auto.split(",")
+    n_items = len(training.items)
+    found = choose(
+        last,
+        min(n_items, config.max_items, max(TOPS[-1], MOST_WEIGHTS // n_items)),
+        REGS if "reg" in open_ else (config.reg,),
+        TOPS if "top" in open_ else (config.top,),
+        RECENCIES if "recency" in open_ else (config.recency,),
+    )
+    print(f"linear: chose --reg {found.reg:g} --top {found.top} --recency {found.recency:g}", flush=True)
+    return replace(config, auto=NOTHING, reg=found.reg, top=found.top, recency=found.recency)
 
 
 def load(saved: SavedModel, data: Data, store: BlockStore) -> ArrayModel:

@@ -10,7 +10,7 @@ P_CC (XᵀX)_Cj, exact for weights restricted to the C items. Shape suffixes: U 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
+
+from lakerank.recommend.models.last_ratings import AS_GOOD, LastRatings, keep_largest
 
 Floats = NDArray[np.floating[Any]]
 DOUBLE_UP_TO = 12_000  # rows of a matrix that is inverted in float64; a larger one, in float32, is 0.6 GB and more
@@ -96,6 +98,67 @@ class Ease:
             some = values != 0
             columns = (lo + np.nonzero(some)[0]).astype(np.int32)
             yield self.core[best[some]].astype(np.int32), columns, values[some]
+
+
+REGS = tuple(12.5 * 2.0**n for n in range(10))  # λ, in users, that are tried
+TOPS = (300, 1_000)  # weights kept for each item that are tried, before all are
+
+
+@dataclass(frozen=True)
+class LinearChoice:
+    """Settings that rank best what users rated last.
+
+    Attributes:
+        reg: λ. top: weights kept for each item. recency: see `recency_weights`.
+        scores: of each λ at its best recency.
+    """
+
+    reg: float
+    top: int
+    recency: float
+    scores: dict[float, float]
+
+
+def choose(
+    last: LastRatings, n_items: int, regs: Sequence[float], tops: Sequence[int], recencies: Sequence[float]
+) -> LinearChoice:
+    """Choose λ, the number of weights kept and recency among those given, by one eigendecomposition for all of them.
+
+    With XᵀX = V S Vᵀ the hat matrix of every λ is H = V S/(S + λ) Vᵀ, and users with weights x of what they have rated
+    score x H / (1 − H_jj). Of numbers of weights the smallest counts that is as good as all.
+
+    Args:
+        last: what is asked.
+        n_items: of the model itself: all weights of an item are that many.
+        regs, tops, recencies: to choose from.
+    """
+    x_UI = last.ones()
+    few_users = x_UI.shape[0] < x_UI.shape[1]
+    values, vectors = np.linalg.eigh((x_UI @ x_UI.T if few_users else x_UI.T @ x_UI).toarray())
+    some = values > 1e-9 * values[-1]
+    values, vectors = values[some], vectors[:, some]
+    v_IR = (x_UI.T @ vectors / np.sqrt(values) if few_users else vectors).astype(np.float32)
+    squares_IR = v_IR**2
+    found: dict[tuple[float, float], float] = {}
+    for recency in recencies:
+        along_VR = last.taste(recency).astype(np.float32) @ v_IR
+        for reg in regs:
+            share_R = (values / (values + reg)).astype(np.float32)
+            scores_VI = (along_VR * share_R) @ v_IR.T / (1.0 - squares_IR @ share_R)
+            found[reg, recency] = last.score(scores_VI)
+    reg, recency = max(found, key=lambda key: found[key])
+    share_R = (values / (values + reg)).astype(np.float32)
+    weights_II = (v_IR * share_R) @ v_IR.T / (1.0 - squares_IR @ share_R)
+    np.fill_diagonal(weights_II, 0.0)
+    taste, best = last.taste(recency), found[reg, recency]
+    top = tops[0] if len(tops) == 1 else n_items
+    for few in sorted(tops) if len(tops) > 1 else ():
+        if few >= n_items or (
+            few < last.n_items and last.score(taste @ keep_largest(weights_II, few)) >= best * (1 - AS_GOOD)
+        ):
+            top = min(few, n_items)
+            break
+    return LinearChoice(reg, top, recency, {r: max(found[r, one] for one in recencies) for r in regs})
 
 
 def gram(x: sparse.csc_matrix, n: int) -> Floats:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import NOT_NEGATIVE, CheckedSettings, flag
-from lakerank.recommend.data.splits import Split, split_ratings
+from lakerank.recommend.data.splits import GIVEN, Split, split_ratings
 from lakerank.recommend.evaluation.compare import Score, as_text, compare
 from lakerank.recommend.evaluation.metrics import USUAL, Metric, Sums, parse_metrics
 from lakerank.recommend.evaluation.test_set import EVERYONE, EvaluationSet, positions_of
@@ -162,6 +162,48 @@ def sample_candidates(parts: SplitRatings, test_set: EvaluationSet, n: int, seed
     return np.column_stack([test_set.positions.astype(np.int32), drawn])
 
 
+def _negatives_of_each(negatives: DataFrame) -> int:
+    """Return how many negatives each user has.
+
+    Raises:
+        UserError: there are none, or not all have equally many.
+    """
+    counts = negatives.groupBy("user_id").agg(F.count("*").alias("n"))
+    row = counts.agg(F.min("n").alias("fewest"), F.max("n").alias("most")).first()
+    if row is None or row["most"] is None:
+        raise UserError("--negatives: there are none in it")
+    if row["fewest"] != row["most"]:
+        raise UserError(
+            f"--negatives: users have {row['fewest']} to {row['most']} different ones; figures are comparable "
+            "only if all have equally many"
+        )
+    return int(row["most"])
+
+
+def given_candidates(negatives: DataFrame, test_set: EvaluationSet, n: int) -> NDArray[np.int32]:
+    """Return the candidates of each test pair, (P, 1 + n): its item and the `n` negatives of its user.
+
+    Raises:
+        UserError: a user asked has none, or the test item among them.
+    """
+    table = negatives.toArrow().combine_chunks()
+    rows = positions_of(table.column("user_id").combine_chunks(), test_set.users)
+    items = positions_of(table.column("item_id").combine_chunks(), test_set.items)
+    order = np.lexsort((items, rows))
+    rows, items = rows[order], items[order]
+    starts = np.searchsorted(rows, np.arange(len(test_set.users)))
+    lacking = np.flatnonzero(np.bincount(rows[rows >= 0], minlength=len(test_set.users)) == 0)
+    if len(lacking):
+        user = test_set.users[int(lacking[0])].as_py()
+        raise UserError(f"--negatives: user {user} has none, and {len(lacking)} users with test ratings in all")
+    found = items[starts[test_set.rows][:, None] + np.arange(n)]
+    if len(same := np.flatnonzero((found == test_set.positions[:, None]).any(axis=1))):
+        p = int(same[0])
+        item, user = test_set.items[int(test_set.positions[p])], test_set.users[int(test_set.rows[p])]
+        raise UserError(f"--negatives: item {item} of user {user} is a test item, too")
+    return np.column_stack([test_set.positions, found]).astype(np.int32)
+
+
 def rank_sampled(
     model: Recommender, parts: SplitRatings, test_set: EvaluationSet, candidates_PC: NDArray[np.int32], top: int
 ) -> NDArray[np.int32]:
@@ -196,7 +238,9 @@ class EvaluationConfig(CheckedSettings):
         seed: of split, candidates and draws.
     """
 
-    split: str = flag("leave-one-out", "random:SHARE, time:SHARE, items:SHARE, users:SHARE, corner:… or leave-one-out")
+    split: str = flag(
+        "leave-one-out", "random:, user:, time:, items: or users:SHARE, corner:ROW,COLS or leave-one-out; see the guide"
+    )
     metrics: str = flag(USUAL, "what to measure; see the guide")
     candidates: str = flag(
         FULL,
@@ -311,6 +355,8 @@ def evaluate_models(
     settings: EvaluationConfig,
     store: BlockStore,
     on_model: Callable[[str, float], None] = lambda name, seconds: None,
+    divided: DataFrame | None = None,
+    negatives: DataFrame | None = None,
 ) -> Evaluation:
     """Train each model on one part of the ratings, ask it about the rest, and compare the scores.
 
@@ -320,17 +366,28 @@ def evaluate_models(
         settings: what is kept back, asked and measured.
         store: a folder that all workers see.
         on_model: called with each model's name and seconds when it is done.
+        divided: ratings with `part`, if they are divided already; what `settings.split` says does not count then.
+        negatives: (user_id, item_id), the items that a user's test items are ranked among instead of sampled ones.
 
     Raises:
-        UserError: the settings cannot be read, or there is no test rating to evaluate on.
+        UserError: the settings cannot be read, there is no test rating to evaluate on, or users have no negatives, or
+            not all equally many.
     """
-    metrics, split = settings.parse_metrics(), Split.parse(settings.split, strong=True)
-    catalogue = data.ratings.select("item_id").distinct() if data.items is None else data.items
-    divided = split_ratings(data.ratings, catalogue, split, settings.seed, scratch=store.root)
+    if negatives is not None:
+        settings = replace(settings, candidates=str(_negatives_of_each(negatives)))
+    metrics = settings.parse_metrics()
+    split = Split(GIVEN) if divided is not None else Split.parse(settings.split, strong=True)
+    catalogue = (data.ratings if data.items is None else data.items).select("item_id").distinct()
+    if negatives is not None:
+        catalogue = catalogue.union(negatives.select("item_id")).distinct()
+    if divided is None:
+        divided = split_ratings(data.ratings, catalogue, split, settings.seed, scratch=store.root)
     parts = SplitRatings.of(checkpoint(divided, store.root), settings.relevance_threshold, settings.candidates == COLD)
     test_set = parts.evaluation_set(catalogue)
     n_sampled = settings.n_sampled()
     candidates_PC = sample_candidates(parts, test_set, n_sampled, settings.seed) if n_sampled else None
+    if negatives is not None:
+        candidates_PC = given_candidates(negatives, test_set, n_sampled)
     found: dict[str, ModelScores] = {}
     for spec in specs:
         begun = time.perf_counter()

@@ -16,8 +16,11 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "mf": {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False},
     "svdpp": {"factors": 64, "epochs": 20, "average": 1, "implicit": "both", "time": False},
     "timesvdpp": {"factors": 64, "epochs": 20, "average": 1, "implicit": "both", "time": True},
-    "bayesian": {"factors": 32, "epochs": 120, "average": 16, "implicit": "both", "time": True},
+    "bayesian": {"factors": 32, "epochs": 120, "average": 8, "implicit": "both", "time": True},
 }
+# What is chosen on validation ratings unless it is given (`choose_settings`), and its value where nothing is chosen.
+CHOSEN: Mapping[str, Any] = {"reg": 0.05, "lr": 0.05}
+NOTHING = "none"
 IMPLICIT = ("none", "user", "item", "both")
 OPTIMIZERS = ("sgd", "adagrad", "adam")  # the compiled loop knows them by their place here
 # Named settings of the `lfm` job.
@@ -52,7 +55,10 @@ class LfmConfig(CheckedSettings):
             (biases that change with time, too); all three by SGD. `bayesian`: all of it by Gibbs sampling.
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
-        average: predict by the mean of so many models: SGD runs that differ in their seeds, or samples.
+        auto: which of `reg`, `lr` and `epochs` are chosen on validation ratings, with commas between; `none`: nothing
+            is. None takes those that are not given, if `reg` is not; of the Gibbs sampler `epochs`.
+        average: predict by the mean of so many SGD runs that differ in their seeds; of the Gibbs sampler, keep the mean
+            of its samples in at most so many times K factors.
         implicit: whose factors are drawn to what they rated, or were rated by: none, user, item or both.
         time: effects of a user's day and of an item's time bin, where ratings have times.
         burn_in: sweeps before the first sample is kept.
@@ -75,17 +81,37 @@ class LfmConfig(CheckedSettings):
 
     model: str = flag("mf", "what to train", choices=list(MODELS))
     factors: int = flag(None, f"latent factors K ({_by_model('factors')})", within=POSITIVE)
-    epochs: int = flag(None, f"passes over the training ratings ({_by_model('epochs')})", within=NOT_NEGATIVE)
-    average: int = flag(None, f"mean of so many runs, or samples ({_by_model('average')})", within=POSITIVE)
+    epochs: int = flag(
+        None,
+        f"passes over the training ratings; auto: chosen ({_by_model('epochs')} if nothing is chosen)",
+        within=NOT_NEGATIVE,
+        auto=True,
+    )
+    auto: str = flag(
+        None,
+        "what to choose on validation ratings, of reg,lr,epochs, or none (default: what is not given, if reg is not)",
+        check=lambda text: text == NOTHING or set(text.split(",")) <= {*CHOSEN, "epochs"},
+        must="be none, or of reg, lr and epochs with commas between",
+    )
+    average: int = flag(
+        None,
+        f"mean of so many runs; bayesian: times K factors, which keep the mean of its samples ({_by_model('average')})",
+        within=POSITIVE,
+    )
     implicit: str = flag(None, f"sides with implicit feedback ({_by_model('implicit')})", choices=list(IMPLICIT))
     time: bool = flag(None, f"effects of the time of a rating ({_by_model('time')})")
     burn_in: int = flag(20, "bayesian: sweeps before the first sample", within=NOT_NEGATIVE)
     optimizer: str = flag("adagrad", "how steps are scaled", choices=list(OPTIMIZERS))
-    lr: float = flag(0.05, "learning rate", within=POSITIVE)
+    lr: float = flag(None, f"learning rate; auto: chosen ({CHOSEN['lr']} if nothing is)", within=POSITIVE, auto=True)
     lr_schedule: str = flag("constant", "how it changes", choices=["constant", "exponential", "bold-driver"])
     lr_decay: float = flag(0.98, "exponential: factor per --lr-decay-steps epochs", within=POSITIVE)
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
-    reg: float = flag(0.1, "L2 weight of factors, per rating", within=NOT_NEGATIVE)
+    reg: float = flag(
+        None,
+        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is)",
+        within=NOT_NEGATIVE,
+        auto=True,
+    )
     reg_bias: float = flag(0.01, "L2 weight of biases, per rating", within=NOT_NEGATIVE)
     reg_implicit: float = flag(5.0, "L2 weight of implicit factors", within=POSITIVE)
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
@@ -99,7 +125,9 @@ class LfmConfig(CheckedSettings):
     def __post_init__(self) -> None:
         if self.model not in MODELS:
             raise UserError(f"--model {self.model}: must be one of {', '.join(MODELS)}")
-        for name, value in MODELS[self.model].items():
+        if not self.auto:
+            object.__setattr__(self, "auto", ",".join(self._not_given()) or NOTHING)
+        for name, value in {**MODELS[self.model], **CHOSEN}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         if self.implicit not in IMPLICIT:
@@ -119,6 +147,20 @@ class LfmConfig(CheckedSettings):
         """Pick the settings of training among others, such as those of a row of `lfm_models`."""
         names = {field.name for field in fields(cls)}
         return LfmConfig(**{name: value for name, value in settings.items() if name in names})
+
+    def _not_given(self) -> list[str]:
+        """Return which settings are to be chosen: without `reg` those that are not given; of a sampler its length."""
+        unset = [name for name in (*CHOSEN, "epochs") if getattr(self, name) is None]
+        if self.early_stop and "epochs" in unset:
+            unset.remove("epochs")
+        if self.bayesian:
+            return [name for name in unset if name == "epochs"]
+        return unset if "reg" in unset else []
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The names of the settings that are to be chosen on validation ratings."""
+        return () if self.auto == NOTHING else tuple(self.auto.split(","))
 
     @property
     def bayesian(self) -> bool:

@@ -22,9 +22,8 @@ from lakerank.recommend.latent_factors.implicit_feedback import centre_rows, reg
 from lakerank.recommend.latent_factors.predictions import (
     FAST,
     effect_of_each,
+    error_of,
     fit_effects,
-    predictions,
-    squared_error,
     store_effects,
 )
 from lakerank.recommend.latent_factors.run_state import (
@@ -35,13 +34,15 @@ from lakerank.recommend.latent_factors.run_state import (
     pair,
     with_bias_column,
 )
-from lakerank.spark.array_store import Block, Runner, Sums
+from lakerank.spark.array_store import Block, BlockStore, Runner, Sums
 from lakerank.spark.jit import compiled
 
 CHUNK = 2048  # ratings whose factors are gathered at once: 270 KB at K = 32, which a core's cache holds
 DESCENT_EPOCHS = 8  # of SGD, whose factors the chain starts from: from random ones it needs hundreds of sweeps
 PRIOR_SCATTER = 1.0  # of the Wishart prior: the sum of squares, in rating units, of D rows seen before
 PRIOR_COUNT = 1.0  # of the Normal prior of the mean: as if one row at 0 had been seen
+MEAN = "mean"  # folder, in that of a state, of the mean of the samples so far
+ROUNDING = 1e-7  # of the longest direction: a shorter one is none
 FIRST_RIDGE, FIRST_STRENGTH = 10.0, 20.0  # of implicit coefficients and time effects, until they are drawn
 
 
@@ -189,6 +190,28 @@ def _draw_hyper(run: Run, number: int, sums: Sums, before: Block) -> None:
     run.store.put(f"epoch-{number}/hyper", hyper)
 
 
+def go_on(run: Run, chain: BlockStore, state: str, runner: Runner) -> None:
+    """Write `epoch-0` from a state of another chain, on other ratings of the same users and items.
+
+    Time effects start anew: which rating falls under which is another thing there.
+    """
+
+    def work(p: int) -> list[tuple[str, float, int]]:
+        for side in SIDES:
+            for name in ("", "moments-", "centre-"):
+                if chain.has(key := f"{state}/{name}{side}-{p}"):
+                    run.store.put(f"epoch-0/{name}{side}-{p}", _in_memory(chain.get(key)))
+        return [("start", 0.0, 0)]
+
+    runner(work)
+    for name in ("hyper", "ridge"):
+        run.store.put(f"epoch-0/{name}", _in_memory(chain.get(f"{state}/{name}")))
+
+
+def _in_memory(block: Block) -> Block:
+    return {name: np.array(values) for name, values in block.items()}
+
+
 def epoch(run: Run, runner: Runner, number: int) -> Sums:
     """Draw one sweep: users, items, hyperparameters, implicit coefficients; then the error of the mean so far."""
     runner(lambda p: _draw_side(run, number, "user", p))
@@ -207,11 +230,17 @@ def epoch(run: Run, runner: Runner, number: int) -> Sums:
         total, n = sums[f"{side} coefficients"]
         drawn_ridge[side] = np.array(gamma_precision(total, n, rng))
     run.store.put(f"epoch-{number}/ridge", drawn_ridge)
-    return sums | {"train": drawn["train"]}
+    state = f"epoch-{number}"
+    if number > run.config.burn_in:
+        turns = _compression(run, number)
+        runner(lambda p: _take_mean(run, number, p, turns))
+        state = f"{state}/{MEAN}"
+    error = runner(error_of([(run, state)], run.data.held_out)) if run.data.held_out else {}
+    return sums | error | {"train": drawn["train"]}
 
 
 def _finish(run: Run, number: int, p: int) -> list[tuple[str, float, int]]:
-    """Draw worker p's columns of the implicit coefficients; score user block p by the mean of all samples so far."""
+    """Draw worker p's columns of the implicit coefficients; leave the moments of the mean's factors of block p."""
     before, after = f"epoch-{number - 1}", f"epoch-{number}"
     hyper, ridge = run.store.get(f"{after}/hyper"), run.store.get(f"{before}/ridge")
     found: list[tuple[str, float, int]] = []
@@ -221,23 +250,98 @@ def _finish(run: Run, number: int, p: int) -> list[tuple[str, float, int]]:
         total = regress(run, before, after, side, p, mean, float(ridge[side]), rng)
         width = run.store.get(f"{after}/centre-{side}-{p}")["coef"].size
         found.append((f"{side} coefficients", total, width))
-    for part in run.data.held_out:
-        error, n = 0.0, 0
-        for q in range(run.data.blocks):
-            held = run.data.get(part, p, q)
-            if held is None:
-                continue
-            guess = predictions(run, after, part, p, q).astype(np.float64)
-            samples = 1
-            if number > run.config.burn_in:
-                if run.store.has(key := f"{before}/sum-{part}-{p}-{q}"):
-                    guess += run.store.get(key)["sum"]
-                run.store.put(f"{after}/sum-{part}-{p}-{q}", {"sum": guess})
-                samples = number - run.config.burn_in
-            error += squared_error(guess / samples, held["ratings"], run.data)
-            n += len(held["ratings"])
-        found.append((part, error, n))
+    if number > run.config.burn_in:
+        for side in SIDES:
+            stacked = _stacked(run, number, side, p).astype(np.float64)
+            run.store.put(f"{after}/moments-mean-{side}-{p}", {"scatter": stacked.T @ stacked})
     return found or [("nothing", 0.0, 0)]
+
+
+def _share(run: Run, number: int) -> float:
+    """Return the weight of the newest sample in the mean: sample s counts s times as much as the first.
+
+    A chain begins far from where it ends, and goes on drifting for a long time; so weighed, what it drew early on soon
+    hardly counts, and all of three quarters of the samples do (Shamir and Zhang 2013, "Stochastic gradient descent for
+    non-smooth optimization", of averages of this kind).
+    """
+    return 2.0 / (number - run.config.burn_in + 1)
+
+
+def _stacked(run: Run, number: int, side: str, p: int) -> NDArray[np.float32]:
+    """Return block p's factors of mean and newest sample side by side, so that their products are those of the new
+    mean, float32 (rows, W)."""
+    share, before = _share(run, number), f"epoch-{number - 1}/{MEAN}/{side}-{p}"
+    newest = np.asarray(run.store.get(f"epoch-{number}/{side}-{p}")["factors"]) * np.float32(np.sqrt(share))
+    if not run.store.has(before):
+        return newest
+    return np.column_stack([run.store.get(before)["factors"] * np.float32(np.sqrt(1.0 - share)), newest])
+
+
+def _compression(run: Run, number: int) -> dict[str, NDArray[np.float64]] | None:
+    """Return what each side's stacked factors P and Q are multiplied by, (W, R); None where they are few enough.
+
+    P Qᵀ is the mean prediction of the factors; the R columns left have its best approximation of that rank, the
+    truncated singular value decomposition, from the moments PᵀP and QᵀQ alone.
+    """
+    grams = {
+        side: np.sum(
+            [run.store.get(f"epoch-{number}/moments-mean-{side}-{p}")["scatter"] for p in range(run.data.blocks)],
+            axis=0,
+        )
+        for side in SIDES
+    }
+    return compression(grams["user"], grams["item"], int(run.config.average * run.config.factors))
+
+
+def compression(
+    gram_p: NDArray[np.float64], gram_q: NDArray[np.float64], rank: int
+) -> dict[str, NDArray[np.float64]] | None:
+    """Return matrices (W, R), R ≤ `rank`, with which P and Q keep most of P Qᵀ; None if W is no more than that.
+
+    With PᵀP = E Λ Eᵀ, the columns in the brackets of P = (P E Λ^-½) Λ^½ Eᵀ are orthonormal; so the decomposition of
+    P Qᵀ is that of the small matrix between them.
+
+    Args:
+        gram_p, gram_q: PᵀP and QᵀQ, (W, W).
+        rank: R at most.
+    """
+    if len(gram_p) <= rank:
+        return None
+    roots, back = [], []
+    for gram in (gram_p, gram_q):
+        values, vectors = np.linalg.eigh(gram)
+        size = np.sqrt(np.maximum(values, 0.0))
+        some = size > ROUNDING * size.max(initial=0.0)
+        roots.append(size[some, None] * vectors[:, some].T)
+        back.append(vectors[:, some] / size[some])
+    left, middle, right = np.linalg.svd(roots[0] @ roots[1].T, full_matrices=False)
+    half = np.sqrt(middle[:rank])
+    return {"user": back[0] @ left[:, :rank] * half, "item": back[1] @ right[:rank].T * half}
+
+
+def _take_mean(
+    run: Run, number: int, p: int, turns: dict[str, NDArray[np.float64]] | None
+) -> list[tuple[str, float, int]]:
+    """Write block p of the mean of the samples so far: a state as that of a sample, with more factors."""
+    share = np.float32(_share(run, number))
+
+    def mean_of(key: str, name: str) -> NDArray[np.float32]:
+        newest = np.asarray(run.store.get(f"epoch-{number}/{key}")[name])
+        if not run.store.has(before := f"epoch-{number - 1}/{MEAN}/{key}"):
+            return newest
+        mean = share * newest + (np.float32(1) - share) * run.store.get(before)[name]
+        return np.asarray(mean, np.float32)
+
+    for side in SIDES:
+        factors = _stacked(run, number, side, p)
+        if turns is not None:
+            factors = factors @ turns[side].astype(np.float32)
+        rows: Block = {"factors": factors, "bias": mean_of(f"{side}-{p}", "bias")}
+        run.store.put(f"epoch-{number}/{MEAN}/{side}-{p}", rows)
+        if run.has_time_effects:
+            key = f"effects-{side}-{p}"
+            run.store.put(f"epoch-{number}/{MEAN}/{key}", {"effects": mean_of(key, "effects")})
+    return [("mean", 0.0, 0)]
 
 
 @compiled(fastmath=FAST, nogil=True)

@@ -207,7 +207,8 @@ def _taste(k: int, mean: float) -> Taste:
 def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> LatentFactors:
     """Train on all of the ratings; the `lfm` job can hold some back."""
     config = settings or LfmConfig()
-    return LatentFactors.of(train(data.ratings.withColumn("part", F.lit("train")), config, store), config)
+    trained = train(data.ratings.withColumn("part", F.lit("train")), config, store)
+    return LatentFactors.of(trained, trained.config)
 
 
 def load(saved: SavedModel, data: Data, store: BlockStore) -> LatentFactors:

@@ -8,7 +8,8 @@ Which blocks have no ratings is written down: any other one that is missing is a
 
 A `Run` owns a store of its own. `epoch-N/` holds what epoch N left: `user-P` and `item-Q` (`factors` (rows, K) and
 `bias` (rows), float32, and the optimiser's state), `effects-SIDE-P` and `shift-SIDE-P-Q` (time effects, and the same
-for each rating of a block), `centre-SIDE-W` (implicit feedback) and, of a Gibbs sampler, `hyper`. A state is sealed
+for each rating of a block), `centre-SIDE-W` (implicit feedback) and, of a Gibbs sampler, `hyper` and `mean/`, the mean
+of its samples as a state of its own. A state is sealed
 when its epoch is finished: what a resumed run goes on from is what that epoch left, to the bit.
 """
 
@@ -184,11 +185,17 @@ def degrees(data: RatingBlocks, side: str) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Run:
-    """Settings, ratings and the folder of one run. Workers get a copy."""
+    """Settings, ratings and the folder of one run. Workers get a copy.
+
+    Attributes:
+        config, data, root: settings, ratings, folder.
+        settles: whether it ends as soon as its validation error stops falling; of a Gibbs sampler.
+    """
 
     config: LfmConfig
     data: RatingBlocks
     root: str
+    settles: bool = False
 
     @property
     def store(self) -> BlockStore:

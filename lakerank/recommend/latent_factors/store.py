@@ -24,10 +24,12 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
+from lakerank.recommend.data.rating_input import id_types, identity_of, read_ratings_of
 from lakerank.recommend.data.splits import Split, split_ratings
-from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.data.store import delta_table
+from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig
 from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
-from lakerank.recommend.latent_factors.train import PROGRESS, Trained, train
+from lakerank.recommend.latent_factors.train import CHAIN, PROGRESS, Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.recommend.models.store import find_model, published_table, save_model
@@ -43,8 +45,9 @@ from lakerank.spark.array_cache import (
     used,
 )
 from lakerank.spark.array_store import BlockStore
-from lakerank.spark.checkpoint import CHECKPOINT_PREFIX
+from lakerank.spark.checkpoint import CHECKPOINT_PREFIX, checkpoint
 
+BEGUN = (PROGRESS, f"search/{CHAIN}/{PROGRESS}")  # either is there once an epoch was finished
 UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from the factor tables alone
 
 
@@ -88,6 +91,10 @@ class RatingsSource:
         split: as `--split` has it.
         seed: of the split.
         valid: share of the training ratings for validation.
+        is_file: whether `ratings` is the place of a file, not a table.
+        test: table or file of test ratings; empty: `split` says which they are.
+        overlaps: whether test ratings may be among `ratings`, and are left out there.
+        whole: whether all of them are training ratings, those of the test, too.
     """
 
     ratings: TableRef
@@ -95,16 +102,43 @@ class RatingsSource:
     split: str
     seed: int
     valid: float = 0.0
+    is_file: bool = False
+    test: str = ""
+    overlaps: bool = False
+    whole: bool = False
 
     @classmethod
-    def find(cls, published: Publications, ratings: str, split: str, seed: int, valid: float = 0.0) -> RatingsSource:
-        """Find the tables of a lake, or a ratings table somewhere else.
+    def find(
+        cls,
+        published: Publications,
+        ratings: str,
+        split: str,
+        seed: int,
+        valid: float = 0.0,
+        train: str = "",
+        test: str = "",
+    ) -> RatingsSource:
+        """Find the tables of a lake, or ratings somewhere else.
+
+        Args:
+            published: what the lake's jobs have published.
+            ratings: table; empty takes the lake's.
+            split, seed, valid: see the attributes.
+            train: table or file of training ratings, instead of `ratings`.
+            test: table or file of test ratings, instead of `split`.
 
         Raises:
-            UserError: there is no such split.
+            UserError: there is no such split or file, or both `ratings` and `train` are given.
         """
         Split.parse(split)
-        return cls(published.table(RATINGS, ratings), published.table(ITEMS), split, seed, valid)
+        if train and ratings:
+            raise UserError("--train and --ratings both say what to train on: give one")
+        is_file = bool(train) and delta_table(published.get_spark(), train) is None
+        for flag, where in (("--train", train if is_file else ""), ("--test", test)):
+            if where and not (has_scheme(where) or is_catalog_name(where) or Path(where).exists()):
+                raise UserError(f"{flag} {where}: no such table or file")
+        table = TableRef(train) if is_file else published.table(RATINGS, train or ratings)
+        return cls(table, published.table(ITEMS), split, seed, valid, is_file, test, overlaps=not train)
 
     def read(self, spark: SparkSession, scratch: str, version: int | None = None) -> DataFrame:
         """Read the ratings with `part`.
@@ -117,7 +151,24 @@ class RatingsSource:
         Raises:
             UserError: there is no such table or version.
         """
-        ratings = self.ratings.read(spark, RATINGS, version)
+        if self.whole:
+            parts = dataclasses.replace(self, whole=False).read(spark, scratch, version)
+            return parts.withColumn("part", F.lit("train"))
+        if self.is_file:
+            ratings = read_ratings_of(spark, "--train", self.ratings.location, scratch, {})
+        else:
+            ratings = self.ratings.read(spark, RATINGS, version)
+        if self.test:
+            test = read_ratings_of(spark, "--test", self.test, scratch, id_types(ratings))
+            test = checkpoint(test, scratch)
+            pairs = ["user_id", "item_id"]
+            seen = ratings.join(test.select(*pairs), pairs, "left_semi").count()
+            if seen and not self.overlaps:
+                print(f"--test {self.test}: {seen} of its users' items are rated in training, too", flush=True)
+            elif seen:
+                ratings = ratings.join(test.select(*pairs), pairs, "left_anti")
+            parts = split_ratings(ratings, ratings, Split("none"), self.seed, self.valid, scratch)
+            return parts.unionByName(test.withColumn("part", F.lit("test")), allowMissingColumns=True)
         items = self.items.read(spark, ITEMS) if self.items.exists(spark) else ratings.select("item_id").distinct()
         return split_ratings(ratings, items, Split.parse(self.split), self.seed, self.valid, scratch)
 
@@ -127,6 +178,8 @@ class RatingsSource:
         Raises:
             UserError: there is no such table.
         """
+        if self.is_file:
+            return 0
         if not self.ratings.exists(spark):
             self.ratings.read(spark, RATINGS)  # says what is missing
         return self.ratings.version(spark)
@@ -134,7 +187,10 @@ class RatingsSource:
     def params(self, spark: SparkSession) -> dict[str, Any]:
         """Return the parameters that the parts depend on besides the version of the ratings table."""
         params: dict[str, Any] = {"split": self.split, "seed": self.seed, "valid": self.valid}
-        params["table"] = self.ratings.identity(spark)
+        where = self.ratings.location
+        params["table"] = identity_of(spark, where) if self.is_file else self.ratings.identity(spark)
+        if self.test:
+            params |= {"test": identity_of(spark, self.test), "overlaps": self.overlaps, "whole": self.whole}
         if self.split.startswith("corner") and self.items.exists(spark):
             params["items"] = [self.items.identity(spark), self.items.version(spark)]
         return params
@@ -187,8 +243,8 @@ class RunPlan:
 
     @property
     def is_begun(self) -> bool:
-        """Whether an epoch of this run has been finished before."""
-        return self.store.path(PROGRESS).is_file()
+        """Whether an epoch of this run, or of the chain that goes before it, has been finished before."""
+        return any(self.store.path(name).is_file() for name in BEGUN)
 
     @property
     def is_up_to_date(self) -> bool:
@@ -214,7 +270,7 @@ def plan_run(
     version: int | None = None,
     base: StoredModel | None = None,
 ) -> RunPlan:
-    """Name a run: the same settings (of SGD, but for `epochs`) on the same table and version have the same name.
+    """Name a run: the same settings (but for `epochs`) on the same table and version have the same name.
 
     Args:
         spark: the session.
@@ -235,7 +291,7 @@ def plan_run(
     settings = dataclasses.asdict(config)
     if base is not None:
         settings = {"base": base.run_id, "epochs": config.epochs}
-    elif not config.bayesian:
+    else:
         del settings["epochs"]  # a run with more epochs goes on from one with fewer
     name = digest([settings, split])
     begun = _begun_folder(scratch, name, version) if resume else None
@@ -268,9 +324,9 @@ def _begun_folder(scratch: BlockStore, name: str, version: int | None) -> _Begun
     found = []
     for key in scratch.keys(""):
         match = re.fullmatch(rf"{name}-v(\d+)(-[0-9a-f]{{8}})?", key)
-        progress = scratch.path(f"{key}/{PROGRESS}")
-        if match and version in (None, int(match[1])) and progress.is_file():
-            found.append((int(match[1]), progress.stat().st_mtime_ns, key))
+        begun = [path for name in BEGUN if (path := scratch.path(f"{key}/{name}")).is_file()]
+        if match and version in (None, int(match[1])) and begun:
+            found.append((int(match[1]), max(path.stat().st_mtime_ns for path in begun), key))
     for of_version, _, key in sorted(found, reverse=True):
         lock = hold(scratch.below(key))
         if lock is not None:
@@ -302,7 +358,9 @@ def plan_update(
     """
     source.newest(spark)  # without ratings nothing else matters
     base = read_base(spark, published, source)
-    config = dataclasses.replace(LfmConfig.from_mapping(base.settings), epochs=epochs, blocks=blocks)
+    config = dataclasses.replace(LfmConfig.from_mapping(base.settings), auto=NOTHING, epochs=epochs, blocks=blocks)
+    if base.settings.get("refit"):
+        source = dataclasses.replace(source, split="none", valid=0.0, whole=True)  # it has seen the test ratings
     return plan_run(spark, config, source, scratch, resume, version, base)
 
 
@@ -329,6 +387,8 @@ def read_base(spark: SparkSession, published: Publications, source: RatingsSourc
                 f"--update: the model was trained with --{name} {base.settings[name]}; with another, ratings that it "
                 "was tested on would be trained on"
             )
+    if base.settings.get("test", "") != source.test:
+        raise UserError(f"--update: the model was tested on {base.settings.get('test') or 'its split'}: give --test so")
     return base
 
 
@@ -350,6 +410,44 @@ def train_run(spark: SparkSession, plan: RunPlan) -> Trained:
     return trained
 
 
+def refit_run(spark: SparkSession, plan: RunPlan, trained: Trained) -> Trained:
+    """Train once more, on all ratings, those kept back among them, with the settings and for as long as a run was.
+
+    It costs as much as that run, without its search. The folders stay locked until the plan of the run is closed.
+
+    Args:
+        spark: the session.
+        plan: of the run that was measured.
+        trained: its result.
+
+    Raises:
+        UserError: see `train`.
+    """
+    config = dataclasses.replace(
+        trained.config,
+        auto=NOTHING,
+        early_stop=0,
+        epochs=trained.sweeps or trained.epoch,
+        burn_in=plan.config.burn_in,
+    )
+    source = dataclasses.replace(plan.source, split="none", valid=0.0, whole=True)
+    run_id = f"{plan.run_id}-all"
+    again = dataclasses.replace(
+        plan,
+        config=config,
+        source=source,
+        run_id=run_id,
+        data_id=f"data-{digest(source.params(spark))}-v{plan.version}",
+        folder=unique_name(run_id),
+        base=None,
+        holds=[],
+    )
+    try:
+        return train_run(spark, again)
+    finally:
+        plan.holds.extend(again.holds)
+
+
 def _hold_blocks(plan: RunPlan) -> BlockStore:
     """Open the folder of a run's rating blocks; runs share it, and while one is at work it is not removed."""
     data = plan.scratch.below(plan.data_id)
@@ -368,24 +466,35 @@ def _warm_start(base: StoredModel | None) -> WarmStart | None:
     return WarmStart(base.users, base.items, stats)
 
 
-def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, settings: dict[str, Any]) -> None:
+def write_run(
+    spark: SparkSession,
+    lake: str,
+    plan: RunPlan,
+    trained: Trained,
+    settings: dict[str, Any],
+    refit: Trained | None = None,
+) -> None:
     """Write a run's factors, its learning curves and its row of `lfm_models`.
 
     Args:
         spark: the session.
         lake: where the tables go.
         plan: what was trained.
-        trained: the result.
+        trained: the result, whose errors are those of the run.
         settings: of the job, to be kept beside those of training.
+        refit: the model to store instead, which has seen all ratings; None stores the one that was measured.
     """
-
+    stored = refit or trained
+    sees_all = refit is not None or bool(plan.base and plan.base.settings.get("refit"))
+    if plan.base:
+        settings = settings | {"split": plan.base.settings["split"], "seed": plan.base.settings["seed"]}
     model = (
         plan.run_id,
-        trained.mean,
-        trained.low,
-        trained.high,
-        trained.epoch + (plan.base.row["epoch"] if plan.base else 0),
-        json.dumps(settings | dataclasses.asdict(plan.config)),
+        stored.mean,
+        stored.low,
+        stored.high,
+        stored.epoch + (plan.base.row["epoch"] if plan.base else 0),
+        json.dumps(settings | dataclasses.asdict(stored.config) | {"refit": sees_all}),
         plan.config.model,
         trained.train_rmse,
         trained.test_rmse,
@@ -402,7 +511,11 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
     with publishing(lambda: spark, lake, SPEC.name, plan.run_id) as run:
         run.write(LFM_METRICS, metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
         run.write(LFM_MODELS, spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
-        save_model(run, SPEC, LatentFactors.of(trained, plan.config), plan.source.ratings)
+        save_model(run, SPEC, LatentFactors.of(stored, stored.config), plan.source.ratings)
+        run.settings(
+            measured={"split": plan.source.split, "valid_rmse": trained.valid_rmse, "test_rmse": trained.test_rmse},
+            refit=sees_all,
+        )
 
 
 def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:

@@ -13,10 +13,12 @@ was flushed before it is kept beside it: a run whose newest state is damaged goe
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,8 +28,19 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.recommend.latent_factors import gibbs, sgd
+from lakerank.recommend.latent_factors.auto_settings import (
+    FEWEST_RATINGS,
+    FEWEST_SWEEPS,
+    MOST_SWEEPS,
+    SECOND_BURN_IN,
+    choose_settings,
+    describe_choice,
+    hold_out,
+    stops_falling,
+    validation_share,
+)
 from lakerank.recommend.latent_factors.build_blocks import prepare_blocks, unpack_ids
-from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
+from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
 from lakerank.recommend.latent_factors.warm_start import WarmStart
@@ -36,6 +49,8 @@ from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_
 ROWS_AT_ONCE = 8192
 SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
 FLUSH_SHARE = 0.01  # of the time may go into flushing states to disk, the last one of a call excepted
+CHOICE = "choice.json"  # settings that were chosen on validation ratings
+CHAIN = "chain"  # of a sampler whose length is chosen: the samples without the validation ratings
 PROGRESS = "progress.json"  # the learning curve, the best epoch, and which states were flushed
 
 
@@ -64,6 +79,9 @@ class Trained:
         history: the learning curve of the first run; `curves` has those of all.
         train_rmse, valid_rmse, test_rmse: of the kept factors.
         ratings: the blocks it was trained on.
+        config: the settings it was trained with, with what was chosen; its `auto` is still what was asked for.
+        sweeps: that a sampler made until its error stopped falling; 0 if that was not asked for.
+        states: runs and the names of their states that the factors are the mean of.
     """
 
     user_factors: DataFrame
@@ -79,6 +97,9 @@ class Trained:
     test_rmse: float | None
     resumed_from: int
     ratings: RatingBlocks
+    config: LfmConfig
+    states: list[tuple[Run, str]]
+    sweeps: int = 0
 
 
 def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
@@ -113,18 +134,16 @@ def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
 
 
 def _kept_epochs(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
-    """Return the epochs whose factors make the model: the best one, or evenly spaced samples."""
-    done = len(history)
-    if not config.bayesian:
-        return [best if config.early_stop else done]
-    apart = max(1, (config.epochs - config.burn_in) // config.average)
-    samples = [n for n in range(config.burn_in + 1, done + 1) if (config.epochs - n) % apart == 0]
-    return samples[-config.average :] or [done]
+    """Return the epoch whose factors make the model: the best one or the last, which has the mean of all samples."""
+    return [best if config.early_stop and not config.bayesian else len(history)]
 
 
-def _is_finished(config: LfmConfig, history: Sequence[Epoch], best: int, data: RatingBlocks) -> bool:
-    if len(history) >= config.epochs or (history and _has_diverged(history, data)):
+def _is_finished(run: Run, history: Sequence[Epoch], best: int) -> bool:
+    config = run.config
+    if len(history) >= config.epochs or (history and _has_diverged(history, run.data)):
         return True
+    if run.settles:
+        return stops_falling([epoch.valid_rmse for epoch in history], config.burn_in)
     return bool(config.early_stop and history and history[-1].epoch - best >= config.early_stop)
 
 
@@ -175,7 +194,7 @@ def _train_epochs(run: Run, runner: Runner, seconds: float, flushes: Flushes | N
     config, began, flushes = run.config, time.perf_counter(), flushes or Flushes()
     history, best = _load_progress(run)
     flushed = int((run.store.read_json(PROGRESS) or {}).get("flushed", 0))
-    while not _is_finished(config, history, best, run.data):
+    while not _is_finished(run, history, best):
         number, lr, begun = len(history) + 1, learning_rate(config, history), time.perf_counter()
         sums = gibbs.epoch(run, runner, number) if config.bayesian else sgd.epoch(run, runner, number, lr)
         error, count = sums["train"]
@@ -191,7 +210,7 @@ def _train_epochs(run: Run, runner: Runner, seconds: float, flushes: Flushes | N
         )
         history.append(line)
         best = _best_epoch(history, best, config)
-        last = _is_finished(config, history, best, run.data)
+        last = _is_finished(run, history, best)
         earlier = flushed
         if flushes.seal(run.store, f"epoch-{number}", last):
             flushed = number
@@ -240,7 +259,7 @@ def _best_of(config: LfmConfig, history: Sequence[Epoch]) -> int:
 
 def _is_of_model(key: str) -> bool:
     """Tell whether a block of a state is needed for the model, and not only to train on."""
-    return key.startswith(("user-", "item-", "effects-"))
+    return key.startswith(("user-", "item-", "effects-", "mean"))
 
 
 def _go_back_to_intact(run: Run, title: str) -> None:
@@ -305,13 +324,19 @@ def _train_member(
         if warm_start is not None:
             warm_start.save(run.store)
         if config.bayesian:
-            gibbs.start(run, whole)
+            chain = run.store.below(f"search/{CHAIN}")
+            sweeps = len((chain.read_json(PROGRESS) or {"history": []})["history"])
+            if sweeps:
+                gibbs.go_on(run, chain, f"epoch-{sweeps}", whole)
+                run.store.drop("search")
+            else:
+                gibbs.start(run, whole)
         else:
             sgd.start(run, whole, warm_start.stats if warm_start else None)
     resumed_from, flushes = len(history), Flushes()
     with progress(config.epochs, title, "epoch") as meter:
         meter.update(min(resumed_from, config.epochs))
-        while not _is_finished(config, history, best, run.data):
+        while not _is_finished(run, history, best):
             if blocks == 1:
                 locally(lambda runner: _train_epochs(run, runner, SECONDS_PER_TASK))
             else:
@@ -367,13 +392,14 @@ def train(
     curves: list[list[Epoch]] = []
     models: list[tuple[Run, str]] = []
     resumed_from, kept = 0, 0
+    asked, config = config.auto, _with_choice(spark, config, blocks, store)
     for n in range(members):
         own = store if n == 0 else store.below(f"run-{n}")
         run = Run(replace(config, seed=config.seed + n), blocks, own.root)
         title = "training" if members == 1 else f"training {n + 1} of {members}"
         curve, resumed, epochs = _train_member(spark, run, on_epoch, title, warm_start)
         curves.append(curve)
-        models += [(run, f"epoch-{epoch}") for epoch in epochs]
+        models += [(run, model_state(run, epoch)) for epoch in epochs]
         if n == 0:
             resumed_from, kept = resumed, epochs[-1]
     sums = on_workers(spark, blocks.blocks, error_of(models, ("train", *blocks.held_out)))
@@ -391,7 +417,64 @@ def train(
         test_rmse=_rmse(sums, "test"),
         resumed_from=resumed_from,
         ratings=blocks,
+        config=replace(config, auto=asked),
+        states=models,
+        sweeps=int((store.read_json(CHOICE) or {}).get("sweeps", 0)),
     )
+
+
+def model_state(run: Run, epoch: int) -> str:
+    """Return the name of the state that makes the model: of a sampler the mean of its samples, once there is one."""
+    state = f"epoch-{epoch}"
+    return f"{state}/{gibbs.MEAN}" if run.store.keys(f"{state}/{gibbs.MEAN}") else state
+
+
+def _with_choice(spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, store: BlockStore) -> LfmConfig:
+    """Return settings in which all is decided: what is open is chosen on validation ratings, once in a store."""
+    if not config.chosen:
+        return config
+    saved = store.read_json(CHOICE)
+    if saved is None:
+        n = blocks.counts["train"]
+        saved = {}
+        if n >= FEWEST_RATINGS:
+            work, whole = store.below("search"), partial(on_workers, spark, blocks.blocks)
+            held = hold_out(blocks, work.below("data"), validation_share(n), config.seed, whole)
+            saved = (_choose_sweeps if config.bayesian else _choose_by_trials)(spark, config, held, work)
+            if not config.bayesian:
+                work.drop("")
+        store.write_json(CHOICE, saved)
+    decided = {name: value for name, value in saved.items() if name in (*config.chosen, "burn_in")}
+    return replace(config, auto=NOTHING, **decided)
+
+
+def _choose_by_trials(spark: SparkSession, config: LfmConfig, held: RatingBlocks, work: BlockStore) -> dict[str, Any]:
+    """Return what a search among short trainings found."""
+    numbers = itertools.count(1)
+
+    def train_trial(settings: LfmConfig) -> tuple[list[float], int]:
+        folder = f"trial-{next(numbers)}"
+        run = Run(settings, held, work.below(folder).root)
+        title = f"trying --reg {settings.reg:g} --lr {settings.lr:g}"
+        curve, _, kept = _train_member(spark, run, lambda _: None, title, None)
+        work.drop(folder)
+        return [float(epoch.valid_rmse or 0.0) for epoch in curve], kept[-1]
+
+    found, trials = choose_settings(config, train_trial)
+    print(f"lfm: {describe_choice(found, trials)}", flush=True)
+    return found
+
+
+def _choose_sweeps(spark: SparkSession, config: LfmConfig, held: RatingBlocks, work: BlockStore) -> dict[str, Any]:
+    """Run a chain until the error of its mean has stopped falling; return how long the one that follows shall be."""
+    longest = replace(config, auto=NOTHING, epochs=MOST_SWEEPS)
+    run = Run(longest, held, work.below(CHAIN).root, settles=True)
+    curve, _, _ = _train_member(spark, run, lambda _: None, "sampling without the validation ratings", None)
+    n = len(curve)
+    why = "stopped falling" if n < MOST_SWEEPS else "was still falling when the most sweeps were done"
+    print(f"lfm: validation RMSE {curve[-1].valid_rmse:.4f} {why} after {n} sweeps", flush=True)
+    more = max(2 * FEWEST_SWEEPS, (n - config.burn_in) // 2)
+    return {"epochs": SECOND_BURN_IN + more, "burn_in": SECOND_BURN_IN, "sweeps": n}
 
 
 def _blocks_of(store: BlockStore) -> int:

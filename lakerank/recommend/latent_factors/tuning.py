@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import print_above, progress
-from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
+from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig, parse_init
 from lakerank.recommend.latent_factors.train import Epoch, train
 from lakerank.spark.array_store import BlockStore
 
@@ -91,7 +91,7 @@ def search_space(model: str, optimizer: str, factors: Range) -> dict[str, Range]
 
 def to_config(point: Mapping[str, float], base: LfmConfig) -> LfmConfig:
     """Return `base` with a point's settings, rounded to `DIGITS` significant digits."""
-    changes: dict[str, float | str] = {}
+    changes: dict[str, float | str] = {"auto": NOTHING}
     for name, value in point.items():
         number = value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")
         if name == "init_sigma":
@@ -108,6 +108,7 @@ def common_config(model: str, optimizer: str, epochs: int, early_stop: int, seed
     by_sgd = model != "bayesian"
     return LfmConfig(
         model=model,
+        auto=NOTHING,
         optimizer=optimizer,
         epochs=epochs,
         early_stop=early_stop if by_sgd else 0,

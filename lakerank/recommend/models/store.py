@@ -25,15 +25,21 @@ def read_ratings(spark: SparkSession, published: Publications, given: str) -> tu
     return ref, ref.read(spark, RATINGS)
 
 
-def read_data(spark: SparkSession, published: Publications, ratings: TableRef) -> Data:
+def read_data(spark: SparkSession, published: Publications, ratings: TableRef, rows: DataFrame | None = None) -> Data:
     """Read the ratings, and items and tags where the lake has them, as they were published.
+
+    Args:
+        spark: the session.
+        published: what the lake's jobs have published.
+        ratings: the table.
+        rows: ratings that are read already, from somewhere else than the table.
 
     Raises:
         UserError: there are no ratings, or a table is not as its schema says.
     """
     refs = {relation: published.table(relation) for relation in (ITEMS, TAGS)}
     items, tags = (ref.read(spark, relation) if ref.exists(spark) else None for relation, ref in refs.items())
-    return Data(ratings.read(spark, RATINGS), items, tags)
+    return Data(ratings.read(spark, RATINGS) if rows is None else rows, items, tags)
 
 
 def save_model(run: Publishing, spec: ModelSpec, model: Recommender, ratings: TableRef) -> dict[str, TableRef]:

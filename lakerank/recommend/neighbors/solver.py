@@ -188,6 +188,24 @@ def nearest(spark: SparkSession, x_RC: sparse.csr_matrix, how: Similarity, store
     return Nearest(store, blocks, n_rows)
 
 
+def all_similarities(x_RC: sparse.csr_matrix, how: Similarity) -> NDArray[np.float64]:
+    """Return the similarities of all pairs of few rows, (R, R), by cosine (`popularity` 0.5) or Jaccard; 0 for a row
+    itself and for pairs that are not alike. What `nearest` lists are the largest of these."""
+    weighed, ones = how.weigh(x_RC), sparse.csr_matrix(x_RC, dtype=np.float64, copy=True)
+    ones.data[:] = 1.0
+    common = (ones @ ones.T).toarray()
+    if how.measure == "jaccard":
+        raters = common.diagonal()
+        like = common / np.maximum(raters[:, None] + raters[None, :] - common, 1.0)
+    else:
+        lengths = how.lengths(weighed)
+        like = (weighed @ weighed.T).toarray() / np.maximum(np.outer(lengths, lengths), 1e-12)
+    like *= common / np.maximum(common + how.shrink, 1e-12)
+    like[common < how.min_support] = 0.0
+    np.fill_diagonal(like, 0.0)
+    return np.asarray(like, np.float64)
+
+
 def _edges(steps_R: NDArray[np.number[Any]], aim: int) -> NDArray[np.int64]:
     """Return the bounds of runs of rows with about `aim` additions each."""
     if not len(steps_R):
