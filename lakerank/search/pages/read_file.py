@@ -14,7 +14,8 @@ from lakerank.lake.bad_records import attempt, reason_of, storable
 from lakerank.lake.binary_files import chunks, peek
 from lakerank.search.pages import urls, warc
 from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError, unpack
-from lakerank.search.pages.document import Document, content_hash, decode_html, parse_html
+from lakerank.search.pages.document import Document, content_hash, parse_html
+from lakerank.search.pages.encodings import decode_html
 from lakerank.search.pages.records import Record, page_record, redirect_record, rejected_record, skipped_record
 from lakerank.search.text.languages import language_of
 
