@@ -21,6 +21,7 @@ _CODECS = {
 # The standard refuses the first ones, because a browser runs what may be hidden in them; a reader of texts can read
 # them.
 _LABELS = {"hz-gb-2312": "hz", "iso-2022-kr": "iso2022_kr", "csiso2022kr": "iso2022_kr", "x-user-defined": "cp1252"}
+_PAIRS = frozenset(("gb18030", "big5hkscs", "cp949", "cp932", "euc_jp"))  # two bytes a sign, mostly
 _SPACES = b"\t\n\f\r "
 _META = re.compile(rb"<meta[\t\n\f\r /]", re.IGNORECASE)
 _TAG = re.compile(rb"</?[A-Za-z][^\t\n\f\r >]*+")
@@ -55,7 +56,7 @@ def _decode(data: bytes, http_charset: str) -> str:
             return data[len(mark) :].decode(name, "replace")
     declared = codec_of(http_charset) or declared_encoding(data)
     if declared not in ("", "utf-8"):
-        return data.decode(declared, "c1" if declared == "cp1252" else "replace")
+        return data.decode(declared, errors_of(declared))
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -67,7 +68,12 @@ def _decode(data: bytes, http_charset: str) -> str:
     if good >= 2 * bad or (declared and (good or bad < _MISLABELLED)):
         return text
     found = codec_of(str(detect_encoding(data) or "")) or "cp1252"
-    return text if found == "utf-8" else data.decode(found, "c1" if found == "cp1252" else "replace")
+    return text if found == "utf-8" else data.decode(found, errors_of(found))
+
+
+def errors_of(codec: str) -> str:
+    """Return the name of the error handler that does for a codec what the standard has for bytes it does not explain."""
+    return "lakerank-controls" if codec == "cp1252" else "lakerank-pairs" if codec in _PAIRS else "replace"
 
 
 def codec_of(label: str) -> str:
@@ -169,4 +175,13 @@ def _as_control(error: UnicodeError) -> tuple[str, int]:
     return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
-codecs.register_error("c1", _as_control)
+def _as_pair(error: UnicodeError) -> tuple[str, int]:
+    """Replace a pair of bytes that is no sign, of which the second stays if it is ASCII."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    second = error.object[error.start + 1 : error.start + 2]
+    return "\ufffd", error.start + (1 if second.isascii() else 2)
+
+
+codecs.register_error("lakerank-controls", _as_control)
+codecs.register_error("lakerank-pairs", _as_pair)
