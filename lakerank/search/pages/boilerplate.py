@@ -35,6 +35,7 @@ _BOXES = frozenset(
 _LISTS = frozenset(("ul", "ol", "div", "section", "table", "td", "dir", "p"))
 _LINKS, _LINK_SHARE = 3, 0.67  # a block of so many links that is mostly links is a list of them
 _LINK_LINE = 0.9  # share from which a paragraph is a link to another article ("Read more: …")
+_SPACES = 2  # in a title, at least
 _LINE_TITLE = 30  # units; shorter links of their own are terms
 _TITLE = 16  # units; links of fewer on average are terms ("See also") or menus, not titles of other articles
 _ALL_LINKS = 0.4  # share of the content; lists of links that are more of it are what the page is for
@@ -295,16 +296,21 @@ class _Finder:
             if page.link_end[at] - page.link_begin[at] < (1 if page.names[at] == "p" else _LINKS):
                 continue
             size, of_links = self.held(at, units), self.held(at, linked)
-            line = page.names[at] == "p"
-            least = (
-                (_LINE_TITLE if line else _TITLE) * (page.link_end[at] - page.link_begin[at]) if claimed or line else 1
-            )
-            share = _LINK_LINE if line else _LINK_SHARE
-            if of_links > share * size and of_links >= least:
+            line, number = page.names[at] == "p", page.link_end[at] - page.link_begin[at]
+            if of_links <= (_LINK_LINE if line else _LINK_SHARE) * size:
+                continue
+            if not (claimed or line) or self._are_titles(at, number, of_links, _LINE_TITLE if line else _TITLE):
                 found.append(at)
                 last = page.text_end[at]
         cost = sum(self.held(at, units) for at in found)
         return found if cost <= _ALL_LINKS * self.held(kept, units) else []
+
+    def _are_titles(self, at: int, number: int, units: int, least: int) -> bool:
+        """Tell whether a block's links read like titles of articles, not like terms or names of functions."""
+        if units < least * number:
+            return False
+        said = self.page.line(self.page.text_begin[at], self.page.text_end[at])
+        return said.count(" ") >= _SPACES * number or not said.isascii()
 
     def content(self, kept: int, dropped: Sequence[int]) -> MainContent:
         """Return the chosen block without what is left out of it, and without headings of nothing but that."""

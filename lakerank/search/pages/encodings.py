@@ -72,7 +72,7 @@ def _decode(data: bytes, http_charset: str) -> str:
 
 
 def errors_of(codec: str) -> str:
-    """Return the name of the error handler that does for a codec what the standard has for bytes it does not explain."""
+    """Return the name of the error handler that does for a codec what the standard has for unexplained bytes."""
     return "lakerank-controls" if codec == "cp1252" else "lakerank-pairs" if codec in _PAIRS else "replace"
 
 
