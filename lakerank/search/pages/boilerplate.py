@@ -1,160 +1,352 @@
-"""Main content and boilerplate: which part of a page is which, and the text of a part as a reader sees it."""
+"""Main content and boilerplate: which part of a page is which.
+
+Three steps. Blocks that say they are menus, comments, side bars and the like are taken out, unless they hold most of
+what there is to read. Of what is left, the block that says it is the article counts, if it holds enough; where no block
+says so, the way leads down from the body as long as one block holds nearly all. In it, lists of links go.
+
+Names are never believed alone: each decision asks how much of the page's readable text it would cost, and where little
+is left the step before it counts.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from functools import lru_cache
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, zip_longest
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from lakerank.search.pages.names import ARTICLE, BODY, COMMENTS, DETAIL, FORM, MAIN, MENU, STORY, UNSEEN
+from lakerank.search.pages.page_tree import PageTree
 
-NO_TEXT = "script,style,noscript,template,svg,iframe,object,select,button,dialog,[hidden]"
-_MENUS = (
-    "nav,header,footer,aside,menu,[role=navigation],[role=banner],[role=contentinfo],[role=complementary],"
-    "[role=search],[role=menu],[role=menubar],[role=tablist],[role=toolbar]"
+_LARGEST = 0.5  # share of the readable text from which a block is no boilerplate, whatever it is called
+_HINTED = 0.3  # the same for one that holds a block which says it is main text
+_FEW = 150  # readable units; with fewer outside of the comments they are what the page is for
+_DETAILS = 200  # units; a longer author's note, list of tags, … is text
+_FORM_TEXT = 200  # readable units; a form with more wraps the page (ASP.NET) or is what the page is for
+# Of each claim: share of the readable text from which it is believed, and from which if it holds the page's <h1>.
+_BELIEVED = {BODY: (0.25, 0.2), ARTICLE: (0.4, 0.25), STORY: (0.45, 0.3), MAIN: (0.5, 0.4)}
+_ENOUGH = 250  # readable units, which a claim below a half must hold
+_ONE_OF_MANY = 0.6  # share of all that claim the same from which one of them is the article, not one of a list
+_NEARLY = 0.9  # share from which one block says all that the block around it says
+_NARROW = 0.8  # share from which one block stands for the block around it
+_BOXES = frozenset(
+    ("div", "section", "article", "main", "td", "th", "tr", "tbody", "table", "center", "form", "body", "html", "aside")
 )
-_NAMED = "div[class],div[id],ul[class],ul[id],ol[class],p[class],section[class],section[id],table[class],span[class]"
-# Whole words of class and id, taken apart at blanks, `-`, `_` and capitals.
-_MENU_WORD = re.compile(
-    r"(?:^|\s)(?:nav|navbar|navigation|sidebar|sidenav|breadcrumbs?|menu|toc|cookies?|consent|pagination|pager|footer|"
-    r"masthead|topbar|related|share|sharing|social|sponsors?|advert|ads|newsletter|subscribe|comments|commentlist|"
-    r"disqus|skip link|skiplink|prev next|toctree wrapper|sphinxsidebar|edit section|editsection|noprint|navbox)"
-    r"(?:\s|$)"
-)
-_TEXT_WORD = re.compile(r"(?:^|\s)(?:content|article|main|body|post|entry|text|page|container|wrapper|layout)(?:\s|$)")
-_PARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|[-_\s]+")
-_MAIN = "main,[role=main]"
-_LIKELY = (
-    "#content,#main-content,#main,#mw-content-text,#bodyContent,.post-content,.entry-content,.article-body,.content"
-)
+_LISTS = frozenset(("ul", "ol", "div", "section", "table", "td", "dir", "p"))
+_LINKS, _LINK_SHARE = 3, 0.67  # a block of so many links that is mostly links is a list of them
+_LINK_LINE = 0.9  # share from which a paragraph is a link to another article ("Read more: …")
+_SPACES = 2  # in a title, at least
+_LINE_TITLE = 30  # units; shorter links of their own are terms
+_TITLE = 16  # units; links of fewer on average are terms ("See also") or menus, not titles of other articles
+_ALL_LINKS = 0.4  # share of the content; lists of links that are more of it are what the page is for
 _WITHIN = frozenset(("article", "main", "section"))
-_LINK_SHARE, _LINKS = 0.6, 4  # a block of at least so many links that is mostly links is a menu
-_HEIGHT = 5  # how far above a link such a block is looked for
-# Unit separators: no page has them as text, white space that HTML collapses is everything else.
-_BREAK, _CELL = "\x1e", "\x1f"
-_AROUND = (
-    "p,div,h1,h2,h3,h4,h5,h6,ul,ol,dl,table,blockquote,section,article,figure,figcaption,form,fieldset,address,"
-    "details,summary,caption,center,header,main,hr"
-)
-_BEFORE = "li,dt,dd,tr,br,option"
+_LEVELS = {f"h{n}": n for n in range(1, 7)}
+Stretch = tuple[int, int]
 
 
-def main_content(tree: LexborHTMLParser) -> LexborNode | None:
-    """Return the element with the main content; the body where the page does not say; None for a page without body."""
-    body = tree.body
-    if body is None:
-        return None
-    marked = tree.css(_MAIN)
-    outer = max(marked, key=_size) if marked else body
-    articles = outer.css("article")
-    if len(articles) == 1 and (marked or _size(articles[0]) > 0.25 * _size(body)):
-        return articles[0]
-    if marked:
-        return outer
-    likely = max(tree.css(_LIKELY), key=_size, default=None)
-    return likely if likely is not None and _size(likely) > 0.25 * _size(body) else body
+@dataclass
+class MainContent:
+    """Where the main content of a page stands.
 
-
-def find_boilerplate(main: LexborNode) -> list[LexborNode]:
-    """Return the parts of the main element that are navigation or boilerplate, none within another."""
-    found = [node for node in main.css(_MENUS) if not _is_head_of_text(node)]
-    found += [node for node in main.css(_NAMED) if _named_as_menu(node)]
-    if main.tag == "body":
-        found += _mostly_links(main)
-    return [node for node in topmost(found) if node.mem_id != main.mem_id]
-
-
-def topmost(nodes: Iterable[LexborNode]) -> list[LexborNode]:
-    """Return the nodes that stand in none of the others; only such can be taken out of the tree one by one."""
-    by_id = {node.mem_id: node for node in nodes}
-    return [node for node in by_id.values() if not any(parent in by_id for parent in _above(node))]
-
-
-def _above(node: LexborNode) -> Iterable[int]:
-    parent = node.parent
-    while parent is not None:
-        yield parent.mem_id
-        parent = parent.parent
-
-
-def _size(node: LexborNode) -> int:
-    return len(node.text())
-
-
-def _is_head_of_text(node: LexborNode) -> bool:
-    """Tell whether a node is an article's own header, which holds its title: content, not navigation."""
-    if node.tag != "header":
-        return False
-    parent = node.parent
-    while parent is not None:
-        if parent.tag in _WITHIN:
-            return True
-        parent = parent.parent
-    return False
-
-
-def _named_as_menu(node: LexborNode) -> bool:
-    given = node.attributes
-    return _menu_name(given.get("class") or "") or _menu_name(given.get("id") or "")
-
-
-@lru_cache(maxsize=1 << 14)
-def _menu_name(name: str) -> bool:
-    if not name or len(name) > 200:
-        return False
-    for one in name.split():
-        words = _PARTS.sub(" ", one).lower()
-        if _MENU_WORD.search(words) and not _TEXT_WORD.search(words):
-            return True
-    return False
-
-
-def _mostly_links(body: LexborNode) -> list[LexborNode]:
-    """Find blocks of links, for pages without semantic markup: their text is mostly that of their links."""
-    blocks: dict[int, tuple[LexborNode, list[int]]] = {}
-    for link in body.css("a[href]"):
-        length = len(link.text())
-        node = link.parent
-        for _ in range(_HEIGHT):
-            if node is None or node.mem_id == body.mem_id:
-                break
-            blocks.setdefault(node.mem_id, (node, []))[1].append(length)
-            node = node.parent
-    left = 20 * max(_size(body), 1000)  # nested blocks are measured again and again: not without end
-    found = []
-    for node, lengths in blocks.values():
-        if len(lengths) >= _LINKS and left > 0:
-            size = len("".join(node.text().split()))
-            left -= size
-            if sum(lengths) > _LINK_SHARE * size:
-                found.append(node)
-    return found
-
-
-def block_text(node: LexborNode) -> str:
-    """Return the text of an element whose boilerplate has been taken out: a line for each block, code line by line.
-
-    Changes the element.
+    Attributes:
+        begin, end: positions in `PageTree.texts`.
+        without: stretches that are left out, in order.
+        with_lists: the same with the lists of links that were left out of the text; None where there are none. What
+            an article links to in a list, as a manual's chapter does, is linked to all the same.
     """
-    for code in topmost(node.css("pre,textarea,listing")):
-        code.insert_before(_BREAK + code.text().replace("\n", _BREAK) + _BREAK)
-        code.decompose()
-    for block in node.css(_AROUND):
-        block.insert_before(_BREAK)
-        block.insert_after(_BREAK)
-    for item in node.css(_BEFORE):
-        item.insert_before(_BREAK)
-    for cell in node.css("td,th"):
-        cell.insert_before(_CELL)
-    return clean_lines(node.text())
+
+    begin: int
+    end: int
+    without: list[Stretch] = field(default_factory=list)
+    with_lists: MainContent | None = None
+
+    def holds(self, position: int) -> bool:
+        """Tell whether a text is main content."""
+        if not self.begin <= position < self.end:
+            return False
+        at = bisect_right(self.without, (position, 1 << 60)) - 1
+        return at < 0 or position >= self.without[at][1]
 
 
-def clean_lines(raw: str) -> str:
-    """Turn text with marks for breaks into lines, none empty."""
-    lines = (collapse_spaces(line) for line in raw.replace(_CELL, " ").split(_BREAK))
-    return "\n".join(filter(None, lines))
+class _Sums:
+    """Sums over runs, with the runs of some blocks counted as nothing."""
+
+    def __init__(self, values: Sequence[int], without: Sequence[Stretch] = ()) -> None:
+        left = list(values)
+        for begin, end in without:
+            left[begin:end] = [0] * (end - begin)
+        self._sums = [0, *accumulate(left)]
+
+    def of(self, begin: int, end: int) -> int:
+        return self._sums[end] - self._sums[begin]
 
 
-def collapse_spaces(text: str | None) -> str:
-    """Return a text with white space made one blank, none at the ends."""
-    return " ".join(text.split()) if text else ""
+def find_main(page: PageTree, strict: bool = True) -> MainContent:
+    """Find the main content of a page.
+
+    Args:
+        page: a page.
+        strict: whether names count; without them only what no reader sees is left out.
+    """
+    finder = _Finder(page)
+    if not page.names:
+        return MainContent(0, len(page.texts))
+    if not strict:
+        return finder.content(0, finder.unseen)
+    dropped = finder.boilerplate()
+    kept = finder.chosen(dropped)
+    lists = finder.link_lists(kept, dropped)
+    content = finder.content(kept, [*dropped, *lists])
+    if lists and page.roles[kept].claims:
+        content.with_lists = finder.content(kept, dropped)
+    return content
+
+
+class _Finder:
+    """The state of one search: the page, its blocks and what they hold."""
+
+    def __init__(self, page: PageTree) -> None:
+        self.page = page
+        self.unseen = self._topmost(at for at, role in enumerate(page.roles) if role.drops == UNSEEN)
+        readable = _Sums(page.readable, self._runs(self.unseen))
+        self.measure: Sequence[int] = page.readable
+        if readable.of(0, len(page.readable)) < _FEW:  # hardly a sentence: short pieces count too
+            self.measure = [size - linked for size, linked in zip(page.units, page.linked, strict=True)]
+            readable = _Sums(self.measure, self._runs(self.unseen))
+        self.readable = readable
+
+    def held(self, at: int, sums: _Sums) -> int:
+        """Return what a block holds."""
+        return sums.of(self.page.run_begin[at], self.page.run_end[at])
+
+    def _runs(self, blocks: Sequence[int]) -> list[Stretch]:
+        return [(self.page.run_begin[at], self.page.run_end[at]) for at in blocks]
+
+    def _topmost(self, blocks: Iterable[int]) -> list[int]:
+        """Return the blocks that stand in none of the others; they come in the order of the document."""
+        found: list[int] = []
+        end = -1
+        for at in blocks:
+            if self.page.text_begin[at] >= end:
+                found.append(at)
+                end = self.page.text_end[at]
+        return found
+
+    def boilerplate(self) -> list[int]:
+        """Return the blocks that are no main text by what they say, none within another."""
+        page, held, readable = self.page, self.held, self.readable
+        units, total = _Sums(page.units), readable.of(0, len(page.units))
+        claims = [at for at, role in enumerate(page.roles) if role.claims]
+        by_word: dict[str, int] = {}
+        found: list[int] = []
+        end = -1
+        for at, role in enumerate(page.roles):
+            if not role.drops or page.text_begin[at] < end:
+                continue
+            if role.drops != UNSEEN:
+                size = held(at, readable)
+                if role.drops == DETAIL:
+                    if size > _DETAILS or held(at, units) > _DETAILS:
+                        continue
+                elif role.drops == FORM:
+                    if size > _FORM_TEXT or (total and size > _HINTED * total):
+                        continue
+                elif role.drops == MENU and role.word == "header" and self._within(at):
+                    continue
+                elif role.drops != COMMENTS and total > _ENOUGH:
+                    if size > _LARGEST * total and not self._elsewhere(at, claims, total):
+                        continue
+                    if size > _HINTED * total and self._claimed_in(at, claims) > _HINTED * total:
+                        continue
+                    by_word[role.word] = by_word.get(role.word, 0) + size
+                elif role.drops == COMMENTS and self._claimed_in(at, claims, BODY) > _LARGEST * total:
+                    continue
+            found.append(at)
+            end = page.text_end[at]
+        # The name of many blocks that are the text together (`widget` for each paragraph) says nothing either.
+        common = {word for word, size in by_word.items() if word and size > _LARGEST * total}
+        found = [at for at in found if page.roles[at].word not in common or page.roles[at].drops == COMMENTS]
+        return self._with_comments_if_all(found, total)
+
+    def _with_comments_if_all(self, found: list[int], total: int) -> list[int]:
+        """Leave the comments in the page if there is hardly anything else on it."""
+        comments = [at for at in found if self.page.roles[at].drops == COMMENTS]
+        if comments:
+            rest = _Sums(self.measure, self._runs(found)).of(0, len(self.page.units))
+            in_comments = sum(self.held(at, self.readable) for at in comments)
+            if rest < _FEW and rest < 0.5 * in_comments:
+                return [at for at in found if self.page.roles[at].drops != COMMENTS]
+        return found
+
+    def _within(self, at: int) -> bool:
+        """Tell whether a block is an article's own header, which holds its title: content, not navigation."""
+        parent = self.page.parents[at]
+        while parent >= 0:
+            if self.page.names[parent] in _WITHIN or self.page.roles[parent].claims in (BODY, ARTICLE, STORY):
+                return True
+            parent = self.page.parents[parent]
+        return False
+
+    def _claimed_in(self, at: int, claims: Sequence[int], least: int = MAIN) -> int:
+        """Return how much of a block's readable text stands in blocks within it that say they are main text."""
+        page, largest = self.page, 0
+        for claim in claims[bisect_left(claims, at) :]:
+            if page.text_begin[claim] >= page.text_end[at]:
+                break
+            if page.roles[claim].claims <= least:
+                largest = max(largest, self.held(claim, self.readable))
+        return largest
+
+    def _elsewhere(self, at: int, claims: Sequence[int], total: int) -> bool:
+        """Tell whether a block outside this one says that it is the article and holds a fair part of the text."""
+        page = self.page
+        begin, end = page.text_begin[at], page.text_end[at]
+        return any(
+            page.roles[claim].claims <= ARTICLE
+            and (page.text_end[claim] <= begin or page.text_begin[claim] >= end)
+            and self.held(claim, self.readable) > max(_FEW, 0.2 * total)
+            for claim in claims
+        )
+
+    def chosen(self, dropped: Sequence[int]) -> int:
+        """Return the block with the main content.
+
+        Args:
+            dropped: blocks that are none of it.
+        """
+        page = self.page
+        sums = _Sums(self.measure, self._runs(dropped))
+        total = sums.of(0, len(page.units))
+        if not total:
+            return 0
+        gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
+        heads = [heading.begin for heading in page.headings if heading.name == "h1" and gone.holds(heading.begin)]
+        for claim, (share, with_title) in _BELIEVED.items():
+            all_of_it = [at for at, role in enumerate(page.roles) if role.claims == claim]
+            found = [at for at in self._topmost(all_of_it) if self.held(at, sums) and gone.holds(page.text_begin[at])]
+            found = [self._innermost(at, all_of_it, sums) for at in found]
+            if not found:
+                continue
+            sizes = [self.held(at, sums) for at in found]
+            largest = max(sizes)
+            best = found[sizes.index(largest)]
+            if len(found) > 1 and largest < _ONE_OF_MANY * sum(sizes):
+                many = [at for at, size in zip(found, sizes, strict=True) if size > 0.1 * largest]
+                best = self._around(many)
+                if page.names[best] in ("body", "html"):
+                    continue
+                if self.held(best, sums) >= share * total:
+                    return best
+                continue
+            if page.names[best] == "main" and self.held(best, sums) >= _HINTED * total:
+                return best
+            titled = any(page.text_begin[best] <= head < page.text_end[best] for head in heads)
+            size = self.held(best, sums)
+            if size >= (with_title if titled else share) * total and (size >= _ENOUGH or size >= 0.5 * total):
+                return best
+        return self._narrowed(sums)
+
+    def _innermost(self, at: int, claims: Sequence[int], sums: _Sums) -> int:
+        """Return the innermost block of the same claim that holds nearly all of one that has others within it."""
+        for claim in claims[bisect_left(claims, at + 1) :]:
+            if self.page.text_begin[claim] >= self.page.text_end[at]:
+                break
+            if self.held(claim, sums) >= _NEARLY * self.held(at, sums):
+                at = claim
+        return at
+
+    def _around(self, blocks: Sequence[int]) -> int:
+        """Return the block that holds all of these."""
+        page = self.page
+        at, end = blocks[0], max(page.text_end[block] for block in blocks)
+        while page.parents[at] >= 0 and (page.text_end[at] < end or page.names[at] not in _BOXES):
+            at = page.parents[at]
+        return at
+
+    def _narrowed(self, sums: _Sums) -> int:
+        """Go down from the body as long as one block holds nearly all of what there is to read."""
+        page = self.page
+        children: dict[int, list[int]] = {}
+        for at, parent in enumerate(page.parents):
+            if page.names[at] in _BOXES:
+                children.setdefault(parent, []).append(at)
+        at = 0
+        while below := children.get(at):
+            sizes = [self.held(child, sums) for child in below]
+            if max(sizes) < _NARROW * self.held(at, sums):
+                break
+            at = below[sizes.index(max(sizes))]
+        return at
+
+    def link_lists(self, kept: int, dropped: Sequence[int]) -> list[int]:
+        """Return the lists of links in the chosen block; none if they are most of it."""
+        page = self.page
+        begin, end = page.text_begin[kept], page.text_end[kept]
+        gone = MainContent(begin, end, [(page.text_begin[at], page.text_end[at]) for at in dropped])
+        runs = self._runs(dropped)
+        units, linked = _Sums(page.units, runs), _Sums(page.linked, runs)
+        claimed = bool(page.roles[kept].claims)
+        found: list[int] = []
+        last = -1
+        for at in range(kept + 1, len(page.names)):
+            if page.text_begin[at] >= end:
+                break
+            if page.text_begin[at] < last or page.names[at] not in _LISTS or not gone.holds(page.text_begin[at]):
+                continue
+            if page.link_end[at] - page.link_begin[at] < (1 if page.names[at] == "p" else _LINKS):
+                continue
+            size, of_links = self.held(at, units), self.held(at, linked)
+            line, number = page.names[at] == "p", page.link_end[at] - page.link_begin[at]
+            if of_links <= (_LINK_LINE if line else _LINK_SHARE) * size:
+                continue
+            if not (claimed or line) or self._are_titles(at, number, of_links, _LINE_TITLE if line else _TITLE):
+                found.append(at)
+                last = page.text_end[at]
+        cost = sum(self.held(at, units) for at in found)
+        return found if cost <= _ALL_LINKS * self.held(kept, units) else []
+
+    def _are_titles(self, at: int, number: int, units: int, least: int) -> bool:
+        """Tell whether a block's links read like titles of articles, not like terms or names of functions."""
+        if units < least * number:
+            return False
+        said = self.page.line(self.page.text_begin[at], self.page.text_end[at])
+        return said.count(" ") >= _SPACES * number or not said.isascii()
+
+    def content(self, kept: int, dropped: Sequence[int]) -> MainContent:
+        """Return the chosen block without what is left out of it, and without headings of nothing but that."""
+        page = self.page
+        begin, end = page.text_begin[kept], page.text_end[kept]
+        without = sorted(
+            (page.text_begin[at], page.text_end[at])
+            for at in dropped
+            if page.text_begin[at] >= begin and page.text_end[at] <= end and at != kept
+        )
+        found = MainContent(begin, end, _outermost(without))
+        empty = self._empty_headings(found)
+        return MainContent(begin, end, _outermost(sorted([*found.without, *empty]))) if empty else found
+
+    def _empty_headings(self, content: MainContent) -> list[Stretch]:
+        """Return the headings below which all was left out ("Related articles")."""
+        page, found = self.page, list[Stretch]()
+        if not content.without:
+            return found
+        headings = [head for head in page.headings if head.name in _LEVELS and content.holds(head.begin)]
+        for head, after in zip_longest(headings, headings[1:]):
+            if after is not None and _LEVELS[after.name] > _LEVELS[head.name]:
+                continue
+            end = after.begin if after is not None else content.end
+            at = bisect_left(content.without, (head.end, 0))
+            if at == len(content.without) or content.without[at][0] >= end:
+                continue
+            if not page.line(head.end, end, content.without[at : bisect_left(content.without, (end, 0))]):
+                found.append((head.begin, head.end))
+        return found
+
+
+def _outermost(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Return sorted stretches without those that begin in another."""
+    found: list[Stretch] = []
+    for first, last in stretches:
+        if not found or first >= found[-1][1]:
+            found.append((first, last))
+    return found

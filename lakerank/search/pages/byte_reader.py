@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 MAGIC = b"\x1f\x8b\x08"
-_RECORD = b"WARC/"
 _IN = 1 << 13  # bytes fed at a time: of those after a member's end zlib makes a copy
 _IN_VAIN = 16 << 20
 _OUT = 1 << 20  # bytes unpacked at a time: a small file may hold very many
@@ -123,16 +122,21 @@ class ByteReader:
     """
 
     def __init__(
-        self, pieces: Iterator[Piece], packed: bool, look_ahead: Callable[[int, int], bytes] | None = None
+        self,
+        pieces: Iterator[Piece],
+        packed: bool,
+        look: Callable[[int, int], bytes] | None = None,
+        mark: bytes = b"WARC/",
     ) -> None:
         """Make a reader.
 
         Args:
             pieces: of the unpacked file.
             packed: whether the file is gzip.
-            look_ahead: reads bytes at an offset of the file, if it is not packed and can be read out of order.
+            look: reads bytes at an offset of the file, if it can be read out of order.
+            mark: what a record begins with.
         """
-        self._pieces, self._packed, self._look_ahead = pieces, packed, look_ahead
+        self._pieces, self._packed, self._look, self._mark = pieces, packed, look, mark
         self._begins_member = False
         self._buffer = bytearray()
         self._at = 0  # of the first byte in the buffer, counted in the file if that is not packed
@@ -154,7 +158,7 @@ class ByteReader:
             return False
         if piece.damage:
             raise DamageError(piece.offset, piece.damage)
-        if self._packed and piece.begins and piece.data.startswith(_RECORD):
+        if self._packed and piece.begins and piece.data.startswith(self._mark):
             self._next_member = piece
             return False
         self._add(piece)
@@ -191,8 +195,27 @@ class ByteReader:
         return bytes(memoryview(self._buffer)[at : at + n])
 
     def look_ahead(self, at: int, n: int) -> bytes | None:
-        """Return bytes far ahead, which stay to be taken; None if the file cannot be read out of order."""
-        return None if self._look_ahead is None else self._look_ahead(self._at + at, n)
+        """Return bytes far ahead, which stay to be taken; None if the file is packed or cannot be read out of order."""
+        return None if self._look is None or self._packed else self._look(self._at + at, n)
+
+    def member_size(self) -> int:
+        """Return how many bytes the gzip member being read holds, which are unpacked for that and not kept.
+
+        Zero if it cannot be unpacked, or if the file cannot be read out of order.
+        """
+        at, size, unpacker = self._member, 0, zlib.decompressobj(wbits=31)
+        while self._look is not None and not unpacker.eof:
+            fed = self._look(at, _OUT)
+            if not fed:
+                return 0
+            at += len(fed)
+            while fed and not unpacker.eof:
+                try:
+                    size += len(unpacker.decompress(fed, _OUT))
+                except zlib.error:
+                    return 0
+                fed = unpacker.unconsumed_tail
+        return size
 
     @property
     def begins_member(self) -> bool:

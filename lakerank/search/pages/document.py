@@ -1,26 +1,24 @@
 """One HTML page: from its bytes to what it says, what it says of itself, and whom it links to.
 
-Three steps: decode the bytes, limit markup that would keep the parser busy for minutes, then one parse and as much work
-as possible in C. lexbor's time grows with the square of the depth of nesting and of the number of attributes of one
-tag. Browsers stop nesting at 512 levels; so do we. Pages of ordinary size and shape pass untouched and cost some
-microseconds.
+Three steps: limit markup that would keep the parser busy for minutes, one parse and one pass over the tree
+(`page_tree`), and the choice of its main content (`boilerplate`). lexbor's time grows with the square of the depth of
+nesting and of the number of attributes of one tag. Browsers stop nesting at 512 levels; so do we. Pages of ordinary
+size and shape pass untouched and cost some microseconds.
 """
 
 from __future__ import annotations
 
-import codecs
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
-from resiliparse.parse.encoding import bytes_to_str, detect_encoding, map_encoding_to_html5
-from selectolax.lexbor import LexborHTMLParser, LexborNode
-
 from lakerank.search.pages import boilerplate
-from lakerank.search.pages.boilerplate import collapse_spaces
+from lakerank.search.pages.boilerplate import MainContent
+from lakerank.search.pages.page_tree import Attributes, Heading, PageTree, collapse_spaces, flatten
 from lakerank.search.pages.urls import folder_of, link_address, page_address
 from lakerank.search.text.languages import language_of
 
@@ -28,15 +26,22 @@ MAIN, NAVIGATION = "main", "navigation"
 # Of the surfer's steps: menus repeat on every page of a site and say little of what they lead to.
 WEIGHTS = {MAIN: 1.0, NAVIGATION: 0.1}
 _UNTRUSTED = frozenset(("nofollow", "ugc", "sponsored"))
-_SELF_LINKS = frozenset(("#", "¶", "§", "🔗", "\uf0c1", ""))  # links of headings to themselves
+_SHORT = 200  # characters of text; with fewer a page is looked at again
+_TEASER = 1000  # characters of text; with fewer it may be the teaser of an article that is told to programs alone
+_MUCH_MORE = 3  # times as long must be what is then found
+_ARTICLE_BODY = re.compile(r"\"articleBody\"\s*+:\s*+(\"(?:[^\"\\]++|\\.)*+\")", re.DOTALL)
 # Possessive, so that a value of many blanks or digits takes no time that grows with its square.
 _REFRESH = re.compile(r"\s*+(\d*+\.?\d*+)\s*+[;,]\s*+(?:url\s*+=\s*+)?[\"']?([^\"']+)", re.IGNORECASE)
 _AT_ONCE = 1.0  # seconds
 _LONGEST_TERM = 200  # characters; a longer dt is no term
 _LONGEST_ANCHOR = 1000  # characters; more is a mistake in the markup
-_BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_META_CHARSET = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w.:-]+)""", re.IGNORECASE)
-_PRESCAN = 1024  # bytes in which the HTML standard looks for <meta charset>
+_HEAD = 1 << 16  # characters in which the title of a page must begin
+_SELF_CLOSED_TITLE = re.compile(r"<title\s*+/>", re.IGNORECASE)
+_XHTML = re.compile(r"<html[^>]*?\sxmlns\s*=", re.IGNORECASE)
+_SELF_CLOSED = re.compile(
+    r"<(title|script|style|textarea|iframe|noscript|select|object)((?:[\s/]+[^\s<>\"'=/]++(?:=(?:\"[^\"]*+\"|'[^']*+'))?+)*+)\s*+/>",
+    re.IGNORECASE,
+)
 _DEPTH = 512  # as in browsers
 _MANY_TAGS = 5_000  # fewer cannot nest deep enough to matter
 _LONG_TAG, _ATTRIBUTES = 4_000, 500
@@ -96,6 +101,7 @@ class _Head:
     canonical: str | None = None
     refresh: str | None = None
     robots: str = ""
+    shared_title: str = ""
 
 
 def parse_html(html: str, url: str, robots: str = "") -> Document:
@@ -106,34 +112,66 @@ def parse_html(html: str, url: str, robots: str = "") -> Document:
         url: its address in standard form.
         robots: X-Robots-Tag of the HTTP response, if there was one.
     """
-    tree = LexborHTMLParser(limit_markup(html))
-    head = _head(tree, url)
+    page = flatten(limit_markup(_with_ends(html)))
+    head = _head(page, url)
     asks = set(re.split(r"[\s,;:]+", f"{head.robots} {robots}".lower()))
-    main = boilerplate.main_content(tree)
-    first = tree.css_first("h1")
-    title = collapse_spaces(_text(tree.css_first("head title") or tree.css_first("title")))
-    title = title or collapse_spaces(_text(first))
-    root = tree.css_first("html")
-    declared = root.attributes.get("lang") or root.attributes.get("xml:lang") if root is not None else None
-    headings: list[str] = []
-    links: list[Link] = []
-    text = ""
-    if main is not None:
-        removed = boilerplate.find_boilerplate(main)
-        links = _links(tree, main, removed, url, head.base, bool(asks & {"nofollow", "none"}))
-        text, headings = _content(main, removed)
+    main = boilerplate.find_main(page)
+    text = page.text(main.begin, main.end, main.without)
+    if len(text) < _SHORT:
+        main, text = _more(page, main, text)
+    if len(text) < _TEASER and len(said := _structured_text(html)) > _MUCH_MORE * len(text):
+        text = said
+    headings = [_heading(page, heading, main) for heading in page.headings if main.holds(heading.begin)]
+    root = page.root
     return Document(
-        title=title,
+        title=page.title or _first_heading(page, main) or head.shared_title,
         text=text,
-        language=language_of(text, declared),
-        content_hash=content_hash(title, headings, head.description, text),
-        headings=headings,
+        language=language_of(text, root.get("lang") or root.get("xml:lang")),
+        content_hash=content_hash(page.title, headings, head.description, text),
+        headings=[heading for heading in headings if heading],
         description=head.description,
         canonical_url=head.canonical,
         noindex=bool(asks & {"noindex", "none"}),
         refresh=head.refresh,
-        links=links,
+        links=_links(page, main.with_lists or main, url, head.base, bool(asks & {"nofollow", "none"})),
     )
+
+
+def _with_ends(html: str) -> str:
+    """Give end tags to what closes itself as in XML and would swallow the page as HTML: <title/>, <script src="x"/>."""
+    if _SELF_CLOSED_TITLE.search(html, 0, _HEAD):
+        html = _SELF_CLOSED_TITLE.sub("<title></title>", html, count=1)
+    if "/>" in html and (html.startswith("<?xml") or _XHTML.search(html, 0, _HEAD)):
+        html = _SELF_CLOSED.sub(r"<\1\2></\1>", html)
+    return html
+
+
+def _more(page: PageTree, main: MainContent, text: str) -> tuple[MainContent, str]:
+    """Return more of a page of which hardly anything was left: all that is seen of it, or what stands in <noscript>."""
+    everything = boilerplate.find_main(page, strict=False)
+    seen = page.text(everything.begin, everything.end, everything.without)
+    if not text and seen:
+        main, text = everything, seen
+    if len(seen) < _SHORT:
+        whole = page.text(0, len(page.texts))
+        if len(whole) > max(_SHORT, _MUCH_MORE * len(text)):
+            return MainContent(0, len(page.texts)), whole
+    return main, text
+
+
+def _structured_text(html: str) -> str:
+    """Return the `articleBody` that a page gives as JSON-LD, which pages have that scripts put together."""
+    longest = ""
+    for written in _ARTICLE_BODY.findall(html):
+        try:
+            found = json.loads(written)
+        except ValueError:
+            continue
+        longest = max(longest, found, key=len)
+    if "<" in longest:
+        tree = flatten(limit_markup(longest))
+        return tree.text(0, len(tree.texts))
+    return "\n".join(filter(None, map(collapse_spaces, longest.splitlines())))
 
 
 def content_hash(title: str, headings: Sequence[str], description: str | None, text: str) -> str:
@@ -142,26 +180,24 @@ def content_hash(title: str, headings: Sequence[str], description: str | None, t
     return hashlib.blake2b(said.encode(errors="replace"), digest_size=16).hexdigest()
 
 
-def _text(node: LexborNode | None) -> str:
-    return node.text() if node is not None else ""
-
-
-def _head(tree: LexborHTMLParser, url: str) -> _Head:
+def _head(page: PageTree, url: str) -> _Head:
+    """Read the metadata of a page; `<base>` counts before what stands above it."""
     head, shared = _Head(url), ""
-    nodes = tree.head.css("base[href],meta[content],link[rel][href]") if tree.head is not None else []
-    for node in sorted(nodes, key=lambda node: node.tag != "base"):
-        given = node.attributes
+    for tag, given in sorted(page.head, key=lambda found: found[0] != "base"):
         content = given.get("content") or ""
         name = (given.get("name") or given.get("property") or "").strip().lower()
-        if node.tag == "base":
-            head.base = page_address(given.get("href") or "", url) or url if head.base == url else head.base
-        elif node.tag == "link":
+        if tag == "base":
+            if head.base == url:
+                head.base = page_address(given.get("href") or "", url) or url
+        elif tag == "link":
             if head.canonical is None and "canonical" in (given.get("rel") or "").lower().split():
-                head.canonical = page_address(given.get("href") or "", head.base)
+                head.canonical = page_address(href, head.base) if (href := given.get("href")) else None
         elif name == "description":
             head.description = head.description or collapse_spaces(content) or None
         elif name == "og:description":
             shared = shared or collapse_spaces(content)
+        elif name == "og:title":
+            head.shared_title = head.shared_title or collapse_spaces(content)
         elif name == "robots":
             head.robots += " " + content
         elif (given.get("http-equiv") or "").strip().lower() == "refresh" and head.refresh is None:
@@ -172,89 +208,41 @@ def _head(tree: LexborHTMLParser, url: str) -> _Head:
     return head
 
 
-def _links(
-    tree: LexborHTMLParser, main: LexborNode, removed: list[LexborNode], url: str, base: str, nofollow: bool
-) -> list[Link]:
-    """Return links to other pages in document order (those of maps last), each target, text and zone once."""
-    content = {node.mem_id for node in main.css("a[href]")}
-    content.difference_update(node.mem_id for part in removed for node in part.css("a[href]"))
+def _links(page: PageTree, main: MainContent, url: str, base: str, nofollow: bool) -> list[Link]:
+    """Return links to other pages in order (those of maps and frames last), each target, text and zone once."""
     found: dict[tuple[str, str, bool, str], None] = {}
     folder = folder_of(base)
-    for node in chain(tree.css("a[href]"), tree.css("area[href]")):  # in one it takes twice as long
-        given = node.attributes
-        # `a[href]` finds `xlink:href` of a link in an SVG picture too, whose attribute has another name here.
+    for link in page.links:
+        given = link.attributes
         target = link_address(given.get("href") or given.get("xlink:href") or "", base, folder)
         if target is None or target == url:
             continue
-        anchor = " ".join(node.text().split()) or _label(node)
+        anchor = page.line(link.begin, link.end) or collapse_spaces(link.picture) or _label(given)
         distrusted = nofollow or not _UNTRUSTED.isdisjoint((given.get("rel") or "").lower().split())
-        zone = MAIN if node.mem_id in content else NAVIGATION
-        found[target, anchor[:_LONGEST_ANCHOR], distrusted, zone] = None
+        found[target, anchor[:_LONGEST_ANCHOR], distrusted, MAIN if main.holds(link.begin) else NAVIGATION] = None
+    for given, zone in chain(((area, NAVIGATION) for area in page.areas), ((frame, MAIN) for frame in page.frames)):
+        target = link_address(given.get("href") or given.get("src") or "", base, folder)
+        if target is not None and target != url:
+            found[target, _label(given)[:_LONGEST_ANCHOR], nofollow, zone] = None
     return [Link(*link, 0.0 if link[2] else WEIGHTS[link[3]]) for link in found]
 
 
-def _label(node: LexborNode) -> str:
-    """Return the text that stands for a link without one: its picture's description, its label or its title."""
-    given, picture = node.attributes, node.css_first("img[alt]")
-    alt = picture.attributes.get("alt") if picture is not None else ""
-    return collapse_spaces(alt or given.get("alt") or given.get("aria-label") or given.get("title") or "")
+def _label(given: Attributes) -> str:
+    """Return what stands for a link without text: its label or its title."""
+    return collapse_spaces(given.get("alt") or given.get("aria-label") or given.get("title"))
 
 
-def _content(main: LexborNode, removed: list[LexborNode]) -> tuple[str, list[str]]:
-    """Return text and headings of the main part, from which all else is taken out."""
-    drop = [*removed, *main.css(boilerplate.NO_TEXT)]
-    drop += [n for n in main.css("a[href^='#'],a.headerlink,a.anchor") if n.text().strip() in _SELF_LINKS]
-    for node in boilerplate.topmost(drop):
-        if node.mem_id != main.mem_id:
-            node.decompose()
-    headings = [_heading(node) for node in main.css("h1,h2,h3,h4,h5,h6,dfn,dt[id]")]
-    return boilerplate.block_text(main), [heading for heading in headings if heading]
-
-
-def _heading(node: LexborNode) -> str:
+def _heading(page: PageTree, heading: Heading, main: MainContent) -> str:
     """Return a heading's text, or a defined term: of a function's definition what stands before its arguments."""
-    text = collapse_spaces(node.text())
-    return text.partition("(")[0].strip()[:_LONGEST_TERM] if node.tag in ("dt", "dfn") else text
+    text = page.line(heading.begin, heading.end, main.without)
+    return text.partition("(")[0].strip()[:_LONGEST_TERM] if heading.name in ("dt", "dfn") else text
 
 
-def decode_html(data: bytes, http_charset: str = "") -> str:
-    """Decode a page by its byte-order mark, HTTP header, own declaration, or what the bytes look like.
-
-    What no encoding explains becomes U+FFFD. NUL characters are left out.
-
-    Args:
-        data: the page.
-        http_charset: from its Content-Type header, if there was one.
-    """
-    for mark, name in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return _without_nul(data[len(mark) :].decode(name, "replace"))
-    declared = _standard_name(http_charset)
-    if not declared and (found := _META_CHARSET.search(data, 0, _PRESCAN)):
-        # A page whose <meta> can be read as ASCII is not UTF-16, whatever it says.
-        declared = _standard_name(found.group(1).decode("ascii"))
-        declared = "utf-8" if declared in ("utf-16le", "utf-16be") else declared
-    if declared in ("", "utf-8"):
-        try:
-            return _without_nul(data.decode())
-        except UnicodeDecodeError:
-            declared = str(detect_encoding(data)) or "utf-8"
-    return _without_nul(str(bytes_to_str(data, declared, "replace")))
-
-
-def _standard_name(name: str) -> str:
-    """Return the standard's name for an encoding, or an empty text."""
-    if not name:
-        return ""
-    try:
-        "".encode(name)
-    except (LookupError, ValueError, UnicodeError):
-        return ""
-    return str(map_encoding_to_html5(name, True) or "")
-
-
-def _without_nul(text: str) -> str:
-    return text.replace("\0", "") if "\0" in text else text
+def _first_heading(page: PageTree, main: MainContent) -> str:
+    """Return the text of the first <h1>, of one in the main content if there is any."""
+    found = [heading for heading in page.headings if heading.name == "h1"]
+    first = next((heading for heading in found if main.holds(heading.begin)), next(iter(found), None))
+    return page.line(first.begin, first.end) if first is not None else ""
 
 
 def limit_markup(html: str) -> str:

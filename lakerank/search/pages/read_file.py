@@ -1,33 +1,34 @@
-"""Read a file of HTML, WARC or JSON Lines: its pages, its redirects, and what cannot be used, as records."""
+"""Read a file of HTML, WARC, ARC or a collection: its pages, its redirects, and what cannot be used, as records."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
-from urllib.parse import quote
+from typing import NamedTuple
 
 from lakerank.lake.bad_records import attempt, reason_of, storable
 from lakerank.lake.binary_files import chunks, peek
-from lakerank.search.pages import urls, warc
+from lakerank.search.pages import arc, urls, warc
 from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError, unpack
-from lakerank.search.pages.document import Document, content_hash, decode_html, parse_html
+from lakerank.search.pages.collection_formats import Parse, Split, collection_form
+from lakerank.search.pages.document import Document, content_hash, parse_html
+from lakerank.search.pages.encodings import decode_html
+from lakerank.search.pages.page_tree import collapse_spaces
 from lakerank.search.pages.records import Record, page_record, redirect_record, rejected_record, skipped_record
 from lakerank.search.text.languages import language_of
 
 HTML_NAMES = (".html", ".htm", ".xhtml", ".shtml")
-WARC_NAMES = (".warc", ".warc.gz")
-JSON_NAMES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+WARC_NAMES, ARC_NAMES = (".warc", ".wet", ".wat"), (".arc",)
 _HTML_TYPES = frozenset(("text/html", "application/xhtml+xml"))
-_WANTED = frozenset(("response", "resource"))
+_WANTED = frozenset(("response", "resource", "conversion"))
 _REDIRECTS = frozenset((300, 301, 302, 303, 307, 308))  # 304 says that nothing has changed
 _SNIFFED = 1024  # bytes in which a file without a known name must show that it is HTML
 _SIGNS = (b"<!doctype html", b"<html", b"<head", b"<body", b"<title", b"<h1", b"<table", b"<div", b"<p>", b"<a ")
-_JSON_OPTIONAL = ("title", "url", "language")
-_URN = "urn:document:"  # address of a document that has none
+_LONGEST_TITLE = 200  # characters of the first line of a text without markup
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class ReadOptions:
 
     base_url: str
     max_page_bytes: int
+
+
+class _Archive(NamedTuple):
+    """How a form of archives is read, and what its records begin with."""
+
+    read_records: Callable[[ByteReader, int, frozenset[str]], Iterator[warc.Record | warc.BadRecord]]
+    mark: bytes
+
+
+_WARC, _ARC = _Archive(warc.read_records, warc.MARK), _Archive(arc.read_records, arc.MARK)
 
 
 def read_file(path: str, relative: str, options: ReadOptions) -> Iterator[Record]:
@@ -50,16 +61,37 @@ def read_file(path: str, relative: str, options: ReadOptions) -> Iterator[Record
         pieces = chunks(path)
         first = next(pieces, b"")
         rest = chain((first,), pieces)
-        if relative.lower().endswith(JSON_NAMES):
-            yield from _json_records(path, rest, options)
-        elif relative.lower().endswith(WARC_NAMES) or first.startswith((b"WARC/", MAGIC)):
-            yield from _warc_records(path, rest, options)
+        packed = first.startswith(MAGIC[:2])
+        start = _unpacked_start(first) if packed else first
+        name = relative.lower().removesuffix(".gz")
+        form = collection_form(name, start)
+        if form is not None:
+            yield from _documents(path, rest, form, packed, options)
+        elif name.endswith(ARC_NAMES) or start.startswith(arc.BEGINS):
+            yield from _archive_records(path, rest, _ARC, options)
+        elif name.endswith(WARC_NAMES) or start.startswith(warc.BEGINS) or (packed and not _is_html(name, start)):
+            yield from _archive_records(path, rest, _WARC, options)
         else:
-            yield from _html_records(path, relative, rest, options)
+            relative = relative[: len(name)] if packed else relative
+            yield from _html_records(path, relative, _unpacked(rest) if packed else rest, options)
+    except DamageError as error:
+        yield rejected_record(path, error.offset, None, str(error))
     except OSError as error:
         yield rejected_record(path, 0, None, f"cannot be read: {error.strerror or error}")
     except Exception as error:  # of the reader itself: no record is to blame, but the other files must be read
         yield rejected_record(path, 0, None, reason_of(error))
+
+
+def _unpacked_start(first: bytes) -> bytes:
+    """Unpack the first bytes of a gzip file, as far as they can be."""
+    try:
+        return zlib.decompressobj(wbits=31).decompress(first, _SNIFFED)
+    except zlib.error:
+        return b""
+
+
+def _is_html(name: str, start: bytes) -> bool:
+    return name.endswith(HTML_NAMES) or _looks_like_html(start)
 
 
 def _html_records(path: str, relative: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
@@ -73,7 +105,7 @@ def _html_records(path: str, relative: str, pieces: Iterator[bytes], options: Re
             return
         data += piece
         if len(data) > options.max_page_bytes:
-            yield rejected_record(path, 0, url, f"more than {options.max_page_bytes} bytes (--max-page-bytes)")
+            yield rejected_record(path, 0, url, _too_large(options))
             return
     if not options.base_url:
         yield rejected_record(path, 0, None, "HTML without an address (--base-url)")
@@ -89,88 +121,33 @@ def _looks_like_html(data: bytes) -> bool:
     return any(sign in head for sign in _SIGNS)
 
 
-def _json_records(path: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
-    """Read JSON Lines, packed or not; of packed ones offsets count unpacked bytes."""
-    first = next(pieces, b"")
-    rest = chain((first,), pieces)
+def _documents(
+    path: str, pieces: Iterator[bytes], form: tuple[Split, Parse], packed: bool, options: ReadOptions
+) -> Iterator[Record]:
+    """Read a collection of documents, packed or not; of packed ones offsets count unpacked bytes."""
+    split, parse = form
     try:
-        plain = _unpacked(rest) if first.startswith(MAGIC) else rest
-        for offset, line in json_lines(plain, options.max_page_bytes):
-            if line is None:
-                yield rejected_record(
-                    path, offset, None, f"more than {options.max_page_bytes} bytes (--max-page-bytes)"
-                )
-            elif line.strip():
-                found = attempt(partial(_json_record, path, offset, line, options), len(line))
+        for offset, data in split(_unpacked(pieces) if packed else pieces, options.max_page_bytes):
+            if data is None:
+                yield rejected_record(path, offset, None, _too_large(options))
+            elif data.strip():
+                found = attempt(partial(_document_record, path, offset, data, parse, options), len(data))
                 yield rejected_record(path, offset, None, found) if isinstance(found, str) else found
     except DamageError as error:
         yield rejected_record(path, error.offset, None, str(error))
 
 
-def _json_record(path: str, offset: int, line: bytes, options: ReadOptions) -> Record:
-    """Read a line of a collection."""
+def _document_record(path: str, offset: int, data: bytes, parse: Parse, options: ReadOptions) -> Record:
+    """Read a document of a collection."""
     try:
-        url, doc_id, page = parse_json(line, options.base_url)
+        url, doc_id, page = parse(data, options.base_url)
     except ValueError as error:
         return rejected_record(path, offset, None, str(error))
     return page_record(path, offset, url, page, doc_id=doc_id)
 
 
-def json_lines(pieces: Iterable[bytes], most: int) -> Iterator[tuple[int, bytes | None]]:
-    """Split into lines, each with the byte it begins at; None for one of more than `most` bytes, which is not kept."""
-    held, begin, size = bytearray(), 0, 0
-    for piece in pieces:
-        start = 0
-        while (end := piece.find(b"\n", start)) >= 0:
-            size += end - start
-            yield begin, None if size > most else bytes(held + piece[start:end])
-            begin, size, start = begin + size + 1, 0, end + 1
-            held.clear()
-        size += len(piece) - start
-        if size <= most:
-            held += piece[start:]
-        else:
-            held.clear()
-    if size:
-        yield begin, None if size > most else bytes(held)
-
-
-def parse_json(line: bytes, base_url: str) -> tuple[str, str, Document]:
-    """Parse a line of a collection: an object with `id`, `text`, perhaps `title`, `url` and `language`.
-
-    Args:
-        line: UTF-8 JSON.
-        base_url: that documents without an address are below, or empty: they get a URN.
-
-    Returns:
-        Address, id, and what it says.
-
-    Raises:
-        ValueError: it is no JSON object, or has no id or text; the message says so.
-    """
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("not JSON") from error
-    if not isinstance(found, dict):
-        raise ValueError("not a JSON object")
-    name, text = found.get("id", found.get("_id")), found.get("text")
-    if isinstance(name, str):
-        name = storable(name)
-    if name is None or isinstance(name, list | dict | bool) or not str(name).strip():
-        raise ValueError("no `id`")
-    if not isinstance(text, str):
-        raise ValueError("no `text`")
-    text = storable(text)  # JSON can say halves of characters, and NUL, which nothing after us takes
-    title, given, declared = (storable(found[key]) if isinstance(found.get(key), str) else "" for key in _JSON_OPTIONAL)
-    url = urls.page_address(given) if given else None
-    if url is None:
-        quoted = quote(str(name), safe="")
-        url = (urls.page_address(quoted, base_url) if base_url else None) or _URN + quoted
-    page = Document(
-        title=title, text=text, language=language_of(text, declared), content_hash=content_hash(title, [], None, text)
-    )
-    return url, str(name), page
+def _too_large(options: ReadOptions) -> str:
+    return warc.TOO_LARGE.format(options.max_page_bytes)
 
 
 def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -180,15 +157,15 @@ def _unpacked(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield piece.data
 
 
-def _warc_records(path: str, pieces: Iterator[bytes], options: ReadOptions) -> Iterator[Record]:
-    """Read a WARC file, packed or not."""
+def _archive_records(path: str, pieces: Iterator[bytes], archive: _Archive, options: ReadOptions) -> Iterator[Record]:
+    """Read a WARC or ARC file, packed or not."""
     first = next(pieces, b"")
     if not first:
         yield rejected_record(path, 0, None, "the file is empty")
         return
-    packed = first.startswith(MAGIC[:2])
-    reader = ByteReader(unpack(chain((first,), pieces)), packed, None if packed else partial(peek, path))
-    for record in warc.read_records(reader, options.max_page_bytes + warc.HTTP_HEADERS, _WANTED):
+    unpacked = unpack(chain((first,), pieces))
+    reader = ByteReader(unpacked, first.startswith(MAGIC[:2]), partial(peek, path), archive.mark)
+    for record in archive.read_records(reader, options.max_page_bytes + warc.HTTP_HEADERS, _WANTED):
         if isinstance(record, warc.BadRecord):
             yield rejected_record(path, record.offset, record.url, record.reason)
         else:
@@ -204,6 +181,9 @@ def _response_list(path: str, record: warc.Record, options: ReadOptions) -> list
 def _response_records(path: str, record: warc.Record, options: ReadOptions) -> Iterator[Record]:
     """Read a response (or a stored resource)."""
     headers, offset = record.headers, record.offset
+    if (without := _without_page(headers)) is not None:
+        yield from [skipped_record(path, offset, without)] if without else []
+        return
     written = headers.get("url", "")
     url = urls.page_address(written)
     if url is None:
@@ -218,6 +198,8 @@ def _response_records(path: str, record: warc.Record, options: ReadOptions) -> I
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if headers["warc-type"].lower() == "response":
             yield rejected_record(path, offset, url, "no HTTP answer in it")
+        elif kind == "text/plain" and headers["warc-type"].lower() == "conversion":
+            yield _text_record(path, offset, url, record.block, when)
         elif kind in _HTML_TYPES:
             yield from _page_records(path, offset, url, record.block, "", "", when)
         else:
@@ -239,6 +221,27 @@ def _response_records(path: str, record: warc.Record, options: ReadOptions) -> I
         yield rejected_record(path, offset, url, str(error))
         return
     yield from _page_records(path, offset, url, body, response.charset, response.headers.get("x-robots-tag", ""), when)
+
+
+def _without_page(headers: dict[str, str]) -> str | None:
+    """Return why a record holds no page, empty if that is not worth a word; None for one that may hold one."""
+    kind = headers["warc-type"].lower()
+    if kind == "revisit":
+        return "revisit: its content stands in another record"
+    if kind == "metadata":
+        return "metadata of pages (WAT): links without text" if "json" in headers.get("content-type", "") else ""
+    return None
+
+
+def _text_record(path: str, offset: int, url: str, data: bytes, when: datetime | None) -> Record:
+    """Build the record of a page of which only the text was stored (WET), its title in the first line."""
+    lines = [line for line in map(collapse_spaces, storable(data.decode("utf-8", "replace")).splitlines()) if line]
+    if not lines:
+        return rejected_record(path, offset, url, "the page is empty")
+    title, text = lines[0] if len(lines[0]) <= _LONGEST_TITLE else "", "\n".join(lines)
+    language, said = language_of(text, None), content_hash(title, [], None, text)
+    page = Document(title=title, text=text, language=language, content_hash=said)
+    return page_record(path, offset, url, page, fetched_at=when)
 
 
 def _page_records(

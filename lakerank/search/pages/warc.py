@@ -15,9 +15,11 @@ import pyarrow as pa
 
 from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError
 
-_BEGINS = b"WARC/"
+BEGINS = MARK = b"WARC/"
 _VERSIONS = b"WARC/1."
 _LONGEST_LINE, _MOST_LINES = 1 << 16, 200
+TOO_LARGE = "more than {} bytes (--max-page-bytes)"
+_TOLD = frozenset(("revisit", "metadata"))  # hold no page, and are counted
 _TOO_SHORT = "the record ends before its Content-Length"
 _NO_END = "Content-Length is wrong: no record ends there"
 _BETWEEN = 4  # bytes: two line ends close a record
@@ -29,7 +31,7 @@ HTTP_HEADERS = 1 << 18  # bytes in which the headers of a response must end
 
 
 class Record(NamedTuple):
-    """A record; `headers` have small letters. A record that was left out for its size has no `block`."""
+    """A record; `headers` have small letters. One of a kind that holds no page (revisit, metadata) has no `block`."""
 
     offset: int
     headers: dict[str, str]
@@ -64,7 +66,7 @@ def read_records(reader: ByteReader, max_bytes: int, wanted: frozenset[str]) -> 
             line = reader.line(_LONGEST_LINE)
             if not line.strip():
                 continue
-            if not line.startswith(_BEGINS):
+            if not line.startswith(BEGINS):
                 if not lost:
                     yield BadRecord(offset, None, "no WARC record where one should begin")
                 reader.put_back(line)
@@ -85,6 +87,8 @@ def read_records(reader: ByteReader, max_bytes: int, wanted: frozenset[str]) -> 
             _seek(reader)
         elif found is not None:
             yield Record(offset, headers, found)
+        elif headers.get("warc-type", "").lower() in _TOLD:
+            yield Record(offset, headers, b"")
 
 
 def _seek(reader: ByteReader) -> None:
@@ -136,9 +140,7 @@ def _block(
     length = int(headers["content-length"])
     keep = headers.get("warc-type", "").lower() in wanted
     if length > max_bytes:
-        return _pass_over(reader, length, alone) or (
-            f"more than {max_bytes} bytes (--max-page-bytes)" if keep else None
-        )
+        return _pass_over(reader, length, alone) or (TOO_LARGE.format(max_bytes) if keep else None)
     # Nothing is taken before the length is known to be right: a record within it must be found if it is wrong.
     if reader.fill(length) < length:
         return _TOO_SHORT
@@ -155,21 +157,23 @@ def _pass_over(reader: ByteReader, length: int, alone: bool) -> str:
     """Pass over a record that is too large to be kept; return what is wrong with its length, or an empty text.
 
     A false length must not swallow the rest of the file. A plain file tells by what stands where the record should
-    end, a record with a gzip member of its own ends with that; elsewhere the next line that begins a record counts.
+    end; in a packed one the next line that begins a record counts, unless the record fills a gzip member of its own.
     """
     end = reader.look_ahead(length - 1, 1 + _BETWEEN)
     if end == b"":
         return _TOO_SHORT
     if end is not None and not _ends(end[1:]):
         return _NO_END
-    passed = reader.skip(length, b"" if alone or end is not None else _VERSIONS)
+    passed = reader.skip(length, b"" if end is not None else _VERSIONS)
+    if passed < length and alone and 0 < reader.member_size() - length <= _MOST_LINES * _LONGEST_LINE:
+        passed += reader.skip(length - passed)  # it fills its member: what looked like a record stands within it
     return "" if passed == length else _TOO_SHORT
 
 
 def _ends(after: bytes) -> bool:
     """Tell whether a record may end before these four bytes: line ends, and perhaps the next record."""
     rest = after.lstrip(b"\r\n")
-    return not rest or rest.startswith(_BEGINS[: len(rest)])
+    return not rest or rest.startswith(BEGINS[: len(rest)])
 
 
 class BodyError(Exception):
@@ -229,7 +233,7 @@ def decode_body(response: HttpResponse, max_bytes: int) -> bytes:
     for kind in reversed(response.headers.get("content-encoding", "").lower().replace(" ", "").split(",")):
         body = _unpack(body, kind, max_bytes)
     if len(body) > max_bytes:
-        raise BodyError(f"more than {max_bytes} bytes (--max-page-bytes)")
+        raise BodyError(TOO_LARGE.format(max_bytes))
     return body
 
 

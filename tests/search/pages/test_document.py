@@ -7,7 +7,8 @@ import time
 import pytest
 from html_pages import DOCS, LAYOUTS, TABLES
 
-from lakerank.search.pages.document import Link, decode_html, parse_html
+from lakerank.search.pages.document import Link, parse_html
+from lakerank.search.pages.encodings import decode_html
 
 URL = "https://otter.org/doc/guide.html"
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lakerank.search.pages.read_file import ReadOptions, json_lines, parse_json, read_file
+from lakerank.search.pages.collection_formats import json_lines, parse_json
+from lakerank.search.pages.read_file import ReadOptions, read_file
 from lakerank.search.pages.records import PAGE, REJECTED
 
 

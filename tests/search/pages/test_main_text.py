@@ -1,0 +1,174 @@
+"""What is main text and what is not, on pages made for it and on the samples that once failed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from statistics import fmean
+
+import pytest
+from conftest import SHARED
+from tests_root import ROOT
+
+from lakerank.search.pages.boilerplate import find_main
+from lakerank.search.pages.document import parse_html
+from lakerank.search.pages.encodings import decode_html
+from lakerank.search.pages.page_tree import flatten
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+from annotated_pages import TEMPLATES, annotated_pages, shingle_f1
+
+URL = "https://otter.org/doc/guide.html"
+CASES = SHARED.parent / "cases" / "pages"
+WORDS = "The otter swims in the river at dawn and sleeps on the bank when the sun is high. "
+PAGES = {page.name: page for page in annotated_pages(variants=1, seed=7)}
+
+
+def text(html: str) -> str:
+    return parse_html(html, URL).text
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_kinds_of_pages(name: str) -> None:
+    page = PAGES[f"{name} 0"]
+    precision, recall, _ = shingle_f1(page.text, text(page.html))
+    assert recall >= 0.95
+    assert precision >= 0.7
+
+
+def test_kinds_of_pages_together() -> None:
+    assert fmean(shingle_f1(page.text, text(page.html))[2] for page in PAGES.values()) >= 0.97
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is missing")
+@pytest.mark.parametrize(
+    ("name", "title", "has", "lacks"),
+    [
+        ("mainarticle/index.html", "River", "The report of the committee", ""),
+        ("html/sidebar_class_wrapper.html", "Vox", "The air of the city", ""),
+        ("html/softhyphen.html", "Schiff", "Die Donaudampfschifffahrt ist", "\xad"),
+        ("html/svgtitle.html", "Real heading", "words", "svg"),
+        ("html/xhtml_selfclose_title.html", "", "text after empty title", "<"),
+        ("html/emptytitle.html", "OG title", "words only", ""),
+        ("html/ruby.html", "ruby", "漢字 soft", "kan"),
+        ("html/template.html", "tp", "visible", "tmpl"),
+        ("html/gb2312_meta_gbk.html", "推荐系统", "镕㐀。", "\ufffd"),
+        ("html/utf8_with_one_bad_byte.html", "Größe", "Übermaß", "Ã"),
+        ("html/utf8_cut_mid_char.html", "Größe", "Übermaß", "Ã"),
+        ("html/meta_description_charset.html", "Größe", "推荐系统", "\ufffd"),
+        ("html/meta_in_comment.html", "Größe", "Größe des Hauses", "\ufffd"),
+        ("html/refresh_noscript.html", "rns", "real content", ""),
+        ("html/frames.html", "Frames", "", "no frames"),
+    ],
+)
+def test_samples(name: str, title: str, has: str, lacks: str) -> None:
+    page = parse_html(decode_html((CASES / name).read_bytes()), URL)
+    assert page.title.startswith(title)
+    assert has in page.text
+    assert not lacks or lacks not in page.title + page.text
+    assert page.refresh is None
+    bad = {"html/utf8_with_one_bad_byte.html": 1, "html/utf8_cut_mid_char.html": 1}.get(name, 0)
+    assert (page.title + page.text).count("\ufffd") == bad
+    if name == "html/frames.html":
+        assert [link.dst_url[-9:] for link in page.links] == ["menu.html", "body.html"]
+
+
+def test_a_class_name_never_removes_the_largest_block() -> None:
+    for name in ("sidebar", "ad", "widget", "related", "comments", "newsletter", "share", "hidden", "menu", "footer"):
+        page = f"<body><nav><a href=/>x</a></nav><div class={name}><h1>T</h1><p>{WORDS * 9}</p></div></body>"
+        assert "otter swims" in text(page), name
+
+
+def test_names_take_out_small_blocks() -> None:
+    main = f"<article><h1>T</h1><p>{WORDS * 9}</p></article>"
+    for name in ("sidebar", "related-posts", "comments", "newsletter", "share-buttons", "cookie-notice", "siteFooter"):
+        assert "Small" not in text(f"{main}<div class={name}><p>Small words of something else here.</p></div>"), name
+        assert "Small" not in text(
+            main.replace("</article>", f"<div class='x {name}'><p>Small words</p></div></article>")
+        )
+
+
+def test_names_that_mean_something_else() -> None:
+    for name in ("category-cookies tag-menu type-post", "has-sidebar", "hidden md:block", "commentary", "footnotes"):
+        page = f"<main><p>{WORDS * 9}</p><div class='{name}'><p>Wanted words of the page.</p></div></main>"
+        assert "Wanted" in text(page), name
+    for markup in ("<section id=menu>", "<h2 id=sidebar>", "<div class=section id=related-work>", "<aside class=note>"):
+        assert "Wanted" in text(f"<main><p>{WORDS * 9}</p>{markup}Wanted words"), markup
+
+
+def test_small_articles_are_not_the_text() -> None:
+    teasers = "".join(f"<article><h3>Teaser {n}</h3><p>{WORDS}</p></article>" for n in range(3))
+    page = f"<body><div class=story-7><h1>T</h1><p>Wanted. {WORDS * 12}</p></div>{{}}</body>"
+    assert "Wanted" in text(page.format(teasers))
+    assert "Wanted" in text(page.format("<article><p>Teaser</p></article>"))
+    posts = "".join(f"<article><h2>Post {n}</h2><p>{WORDS * 3}</p></article>" for n in range(3))
+    assert all(f"Post {n}" in text(f"<main>{posts}</main>") for n in range(3))
+
+
+def test_comments_are_the_text_where_there_is_no_other() -> None:
+    comments = f"<div id=comments><div class=comment><p>Comment. {WORDS * 5}</p></div></div>"
+    assert "Comment" in text(f"<h1>T</h1>{comments}")
+    assert "Comment" not in text(f"<h1>T</h1><div class=entry-content><p>{WORDS * 3}</p></div>{comments}")
+
+
+def test_lists_of_links_within_and_alone() -> None:
+    links = "".join(f"<li><a href=/{n}>Another article on otters {n}</a></li>" for n in range(6))
+    page = f"<article><p>{WORDS * 9}</p><h3>Related stories</h3><ul>{links}</ul></article>"
+    assert text(page) == (WORDS * 9).strip()
+    assert parse_html(page, URL).headings == []
+    assert {link.zone for link in parse_html(page, URL).links} == {"main"}
+    assert "on otters 5" in text(f"<main><h1>Index</h1><ul>{links}</ul></main>")
+
+
+def test_pages_that_scripts_put_together() -> None:
+    said = '<script type="application/ld+json">{"articleBody": "First.\\n\\nSecond \\u00e9. %s"}</script>' % (WORDS * 4)
+    assert text(f"<body><div id=app></div>{said}<footer>Foot</footer>").startswith("First.\nSecond é. The otter")
+    assert "otter" in text(f"<body><div id=root></div><noscript><p>{WORDS * 4}</p></noscript>")
+    assert text("<body><p>Hi</p><noscript>Please enable JavaScript</noscript>") == "Hi"
+
+
+def test_self_closing_tags_of_xhtml() -> None:
+    xhtml = (
+        '<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><head><script src="a>b.js"/><title/></head>'
+    )
+    assert text(xhtml + "<body><p>Words</p></body></html>") == "Words"
+
+
+def test_frames_and_maps_are_links() -> None:
+    page = parse_html("<frameset><frame src=a.html title=Menu><frame src=b.html></frameset>", URL)
+    assert [(link.dst_url[-6:], link.anchor, link.zone) for link in page.links] == [
+        ("a.html", "Menu", "main"),
+        ("b.html", "", "main"),
+    ]
+    page = parse_html("<map><area href=c.html alt=C></map><template><a href=d.html>d</a></template>", URL)
+    assert [(link.dst_url[-6:], link.anchor, link.zone) for link in page.links] == [("c.html", "C", "navigation")]
+
+
+def test_positions_fit_whatever_the_markup() -> None:
+    hostile = [
+        "", "x", "<", "<p", "<a><a><a>", "<table><p><td><a href=x>", "</p></p>", "<svg><title>t</svg><title>u",
+        "<dfn><dfn>a</dfn>", "<head><p>", "<select><option>a<option>b", "<pre>\n\na\n</pre>", "<plaintext><p>a",
+        "<html hidden><body class=menu>x", "<nav>" * 600 + "x", "<a href=x>" * 600 + "x", "<frameset></frameset>x",
+    ]  # fmt: skip
+    for html in hostile:
+        page = flatten(html)
+        for begin, end, first, last in zip(page.text_begin, page.text_end, page.run_begin, page.run_end, strict=True):
+            assert 0 <= begin <= end <= len(page.texts)
+            assert 0 <= first <= last <= len(page.units)
+        main = find_main(page)
+        assert all(b <= e <= c for (b, e), (c, _) in zip(main.without, main.without[1:], strict=False))
+        parse_html(html, URL)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<div class=comments><article>", "<aside><p>words of some length here</p>", "<article><p>some words here</p>",
+        "<div class=sidebar><h2>x</h2>", "<p class=byline>x<a href=y>z</a>", "<ul><li><a href=x>words</a>",
+        "<form><div class=menu>some words</div>", "<h2>a</h2><div class=ad>b</div>", "<title/>", "<dfn>a",
+    ],
+)  # fmt: skip
+def test_time_grows_with_size(unit: str) -> None:
+    begun = time.process_time()
+    parse_html(unit * 30_000, URL)
+    assert time.process_time() - begun < 15
