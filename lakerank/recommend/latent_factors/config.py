@@ -9,15 +9,22 @@ from typing import Any
 import numpy as np
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, Range, flag
 
 # What a model is, and its defaults where the others differ. Choosing a model sets what nobody set.
+_RATES = {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False, "bias": True, "reg": 0.1}
+_PLAIN = _RATES | {"bias": False}
 MODELS: Mapping[str, Mapping[str, Any]] = {
-    "mf": {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False},
-    "svdpp": {"factors": 64, "epochs": 20, "average": 1, "implicit": "both", "time": False},
-    "timesvdpp": {"factors": 64, "epochs": 20, "average": 1, "implicit": "both", "time": True},
-    "bayesian": {"factors": 32, "epochs": 120, "average": 16, "implicit": "both", "time": True},
+    "mf": _RATES,
+    "svdpp": _RATES | {"implicit": "both"},
+    "timesvdpp": _RATES | {"implicit": "both", "time": True},
+    "bayesian": _RATES | {"factors": 32, "epochs": 120, "average": 16, "implicit": "both", "time": True},
+    "als": _PLAIN | {"factors": 10, "epochs": 10},
+    "ials": _PLAIN | {"factors": 128, "epochs": 16, "reg": 0.003},
 }
+BY_LEAST_SQUARES = ("als", "ials")
+RANKING = ("ials",)  # fitted to what was seen, whatever the rating: they rank and predict no ratings
+REG_SCALES = ("pairs", "ratings")
 IMPLICIT = ("none", "user", "item", "both")
 OPTIMIZERS = ("sgd", "adagrad", "adam")  # the compiled loop knows them by their place here
 # Named settings of the `lfm` job.
@@ -49,7 +56,8 @@ class LfmConfig(CheckedSettings):
 
     Attributes:
         model: `mf`; `svdpp` (implicit feedback: which items a user rated, and who rated an item); `timesvdpp`
-            (biases that change with time, too); all three by SGD. `bayesian`: all of it by Gibbs sampling.
+            (biases that change with time, too); all three by SGD. `bayesian`: all of it by Gibbs sampling. `als`: plain
+            factors by alternating least squares. `ials`: preferences behind clicks and counts, for ranking.
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
         average: predict by the mean of so many models: SGD runs that differ in their seeds, or samples.
@@ -67,6 +75,13 @@ class LfmConfig(CheckedSettings):
         reg_time: a time effect counts as if so many more ratings without effect had been given.
         time_bins: an item's time is divided into so many parts with equally many ratings of all items.
         bias: learn μ, b_u and b_i.
+        unobserved: α₀, weight of a pair of user and item that was not seen; one that was weighs 1 + `alpha`·rating.
+        alpha: see `unobserved`.
+        reg_power: ν: `als` and `ials` weigh a row's L2 norm by λ·d^ν.
+        reg_scale: what d is: `pairs` (n + α₀·(rows of the other side), the weight of all of a row's pairs) or
+            `ratings` (n, of `ials` those above 0, as MLlib has it).
+        width: factors of a row that are solved for at once; 0: all, which is exact.
+        nonnegative: no factor is below 0.
         init: `normal:SIGMA` (divided by √K) or `uniform:LOW,HIGH`.
         seed: of initial factors, visiting order and samples.
         early_stop: stop after this many epochs without a better validation RMSE; 0 never stops early.
@@ -85,12 +100,18 @@ class LfmConfig(CheckedSettings):
     lr_schedule: str = flag("constant", "how it changes", choices=["constant", "exponential", "bold-driver"])
     lr_decay: float = flag(0.98, "exponential: factor per --lr-decay-steps epochs", within=POSITIVE)
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
-    reg: float = flag(0.1, "L2 weight of factors, per rating", within=NOT_NEGATIVE)
+    reg: float = flag(None, f"L2 weight of factors, per rating ({_by_model('reg')})", within=NOT_NEGATIVE)
     reg_bias: float = flag(0.01, "L2 weight of biases, per rating", within=NOT_NEGATIVE)
     reg_implicit: float = flag(5.0, "L2 weight of implicit factors", within=POSITIVE)
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
     time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
-    bias: bool = flag(True, "learn the mean and the biases")
+    bias: bool = flag(None, "learn the mean and the biases (default: all but als and ials)")
+    unobserved: float = flag(0.1, "ials: weight of a pair that was not seen", within=Range(0, 1, open_low=True))
+    alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
+    reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
+    reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))
+    width: int = flag(32, "als, ials: factors of a row solved for at once; 0: all", within=NOT_NEGATIVE)
+    nonnegative: bool = flag(False, "als, ials: no factor below 0")
     init: str = flag("normal:0.1", "first factors: normal:SIGMA (over sqrt K) or uniform:LOW,HIGH")
     seed: int = flag(0, "of split, first factors, visiting order and samples", within=NOT_NEGATIVE)
     early_stop: int = flag(0, "stop after so many epochs without better validation RMSE; 0: never", within=NOT_NEGATIVE)
@@ -106,6 +127,7 @@ class LfmConfig(CheckedSettings):
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):
             raise UserError("--no-bias goes with --model mf only: the other models are built around biases")
+        self._check_least_squares()
         if self.bayesian and self.early_stop:
             raise UserError("--early-stop goes with SGD: samples of the bayesian model are averaged, none is the best")
         if self.bayesian and 0 < self.epochs <= self.burn_in:
@@ -124,6 +146,25 @@ class LfmConfig(CheckedSettings):
     def bayesian(self) -> bool:
         """Whether factors are sampled rather than descended to."""
         return self.model == "bayesian"
+
+    def _check_least_squares(self) -> None:
+        if self.nonnegative and not self.by_least_squares:
+            raise UserError(f"--nonnegative goes with --model {' and '.join(BY_LEAST_SQUARES)}, not {self.model}")
+        if not self.by_least_squares:
+            return
+        for name, none in {"implicit": "none", "time": False, "bias": False, "average": 1}.items():
+            if getattr(self, name) != none:
+                raise UserError(f"--{name}: --model {self.model} has factors alone; leave it out")
+
+    @property
+    def by_least_squares(self) -> bool:
+        """Whether rows are solved for in turn rather than descended to or sampled."""
+        return self.model in BY_LEAST_SQUARES
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is fitted to preferences, for ranking, and predicts no ratings."""
+        return self.model in RANKING
 
     @property
     def implicit_sides(self) -> tuple[str, ...]:

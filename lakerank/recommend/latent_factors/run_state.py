@@ -203,7 +203,8 @@ class Run:
     @property
     def needs_layouts(self) -> bool:
         """Whether row layouts are needed: all but plain SGD visits whole rows."""
-        return self.config.bayesian or bool(self.config.implicit_sides) or self.has_time_effects
+        whole = self.config.bayesian or self.config.by_least_squares
+        return whole or bool(self.config.implicit_sides) or self.has_time_effects
 
     @property
     def mean(self) -> float:
