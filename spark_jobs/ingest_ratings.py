@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.download import EDITIONS, MIRROR
 from lakerank.cli.settings import JobArgs, flag
+from lakerank.recommend.data.cleaning import COUNTS
 from lakerank.recommend.data.store import (
     ReadOptions,
     download_folder,
@@ -41,17 +42,24 @@ class Args(JobArgs):
     )
     columns: str = flag(
         "",
-        "which column is what: user=…,item=…,rating=…[,time=…]; names, or positions from 1 with --header no",
+        "which column is what: user=…,item=…,rating=…[,time=…], with --counts rating only if there is one; names, or "
+        "positions from 1 with --header no",
         metavar="MAP",
     )
     header: str = flag("yes", "whether a CSV file's first line holds the names", choices=("yes", "no"))
     separator: str = flag("", "between CSV fields; \\t is tab (default: told from the first line)")
     scale: str = flag("", "lowest and highest rating, as 0.5,5 (default: the edition's, else any)", metavar="L,H")
+    counts: str = flag(
+        "",
+        "clicks, plays, purchases: rows of the same user and item become one, whose rating is the sum of their counts "
+        "(1 a row without a count column), the last count, or the number of days",
+        choices=("", *COUNTS),
+    )
     mirror: str = flag(MIRROR, "address of the folder that has the zips of --dataset", metavar="URL")
 
     def options(self) -> ReadOptions:
         """Return the options of reading the files."""
-        return ReadOptions(self.columns, self.header == "yes", self.separator, self.scale)
+        return ReadOptions(self.columns, self.header == "yes", self.separator, self.scale, self.counts)
 
 
 def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
@@ -64,10 +72,13 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         checked = read_source(spark, source, args.options(), str(scratch))
         if checked.layout:
             print(f"{source.label}: {checked.layout}")
-        summary = write_ratings(spark, args.lake, checked, source.label, str(scratch))
+        summary = write_ratings(spark, args.lake, checked, source.label, str(scratch), args.counts)
     for name in tables_left(spark, args.lake, checked):
         print(f"note: this source has no {name}; the table of an earlier run stays as it is")
-    print(f"{summary['read']:>12,} ratings read = {summary['kept']:,} kept + {summary['rejected']:,} rejected")
+    kept = f"{summary['kept']:,} kept"
+    if args.counts:
+        kept = f"{summary['kept'] + summary['counted']:,} in {summary['kept']:,} counts"
+    print(f"{summary['read']:>12,} ratings read = {kept} + {summary['rejected']:,} rejected")
     for reason, n in {**summary["rejected_by_reason"], **summary["rejected_elsewhere"]}.items():
         print(f"{n:>12,} rejected: {reason}")
     print(f"{summary['users']:>12,} users, {summary['items']:,} items, {summary['tags']:,} tags")
