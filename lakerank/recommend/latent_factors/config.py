@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, Range, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, PROBABILITY, CheckedSettings, flag
 
 # What a model is, and its defaults where the others differ. Choosing a model sets what nobody set.
 _RATES = {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False, "bias": True, "reg": 0.1}
@@ -20,7 +20,7 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "timesvdpp": _RATES | {"implicit": "both", "time": True},
     "bayesian": _RATES | {"factors": 32, "epochs": 120, "average": 16, "implicit": "both", "time": True},
     "als": _PLAIN | {"factors": 10, "epochs": 10},
-    "ials": _PLAIN | {"factors": 128, "epochs": 16, "reg": 0.003},
+    "ials": _PLAIN | {"factors": 128, "epochs": 16, "reg": 0.0},
 }
 BY_LEAST_SQUARES = ("als", "ials")
 RANKING = ("ials",)  # fitted to what was seen, whatever the rating: they rank and predict no ratings
@@ -76,6 +76,7 @@ class LfmConfig(CheckedSettings):
         time_bins: an item's time is divided into so many parts with equally many ratings of all items.
         bias: learn μ, b_u and b_i.
         unobserved: α₀, weight of a pair of user and item that was not seen; one that was weighs 1 + `alpha`·rating.
+            Of `ials`, 0 for this or for `reg` takes what fits the size of the ratings (`als.sized`).
         alpha: see `unobserved`.
         reg_power: ν: `als` and `ials` weigh a row's L2 norm by λ·d^ν.
         reg_scale: what d is: `pairs` (n + α₀·(rows of the other side), the weight of all of a row's pairs) or
@@ -100,13 +101,15 @@ class LfmConfig(CheckedSettings):
     lr_schedule: str = flag("constant", "how it changes", choices=["constant", "exponential", "bold-driver"])
     lr_decay: float = flag(0.98, "exponential: factor per --lr-decay-steps epochs", within=POSITIVE)
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
-    reg: float = flag(None, f"L2 weight of factors, per rating ({_by_model('reg')})", within=NOT_NEGATIVE)
+    reg: float = flag(
+        None, f"L2 weight of factors, per rating ({_by_model('reg')}; ials 0: by size)", within=NOT_NEGATIVE
+    )
     reg_bias: float = flag(0.01, "L2 weight of biases, per rating", within=NOT_NEGATIVE)
     reg_implicit: float = flag(5.0, "L2 weight of implicit factors", within=POSITIVE)
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
     time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
     bias: bool = flag(None, "learn the mean and the biases (default: all but als and ials)")
-    unobserved: float = flag(0.1, "ials: weight of a pair that was not seen", within=Range(0, 1, open_low=True))
+    unobserved: float = flag(0.0, "ials: weight of a pair that was not seen; 0: by size", within=PROBABILITY)
     alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
     reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
     reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))

@@ -132,7 +132,7 @@ class _Fits:
                 )
             finally:
                 store.drop(name)
-        latent = LatentFactors.of(replace(trained, user_factors=users, item_factors=items), config)
+        latent = LatentFactors.of(replace(trained, user_factors=users, item_factors=items), trained.config)
         if config.by_least_squares:  # as ALS predicts
             latent = replace(latent, low=-inf, high=inf)
         kinds = [type_of(self._dataset, column) for column in (estimator.getUserCol(), estimator.getItemCol())]

@@ -45,6 +45,7 @@ _FLAGS = {
 }
 
 _ALS_RANK, _ALS_ITERATIONS = 10, 10  # ALS's own defaults, which go with its loss
+_NO_REG = 1e-12
 _WIDE = 64  # factors from which rows are solved for a part at a time; exact is as fast below
 
 P = TypeVar("P", bound=Params)
@@ -293,6 +294,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         chosen = {setting: self.getOrDefault(name) for name, setting in own.items() if self.isSet(name)}
         if self.getOrDefault("implicitPrefs"):
             chosen |= {"unobserved": 1.0, "alpha": self.getOrDefault("alpha"), "reg_scale": "ratings"}
+            chosen["reg"] = self.getOrDefault("regParam") or _NO_REG  # 0 would be a choice by size
             chosen = {"factors": _ALS_RANK, "epochs": _ALS_ITERATIONS} | chosen
         with parameter_names():
             config = LfmConfig(
@@ -304,7 +306,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
                 burn_in=self.getOrDefault("burnIn"),
                 optimizer=self.getOrDefault("optimizer"),
                 lr=self.getOrDefault("learningRate"),
-                reg=self.getOrDefault("regParam"),
+                **({} if "reg" in chosen else {"reg": self.getOrDefault("regParam")}),
                 reg_bias=self.getOrDefault("regBias"),
                 seed=self.getSeed() % (1 << 62),  # ALS takes negative ones; NumPy does not
                 early_stop=self.getOrDefault("earlyStop"),

@@ -223,7 +223,8 @@ def _taste(k: int, mean: float) -> Taste:
 def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> LatentFactors | ArrayModel:
     """Train on all of the ratings; the `lfm` job can hold some back."""
     config = settings or LfmConfig()
-    model = LatentFactors.of(train(data.ratings.withColumn("part", F.lit("train")), config, store), config)
+    trained = train(data.ratings.withColumn("part", F.lit("train")), config, store)
+    model = LatentFactors.of(trained, trained.config)
     if config.ranks:
         return preference_model(model.users, model.items, model.params(), data.ratings, store)
     return model

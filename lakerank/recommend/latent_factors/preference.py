@@ -10,7 +10,7 @@ Shape suffixes: U users of a block, I items, K factors, P ratings.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,16 +20,19 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from lakerank.cli.settings import flag
 from lakerank.lake.schemas import ITEM_FACTORS, USER_FACTORS
 from lakerank.recommend.latent_factors.als import LEAST_RIDGE, gram_of, observations, ridges, solve_side
 from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.train import train
 from lakerank.recommend.models.array_model import ArrayModel, default_sources
-from lakerank.recommend.models.base import Reason, Scorer
+from lakerank.recommend.models.base import Data, ModelSpec, Reason, SavedModel, Scorer
 from lakerank.recommend.models.item_weights import POPULARITY_SHARE
 from lakerank.recommend.models.training_matrix import MemmapArrays
 from lakerank.recommend.models.user_histories import ITEM_PRIOR, Biases, Histories
 from lakerank.spark.array_store import BlockStore
 
+NAME = "ials"
 _FIRST_NUMBER = 1e-12
 
 
@@ -115,6 +118,7 @@ def preference_model(
     params: Mapping[str, Any],
     ratings: DataFrame,
     store: BlockStore,
+    saved: bool = True,
 ) -> ArrayModel:
     """Return the recommender of factors that were trained for ranking, asked about the users in `ratings`.
 
@@ -123,6 +127,7 @@ def preference_model(
         params: as `LatentFactors.params` gives them; `settings` are those of the training.
         ratings: the `ratings` relation: what users have seen.
         store: a folder that all workers see.
+        saved: whether the factors are tables to be saved.
     """
     table = items.select("item_id", "factors").sort("item_id").toArrow()
     ids = table.column("item_id").combine_chunks()
@@ -132,8 +137,28 @@ def preference_model(
     placed = MemmapArrays.put(store, "preferences", q=q_IK, gram=gram_of(q_IK))
     config = LfmConfig.from_mapping(params["settings"])
     scorer = PreferenceScorer(ids, placed, config, biases, popularity)
-    tables = {USER_FACTORS.name: users, ITEM_FACTORS.name: items}
+    tables = {USER_FACTORS.name: users, ITEM_FACTORS.name: items} if saved else {}
     return ArrayModel(scorer, ratings, biases, tables, dict(params), sources=_sources)
+
+
+@dataclass(frozen=True)
+class IalsConfig(LfmConfig):
+    """Settings of the recommender `ials`: those of training with another default model."""
+
+    model: str = flag("ials", "what to train", choices=["ials"])
+
+
+def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> ArrayModel:
+    """Train on all of the ratings."""
+    config = LfmConfig.from_mapping(asdict(settings or IalsConfig()))
+    trained = train(data.ratings.withColumn("part", F.lit("train")), config, store.below(NAME))
+    params = {"settings": asdict(trained.config)}
+    return preference_model(trained.user_factors, trained.item_factors, params, data.ratings, store, saved=False)
+
+
+def load(saved: SavedModel, data: Data, store: BlockStore) -> ArrayModel:
+    """Train: nothing is saved of it. What `lfm --model ials` has saved is the recommender `lfm`."""
+    return fit(data, store)
 
 
 def _item_statistics(ratings: DataFrame, items: pa.Array) -> tuple[Biases, NDArray[np.float64]]:
@@ -169,3 +194,6 @@ def _sources(scorer: Scorer, block: Histories, rows: NDArray[Any], positions: ND
 def least_ridge(a: NDArray[np.float64]) -> float:
     """Return what the solver adds to the diagonal so that every system can be solved."""
     return float(LEAST_RIDGE * np.trace(a) / len(a) + 1e-30)
+
+
+SPEC = ModelSpec(NAME, fit, load, IalsConfig, producer="lfm", blended=False)

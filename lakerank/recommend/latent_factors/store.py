@@ -385,7 +385,7 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
         trained.low,
         trained.high,
         trained.epoch + (plan.base.row["epoch"] if plan.base else 0),
-        json.dumps(settings | dataclasses.asdict(plan.config)),
+        json.dumps(settings | dataclasses.asdict(trained.config)),
         plan.config.model,
         trained.train_rmse,
         trained.test_rmse,
@@ -402,7 +402,7 @@ def write_run(spark: SparkSession, lake: str, plan: RunPlan, trained: Trained, s
     with publishing(lambda: spark, lake, SPEC.name, plan.run_id) as run:
         run.write(LFM_METRICS, metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
         run.write(LFM_MODELS, spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
-        save_model(run, SPEC, LatentFactors.of(trained, plan.config), plan.source.ratings)
+        save_model(run, SPEC, LatentFactors.of(trained, trained.config), plan.source.ratings)
 
 
 def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:

@@ -102,6 +102,7 @@ class Trained:
         history: the learning curve of the first run; `curves` has those of all.
         train_rmse, valid_rmse, test_rmse: of the kept factors; None if they only rank.
         ratings: the blocks it was trained on.
+        config: the settings it was trained with, those that follow the size of the ratings filled in.
     """
 
     user_factors: DataFrame
@@ -117,6 +118,7 @@ class Trained:
     test_rmse: float | None
     resumed_from: int
     ratings: RatingBlocks
+    config: LfmConfig
 
     @property
     def kept(self) -> Epoch | None:
@@ -425,6 +427,7 @@ def train(
     )
     if config.model == "timesvdpp" and not blocks.days:
         raise UserError("--model timesvdpp: the ratings have no times (`rated_at` is null): use --model svdpp")
+    config = als.sized(config, blocks)
     members = 1 if config.bayesian else config.average
     curves: list[list[Epoch]] = []
     models: list[tuple[Run, str]] = []
@@ -455,6 +458,7 @@ def train(
         test_rmse=_rmse(sums, "test"),
         resumed_from=resumed_from,
         ratings=blocks,
+        config=config,
     )
 
 
