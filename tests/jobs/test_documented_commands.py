@@ -23,7 +23,7 @@ from sr_model.weights import save_generator
 pytestmark = pytest.mark.slow
 
 GUIDES = (
-    *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
+    *("content", "evaluation", "evaluation-recommenders", "implicit", "lfm", "pagerank", "pages", "patches", "ratings"),
     *("recommenders", "search-engine", "spam", "training", "tuning", "upscaling"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
@@ -66,6 +66,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "qrels.txt").write_text("1 0 https://example.org/search/trustrank-and-link-spam.html 1\n")
     (tmp_path / "home.txt").write_text("de 2\nfr 1\n")
     (tmp_path / "stars.csv").write_text("uid,sku,stars,ts\n1,a,4,1600000000\n2,a,3.5,1600000001\n2,b,1,1600000002\n")
+    clicks = [f"u{n % 23},i{n * n % 17}" for n in range(300)]
+    for name in ("clicks.csv", "path/to/clicks.csv"):
+        (tmp_path / name).write_text("\n".join(["user,item", *clicks]))
+    (tmp_path / "checkins.txt").write_text("\n".join(f"{pair} 2.0".replace(",", " ") for pair in clicks))
     for seed, picture in enumerate(("images/0", "images/1", "Set5/a", "Set14/b", "picture", "photo")):
         noise = np.random.default_rng(seed).integers(0, 256, (100, 120, 3), dtype=np.uint8)
         (tmp_path / f"path/to/{picture}.png").parent.mkdir(exist_ok=True)

@@ -128,9 +128,9 @@ class LfmConfig(CheckedSettings):
                 object.__setattr__(self, name, value)
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
+        self._check_least_squares()
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):
             raise UserError("--no-bias goes with --model mf only: the other models are built around biases")
-        self._check_least_squares()
         if self.bayesian and self.early_stop:
             raise UserError("--early-stop goes with SGD: samples of the bayesian model are averaged, none is the best")
         if self.bayesian and 0 < self.epochs <= self.burn_in:

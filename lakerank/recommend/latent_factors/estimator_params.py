@@ -41,6 +41,7 @@ _FLAGS = {
     "--early-stop": "earlyStop",
     "--nonnegative": "nonnegative",
     "--alpha": "alpha",
+    "--time": "timestampCol",
     "--scratch": "scratchDir",
 }
 
