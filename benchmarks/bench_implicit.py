@@ -186,7 +186,7 @@ def run_mllib(spark: SparkSession, made: Clicks, shape: tuple[int, int], quick: 
 
     def fit(frame: DataFrame, iterations: int, **settings: float) -> tuple[float, Any]:
         als = ALS(
-            userCol="user_id", itemCol="item_id", implicitPrefs=True, rank=128 if not quick else 32, seed=0,
+            userCol="user_id", itemCol="item_id", implicitPrefs=True, rank=32 if quick else 64, seed=0,
             maxIter=iterations, numUserBlocks=2, numItemBlocks=2, **settings,
         )  # fmt: skip
         begun = time.perf_counter()

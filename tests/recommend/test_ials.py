@@ -19,9 +19,9 @@ from pyspark.sql import SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.schemas import EXPLANATIONS, LFM_METRICS, LFM_MODELS, RATINGS, RECOMMENDATIONS
-from lakerank.recommend.latent_factors import als
+from lakerank.recommend.latent_factors import als, bpr
 from lakerank.recommend.latent_factors.config import LfmConfig
-from lakerank.recommend.latent_factors.preference import PreferenceScorer
+from lakerank.recommend.latent_factors.preference import PairwiseScorer, PreferenceScorer
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
 from lakerank.recommend.models.user_histories import Biases, Histories
 from spark_jobs import lfm, recommend
@@ -160,6 +160,78 @@ def test_folding_in_gives_the_users_of_training_and_explains_them(tmp_path: Path
     assert np.argmax(scorer.scores(nobody)[0]) == np.argmax(scorer.popularity)
 
 
+PAIRS = LfmConfig("bpr", factors=6, epochs=8, lr=0.1)
+
+
+def test_a_step_on_a_pair_is_the_gradient_of_its_loss() -> None:
+    """One seen item, one unseen: the only pair that can be drawn; two steps, as AdaGrad scales them."""
+    rng = np.random.default_rng(4)
+    x, y = (rng.standard_normal((n, 3)).astype(np.float32) for n in (1, 2))
+    b = rng.standard_normal(2).astype(np.float32)
+    slots = [np.full((n, 1, 2), 4, np.float32) for n in (1, 2)]
+    pair = np.zeros(1, np.int32), np.ones(1, np.int32)
+    weights = np.float32(0.2), np.float32(0.05), np.float32(0.01)
+
+    def loss(x: NDArray[Any], y: NDArray[Any], b: NDArray[Any]) -> float:
+        margin = x[0] @ (y[1] - y[0]) + b[1] - b[0]
+        return float(np.log1p(np.exp(-margin)) + 0.025 * ((x**2).sum() + (y**2).sum()) + 0.005 * (b**2).sum())
+
+    before = [array.astype(np.float64) for array in (x, y, b)]
+    slopes = []
+    for n, array in enumerate(before):
+        slope = np.empty(array.shape)
+        for at in np.ndindex(array.shape):
+            ends = [[one.copy() for one in before] for _ in range(2)]
+            ends[0][n][at] += 1e-6
+            ends[1][n][at] -= 1e-6
+            slope[at] = (loss(*ends[0]) - loss(*ends[1])) / 2e-6
+        slopes.append(slope)
+    keys = bpr.seen_keys(*pair, 2)
+    told, count = bpr.train_pairs(*pair, keys, np.uint64(5), x, y, b, *slots, *weights, True)
+    margin = before[0][0] @ (before[1][1] - before[1][0]) + before[2][1] - before[2][0]
+    assert (told, count) == (pytest.approx(np.log1p(np.exp(-margin)), rel=1e-5), 1)
+    for array, was, slope in zip((x, y, b), before, slopes, strict=True):
+        np.testing.assert_allclose(array, was - 0.2 / 2 * slope, rtol=1e-4, atol=1e-5)
+
+
+def test_pairs_rank_and_resume_to_the_bit(tmp_path: Path) -> None:
+    made = clicks()
+    data = resident.blocks_of(tmp_path / "data", made, blocks=2)
+    whole, curve, _ = resident.trained(tmp_path / "whole", data, PAIRS)
+    assert curve[-1].objective < 0.6 * curve[0].objective
+    assert curve[-1].train_rmse is None
+    popular = np.bincount(made["train"][1], minlength=40)
+    scores = np.tile(popular, (60, 1)).astype(float)
+    scores[made["train"][0], made["train"][1]] = -np.inf
+    by_popularity = np.mean(
+        [
+            als.ranking_quality(np.argsort(-scores[u], kind="stable")[:10], made["test"][1][made["test"][0] == u])[0]
+            for u in np.unique(made["test"][0])
+        ]
+    )
+    assert curve[-1].test_ndcg > 1.3 * by_popularity
+    resident.trained(tmp_path / "halves", data, dataclasses.replace(PAIRS, epochs=3))
+    halves, *_ = resident.trained(tmp_path / "halves", data, PAIRS)
+    for side in ("user", "item"):
+        np.testing.assert_array_equal(whole.all_rows("epoch-8", side), halves.all_rows("epoch-8", side))
+
+
+def test_users_are_folded_into_pairs_one_by_one(tmp_path: Path) -> None:
+    made = clicks()["train"]
+    data = resident.blocks_of(tmp_path / "data", {"train": made}, blocks=2)
+    run, *_ = resident.trained(tmp_path / "run", data, PAIRS)
+    items = run.all_rows("epoch-8", "item").astype(np.float64)
+    arrays = {"q": items[:, :-1], "item_bias": items[:, -1]}
+    scorer = PairwiseScorer(pa.array(np.arange(40)), arrays, PAIRS, Biases(3.0, np.zeros(40), 1, 5), np.zeros(40))
+    block = block_of(made)
+    scores = scorer.scores(block)
+    own = np.arange(60)[:, None] % 2 == np.arange(40)[None, :] % 2
+    assert np.mean(scores[own]) > np.mean(scores[~own]) + 1
+    np.testing.assert_array_equal(scorer.scores(block.part(7, 8))[0], scores[7])
+    reasons = scorer.explain(block, 7, 3)
+    assert sum(reason.value for reason in reasons) == pytest.approx(scores[7, 3], abs=1e-6)
+
+
 def sizes(n: int, users: int, items: int) -> RatingBlocks:
     return RatingBlocks("", 1, users, items, {"train": n}, 0.0, 0.0, 0.0, 0.0, False)
 
@@ -179,6 +251,7 @@ def test_weights_follow_the_size_of_the_ratings() -> None:
     ("settings", "said"),
     [
         ({"model": "ials", "average": 3}, "--average: --model ials has factors alone"),
+        ({"model": "bpr", "optimizer": "adam"}, "--optimizer adam: --model bpr goes with adagrad"),
         ({"model": "als", "bias": True}, "--bias: --model als has factors alone"),
         ({"model": "mf", "nonnegative": True}, "--nonnegative goes with --model als and ials, not mf"),
     ],

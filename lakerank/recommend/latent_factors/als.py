@@ -231,8 +231,9 @@ def rank_held_out(run: Run, state: str, p: int) -> list[tuple[str, float, int]]:
     was not in training cannot be found and counts as missed.
     """
     found: list[tuple[str, float, int]] = []
-    q_IK = _all_rows(run, state, "item")
-    p_UK = run.store.get(f"{state}/user-{p}")["factors"]
+    q_IK = run.all_rows(state, "item")  # the bias in the last column
+    p_UK = np.append(run.store.get(f"{state}/user-{p}")["factors"], np.ones((run.data.rows("user", p), 1)), axis=1)
+    p_UK = p_UK.astype(np.float32)
     layout, blocks = run.data.store.get(f"rows/user-{p}"), run.data.blocks
     most = max(FEWEST_RANKED, MOST_SCORES // len(q_IK)) // blocks + 1
     for part in run.data.held_out:

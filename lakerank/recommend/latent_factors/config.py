@@ -21,9 +21,10 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
     "bayesian": _RATES | {"factors": 32, "epochs": 120, "average": 16, "implicit": "both", "time": True},
     "als": _PLAIN | {"factors": 10, "epochs": 10},
     "ials": _PLAIN | {"factors": 128, "epochs": 16, "reg": 0.0},
+    "bpr": _PLAIN | {"factors": 64, "epochs": 60, "reg": 0.01},
 }
 BY_LEAST_SQUARES = ("als", "ials")
-RANKING = ("ials",)  # fitted to what was seen, whatever the rating: they rank and predict no ratings
+RANKING = ("ials", "bpr")  # fitted to what was seen, whatever the rating: they rank and predict no ratings
 REG_SCALES = ("pairs", "ratings")
 IMPLICIT = ("none", "user", "item", "both")
 OPTIMIZERS = ("sgd", "adagrad", "adam")  # the compiled loop knows them by their place here
@@ -57,7 +58,8 @@ class LfmConfig(CheckedSettings):
     Attributes:
         model: `mf`; `svdpp` (implicit feedback: which items a user rated, and who rated an item); `timesvdpp`
             (biases that change with time, too); all three by SGD. `bayesian`: all of it by Gibbs sampling. `als`: plain
-            factors by alternating least squares. `ials`: preferences behind clicks and counts, for ranking.
+            factors by alternating least squares. `ials`: preferences behind clicks and counts, for ranking. `bpr`:
+            what was seen ranks above what was not, by SGD on drawn pairs.
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
         average: predict by the mean of so many models: SGD runs that differ in their seeds, or samples.
@@ -108,7 +110,7 @@ class LfmConfig(CheckedSettings):
     reg_implicit: float = flag(5.0, "L2 weight of implicit factors", within=POSITIVE)
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
     time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
-    bias: bool = flag(None, "learn the mean and the biases (default: all but als and ials)")
+    bias: bool = flag(None, "learn the mean and the biases (default: all but als, ials and bpr)")
     unobserved: float = flag(0.0, "ials: weight of a pair that was not seen; 0: by size", within=PROBABILITY)
     alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
     reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
@@ -128,7 +130,7 @@ class LfmConfig(CheckedSettings):
                 object.__setattr__(self, name, value)
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
-        self._check_least_squares()
+        self._check_plain()
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):
             raise UserError("--no-bias goes with --model mf only: the other models are built around biases")
         if self.bayesian and self.early_stop:
@@ -150,11 +152,13 @@ class LfmConfig(CheckedSettings):
         """Whether factors are sampled rather than descended to."""
         return self.model == "bayesian"
 
-    def _check_least_squares(self) -> None:
+    def _check_plain(self) -> None:
         if self.nonnegative and not self.by_least_squares:
             raise UserError(f"--nonnegative goes with --model {' and '.join(BY_LEAST_SQUARES)}, not {self.model}")
-        if not self.by_least_squares:
+        if not self.by_least_squares and not self.ranks:
             return
+        if self.model == "bpr" and self.optimizer != "adagrad":
+            raise UserError(f"--optimizer {self.optimizer}: --model bpr goes with adagrad")
         for name, none in {"implicit": "none", "time": False, "bias": False, "average": 1}.items():
             if getattr(self, name) != none:
                 raise UserError(f"--{name}: --model {self.model} has factors alone; leave it out")

@@ -133,7 +133,7 @@ class _Fits:
             finally:
                 store.drop(name)
         latent = LatentFactors.of(replace(trained, user_factors=users, item_factors=items), trained.config)
-        if config.by_least_squares:  # as ALS predicts
+        if config.by_least_squares or config.ranks:  # as ALS predicts
             latent = replace(latent, low=-inf, high=inf)
         kinds = [type_of(self._dataset, column) for column in (estimator.getUserCol(), estimator.getItemCol())]
         model = LFMModel.of(latent, config.factors, kinds)

@@ -21,7 +21,7 @@ from pyspark.ml.param.shared import (
 )
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.config import BY_LEAST_SQUARES, MODELS, OPTIMIZERS, RANKING, LfmConfig
+from lakerank.recommend.latent_factors.config import BY_LEAST_SQUARES, MODELS, OPTIMIZERS, LfmConfig
 
 _DEFAULT = LfmConfig()
 STRATEGIES = ("fallback", "nan", "drop")
@@ -186,7 +186,9 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
     finalStorageLevel = _param("finalStorageLevel", "without effect", TypeConverters.toString)
 
     model = _param(
-        "model", "mf, svdpp, timesvdpp, bayesian, als or ials; auto: als or mf, see solvers()", TypeConverters.toString
+        "model",
+        "mf, svdpp, timesvdpp, bayesian, als, ials or bpr; auto: als or mf, see solvers()",
+        TypeConverters.toString,
     )
     average = _param(
         "average", "predict by the mean of so many models (default: the model's own)", TypeConverters.toInt
@@ -319,7 +321,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
 
     def _check(self) -> None:
         get = self.getOrDefault
-        if get("implicitPrefs") and get("model") not in (AUTO, *RANKING):
+        if get("implicitPrefs") and get("model") not in (AUTO, "ials"):
             raise UserError(
                 f"implicitPrefs=True fits preferences, which model {get('model')!r} cannot: leave model out"
             )

@@ -22,8 +22,9 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.settings import flag
 from lakerank.lake.schemas import ITEM_FACTORS, USER_FACTORS
+from lakerank.recommend.latent_factors import bpr
 from lakerank.recommend.latent_factors.als import LEAST_RIDGE, gram_of, observations, ridges, solve_side
-from lakerank.recommend.latent_factors.config import LfmConfig
+from lakerank.recommend.latent_factors.config import RANKING, LfmConfig
 from lakerank.recommend.latent_factors.train import train
 from lakerank.recommend.models.array_model import ArrayModel, default_sources
 from lakerank.recommend.models.base import Data, ModelSpec, Reason, SavedModel, Scorer
@@ -112,6 +113,29 @@ class PreferenceScorer:
         return [*found, popular]
 
 
+@dataclass(frozen=True)
+class PairwiseScorer(PreferenceScorer):
+    """A `Scorer` of a model that was trained on pairs (`bpr`); `arrays` has `item_bias` float64 (I), too."""
+
+    def users(self, block: Histories) -> NDArray[np.float64]:
+        """Descend to the factors of users, (U, K); zeros for those without ratings."""
+        q_IK, bias_I = (np.asarray(self.arrays[name], np.float32) for name in ("q", "item_bias"))
+        return bpr.fold_in(self.config, block.starts, block.positions, block.ratings, q_IK, bias_I).astype(np.float64)
+
+    def scores(self, block: Histories) -> NDArray[np.float64]:
+        """Return x·q and the items' biases, (U, I), and a millionth of the popularity."""
+        return np.asarray(super().scores(block) + np.asarray(self.arrays["item_bias"]))
+
+    def explain(self, block: Histories, row: int, position: int) -> list[Reason]:
+        """Return the product of the factors, the item's bias and its share of the popularity: no sum over items."""
+        fit = float(self.users(block.part(row, row + 1))[0] @ np.asarray(self.arrays["q"])[position])
+        return [
+            Reason(self.name, -1, fit),
+            Reason("item bias", -1, float(self.arrays["item_bias"][position])),
+            Reason("popularity", -1, float(POPULARITY_SHARE * self.popularity[position])),
+        ]
+
+
 def preference_model(
     users: DataFrame,
     items: DataFrame,
@@ -129,14 +153,16 @@ def preference_model(
         store: a folder that all workers see.
         saved: whether the factors are tables to be saved.
     """
-    table = items.select("item_id", "factors").sort("item_id").toArrow()
+    table = items.select("item_id", "factors", "bias").sort("item_id").toArrow()
     ids = table.column("item_id").combine_chunks()
     lists = table.column("factors").combine_chunks()
     q_IK = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(len(ids), -1)
     biases, popularity = _item_statistics(ratings, ids)
-    placed = MemmapArrays.put(store, "preferences", q=q_IK, gram=gram_of(q_IK))
+    bias_I = table.column("bias").to_numpy().astype(np.float64)
+    placed = MemmapArrays.put(store, "preferences", q=q_IK, gram=gram_of(q_IK), item_bias=bias_I)
     config = LfmConfig.from_mapping(params["settings"])
-    scorer = PreferenceScorer(ids, placed, config, biases, popularity)
+    kind = PreferenceScorer if config.by_least_squares else PairwiseScorer
+    scorer = kind(ids, placed, config, biases, popularity)
     tables = {USER_FACTORS.name: users, ITEM_FACTORS.name: items} if saved else {}
     return ArrayModel(scorer, ratings, biases, tables, dict(params), sources=_sources)
 
@@ -145,7 +171,7 @@ def preference_model(
 class IalsConfig(LfmConfig):
     """Settings of the recommender `ials`: those of training with another default model."""
 
-    model: str = flag("ials", "what to train", choices=["ials"])
+    model: str = flag("ials", "what to train", choices=list(RANKING))
 
 
 def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> ArrayModel:

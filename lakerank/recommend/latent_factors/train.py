@@ -26,7 +26,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
-from lakerank.recommend.latent_factors import als, gibbs, sgd
+from lakerank.recommend.latent_factors import als, bpr, gibbs, sgd
 from lakerank.recommend.latent_factors.build_blocks import prepare_blocks, unpack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
@@ -246,6 +246,8 @@ def _train_epochs(run: Run, runner: Runner, seconds: float, flushes: Flushes | N
         number, lr, begun = len(history) + 1, learning_rate(config, history), time.perf_counter()
         if config.by_least_squares:
             sums, lr = als.epoch(run, runner, number), 0.0
+        elif config.ranks:
+            sums = bpr.epoch(run, runner, number)
         elif config.bayesian:
             sums, lr = gibbs.epoch(run, runner, number), 0.0
         else:
