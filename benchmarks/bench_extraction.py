@@ -3,7 +3,7 @@
 Quality: precision, recall and F1 of word 4-grams against the marked text, mean over pages, on the pages that
 `annotated_pages.py` makes, which were at hand while the rules were written, and on folders given by --collection, as
 the article-extraction-benchmark has them (`ground-truth.json` with `articleBody` by page, `html/PAGE.html.gz`).
-Speed: pages/s of one process from decoded HTML to text, on those pages and on the NumPy documentation. Ours makes title,
+Speed: pages/s of one process from decoded HTML to text, on those pages and the NumPy documentation. Ours makes title,
 headings, links with their zones and language in the same time; the others make text alone.
 
     python benchmarks/bench_extraction.py [--collection DIR …] [--quick] [--json]

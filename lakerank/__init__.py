@@ -13,7 +13,7 @@ from lakerank.cli.extras import require
 
 if TYPE_CHECKING:
     from lakerank.graph.api import pagerank
-    from lakerank.recommend.api import Blend, Content, Linear, Neighbors, Popular
+    from lakerank.recommend.api import Blend, Content, Ials, Linear, Neighbors, Popular
     from lakerank.recommend.latent_factors.estimator import LFM, LFMModel
     from lakerank.search.search_index import SearchIndex
     from sr_model.data.stream import PatchStream
@@ -25,6 +25,7 @@ _EXPORTS = {
     "LFM": ("lakerank.recommend.latent_factors.estimator", "spark"),
     "LFMModel": ("lakerank.recommend.latent_factors.estimator", "spark"),
     "Neighbors": ("lakerank.recommend.api", "spark"),
+    "Ials": ("lakerank.recommend.api", "spark"),
     "Linear": ("lakerank.recommend.api", "spark"),
     "Content": ("lakerank.recommend.api", "spark"),
     "Blend": ("lakerank.recommend.api", "spark"),
@@ -38,6 +39,7 @@ __all__ = [
     "LFM",
     "Blend",
     "Content",
+    "Ials",
     "LFMModel",
     "Linear",
     "Neighbors",

@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from lakerank.cli.download import EDITIONS, MIRROR
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import POSITIVE, JobArgs, flag
+from lakerank.recommend.data.cleaning import COUNTS
 from lakerank.recommend.data.follow import FOLLOW, follow_folder
 from lakerank.recommend.data.store import (
     MODES,
@@ -45,7 +46,8 @@ class Args(JobArgs):
     )
     columns: str = flag(
         "",
-        "which column is what: user=…,item=…,rating=…[,time=…]; names, or positions from 1 with --header no",
+        "which column is what: user=…,item=…,rating=…[,time=…], with --counts rating only if there is one; names, or "
+        "positions from 1 with --header no",
         metavar="MAP",
     )
     header: str = flag("yes", "whether a CSV file's first line holds the names", choices=("yes", "no"))
@@ -63,16 +65,24 @@ class Args(JobArgs):
         choices=["", *FOLLOW],
     )
     every: float = flag(30.0, "seconds between two looks at the folder, with --follow always", within=POSITIVE)
+    counts: str = flag(
+        "",
+        "clicks, plays, purchases: rows of the same user and item become one, whose rating is the sum of their counts "
+        "(1 a row without a count column), the last count, or the number of days",
+        choices=("", *COUNTS),
+    )
     mirror: str = flag(MIRROR, "address of the folder that has the zips of --dataset", metavar="URL")
 
     def options(self) -> ReadOptions:
         """Return the options of reading the files."""
-        return ReadOptions(self.columns, self.header == "yes", self.separator, self.scale)
+        return ReadOptions(self.columns, self.header == "yes", self.separator, self.scale, self.counts)
 
 
 def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     """Read and check the rows, write the tables, report the counts."""
     started = time.monotonic()
+    if args.counts and (args.follow or args.mode in ("append", "merge")):
+        raise UserError("--counts makes one count of a whole log: read all of it, with --mode overwrite")
     scratch = download_folder(args.lake)
     if args.follow:
         return follow(spark, args, str(scratch))
@@ -82,7 +92,9 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         checked = read_source(spark, source, args.options(), str(scratch))
         if checked.layout:
             print(f"{source.label}: {checked.layout}")
-        summary = write_ratings(spark, args.lake, checked, source.label, str(scratch), args.mode or "overwrite")
+        summary = write_ratings(
+            spark, args.lake, checked, source.label, str(scratch), args.mode or "overwrite", args.counts
+        )
     for name in tables_left(spark, args.lake, checked) if args.mode in ("", "overwrite") else ():
         print(f"note: this source has no {name}; the table of an earlier run stays as it is")
     report(summary)
@@ -114,7 +126,10 @@ def follow(spark: SparkSession, args: Args, scratch: str) -> Mapping[str, Any]:
 
 def report(summary: Mapping[str, Any]) -> None:
     """Print how many rows were read, kept and rejected, and why."""
-    print(f"{summary['read']:>12,} ratings read = {summary['kept']:,} kept + {summary['rejected']:,} rejected")
+    kept = f"{summary['kept']:,} kept"
+    if summary.get("counted"):
+        kept = f"{summary['kept'] + summary['counted']:,} in {summary['kept']:,} counts"
+    print(f"{summary['read']:>12,} ratings read = {kept} + {summary['rejected']:,} rejected")
     for reason, n in {**summary["rejected_by_reason"], **summary["rejected_elsewhere"]}.items():
         print(f"{n:>12,} rejected: {reason}")
     print(f"{summary['users']:>12,} users, {summary['items']:,} items, {summary['tags']:,} tags", flush=True)

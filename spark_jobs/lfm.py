@@ -107,8 +107,7 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
     for name in plan.trim(args.scratch_limit * 1e9):
         print(f"lfm: removed {name} from {scratch.root}: --scratch-limit {args.scratch_limit:g} GB")
     print(
-        f"lfm: run {plan.run_id}: epoch {trained.epoch}, train RMSE {trained.train_rmse:.4f}"
-        + (f", test RMSE {trained.test_rmse:.4f}" if trained.test_rmse is not None else "")
+        f"lfm: run {plan.run_id}: epoch {trained.epoch}, {trained.described()}"
         + (f" (resumed after epoch {trained.resumed_from})" if trained.resumed_from else "")
         + ("; stored is a model that was trained on all ratings, for as long" if args.refit else "")
     )
@@ -119,6 +118,7 @@ def run(spark: SparkSession, args: LfmArgs) -> dict[str, Any]:
         "train_rmse": trained.train_rmse,
         "valid_rmse": trained.valid_rmse,
         "test_rmse": trained.test_rmse,
+        "test_ndcg": trained.kept.test_ndcg if trained.kept else None,
         "epochs": len(trained.history),
         "kept_epoch": trained.epoch,
         "reg": trained.config.reg,

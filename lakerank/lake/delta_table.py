@@ -190,7 +190,9 @@ class TableSink:
         if not self.ref.exists(df.sparkSession):
             self._create(df)
         elif replace_where:
-            self._save(self._writer(df, "overwrite").option("replaceWhere", replace_where))
+            # A table of an earlier version gets the columns that have come since; its rows have nulls there.
+            writer = self._writer(df, "overwrite").option("replaceWhere", replace_where)
+            self._save(writer.option("mergeSchema", "true"))
         else:
             self._save(self._writer(df, "overwrite").option("overwriteSchema", "true"))
 

@@ -144,6 +144,12 @@ class Linear(Estimator):
     model = "linear"
 
 
+class Ials(Estimator):
+    """Recommends by factors fitted to who has clicked, played or bought what, and how often (implicit feedback)."""
+
+    model = "ials"
+
+
 class Content(Estimator):
     """Recommends what has the genres, years, tags and words of what a user has rated, also items nobody has rated."""
 

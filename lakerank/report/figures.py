@@ -54,13 +54,16 @@ LABEL = 30  # characters of a name beside a bar
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
-def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float | None]], kept: int | None) -> Figure:
-    """Draw the RMSE of each epoch.
+def learning_curve(
+    epochs: Sequence[int], curves: Mapping[str, Sequence[float | None]], kept: int | None, measure: str = "RMSE"
+) -> Figure:
+    """Draw the RMSE, or the nDCG@10, of each epoch.
 
     Args:
         epochs: from 1.
-        curves: RMSE by part (train, valid, test); parts without any value are left out.
+        curves: values by part (train, valid, test); parts without any value are left out.
         kept: the epoch whose factors were kept, if known.
+        measure: RMSE, or one of which more is better.
     """
     styles = {"train": (SECOND, "--", "s"), "valid": (THIRD, ":", "^"), "test": (FIRST, "-", "o")}
     shown = {part: _numbers(values) for part, values in curves.items()}
@@ -78,20 +81,22 @@ def learning_curve(epochs: Sequence[int], curves: Mapping[str, Sequence[float | 
             _log_axis(axes, "y", decimals)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("RMSE, in rating units")
+        axes.set_ylabel("RMSE, in rating units" if measure == "RMSE" else measure)
         axes.grid(axis="y")
         if len(shown) > 0:
             axes.legend()
-    said = []
+    said, error = [], measure == "RMSE"
     for part, values in shown.items():
-        best = int(np.nanargmin(values))
+        best = int(np.nanargmin(values) if error else np.nanargmax(values))
         end = f"{decimals(values[-1])} at the end" if np.isfinite(values[-1]) else "no number at the end"
-        said.append(f"{part} {end}, lowest {decimals(values[best])} in epoch {epochs[best]}")
+        extreme = "lowest" if error else "highest"
+        said.append(f"{part} {end}, {extreme} {decimals(values[best])} in epoch {epochs[best]}")
     gap = ""
-    if "test" in shown and int(np.nanargmin(shown["test"])) < len(epochs) - 1:
+    if error and "test" in shown and int(np.nanargmin(shown["test"])) < len(epochs) - 1:
         gap = " The test curve has turned up while the train curve falls: the last epochs fit noise."
     mark = f" The dotted line marks epoch {kept}, whose factors were kept." if kept in epochs else ""
-    return drawing.done("Error per epoch", f"RMSE: {'; '.join(said) or 'no value'}. Lower is better.{gap}{mark}")
+    told = f"{measure}: {'; '.join(said) or 'no value'}. {'Lower' if error else 'Higher'} is better.{gap}{mark}"
+    return drawing.done("Error per epoch" if error else "Ranking per epoch", told)
 
 
 def epoch_seconds(epochs: Sequence[int], seconds: Sequence[float], rates: Sequence[float]) -> Figure:

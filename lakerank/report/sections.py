@@ -178,21 +178,28 @@ def learning(lake: Lake) -> Panel:
     if "lfm_models" in lake.tables:
         models = summaries.few(lake.tables["lfm_models"].where(F.col("run_id") == run).select("epoch"))
         kept = models[0]["epoch"] if models else kept
-    parts = {part: [row[f"{part}_rmse"] for row in curve] for part in ("train", "valid", "test")}
+    # A model that ranks has no RMSE; a table of an earlier version has no other columns.
+    ranks = all(row["train_rmse"] is None for row in curve)
+    measure, suffix = ("nDCG@10", "ndcg") if ranks else ("RMSE", "rmse")
+    parts = {part: [row.get(f"{part}_{suffix}") for row in curve] for part in ("train", "valid", "test")}
     at = epochs.index(kept) if kept in epochs else -1
-    part, label = ("test", "test RMSE") if parts["test"][at] is not None else ("train", "train RMSE")
+    part, label = ("test", f"test {measure}") if parts["test"][at] is not None else ("train", f"train {measure}")
+    value = parts[part][at]
+    if value is None:  # nothing was held out to be ranked
+        label, value = "loss per rating", curve[at].get("objective")
     headlines = (
-        Headline(label, f"{parts[part][at]:.4f}", f"latent factors, epoch {kept}"),
+        Headline(label, "–" if value is None else f"{value:.4f}", f"latent factors, epoch {kept}"),
         Headline("epochs", thousands(len(epochs)), f"{decimals(sum(row['seconds'] for row in curve))} s"),
     )
     shown = curve[:: -(-len(curve) // 100)]  # of a run with thousands of epochs, a hundred
     rows = tuple(
-        tuple(row[name] for name in ("epoch", "train_rmse", "valid_rmse", "test_rmse", "lr", "seconds"))
+        (row["epoch"], *(row.get(name) for name in names), row["lr"], row["seconds"])
+        for names in [[f"{part}_{suffix}" for part in ("train", "valid", "test")]]
         for row in shown
     )
     head = ("epoch", "train", "valid", "test", "learning rate", "seconds")
     blocks = (
-        figures.learning_curve(epochs, parts, kept if kept != epochs[-1] else None),
+        figures.learning_curve(epochs, parts, kept if kept != epochs[-1] else None, measure),
         figures.epoch_seconds(epochs, [row["seconds"] for row in curve], [row["updates_per_second"] for row in curve]),
         Table("The numbers", head, rows, numbers=head, folded=True),
     )

@@ -23,7 +23,7 @@ from sr_model.weights import save_generator
 pytestmark = pytest.mark.slow
 
 GUIDES = (
-    *("content", "evaluation", "evaluation-recommenders", "lfm", "pagerank", "pages", "patches", "ratings"),
+    *("content", "evaluation", "evaluation-recommenders", "implicit", "lfm", "pagerank", "pages", "patches", "ratings"),
     *("recommenders", "search-engine", "spam", "training", "tuning", "upscaling"),
 )
 PAGES = ["README.md", *(f"docs/{guide}.md" for guide in GUIDES)]
@@ -72,6 +72,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pairs.csv").write_text("user_id,item_id\n1,1\n1,2\n7,1\n")
     (tmp_path / "train.csv").write_text("user,item,rating\n1,1,4\n1,2,3\n2,1,2\n2,3,5\n3,2,1\n3,3,4\n")
     (tmp_path / "test.csv").write_text("user,item,rating\n1,3,4\n2,2,3\n")
+    clicks = [f"u{n % 23},i{n * n % 17}" for n in range(300)]
+    for name in ("clicks.csv", "path/to/clicks.csv"):
+        (tmp_path / name).write_text("\n".join(["user,item", *clicks]))
+    (tmp_path / "checkins.txt").write_text("\n".join(f"{pair} 2.0".replace(",", " ") for pair in clicks))
     for seed, picture in enumerate(("images/0", "images/1", "Set5/a", "Set14/b", "picture", "photo")):
         noise = np.random.default_rng(seed).integers(0, 256, (100, 120, 3), dtype=np.uint8)
         (tmp_path / f"path/to/{picture}.png").parent.mkdir(exist_ok=True)

@@ -308,6 +308,72 @@ def test_a_dataset_is_fetched_into_the_lake_and_unpacked(
     assert [path.name for path in scratch.iterdir()] == ["x.zip"]  # the zip stays, what was unpacked goes
 
 
+CLICKS = """user,item,clicks,ts
+1,2,1,100
+1,2,1,86500
+1,2,5,200
+1,3,7,
+1,3,2,
+2,2,many,100
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "wanted"),
+    [
+        ("sum", [(1, 2, 7.0), (1, 3, 9.0)]),
+        ("last", [(1, 2, 1.0), (1, 3, 2.0)]),  # newest; without times the last line
+        ("days", [(1, 2, 2.0), (1, 3, 1.0)]),
+    ],
+)
+def test_clicks_become_counts_and_nothing_is_lost(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str, wanted: list[Any]
+) -> None:
+    (tmp_path / "clicks.csv").write_text(CLICKS, encoding="utf-8")
+    summary = run(capsys, "--lake", tmp_path / "lake", "--source", tmp_path / "clicks.csv", "--counts", how)
+    assert {name: summary[name] for name in ("read", "kept", "counted", "rejected")} == {
+        "read": 6, "kept": 2, "counted": 3, "rejected": 1,
+    }  # fmt: skip
+    rows = sorted(lake_tables.rows(RELATIONS["ratings"], tmp_path / "lake"))
+    assert [row[:3] for row in rows] == wanted
+    assert [row[3] is None for row in rows] == [False, True]
+    assert rows[0][3].timestamp() == 86500
+
+
+@pytest.mark.parametrize("name", ["f.csv", "g.csv"])
+def test_click_logs_as_people_have_them(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    source = SHARED.parent / "cases" / "ratings" / name
+    if not source.exists():
+        pytest.skip(f"{source} is missing")
+    lines = source.read_text(encoding="utf-8").split()[1:]
+    assert main(["--lake", str(tmp_path / "lake"), "--source", str(source)]) == 2
+    assert "no column for rating" in (said := capsys.readouterr().err)
+    assert "counted with --counts sum" in said
+    summary = run(capsys, "--lake", tmp_path / "lake", "--source", source, "--counts", "sum")
+    assert (summary["read"], summary["rejected"]) == (len(lines), 0)
+    assert summary["kept"] + summary["counted"] == len(lines)
+    counts = {row[:2]: row[2] for row in lake_tables.rows(RELATIONS["ratings"], tmp_path / "lake")}
+    wanted: dict[tuple[int, int], float] = {}
+    for line in lines:
+        user, item, *more = line.split(",")
+        pair = int(user), int(item)
+        wanted[pair] = wanted.get(pair, 0.0) + float(more[0] if more else 1)
+    assert counts == wanted
+
+
+def test_check_ins_without_a_header(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "USER_1 LOC_1 2.0\nUSER_1 LOC_2 1.0\nUSER_1 LOC_1 3.0\n"
+    (tmp_path / "checkins.txt").write_text(rows, encoding="utf-8")
+    bare = "USER_1 LOC_1\nUSER_1 LOC_1\n"
+    (tmp_path / "bare.txt").write_text(bare, encoding="utf-8")
+    how = ("--header", "no", "--separator", " ", "--counts", "sum")
+    for name, wanted in (("checkins", [("LOC_1", 5.0), ("LOC_2", 1.0)]), ("bare", [("LOC_1", 2.0)])):
+        run(capsys, "--lake", tmp_path / name, "--source", tmp_path / f"{name}.txt", *how)
+        assert sorted(row[1:3] for row in lake_tables.rows(RELATIONS["ratings"], tmp_path / name)) == wanted
+
+
 def test_what_the_user_can_mend_is_said_in_one_line(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

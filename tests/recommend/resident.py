@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lakerank.recommend.latent_factors import gibbs, sgd
+from lakerank.recommend.latent_factors import als, gibbs, sgd
 from lakerank.recommend.latent_factors.build_blocks import arrange, pack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
@@ -58,7 +58,7 @@ def trained(folder: Path, data: RatingBlocks, config: LfmConfig) -> tuple[Run, l
     if not run.store.has("epoch-0") and not _load_progress(run)[0]:
         if run.needs_layouts:
             runner(partial(make_layouts, data))
-        (gibbs if config.bayesian else sgd).start(run, runner)
+        (als if config.by_least_squares else gibbs if config.bayesian else sgd).start(run, runner)
     _train_epochs(run, runner, float("inf"))
     history, best = _load_progress(run)
     return run, history, _kept_epochs(config, history, best)

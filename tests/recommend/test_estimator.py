@@ -260,8 +260,8 @@ def test_rows_that_cannot_be_used_are_counted(spark: SparkSession) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"user_id": "double"}, r"userCol 'user_id' is double: must be whole numbers .* or strings: cast it"),
-        ({"film": "decimal(9,0)"}, r"itemCol 'film' is decimal\(9,0\): must be whole"),
+        ({"user_id": "boolean"}, r"userCol 'user_id' is boolean: must be numbers \(whole ones.*\) or strings: cast it"),
+        ({"film": "date"}, r"itemCol 'film' is date: must be numbers \(whole"),
         ({"stars": "string"}, "ratingCol 'stars' is string: must be a number"),
         ({"stars": ""}, "ratingCol 'stars': no such column; the frame has user_id, film"),
     ],
@@ -354,12 +354,14 @@ def test_a_folder_that_workers_do_not_see_is_an_error(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"implicitPrefs": True}, "implicitPrefs=True"),
-        ({"nonnegative": True}, "nonnegative=True"),
-        ({"numUserBlocks": 4, "numItemBlocks": 5}, "numUserBlocks 4 and numItemBlocks 5: .* one number"),
+        ({"implicitPrefs": True, "model": "mf"}, "implicitPrefs=True fits preferences, which model 'mf' cannot"),
+        ({"implicitPrefs": True, "timestampCol": "at"}, "timestampCol: model ials has factors alone"),
+        ({"nonnegative": True, "model": "svdpp"}, "nonnegative goes with model als and ials, not svdpp"),
+        ({"alpha": -1.0}, "alpha -1.0: must be 0 or more"),
+        ({"numUserBlocks": 4, "numItemBlocks": -5}, "numItemBlocks -5: must be 0 or more"),
         ({"rank": 0}, "rank 0: must be 1 or more"),
         ({"regParam": float("nan")}, "regParam nan"),
-        ({"model": "als"}, "model 'als': must be one of mf, svdpp"),
+        ({"model": "knn"}, "model 'knn': must be one of mf, svdpp"),
         ({"optimizer": "rmsprop"}, "optimizer 'rmsprop': must be one of sgd"),
         ({"model": "timesvdpp"}, "timesvdpp' needs timestampCol"),
         ({"model": "bayesian", "maxIter": 10}, "maxIter 10 must be more than burnIn 20"),
@@ -390,6 +392,15 @@ def test_parameters_as_pyspark_has_them() -> None:
     assert lfm.setModel("bayesian") is lfm
     assert (lfm.getRank(), lfm.getMaxIter(), lfm.getAverage(), lfm.getImplicitFeedback()) == (32, 120, 8, "both")
     assert lfm.config().blocks == 3
+    assert LFM(numUserBlocks=2, numItemBlocks=5).config().blocks == 5
+    preferences = LFM(implicitPrefs=True, alpha=4.0, regParam=0.3, nonnegative=True).config()
+    assert (preferences.model, preferences.factors, preferences.epochs) == ("ials", 10, 10)
+    assert (preferences.unobserved, preferences.alpha, preferences.reg) == (1.0, 4.0, 0.3)
+    assert (preferences.reg_scale, preferences.nonnegative) == ("ratings", True)
+    assert LFM().solvers() == ("als", "mf")
+    assert LFM(learningRate=0.1).solvers() == ("mf",)
+    assert LFM(nonnegative=True).solvers() == ("als",)
+    assert LFM(model="bayesian").solvers() == ("bayesian",)
     other = lfm.copy({lfm.rank: 5})
     assert (other.getRank(), lfm.getRank(), other.uid) == (5, 32, lfm.uid)
     assert other.extractParamMap()[lfm.rank] == 5

@@ -130,8 +130,9 @@ class BlendScorer:
         return guess
 
     def rating_parts(self) -> list[Part]:
-        """Return the parts that predict ratings, the best first."""
-        return [part for name in self.raters for part in self.parts if part.name == name]
+        """Return the parts that predict ratings, the best first; of latent factors those that do not only rank."""
+        named = [part for name in self.raters for part in self.parts if part.name == name]
+        return [part for part in named if getattr(part.scorer, "rates", True)]
 
     def item_similarity(self, positions: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the similarities by the first part that knows the item, (N, I)."""

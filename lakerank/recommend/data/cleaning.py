@@ -42,6 +42,8 @@ _ZONED = r":[0-9]{2}[0-9:.]*\s*([A-Za-z][A-Za-z0-9/_+-]*|[+-][0-9:]+)$"
 def from_lines(lines: DataFrame, shape: Shape) -> DataFrame:
     """Cut lines into fields: `source, line, raw, user, item, rating, rated_at, timed, problem`, not yet checked."""
     rows = split_fields(lines, shape)
+    if "rating" not in shape.at:
+        rows = rows.withColumn("rating", F.lit("1"))
     if "time" in shape.at:
         return parse_time(rows.withColumn("timed", _is_given(F.col("time"))), "time", "rated_at")
     return rows.withColumn("rated_at", F.lit(None).cast("timestamp")).withColumn("timed", F.lit(False))
@@ -78,7 +80,7 @@ def from_columns(rows: DataFrame, columns: Mapping[str, str]) -> DataFrame:
         "line",
         F.to_json("row").alias("raw"),
         *(text.alias(name) for name, text in ids.items()),
-        F.trim(column("rating").cast("string")).alias("rating"),
+        (F.trim(column("rating").cast("string")) if "rating" in columns else F.lit("1")).alias("rating"),
         (time if known else time.cast("string")).alias("rated_at" if known else "time"),
         (F.lit(False) if known else _is_given(time.cast("string"))).alias("timed"),
         F.lit(None).cast("string").alias("problem"),
@@ -280,6 +282,29 @@ def cast_ids(checked: CheckedRows, found: RowCounts) -> dict[str, DataFrame]:
         return (number_of(F.col(name)) if kinds[name] == "bigint" else F.col(name)).alias(f"{name}_id")
 
     return {table: frame.select(*map(typed, frame.columns)) for table, frame in checked.tables().items()}
+
+
+COUNTS = ("sum", "last", "days")
+_SECONDS_PER_DAY = 86_400
+
+
+def count_pairs(good: DataFrame, how: str) -> DataFrame:
+    """Make one row of all rows of a user and an item: `user_id, item_id, rating float, rated_at`, the newest time.
+
+    Args:
+        good: ratings without a reason, with `user_id` and `item_id`; a row without a count has the rating 1.
+        how: what the rating is then: `sum` of the rows' ratings; `last`, that of the newest row (the last line, if as
+            new), for totals that grow; `days`, on how many days (UTC) there are rows, all without a time being one.
+    """
+    newest = F.struct(F.col("rated_at").isNotNull(), "rated_at", "source", "line")
+    day = F.floor(F.unix_timestamp("rated_at") / _SECONDS_PER_DAY)
+    count = {
+        "sum": F.sum(F.col("rating").cast("double")),
+        "last": F.max_by("rating", newest),
+        "days": F.count_distinct(day) + F.when(F.count("rated_at") < F.count("*"), 1).otherwise(0),
+    }[how]
+    counted = good.groupBy("user_id", "item_id")
+    return counted.agg(count.cast("float").alias("rating"), F.max("rated_at").alias("rated_at"))
 
 
 def drop_duplicates(good: DataFrame, scratch: str) -> tuple[DataFrame, DataFrame, int]:

@@ -19,9 +19,15 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "user": ("userid", "user"),
     "item": ("itemid", "item", "movieid"),
     "rating": ("rating",),
-    "time": ("timestamp", "time", "ratedat"),
+    "time": ("timestamp", "time", "ratedat", "ts", "datetime", "date"),
 }
+# How often somebody clicked, played, bought or visited something: ratings where `--counts` is given.
+COUNTS = (
+    *("count", "counts", "clicks", "plays", "playcount", "views", "visits", "purchases", "quantity", "checkins"),
+    *("events", "interactions", "listens", "n"),
+)
 _SPAN = pa.schema([("source", pa.string()), ("first", pa.int64()), ("last", pa.int64())])
+_CLICKS = "; rows without ratings, such as clicks, are counted with --counts sum"
 _MOST_LINES = 1_000  # of a record; a quote that stays open for longer is a mistake in its own line
 _MOST_ODD = 1_000_000
 _SEPARATORS = ("\t", "::", ";", "|", ",")
@@ -44,8 +50,8 @@ class Shape:
     quoted: bool = False
 
 
-def read_mapping(text: str) -> dict[str, str]:
-    """Parse `user=uid,item=sku,rating=stars,time=ts`; `time` may be left out.
+def read_mapping(text: str, counted: bool = False) -> dict[str, str]:
+    """Parse `user=uid,item=sku,rating=stars,time=ts`; `time` may be left out, and of counted rows `rating`.
 
     Raises:
         UserError: not of this form, a name that is none of the four, or one of the first three is missing.
@@ -56,21 +62,29 @@ def read_mapping(text: str) -> dict[str, str]:
         if not equals or not column or name not in ALIASES or name in mapping:
             raise UserError(f"--columns: {part!r} is not one of user=…, item=…, rating=…, time=…, each once")
         mapping[name] = column
-    for name in ("user", "item", "rating"):
+    for name in ("user", "item") if counted else ("user", "item", "rating"):
         if name not in mapping:
-            raise UserError(f"--columns: `{name}=` is missing; write user=…,item=…,rating=…[,time=…]")
+            raise UserError(
+                f"--columns: `{name}=` is missing; write user=…,item=…,rating=…[,time=…]"
+                + (_CLICKS if name == "rating" else "")
+            )
     return mapping
 
 
 def find_columns(
-    have: Sequence[str], mapping: Mapping[str, str], where: str, needed: Sequence[str] = ("user", "item", "rating")
+    have: Sequence[str],
+    mapping: Mapping[str, str],
+    where: str,
+    counted: bool = False,
+    needed: Sequence[str] = ("user", "item", "rating"),
 ) -> dict[str, int]:
     """Find the position of each field among the columns a file has, by `mapping` or, if empty, by the usual names.
 
     Args:
-        have: the columns.
-        mapping: field → column.
+        have: names of the columns.
+        mapping: field → column name; empty: the usual names.
         where: the file, for messages.
+        counted: rows are counted: `rating` may be missing, or have the name of a count.
         needed: the fields that must be there, of the usual names.
 
     Raises:
@@ -86,15 +100,18 @@ def find_columns(
         return found
     plain = [re.sub(r"[\s_]", "", column).lower() for column in have]
     for name, aliases in ALIASES.items():
+        if counted and name == "rating":
+            aliases = (*aliases, *COUNTS)
         at = [i for alias in aliases for i, column in enumerate(plain) if column == alias]
         if at:
             found[name] = at[0]
         elif name in needed and len(needed) < 3:
             raise UserError(f"{where}: no column for {name} (such as {name}_id); it has {listed(have)}")
-        elif name in needed:
+        elif name in needed and not (counted and name == "rating"):
             raise UserError(
                 f"{where}: no column for {name}; it has {listed(have)}. "
                 "Say which with --columns user=…,item=…,rating=…,time=… (and --header no if it has no header)"
+                + (_CLICKS if name == "rating" else "")
             )
     return found
 
@@ -105,6 +122,7 @@ def shape_of(
     header: bool,
     separator: str,
     where: str,
+    counted: bool = False,
     needed: Sequence[str] = ("user", "item", "rating"),
 ) -> Shape:
     """Tell the shape of a CSV-like file from its first line.
@@ -115,7 +133,7 @@ def shape_of(
         header: whether the first line holds names.
         separator: empty takes the one of tab, `::`, `;`, `|`, `,` that cuts the first line into most fields.
         where: the file, for messages.
-        needed: see `find_columns`.
+        counted, needed: see `find_columns`.
 
     Raises:
         UserError: a column is not there.
@@ -123,7 +141,7 @@ def shape_of(
     separator = separator or max(reversed(_SEPARATORS), key=lambda one: len(header_names(first, one)))
     have = header_names(first, separator)
     if header:
-        return Shape(separator, len(have), find_columns(have, mapping, where, needed), quoted=True)
+        return Shape(separator, len(have), find_columns(have, mapping, where, counted, needed), quoted=True)
     positions = mapping or {name: str(i) for i, name in enumerate(list(ALIASES)[: len(have)], start=1)}
     at = {}
     for name, position in positions.items():
@@ -132,8 +150,11 @@ def shape_of(
                 f"{where}: column {position} for {name}: without a header say positions from 1 to {len(have)}"
             )
         at[name] = int(position) - 1
-    if len(have) < 3:
-        raise UserError(f"{where}: its first line has {len(have)} fields (cut at {separator!r}), not 3 or 4")
+    if len(have) < (2 if counted else 3):
+        raise UserError(
+            f"{where}: its first line has {len(have)} fields (cut at {separator!r}), not 3 or 4"
+            + (_CLICKS if len(have) == 2 else "")
+        )
     return Shape(separator, len(have), at, quoted=True)
 
 

@@ -16,6 +16,8 @@ from lakerank.cli.errors import UserError
 from lakerank.spark.checkpoint import checkpoint
 
 WHOLE = ("tinyint", "smallint", "int", "bigint")
+FRACTIONAL = ("float", "double", "decimal")  # as ids: whole numbers in them, as StringIndexer writes
+_EXACT = 1 << 53  # up to here a double holds every whole number
 _TIMES = ("timestamp", "timestamp_ntz", "date")
 _FIRST_SECOND, LAST_SECOND = -62_135_596_800, 253_402_300_799  # of the years that Python's calendar has
 
@@ -67,7 +69,7 @@ def _checked_type(frame: DataFrame, setting: str, name: str, known: Sequence[str
 
 
 def id_column(frame: DataFrame, setting: str, name: str, trained: str = "") -> Column:
-    """Return ids as models have them: whole numbers as bigint, or strings.
+    """Return ids as models have them: whole numbers as bigint, or strings. A fraction ends the job that meets it.
 
     Args:
         frame: any frame.
@@ -78,14 +80,33 @@ def id_column(frame: DataFrame, setting: str, name: str, trained: str = "") -> C
     Raises:
         UserError: there is no such column, or it is of another type.
     """
-    known = {"": (*WHOLE, "string"), "bigint": WHOLE, "string": ("string",)}[trained]
+    kind = _id_type(frame, setting, name, trained)
+    if kind == "string" or kind in WHOLE:
+        return quoted(name) if kind == "string" else quoted(name).cast("bigint")
+    told = F.concat(F.lit(f"{setting} {name!r} is no whole number (or one beyond 2^53): "), quoted(name).cast("string"))
+    given = quoted(name).isNotNull()
+    return F.coalesce(_whole_number(name, kind), F.when(given, F.raise_error(told)).cast("bigint"))
+
+
+def _id_type(frame: DataFrame, setting: str, name: str, trained: str = "") -> str:
+    """Return the type of a column of ids, a decimal's without its digits; see `id_column`."""
+    numbers = (*WHOLE, *FRACTIONAL)
+    known = {"": (*numbers, "string"), "bigint": numbers, "string": ("string",)}[trained]
     wanted = {
-        "": "whole numbers (tinyint to bigint) or strings: cast it",
+        "": "numbers (whole ones, of any number type) or strings: cast it",
         "bigint": "whole numbers, as in training: cast it",
         "string": "strings, as in training: cast it",
     }
-    kind = _checked_type(frame, setting, name, known, wanted[trained])
-    return quoted(name) if kind == "string" else quoted(name).cast("bigint")
+    return _checked_type(frame, setting, name, known, wanted[trained]).partition("(")[0]
+
+
+def _whole_number(name: str, kind: str) -> Column:
+    """Return a number column as bigint; null where it is no whole number, or too large to be sure which."""
+    if kind in WHOLE:
+        return quoted(name).cast("bigint")
+    within = quoted(name).between(-_EXACT, _EXACT)
+    value = F.when(within, quoted(name)).try_cast("bigint")
+    return F.when(value.cast("double") == quoted(name).cast("double"), value)
 
 
 def time_column(frame: DataFrame, setting: str, name: str) -> Column:
@@ -120,15 +141,23 @@ def ratings_relation(frame: Any, names: Mapping[str, str], scratch: str = "") ->
     """
     frame = check_frame(frame)
     (user_set, user), (item_set, item), (rating_set, rating), (time_set, time) = names.items()
-    columns = [
-        id_column(frame, user_set, user).alias("user_id"),
-        id_column(frame, item_set, item).alias("item_id"),
-        quoted(rating).cast("float").alias("rating"),
-    ]
+    columns, odd = [], {}
+    for setting, name, side in ((user_set, user, "user"), (item_set, item, "item")):
+        kind = _id_type(frame, setting, name)
+        value = quoted(name) if kind == "string" else _whole_number(name, kind)
+        columns.append(value.alias(f"{side}_id"))
+        if kind in FRACTIONAL:
+            odd[f"{setting} {name!r} is no whole number (or one beyond 2^53)"] = f"_{side}"
+            columns.append((quoted(name).isNotNull() & value.isNull()).alias(f"_{side}"))
+    columns.append(quoted(rating).cast("float").alias("rating"))
     _checked_type(frame, rating_set, rating, (*WHOLE, "float", "double", "decimal"), "a number: cast it")
-    bad = {
-        f"{user_set} {user!r} is null": F.col("user_id").isNull(),
-        f"{item_set} {item!r} is null": F.col("item_id").isNull(),
+    bad = {what: F.col(flag) for what, flag in odd.items()}
+    nulls = {side: F.col(f"{side}_id").isNull() for side in ("user", "item")}
+    for flag in odd.values():
+        nulls[flag[1:]] &= ~F.col(flag)
+    bad |= {
+        f"{user_set} {user!r} is null": nulls["user"],
+        f"{item_set} {item!r} is null": nulls["item"],
         f"{rating_set} {rating!r} is null": F.col("rating").isNull(),
         f"{rating_set} {rating!r} is NaN": F.isnan("rating"),
         f"{rating_set} {rating!r} is infinite": F.abs("rating") == float("inf"),
@@ -148,4 +177,4 @@ def ratings_relation(frame: Any, names: Mapping[str, str], scratch: str = "") ->
         raise UserError(f"{told}: remove or mend them")
     if not rows:
         raise UserError("there are no ratings to fit: the frame is empty")
-    return ratings
+    return ratings.drop(*odd.values())

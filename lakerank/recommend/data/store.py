@@ -34,12 +34,15 @@ class ReadOptions:
         header: whether a CSV file's first line holds the names.
         separator: between CSV fields.
         scale: `LOW,HIGH`, the lowest and the highest rating.
+        counts: how rows of the same user and item become one count, see `count_pairs`; empty: they are ratings, of
+            which the newest is kept.
     """
 
     columns: str = ""
     header: bool = True
     separator: str = ""
     scale: str = ""
+    counts: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,19 +182,21 @@ def read_source(spark: SparkSession, source: Source, options: ReadOptions, scrat
 
 def _read_columns(spark: SparkSession, source: Source, options: ReadOptions, parquet: Sequence[str]) -> DataFrame:
     """Read ratings from any CSV or Parquet files, their columns given or known by their usual names."""
-    mapping = delimited.read_mapping(options.columns) if options.columns else {}
+    counted = bool(options.counts)
+    mapping = delimited.read_mapping(options.columns, counted) if options.columns else {}
     scale = cleaning.read_scale(options.scale) if options.scale else None
     if parquet:
         paths = [source.file(name) for name in (source.names() and parquet) or [""]]
         rows = source.labelled(read_rows(spark, paths))
         have = rows.select("row.*").columns
-        at = delimited.find_columns(have, mapping, source.label)
+        at = delimited.find_columns(have, mapping, source.label, counted)
         return cleaning.check_ratings(cleaning.from_columns(rows, {n: have[i] for n, i in at.items()}), scale)
     tables = [name for name in source.names() if movielens.is_table(name)] or source.names() or [""]
     paths = [source.file(name) for name in tables]
     first = {path: source.first_line(spark, path) for path in paths}
     separator = options.separator.replace("\\t", "\t")
-    shape = delimited.shape_of(first[paths[0]], mapping, options.header, separator, source.label_of(paths[0]))
+    label = source.label_of(paths[0])
+    shape = delimited.shape_of(first[paths[0]], mapping, options.header, separator, label, counted)
     ours = movielens.is_ours(first[paths[0]])
     lines = source.lines(spark, paths)
     if not ours:  # numbers alone have no quotes, and looking for them is another pass over the file
@@ -240,9 +245,15 @@ NEWER = "t.rated_at IS NULL OR s.rated_at IS NULL OR s.rated_at >= t.rated_at"
 
 
 def write_ratings(
-    spark: SparkSession, lake: str, checked: CheckedRows, label: str, scratch: str, mode: str = "overwrite"
+    spark: SparkSession,
+    lake: str,
+    checked: CheckedRows,
+    label: str,
+    scratch: str,
+    mode: str = "overwrite",
+    counts: str = "",
 ) -> dict[str, Any]:
-    """Drop duplicates, write the good rows and the rejected ones, and count what stands in the tables.
+    """Drop or count duplicates, write the good rows and the rejected ones, and count what stands in the tables.
 
     Args:
         spark: the session.
@@ -252,10 +263,11 @@ def write_ratings(
         scratch: folder for checkpoints.
         mode: `overwrite` the tables; `append` ratings of users and items that are not rated yet; `merge`: these, and
             newer ratings of those that are. Whoever reads the table sees each of the last two as one commit.
+        counts: see `ReadOptions`.
 
     Returns:
-        Numbers of rows: read, kept, rejected, rejected_by_reason, rejected_elsewhere (of items and tags), users,
-        items, rated_items, tags.
+        Numbers of rows: read, kept, counted (rows that became part of another's count), rejected, rejected_by_reason,
+        rejected_elsewhere (of items and tags), users, items, rated_items, tags.
 
     Raises:
         UserError: no rating can be used, or ids are of another type than those of the table; nothing is written then.
@@ -266,7 +278,13 @@ def write_ratings(
     if added_to:
         found = _as_the_table_has(found, target, spark, label)
     frames = cleaning.cast_ids(checked, found)
-    kept, losers, lost = cleaning.drop_duplicates(frames["ratings"].where("reason IS NULL"), scratch)
+    good = frames["ratings"].where("reason IS NULL")
+    if counts:
+        kept, losers, lost = checkpoint(cleaning.count_pairs(good, counts), scratch), good.limit(0), 0
+        merged = found.good["ratings"] - kept.count()
+    else:
+        kept, losers, lost = cleaning.drop_duplicates(good, scratch)
+        merged = 0
     by_reason = dict(found.reasons["ratings"]) | ({DUPLICATE: lost} if lost else {})
     if not found.good["ratings"]:
         raise UserError(_nothing_good(label, by_reason))
@@ -282,7 +300,7 @@ def write_ratings(
             name: run.write(RELATIONS[name], frame.select(*RELATIONS[name].names))
             for name, frame in ({RATINGS_REJECTED.name: rejected} | tables).items()
         }
-    return _count_tables(spark, written, found, by_reason, other)
+    return _count_tables(spark, written, found, by_reason, other, merged)
 
 
 def _rejected(refused: Sequence[DataFrame]) -> DataFrame:
@@ -386,6 +404,7 @@ def _count_tables(
     found: RowCounts,
     by_reason: Mapping[str, int],
     other: Mapping[str, int],
+    merged: int,
 ) -> dict[str, Any]:
     """Count what stands in the tables; more or fewer rows than were read is our mistake."""
     ratings = written[RATINGS.name].frame(spark)
@@ -398,14 +417,15 @@ def _count_tables(
     (users, kept), rated_items, refused = tally["user_id"], tally["item_id"][0], tally["bad"][0]
     rejected = sum(by_reason.values())
     read = found.good["ratings"] + sum(found.reasons["ratings"].values())
-    if read != kept + rejected or refused != rejected + sum(other.values()):
+    if read != kept + merged + rejected or refused != rejected + sum(other.values()):
         raise RuntimeError(
-            f"counts do not add up: read {read}, kept {kept}, rejected {rejected} and {dict(other)} of other "
-            f"tables, {refused} rows in ratings_rejected"
+            f"counts do not add up: read {read}, kept {kept}, counted {merged}, rejected {rejected} and "
+            f"{dict(other)} of other tables, {refused} rows in ratings_rejected"
         )
     return {
         "read": read,
         "kept": kept,
+        "counted": merged,
         "rejected": rejected,
         "rejected_by_reason": dict(by_reason),
         "rejected_elsewhere": dict(other),

@@ -9,18 +9,26 @@ from typing import Any
 import numpy as np
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, PROBABILITY, CheckedSettings, flag
 
 # What a model is, and its defaults where the others differ. Choosing a model sets what nobody set.
+_RATES = {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False, "bias": True}
+_PLAIN = _RATES | {"bias": False}
 MODELS: Mapping[str, Mapping[str, Any]] = {
-    "mf": {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False},
-    "svdpp": {"factors": 64, "epochs": 20, "average": 1, "implicit": "both", "time": False},
-    "timesvdpp": {"factors": 64, "epochs": 20, "average": 1, "implicit": "both", "time": True},
-    "bayesian": {"factors": 32, "epochs": 120, "average": 8, "implicit": "both", "time": True},
+    "mf": _RATES,
+    "svdpp": _RATES | {"implicit": "both"},
+    "timesvdpp": _RATES | {"implicit": "both", "time": True},
+    "bayesian": _RATES | {"factors": 32, "epochs": 120, "average": 8, "implicit": "both", "time": True},
+    "als": _PLAIN | {"factors": 10, "epochs": 10, "reg": 0.1},
+    "ials": _PLAIN | {"factors": 128, "epochs": 16, "reg": 0.0},
+    "bpr": _PLAIN | {"factors": 64, "epochs": 60, "reg": 0.01},
 }
 # What is chosen on validation ratings unless it is given (`choose_settings`), and its value where nothing is chosen.
 CHOSEN: Mapping[str, Any] = {"reg": 0.05, "lr": 0.05}
 NOTHING = "none"
+BY_LEAST_SQUARES = ("als", "ials")
+RANKING = ("ials", "bpr")  # fitted to what was seen, whatever the rating: they rank and predict no ratings
+REG_SCALES = ("pairs", "ratings")
 IMPLICIT = ("none", "user", "item", "both")
 OPTIMIZERS = ("sgd", "adagrad", "adam")  # the compiled loop knows them by their place here
 # Named settings of the `lfm` job.
@@ -52,7 +60,9 @@ class LfmConfig(CheckedSettings):
 
     Attributes:
         model: `mf`; `svdpp` (implicit feedback: which items a user rated, and who rated an item); `timesvdpp`
-            (biases that change with time, too); all three by SGD. `bayesian`: all of it by Gibbs sampling.
+            (biases that change with time, too); all three by SGD. `bayesian`: all of it by Gibbs sampling. `als`: plain
+            factors by alternating least squares. `ials`: preferences behind clicks and counts, for ranking. `bpr`:
+            what was seen ranks above what was not, by SGD on drawn pairs.
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
         auto: which of `reg`, `lr` and `epochs` are chosen on validation ratings, with commas between; `none`: nothing
@@ -73,6 +83,14 @@ class LfmConfig(CheckedSettings):
         reg_time: a time effect counts as if so many more ratings without effect had been given.
         time_bins: an item's time is divided into so many parts with equally many ratings of all items.
         bias: learn μ, b_u and b_i.
+        unobserved: α₀, weight of a pair of user and item that was not seen; one that was weighs 1 + `alpha`·rating.
+            Of `ials`, 0 for this or for `reg` takes what fits the size of the ratings (`als.sized`).
+        alpha: see `unobserved`.
+        reg_power: ν: `als` and `ials` weigh a row's L2 norm by λ·d^ν.
+        reg_scale: what d is: `pairs` (n + α₀·(rows of the other side), the weight of all of a row's pairs) or
+            `ratings` (n, of `ials` those above 0, as MLlib has it).
+        width: factors of a row that are solved for at once; 0: all, which is exact.
+        nonnegative: no factor is below 0.
         init: `normal:SIGMA` (divided by √K) or `uniform:LOW,HIGH`.
         seed: of initial factors, visiting order and samples.
         early_stop: stop after this many epochs without a better validation RMSE; 0 never stops early.
@@ -108,7 +126,8 @@ class LfmConfig(CheckedSettings):
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
     reg: float = flag(
         None,
-        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is)",
+        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01, ials 0: "
+        "by size",
         within=NOT_NEGATIVE,
         auto=True,
     )
@@ -116,7 +135,13 @@ class LfmConfig(CheckedSettings):
     reg_implicit: float = flag(5.0, "L2 weight of implicit factors", within=POSITIVE)
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
     time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
-    bias: bool = flag(True, "learn the mean and the biases")
+    bias: bool = flag(None, "learn the mean and the biases (default: all but als, ials and bpr)")
+    unobserved: float = flag(0.0, "ials: weight of a pair that was not seen; 0: by size", within=PROBABILITY)
+    alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
+    reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
+    reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))
+    width: int = flag(32, "als, ials: factors of a row solved for at once; 0: all", within=NOT_NEGATIVE)
+    nonnegative: bool = flag(False, "als, ials: no factor below 0")
     init: str = flag("normal:0.1", "first factors: normal:SIGMA (over sqrt K) or uniform:LOW,HIGH")
     seed: int = flag(0, "of split, first factors, visiting order and samples", within=NOT_NEGATIVE)
     early_stop: int = flag(0, "stop after so many epochs without better validation RMSE; 0: never", within=NOT_NEGATIVE)
@@ -127,11 +152,12 @@ class LfmConfig(CheckedSettings):
             raise UserError(f"--model {self.model}: must be one of {', '.join(MODELS)}")
         if not self.auto:
             object.__setattr__(self, "auto", ",".join(self._not_given()) or NOTHING)
-        for name, value in {**MODELS[self.model], **CHOSEN}.items():
+        for name, value in {**CHOSEN, **MODELS[self.model]}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
+        self._check_plain()
         if not self.bias and (self.bayesian or self.time or self.implicit != "none"):
             raise UserError("--no-bias goes with --model mf only: the other models are built around biases")
         if self.bayesian and self.early_stop:
@@ -153,6 +179,8 @@ class LfmConfig(CheckedSettings):
         unset = [name for name in (*CHOSEN, "epochs") if getattr(self, name) is None]
         if self.early_stop and "epochs" in unset:
             unset.remove("epochs")
+        if self.by_least_squares or self.ranks:
+            return []
         if self.bayesian:
             return [name for name in unset if name == "epochs"]
         return unset if "reg" in unset else []
@@ -166,6 +194,27 @@ class LfmConfig(CheckedSettings):
     def bayesian(self) -> bool:
         """Whether factors are sampled rather than descended to."""
         return self.model == "bayesian"
+
+    def _check_plain(self) -> None:
+        if self.nonnegative and not self.by_least_squares:
+            raise UserError(f"--nonnegative goes with --model {' and '.join(BY_LEAST_SQUARES)}, not {self.model}")
+        if not self.by_least_squares and not self.ranks:
+            return
+        if self.model == "bpr" and self.optimizer != "adagrad":
+            raise UserError(f"--optimizer {self.optimizer}: --model bpr goes with adagrad")
+        for name, none in {"implicit": "none", "time": False, "bias": False, "average": 1}.items():
+            if getattr(self, name) != none:
+                raise UserError(f"--{name}: --model {self.model} has factors alone; leave it out")
+
+    @property
+    def by_least_squares(self) -> bool:
+        """Whether rows are solved for in turn rather than descended to or sampled."""
+        return self.model in BY_LEAST_SQUARES
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is fitted to preferences, for ranking, and predicts no ratings."""
+        return self.model in RANKING
 
     @property
     def implicit_sides(self) -> tuple[str, ...]:

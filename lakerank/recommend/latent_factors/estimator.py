@@ -14,6 +14,8 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from math import inf
 from typing import Any, TypeVar, Unpack
 
 from pyspark.ml import Estimator, Model
@@ -34,6 +36,7 @@ from lakerank.recommend.latent_factors.estimator_params import (
 )
 from lakerank.recommend.latent_factors.latent import LatentFactors
 from lakerank.recommend.latent_factors.train import train
+from lakerank.recommend.latent_factors.tuning import better_of
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
 from lakerank.spark.ml_persistence import SavedParams, Tables, TablesReader, TablesWriter, workspace
@@ -113,11 +116,13 @@ class _Fits:
                     self._close()
 
     def _fit(self, estimator: LFM, name: str) -> LFMModel:
-        config = estimator.config()
+        candidates = [estimator.config(solver) for solver in estimator.solvers()]
+        config = candidates[-1]
         with parameter_names():
             with self._lock:  # the first to come cuts the blocks; the others find them
                 ratings, store = self._prepared(estimator)
-                prepare_blocks(ratings, store.below("data"), config.blocks, config.time, config.time_bins)
+                blocks = prepare_blocks(ratings, store.below("data"), config.blocks, config.time, config.time_bins)
+            config = better_of(candidates, blocks)
             try:
                 trained = train(ratings, config, store.below(name), data=store.below("data"))
                 # The blocks go, the model stays.
@@ -127,7 +132,9 @@ class _Fits:
                 )
             finally:
                 store.drop(name)
-        latent = LatentFactors(users, items, trained.mean, trained.low, trained.high)
+        latent = LatentFactors.of(replace(trained, user_factors=users, item_factors=items), trained.config)
+        if config.by_least_squares or config.ranks:  # as ALS predicts
+            latent = replace(latent, low=-inf, high=inf)
         kinds = [type_of(self._dataset, column) for column in (estimator.getUserCol(), estimator.getItemCol())]
         model = LFMModel.of(latent, config.factors, kinds)
         model._resetUid(estimator.uid)
@@ -170,15 +177,23 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         itemFactors: the same of the items.
         rank: length of a factor vector; `features` has it times the number of averaged models.
         mean: μ of the training ratings.
-        low, high: the lowest and the highest training rating; `transform` clips to them.
+        low, high: the lowest and the highest training rating, to which `transform` clips; infinite for factors alone.
+        fallback: what `transform` predicts for unknown users and items; None: the mean and the biases known.
     """
 
     def __init__(
-        self, userFactors: DataFrame, itemFactors: DataFrame, rank: int, mean: float, low: float, high: float
+        self,
+        userFactors: DataFrame,
+        itemFactors: DataFrame,
+        rank: int,
+        mean: float,
+        low: float,
+        high: float,
+        fallback: float | None = None,
     ) -> None:
         super().__init__()
         self.userFactors, self.itemFactors = userFactors, itemFactors
-        self.rank, self.mean, self.low, self.high = rank, mean, low, high
+        self.rank, self.mean, self.low, self.high, self.fallback = rank, mean, low, high, fallback
 
     @classmethod
     def of(cls, latent: LatentFactors, rank: int, kinds: Sequence[str] = ("", "")) -> LFMModel:
@@ -195,7 +210,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
             return frame.select(ids.alias("id"), F.col("factors").alias("features"), "bias")
 
         users, items = layout(latent.users, "user", kinds[0]), layout(latent.items, "item", kinds[1])
-        return cls(users, items, rank, latent.mean, latent.low, latent.high)
+        return cls(users, items, rank, latent.mean, latent.low, latent.high, latent.fallback)
 
     def __repr__(self) -> str:
         return f"LFMModel: uid={self.uid}, rank={self.rank}"
@@ -300,11 +315,12 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
             ids = id_column(frame, "", "id").alias(f"{side}_id")
             return frame.select(ids, "bias", F.col("features").alias("factors"))
 
-        return LatentFactors(trained(users, "user"), trained(items, "item"), self.mean, self.low, self.high)
+        sides = trained(users, "user"), trained(items, "item")
+        return LatentFactors(*sides, self.mean, self.low, self.high, fallback=self.fallback)
 
     def write(self) -> MLWriter:
         """Return a writer of parameters and factors."""
-        params = {"rank": self.rank, "mean": self.mean, "low": self.low, "high": self.high}
+        params = {name: getattr(self, name) for name in ("rank", "mean", "low", "high", "fallback")}
         return TablesWriter(self, {"userFactors": self.userFactors, "itemFactors": self.itemFactors}, params)
 
     @classmethod
@@ -312,7 +328,7 @@ class LFMModel(Model, LFMModelParams, MLWritable, MLReadable["LFMModel"]):
         """Return a reader of what `write` saves."""
 
         def make(tables: Tables, params: SavedParams) -> LFMModel:
-            numbers = (params[name] for name in ("rank", "mean", "low", "high"))
-            return cls(tables["userFactors"], tables["itemFactors"], *numbers)
+            numbers = {name: params[name] for name in ("rank", "mean", "low", "high")}
+            return cls(tables["userFactors"], tables["itemFactors"], **numbers, fallback=params.get("fallback"))
 
         return TablesReader(cls, make, ("userFactors", "itemFactors"))

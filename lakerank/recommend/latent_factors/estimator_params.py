@@ -21,10 +21,13 @@ from pyspark.ml.param.shared import (
 )
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.config import MODELS, OPTIMIZERS, LfmConfig
+from lakerank.recommend.latent_factors.config import BY_LEAST_SQUARES, MODELS, OPTIMIZERS, LfmConfig
 
 _DEFAULT = LfmConfig()
 STRATEGIES = ("fallback", "nan", "drop")
+AUTO = "auto"  # of `als` and `mf` whichever predicts better
+# What belongs to SGD, or to models around biases: who sets any of it wants no plain factors.
+_OF_DESCENT = ("average", "implicitFeedback", "optimizer", "learningRate", "regBias", "timestampCol", "earlyStop")
 # Errors of training name the job's flags; here they are parameters.
 _FLAGS = {
     "--model": "model",
@@ -36,8 +39,15 @@ _FLAGS = {
     "--burn-in": "burnIn",
     "--implicit": "implicitFeedback",
     "--early-stop": "earlyStop",
+    "--nonnegative": "nonnegative",
+    "--alpha": "alpha",
+    "--time": "timestampCol",
     "--scratch": "scratchDir",
 }
+
+_ALS_RANK, _ALS_ITERATIONS = 10, 10  # ALS's own defaults, which go with its loss
+_NO_REG = 1e-12
+_WIDE = 64  # factors from which rows are solved for a part at a time; exact is as fast below
 
 P = TypeVar("P", bound=Params)
 
@@ -105,7 +115,8 @@ def _model_getter(name: str, setting: str) -> Callable[[Params], Any]:
     def get(self: Params) -> Any:
         if self.isSet(name):
             return self.getOrDefault(name)
-        return MODELS.get(self.getOrDefault("model"), {}).get(setting)
+        model = self.solvers()[-1] if isinstance(self, LFMParams) else ""
+        return MODELS.get(model, {}).get(setting)
 
     get.__doc__ = f"The value of `{name}`, or the default of the chosen `model`."
     return get
@@ -114,12 +125,16 @@ def _model_getter(name: str, setting: str) -> Callable[[Params], Any]:
 class LFMModelParams(HasPredictionCol, HasBlockSize):
     """Parameters that Estimator and Model share."""
 
-    userCol = _param("userCol", "column of user ids: whole numbers or strings", TypeConverters.toString)
-    itemCol = _param("itemCol", "column of item ids: whole numbers or strings", TypeConverters.toString)
+    userCol = _param(
+        "userCol", "column of user ids: strings, or whole numbers of any number type", TypeConverters.toString
+    )
+    itemCol = _param(
+        "itemCol", "column of item ids: strings, or whole numbers of any number type", TypeConverters.toString
+    )
     coldStartStrategy = _param(
         "coldStartStrategy",
         "what to predict for users and items that were not in training: 'fallback' (mean and the biases known), "
-        "'nan' or 'drop' (the row)",
+        "'nan' or 'drop' (the row); in any case",
         TypeConverters.toString,
     )
 
@@ -145,9 +160,9 @@ class LFMModelParams(HasPredictionCol, HasBlockSize):
         Raises:
             UserError: it is none of `STRATEGIES`.
         """
-        chosen: str = self.getOrDefault("coldStartStrategy")
-        if chosen not in STRATEGIES:
-            raise UserError(f"coldStartStrategy {chosen!r}: must be one of {', '.join(STRATEGIES)}")
+        given: str = self.getOrDefault("coldStartStrategy")
+        if (chosen := given.lower()) not in STRATEGIES:
+            raise UserError(f"coldStartStrategy {given!r}: must be one of {', '.join(STRATEGIES)}")
         return chosen
 
 
@@ -159,14 +174,22 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
     rank = _param("rank", "length of a factor vector (default: the model's own)", TypeConverters.toInt)
     ratingCol = _param("ratingCol", "column of ratings: any number type", TypeConverters.toString)
     numUserBlocks = _param("numUserBlocks", "number of blocks; 0: as cores and ratings ask for", TypeConverters.toInt)
-    numItemBlocks = _param("numItemBlocks", "the same number as numUserBlocks", TypeConverters.toInt)
-    implicitPrefs = _param("implicitPrefs", "must be False: see implicitFeedback", TypeConverters.toBoolean)
-    alpha = _param("alpha", "without effect: belongs to implicitPrefs", TypeConverters.toFloat)
-    nonnegative = _param("nonnegative", "must be False", TypeConverters.toBoolean)
+    numItemBlocks = _param("numItemBlocks", "as numUserBlocks; the larger of both is taken", TypeConverters.toInt)
+    implicitPrefs = _param(
+        "implicitPrefs",
+        "fit preferences, 1 where the rating is above 0, with its size as confidence",
+        TypeConverters.toBoolean,
+    )
+    alpha = _param("alpha", "implicitPrefs: the confidence of a rating r is 1 + alpha·|r|", TypeConverters.toFloat)
+    nonnegative = _param("nonnegative", "no factor below 0", TypeConverters.toBoolean)
     intermediateStorageLevel = _param("intermediateStorageLevel", "without effect", TypeConverters.toString)
     finalStorageLevel = _param("finalStorageLevel", "without effect", TypeConverters.toString)
 
-    model = _param("model", "mf, svdpp, timesvdpp or bayesian", TypeConverters.toString)
+    model = _param(
+        "model",
+        "mf, svdpp, timesvdpp, bayesian, als, ials or bpr; auto: als or mf, see solvers()",
+        TypeConverters.toString,
+    )
     average = _param(
         "average", "predict by the mean of so many models (default: the model's own)", TypeConverters.toInt
     )
@@ -198,7 +221,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
             checkpointInterval=10,
             intermediateStorageLevel="MEMORY_AND_DISK",
             finalStorageLevel="MEMORY_AND_DISK",
-            model=_DEFAULT.model,
+            model=AUTO,
             burnIn=_DEFAULT.burn_in,
             optimizer=_DEFAULT.optimizer,
             learningRate=_DEFAULT.lr,
@@ -242,26 +265,51 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         """Set `numUserBlocks` and `numItemBlocks`; returns self."""
         return self._set(numUserBlocks=value, numItemBlocks=value)
 
-    def config(self) -> LfmConfig:
+    def solvers(self) -> tuple[str, ...]:
+        """Return the models that may be trained: of several, the one that predicts held-out ratings best.
+
+        With `model` auto that is ALS's own solver where a setting asks for it (`implicitPrefs`, `nonnegative`), `mf`
+        where a setting belongs to SGD, and else both: plain factors find an exact matrix in a few iterations, biases
+        and SGD do better on the ratings of people.
+        """
+        get = self.getOrDefault
+        if get("model") != AUTO:
+            return (get("model"),)
+        if get("implicitPrefs"):
+            return ("ials",)
+        if get("nonnegative"):
+            return ("als",)
+        return ("mf",) if any(self.isSet(name) for name in _OF_DESCENT) else ("als", "mf")
+
+    def config(self, model: str = "") -> LfmConfig:
         """Return the settings of training.
+
+        Args:
+            model: one of `solvers`; empty takes the last.
 
         Raises:
             UserError: a value is out of range, or asks for what this trainer cannot do.
         """
         self._check()
+        model = model or self.solvers()[-1]
         timed = bool(self.getOrDefault("timestampCol"))
+        own = {"rank": "factors", "maxIter": "epochs", "average": "average", "implicitFeedback": "implicit"}
+        chosen = {setting: self.getOrDefault(name) for name, setting in own.items() if self.isSet(name)}
+        if self.getOrDefault("implicitPrefs"):
+            chosen |= {"unobserved": 1.0, "alpha": self.getOrDefault("alpha"), "reg_scale": "ratings"}
+            chosen["reg"] = self.getOrDefault("regParam") or _NO_REG  # 0 would be a choice by size
+            chosen = {"factors": _ALS_RANK, "epochs": _ALS_ITERATIONS} | chosen
         with parameter_names():
             config = LfmConfig(
-                model=self.getOrDefault("model"),
-                factors=self.getRank(),
-                epochs=self.getMaxIter(),
-                average=self.getAverage(),
-                implicit=self.getImplicitFeedback(),
+                model=model,
+                **chosen,
                 time=timed,
+                nonnegative=self.getOrDefault("nonnegative"),
+                width=0 if model in BY_LEAST_SQUARES and chosen.get("factors", 0) < _WIDE else LfmConfig.width,
                 burn_in=self.getOrDefault("burnIn"),
                 optimizer=self.getOrDefault("optimizer"),
                 lr=self.getOrDefault("learningRate"),
-                reg=self.getOrDefault("regParam"),
+                **({} if "reg" in chosen else {"reg": self.getOrDefault("regParam")}),
                 reg_bias=self.getOrDefault("regBias"),
                 seed=self.getSeed() % (1 << 62),  # ALS takes negative ones; NumPy does not
                 early_stop=self.getOrDefault("earlyStop"),
@@ -273,18 +321,16 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
 
     def _check(self) -> None:
         get = self.getOrDefault
-        if get("implicitPrefs"):
+        if get("implicitPrefs") and get("model") not in (AUTO, "ials"):
             raise UserError(
-                "implicitPrefs=True (confidence-weighted preferences) is ALS's: this trainer fits ratings. To learn "
-                "from who rated what beside the ratings, set implicitFeedback"
+                f"implicitPrefs=True fits preferences, which model {get('model')!r} cannot: leave model out"
             )
-        if get("nonnegative"):
-            raise UserError("nonnegative=True is ALS's: this trainer has no such constraint; leave it False")
-        choices = {"optimizer": OPTIMIZERS, "model": MODELS}
+        choices = {"optimizer": OPTIMIZERS, "model": (*MODELS, AUTO)}
         for name, known in choices.items():
             if get(name) not in known:
                 raise UserError(f"{name} {get(name)!r}: must be one of {', '.join(known)}")
         least = {"rank": 1, "maxIter": 0, "average": 1, "burnIn": 0, "earlyStop": 0, "regParam": 0, "regBias": 0}
+        least |= {"alpha": 0}
         for name, low in least.items():
             if self.isDefined(name) and not get(name) >= low:
                 raise UserError(f"{name} {get(name)}: must be {low} or more")
@@ -295,13 +341,11 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         self.strategy()
 
     def _blocks(self) -> int:
-        given = {self.getOrDefault(name) for name in ("numUserBlocks", "numItemBlocks") if self.isSet(name)}
-        if len(given) > 1 or min(given, default=0) < 0:
-            raise UserError(
-                f"numUserBlocks {self.getNumUserBlocks()} and numItemBlocks {self.getNumItemBlocks()}: ratings are cut "
-                "into as many user blocks as item blocks: give one number of 0 or more (setNumBlocks), or none"
-            )
-        return int(given.pop()) if given else 0
+        given = {name: int(self.getOrDefault(name)) for name in ("numUserBlocks", "numItemBlocks")}
+        for name, n in given.items():
+            if n < 0:
+                raise UserError(f"{name} {n}: must be 0 or more")
+        return max(given.values())  # ratings are cut into as many user blocks as item blocks
 
 
 @contextmanager

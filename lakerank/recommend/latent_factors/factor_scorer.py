@@ -25,7 +25,8 @@ class FactorScorer:
         items, users: ids (I) ascending, and (V) of the training.
         arrays: float32 `q` (I, K), `item_bias` (I), `p` (V, K), `user_bias` (V).
         mean: μ.
-        reg, rank: see `fold_in`.
+        reg, rank, bias: see `fold_in`.
+        fallback: predicted for users nothing is known of; None: their mean and the biases of the items.
     """
 
     items: pa.Array
@@ -34,6 +35,8 @@ class FactorScorer:
     mean: float
     reg: float
     rank: int
+    bias: bool = True
+    fallback: float | None = None
     name: str = "latent factors"
 
     @property
@@ -47,10 +50,17 @@ class FactorScorer:
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
         """Return the predicted ratings as scores, (U, I), not clipped."""
-        return self.ratings(block)
+        return self._products(block)
 
     def ratings(self, block: Histories) -> NDArray[np.float64]:
         """Return the predicted ratings, (U, I)."""
+        guess = self._products(block)
+        if self.fallback is not None:
+            guess[~self.is_warm(block)] = self.fallback
+        return guess
+
+    def _products(self, block: Histories) -> NDArray[np.float64]:
+        """Return μ + b_u + b_i + p_u·q_i, (U, I)."""
         p_UK, b_U = self._taste(block)
         b_I = self.arrays["item_bias"].astype(np.float64)
         product = p_UK.astype(np.float64) @ self.arrays["q"].T.astype(np.float64)
@@ -96,5 +106,7 @@ class FactorScorer:
             bias, q = (np.array(self.arrays[name], np.float32) for name in ("item_bias", "q"))
             left = block.ratings[mine] - np.float32(self.mean)
             models = q.shape[1] // self.rank if self.rank else 1
-            p_UK[new], b_U[new], _ = solve(rows, block.positions[mine], left, int(new.sum()), bias, q, self.reg, models)
+            p_UK[new], b_U[new], _ = solve(
+                rows, block.positions[mine], left, int(new.sum()), bias, q, self.reg, models, self.bias
+            )
         return p_UK, b_U

@@ -18,7 +18,9 @@ from pyspark.sql import functions as F
 from lakerank.recommend.latent_factors.gibbs import draw_rows
 
 
-def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank: int = 0) -> DataFrame:
+def fold_in(
+    ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank: int = 0, has_bias: bool = True
+) -> DataFrame:
     """Compute rows (id, bias float, factors array<float>) of the ids in the first column of `ratings`.
 
     Args:
@@ -29,6 +31,7 @@ def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank:
         reg: L2 weight λ, per rating.
         rank: K of one model, where several models' factors stand one after the other (`--average`); each is solved for
             by itself. 0: they are one model's.
+        has_bias: whether the model has biases; without, a newcomer's is 0.
     """
     newcomer, other = ratings.columns[:2]
     table = known.select(other, "bias", "factors").sort(other).toArrow()
@@ -41,12 +44,18 @@ def fold_in(ratings: DataFrame, known: DataFrame, mean: float, reg: float, rank:
     )
     kind = dict(ratings.dtypes)[newcomer]
     return rated.mapInArrow(
-        _folder(ids, bias, q_IK, mean, reg, models), f"{newcomer} {kind}, bias float, factors array<float>"
+        _folder(ids, bias, q_IK, mean, reg, models, has_bias), f"{newcomer} {kind}, bias float, factors array<float>"
     )
 
 
 def _folder(
-    ids: pa.Array, bias: NDArray[np.float32], q_IK: NDArray[np.float32], mean: float, reg: float, models: int
+    ids: pa.Array,
+    bias: NDArray[np.float32],
+    q_IK: NDArray[np.float32],
+    mean: float,
+    reg: float,
+    models: int,
+    has_bias: bool,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -56,7 +65,9 @@ def _folder(
             rows = np.repeat(np.arange(len(own)), np.diff(own.offsets.to_numpy()))
             seen = positions >= 0
             r = pairs.field(1).to_numpy(zero_copy_only=False)[seen].astype(np.float32)
-            factors, biases, counts = solve(rows[seen], positions[seen], r - mean, len(own), bias, q_IK, reg, models)
+            factors, biases, counts = solve(
+                rows[seen], positions[seen], r - mean, len(own), bias, q_IK, reg, models, has_bias
+            )
             some = pa.array(counts > 0)
             lists = pa.FixedSizeListArray.from_arrays(pa.array(factors.ravel()), factors.shape[1])
             found = [batch.column(0), pa.array(biases), lists.cast(pa.list_(pa.float32()))]
@@ -75,6 +86,7 @@ def solve(
     q_IK: NDArray[np.float32],
     reg: float,
     models: int = 1,
+    has_bias: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Solve for factors (rows, K) and biases of newcomers; return their numbers of ratings, too.
 
@@ -84,6 +96,7 @@ def solve(
         bias, q_IK: float32 (I) and (I, K), of what is known.
         reg: L2 weight, per rating; a tenth of it for the bias.
         models: how many models' factors stand one after the other.
+        has_bias: whether newcomers have biases.
     """
     counts = np.bincount(rows, minlength=n_rows)
     indptr = np.concatenate([[0], np.cumsum(counts)])
@@ -92,7 +105,7 @@ def solve(
     left = (targets - bias[positions]).astype(np.float32)
     ridge = np.diag(np.append(np.full(k, reg), reg / 10) + 1e-6)
     for m in range(models):
-        v = np.ones((len(q_IK), k + 1), np.float32)
+        v = np.full((len(q_IK), k + 1), 1 if has_bias else 0, np.float32)
         v[:, :k] = q_IK[:, m * k : (m + 1) * k] * np.float32(np.sqrt(models))
         out, rest = np.empty((n_rows, k + 1), np.float32), np.empty(len(left), np.float32)
         zeros = np.zeros((n_rows, k + 1), np.float32)

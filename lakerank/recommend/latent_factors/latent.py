@@ -17,6 +17,7 @@ from lakerank.lake.schemas import ITEM_FACTORS, USER_FACTORS
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.factor_scorer import FactorScorer
 from lakerank.recommend.latent_factors.fold_in import fold_in
+from lakerank.recommend.latent_factors.preference import preference_model
 from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.recommend.models.array_model import UNKNOWN_ITEM, ArrayModel
 from lakerank.recommend.models.base import Data, ModelSpec, SavedModel
@@ -24,6 +25,8 @@ from lakerank.recommend.models.top_n import Taste, top_unseen
 from lakerank.recommend.models.training_matrix import MemmapArrays
 from lakerank.recommend.models.user_histories import Biases
 from lakerank.spark.array_store import BlockStore
+
+_PARAMS = ("mean", "low", "high", "reg", "rank", "fallback")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class LatentFactors:
         low, high: predictions are clipped to this range; recommendation scores are not, so that they rank.
         reg, rank: for folding in; see `with_users`.
         settings: it was trained with.
+        fallback: predicted where user or item was not in training; None: the mean and the biases known.
     """
 
     users: DataFrame
@@ -47,12 +51,14 @@ class LatentFactors:
     reg: float = LfmConfig().reg
     rank: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    fallback: float | None = None
 
     @classmethod
     def of(cls, trained: Trained, config: LfmConfig) -> LatentFactors:
         """Return the model that was trained with these settings."""
         found = (trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
-        return cls(*found, config.reg, int(config.factors or 0), asdict(config))
+        fallback = trained.ratings.mean if config.model == "als" else None  # factors alone know no mean
+        return cls(*found, config.reg, int(config.factors or 0), asdict(config), fallback)
 
     def with_users(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
         """Fold in the users of `ratings` (user_id, item_id, rating), who must not be in the model; return the new one.
@@ -62,13 +68,20 @@ class LatentFactors:
             reg: L2 weight, per rating.
             rank: K of one model, where several models' factors stand one after the other; 0: they are one's.
         """
-        new = fold_in(ratings.select("user_id", "item_id", "rating"), self.items, self.mean, reg, rank)
+        pairs = ratings.select("user_id", "item_id", "rating")
+        new = fold_in(pairs, self.items, self.mean, reg, rank, self._has_bias)
         return replace(self, users=self.users.select("user_id", "bias", "factors").unionByName(new))
 
     def with_items(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
         """Fold in the items of `ratings`, as `with_users`."""
-        new = fold_in(ratings.select("item_id", "user_id", "rating"), self.users, self.mean, reg, rank)
+        pairs = ratings.select("item_id", "user_id", "rating")
+        new = fold_in(pairs, self.users, self.mean, reg, rank, self._has_bias)
         return replace(self, items=self.items.select("item_id", "bias", "factors").unionByName(new))
+
+    @property
+    def _has_bias(self) -> bool:
+        """Whether rows have biases."""
+        return bool(self.settings.get("bias", True))
 
     def with_ratings(self, ratings: DataFrame) -> LatentFactors:
         """Fold in those users of the ratings who are not in the model."""
@@ -81,7 +94,7 @@ class LatentFactors:
 
     def params(self) -> Mapping[str, Any]:
         """Return the parameters that `load` needs beside the tables."""
-        return {name: getattr(self, name) for name in ("mean", "low", "high", "reg", "rank", "settings")}
+        return {name: getattr(self, name) for name in (*_PARAMS, "settings")}
 
     def as_scorer(self, store: BlockStore | None = None) -> FactorScorer:
         """Return the scorer, this model on arrays; in a store they do not travel with each task."""
@@ -97,7 +110,8 @@ class LatentFactors:
         if store is not None:
             placed = MemmapArrays.put(store, "factors", **arrays)
         item_ids, user_ids = items.column("item_id").combine_chunks(), users.column("user_id").combine_chunks()
-        return FactorScorer(item_ids, user_ids, placed, self.mean, self.reg, self.rank)
+        numbers = (self.mean, self.reg, self.rank, self._has_bias, self.fallback)
+        return FactorScorer(item_ids, user_ids, placed, *numbers)
 
     def explain(self, recommendations: DataFrame, most: int = 5) -> DataFrame:
         """Return the `explanations` relation; see `ArrayModel.explain`."""
@@ -146,6 +160,8 @@ class LatentFactors:
             + F.coalesce(F.col("_bi").cast("double"), F.lit(0.0))
             + F.when(known_user & known_item, dot).otherwise(0.0)
         )
+        if self.fallback is not None:
+            guess = F.when(known_user & known_item, guess).otherwise(self.fallback)
         source = (
             F.when(known_user & known_item, "factors")
             .when(known_user, "user bias")
@@ -204,16 +220,22 @@ def _taste(k: int, mean: float) -> Taste:
     return taste
 
 
-def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> LatentFactors:
+def fit(data: Data, store: BlockStore, settings: LfmConfig | None = None, /) -> LatentFactors | ArrayModel:
     """Train on all of the ratings; the `lfm` job can hold some back."""
     config = settings or LfmConfig()
     trained = train(data.ratings.withColumn("part", F.lit("train")), config, store)
-    return LatentFactors.of(trained, trained.config)
+    model = LatentFactors.of(trained, trained.config)
+    if config.ranks:
+        return preference_model(model.users, model.items, model.params(), data.ratings, store)
+    return model
 
 
-def load(saved: SavedModel, data: Data, store: BlockStore) -> LatentFactors:
+def load(saved: SavedModel, data: Data, store: BlockStore) -> LatentFactors | ArrayModel:
     """Return the factors that `lfm` left; users who have rated since are folded in."""
     numbers = saved.params
+    if LfmConfig.from_mapping(numbers["settings"]).ranks:
+        users, items = (saved.tables[relation.name] for relation in (USER_FACTORS, ITEM_FACTORS))
+        return preference_model(users, items, numbers, data.ratings, store)
     model = LatentFactors(
         saved.tables[USER_FACTORS.name],
         saved.tables[ITEM_FACTORS.name],
@@ -223,6 +245,7 @@ def load(saved: SavedModel, data: Data, store: BlockStore) -> LatentFactors:
         float(numbers["reg"]),
         int(numbers["rank"]),
         numbers["settings"],
+        numbers.get("fallback"),
     )
     return model.with_ratings(data.ratings)
 

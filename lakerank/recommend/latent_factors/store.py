@@ -48,7 +48,7 @@ from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import CHECKPOINT_PREFIX, checkpoint
 
 BEGUN = (PROGRESS, f"search/{CHAIN}/{PROGRESS}")  # either is there once an epoch was finished
-UPDATED_MODELS = ("mf", "svdpp")  # time effects and samples do not go on from the factor tables alone
+UPDATED_MODELS = ("mf", "svdpp", "als", "ials")  # time effects and samples do not go on from the factor tables alone
 
 
 @dataclass(frozen=True)
@@ -377,7 +377,7 @@ def read_base(spark: SparkSession, published: Publications, source: RatingsSourc
     """
     base = read_model(spark, published)
     if base.row["model"] not in UPDATED_MODELS:
-        raise UserError(f"--update goes with {' and '.join(UPDATED_MODELS)}, not {base.row['model']}: train it anew")
+        raise UserError(f"--update goes with {', '.join(UPDATED_MODELS)}, not {base.row['model']}: train it anew")
     if base.row["ratings"] != place_in(published.lake, source.ratings):
         trained_on = located(published.lake, base.row["ratings"])
         raise UserError(f"--update: the model was trained on {trained_on}, not on {source.ratings.location}")
@@ -462,7 +462,7 @@ def _hold_blocks(plan: RunPlan) -> BlockStore:
 def _warm_start(base: StoredModel | None) -> WarmStart | None:
     if base is None:
         return None
-    stats = BaseStats(base.row["mean"], int(base.row["epoch"]), float(base.row["train_rmse"]))
+    stats = BaseStats(base.row["mean"], int(base.row["epoch"]), float(base.row["train_rmse"] or 0.0))
     return WarmStart(base.users, base.items, stats)
 
 

@@ -1,4 +1,5 @@
-"""Latent factors: r̂ = μ + b_u + b_i + p_u·q_i over the observed ratings only, by SGD or Gibbs sampling.
+"""Latent factors: r̂ = μ + b_u + b_i + p_u·q_i over the observed ratings only, by SGD, Gibbs sampling or least squares;
+or preferences p_u·q_i over all pairs (`ials`).
 
 Ratings are divided into B × B blocks, by user and by item, which stay in a `BlockStore`; Spark ships only names, a
 few small jobs per epoch. With one block the whole loop runs inside a task, and no epoch waits for Spark.
@@ -27,7 +28,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
-from lakerank.recommend.latent_factors import gibbs, sgd
+from lakerank.recommend.latent_factors import als, bpr, gibbs, sgd
 from lakerank.recommend.latent_factors.auto_settings import (
     FEWEST_RATINGS,
     FEWEST_SWEEPS,
@@ -56,15 +57,52 @@ PROGRESS = "progress.json"  # the learning curve, the best epoch, and which stat
 
 @dataclass(frozen=True)
 class Epoch:
-    """The results of one epoch. RMSEs are in rating units; None where that part is empty."""
+    """The results of one epoch. RMSEs are in rating units; None where that part is empty, or the model only ranks.
+
+    Of least squares `objective` is the loss per training rating, regularisation included. Of a model that ranks
+    `valid_ndcg` and `test_ndcg` are nDCG@10 of what is held out among all items but those of training.
+    """
 
     epoch: int
     lr: float
-    train_rmse: float
+    train_rmse: float | None
     valid_rmse: float | None
     test_rmse: float | None
     seconds: float
     updates_per_second: float
+    objective: float | None = None
+    valid_ndcg: float | None = None
+    test_ndcg: float | None = None
+
+    @classmethod
+    def of(cls, number: int, lr: float, sums: Sums, seconds: float) -> Epoch:
+        """Make one from the sums that an epoch returns."""
+        count = sums["loss" if "loss" in sums else "train"][1]
+        return cls(
+            epoch=number,
+            lr=lr,
+            train_rmse=_rmse(sums, "train"),
+            valid_rmse=_rmse(sums, "valid"),
+            test_rmse=_rmse(sums, "test"),
+            seconds=seconds,
+            updates_per_second=count / seconds,
+            objective=_mean(sums, "loss"),
+            valid_ndcg=_mean(sums, "valid ndcg"),
+            test_ndcg=_mean(sums, "test ndcg"),
+        )
+
+    @property
+    def valid_error(self) -> float | None:
+        """What early stopping wants low, on the validation ratings: RMSE, or 1 − nDCG@10; None without them."""
+        return self.valid_rmse if self.valid_ndcg is None else 1 - self.valid_ndcg
+
+    def described(self) -> str:
+        """Say how good it is, in a few words for the progress bar."""
+        shown = {"train": self.train_rmse, "valid": self.valid_rmse, "test": self.test_rmse}
+        ranked = {"valid nDCG@10": self.valid_ndcg, "test nDCG@10": self.test_ndcg}
+        if self.train_rmse is None:
+            shown = {"loss": self.objective}
+        return " ".join(f"{part} {value:.4f}" for part, value in (shown | ranked).items() if value is not None)
 
 
 @dataclass(frozen=True)
@@ -77,9 +115,10 @@ class Trained:
         mean: μ, 0 without biases.
         epoch: the epoch kept (of the first run, the newest sample).
         history: the learning curve of the first run; `curves` has those of all.
-        train_rmse, valid_rmse, test_rmse: of the kept factors.
+        train_rmse, valid_rmse, test_rmse: of the kept factors; None if they only rank.
         ratings: the blocks it was trained on.
-        config: the settings it was trained with, with what was chosen; its `auto` is still what was asked for.
+        config: the settings it was trained with: what was chosen and what follows the size of the ratings is filled in;
+            its `auto` is still what was asked for.
         sweeps: that a sampler made until its error stopped falling; 0 if that was not asked for.
         states: runs and the names of their states that the factors are the mean of.
     """
@@ -92,7 +131,7 @@ class Trained:
     epoch: int
     history: list[Epoch]
     curves: list[list[Epoch]]
-    train_rmse: float
+    train_rmse: float | None
     valid_rmse: float | None
     test_rmse: float | None
     resumed_from: int
@@ -101,36 +140,63 @@ class Trained:
     states: list[tuple[Run, str]]
     sweeps: int = 0
 
+    @property
+    def kept(self) -> Epoch | None:
+        """The line of the learning curve of the epoch kept; None if nothing was trained."""
+        return self.history[self.epoch - 1] if self.history and self.epoch else None
+
+    def described(self) -> str:
+        """Say how good it is, in a few words."""
+        kept = self.kept
+        found = {"train RMSE": self.train_rmse, "test RMSE": self.test_rmse}
+        if kept is not None and self.train_rmse is None:
+            found = {"loss": kept.objective, "valid nDCG@10": kept.valid_ndcg, "test nDCG@10": kept.test_ndcg}
+        said = [f"{what} {value:.4f}" for what, value in found.items() if value is not None]
+        return ", ".join(said) or "random factors"
+
 
 def learning_rate(config: LfmConfig, history: Sequence[Epoch]) -> float:
     """Return the learning rate η of the epoch after `history`."""
     if config.lr_schedule == "exponential":
         return float(config.lr * config.lr_decay ** (len(history) / config.lr_decay_steps))
     if config.lr_schedule == "bold-driver" and len(history) >= 2:
-        better = history[-1].train_rmse < history[-2].train_rmse
+        better = _train_error(history[-1]) < _train_error(history[-2])
         return history[-1].lr * (1.05 if better else 0.5)
     return history[-1].lr if config.lr_schedule == "bold-driver" and history else config.lr
 
 
 def _has_diverged(history: Sequence[Epoch], data: RatingBlocks) -> bool:
     """Return whether the error is no number, or is growing far beyond the rating scale."""
-    rmse, earlier = history[-1].train_rmse, [epoch.train_rmse for epoch in history[:-1]]
+    rmse, earlier = _train_error(history[-1]), [_train_error(epoch) for epoch in history[:-1]]
+    if history[-1].train_rmse is None:
+        return not np.isfinite(rmse)
     far = rmse > 2 * (data.high - data.low + 1) and bool(earlier) and rmse > 2 * min(earlier)
     return not np.isfinite(rmse) or far
 
 
-def _rmse(sums: Sums, part: str) -> float | None:
+def _train_error(epoch: Epoch) -> float:
+    """Return the training RMSE, or the objective of a model that has none."""
+    error = epoch.objective if epoch.train_rmse is None else epoch.train_rmse
+    return np.inf if error is None else error
+
+
+def _mean(sums: Sums, part: str) -> float | None:
     total, n = sums.get(part, (0.0, 0))
-    return float(np.sqrt(total / n)) if n else None
+    return float(total / n) if n else None
+
+
+def _rmse(sums: Sums, part: str) -> float | None:
+    square = _mean(sums, part)
+    return None if square is None else float(np.sqrt(max(square, 0.0) if square == square else square))
 
 
 def _best_epoch(history: Sequence[Epoch], best: int, config: LfmConfig) -> int:
-    """Return the epoch to keep: the lowest validation RMSE when stopping early, else the newest."""
+    """Return the epoch to keep: the lowest validation error when stopping early, else the newest."""
     newest = history[-1]
-    if not config.early_stop or newest.valid_rmse is None:
+    if not config.early_stop or newest.valid_error is None:
         return newest.epoch
-    former = history[best - 1].valid_rmse if best else None
-    return newest.epoch if former is None or newest.valid_rmse < former else best
+    former = history[best - 1].valid_error if best else None
+    return newest.epoch if former is None or newest.valid_error < former else best
 
 
 def _kept_epochs(config: LfmConfig, history: Sequence[Epoch], best: int) -> list[int]:
@@ -196,19 +262,15 @@ def _train_epochs(run: Run, runner: Runner, seconds: float, flushes: Flushes | N
     flushed = int((run.store.read_json(PROGRESS) or {}).get("flushed", 0))
     while not _is_finished(run, history, best):
         number, lr, begun = len(history) + 1, learning_rate(config, history), time.perf_counter()
-        sums = gibbs.epoch(run, runner, number) if config.bayesian else sgd.epoch(run, runner, number, lr)
-        error, count = sums["train"]
-        taken = time.perf_counter() - begun
-        line = Epoch(
-            epoch=number,
-            lr=0.0 if config.bayesian else lr,
-            train_rmse=float(np.sqrt(error / count)),
-            valid_rmse=_rmse(sums, "valid"),
-            test_rmse=_rmse(sums, "test"),
-            seconds=taken,
-            updates_per_second=count / taken,
-        )
-        history.append(line)
+        if config.by_least_squares:
+            sums, lr = als.epoch(run, runner, number), 0.0
+        elif config.ranks:
+            sums = bpr.epoch(run, runner, number)
+        elif config.bayesian:
+            sums, lr = gibbs.epoch(run, runner, number), 0.0
+        else:
+            sums = sgd.epoch(run, runner, number, lr)
+        history.append(Epoch.of(number, lr, sums, time.perf_counter() - begun))
         best = _best_epoch(history, best, config)
         last = _is_finished(run, history, best)
         earlier = flushed
@@ -323,7 +385,9 @@ def _train_member(
     if not history:
         if warm_start is not None:
             warm_start.save(run.store)
-        if config.bayesian:
+        if config.by_least_squares:
+            als.start(run, whole, warm_start.stats if warm_start else None)
+        elif config.bayesian:
             chain = run.store.below(f"search/{CHAIN}")
             sweeps = len((chain.read_json(PROGRESS) or {"history": []})["history"])
             if sweeps:
@@ -345,14 +409,15 @@ def _train_member(
             history, best = _load_progress(run)
             for line in history[known:]:
                 on_epoch(line)
-                shown = {"train": line.train_rmse, "valid": line.valid_rmse, "test": line.test_rmse}
-                text = " ".join(f"{part} {rmse:.4f}" for part, rmse in shown.items() if rmse is not None)
-                meter.set_postfix_str(text, refresh=False)
+                meter.set_postfix_str(line.described(), refresh=False)
                 meter.update(1)
         if history and _has_diverged(history, run.data):
+            what = f"training diverged in epoch {history[-1].epoch}"
+            if config.by_least_squares:
+                raise UserError(f"{what}: raise --reg (now {config.reg:g})")
             raise UserError(
-                f"training diverged in epoch {history[-1].epoch} (train RMSE {history[-1].train_rmse:.3g}): lower --lr "
-                f"(now {history[-1].lr:g}) or raise --reg (now {config.reg:g})"
+                f"{what} (train RMSE {history[-1].train_rmse:.3g}): lower --lr (now {history[-1].lr:g}) or raise --reg "
+                f"(now {config.reg:g})"
             )
     _drop_old_epochs(run, history, best)
     return history, resumed_from, _kept_epochs(config, history, best) if history else [0]
@@ -375,7 +440,7 @@ def train(
         on_epoch: called after each epoch of this call; what it raises ends the training.
         data: where rating blocks are kept (default: `data` in `store`); belongs to one set of ratings and parts, and
             may be shared by runs.
-        warm_start: a model to start from instead of random factors; of SGD only, with as many factors.
+        warm_start: a model to start from instead of random factors; of SGD or least squares, with as many factors.
 
     Raises:
         UserError: no training ratings, a bad `init`, times are wanted and missing, or the run diverged.
@@ -388,6 +453,7 @@ def train(
     )
     if config.model == "timesvdpp" and not blocks.days:
         raise UserError("--model timesvdpp: the ratings have no times (`rated_at` is null): use --model svdpp")
+    config = als.sized(config, blocks)
     members = 1 if config.bayesian else config.average
     curves: list[list[Epoch]] = []
     models: list[tuple[Run, str]] = []
@@ -402,7 +468,9 @@ def train(
         models += [(run, model_state(run, epoch)) for epoch in epochs]
         if n == 0:
             resumed_from, kept = resumed, epochs[-1]
-    sums = on_workers(spark, blocks.blocks, error_of(models, ("train", *blocks.held_out)))
+    # How good a ranking is stands in its learning curve; it has no rating to be wrong by.
+    errors = () if config.ranks else ("train", *blocks.held_out)
+    sums = on_workers(spark, blocks.blocks, error_of(models, errors)) if errors else {}
     return Trained(
         user_factors=factor_frame(spark, models, "user"),
         item_factors=factor_frame(spark, models, "item"),
@@ -412,7 +480,7 @@ def train(
         epoch=kept,
         history=curves[0],
         curves=curves,
-        train_rmse=_rmse(sums, "train") or 0.0,
+        train_rmse=None if config.ranks else _rmse(sums, "train") or 0.0,
         valid_rmse=_rmse(sums, "valid"),
         test_rmse=_rmse(sums, "test"),
         resumed_from=resumed_from,

@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
+from scipy import sparse
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import print_above, progress
+from lakerank.recommend.latent_factors import als, sgd
+from lakerank.recommend.latent_factors.build_blocks import arrange, scramble
 from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig, parse_init
+from lakerank.recommend.latent_factors.predictions import predict_pairs
+from lakerank.recommend.latent_factors.run_state import RatingBlocks
 from lakerank.recommend.latent_factors.train import Epoch, train
-from lakerank.spark.array_store import BlockStore
+from lakerank.spark.array_store import Block, BlockStore
 
 if TYPE_CHECKING:
     import optuna
@@ -136,6 +142,81 @@ def as_yaml(config: LfmConfig, split: str, comment: str) -> str:
     """
     settings = {key.replace("_", "-"): value for key, value in dataclasses.asdict(config).items()} | {"split": split}
     return f"# {comment}\n{yaml.safe_dump(settings, sort_keys=False)}"
+
+
+MOST_COMPARED = 200_000  # training ratings up to which candidates are tried: seconds in one process
+FEWEST_HELD_OUT = 20
+HELD_OUT = 0.1
+
+
+def better_of(candidates: Sequence[LfmConfig], data: RatingBlocks) -> LfmConfig:
+    """Return the settings that predict a tenth of the training ratings best after training on the others.
+
+    Few ratings are tried in this process, in one block. Of so few that a tenth says nothing the first candidate is
+    taken, of more than `MOST_COMPARED` the last, untried.
+
+    Args:
+        candidates: of the models `als` and `mf`.
+        data: blocks with training ratings.
+    """
+    n = data.counts["train"]
+    if len(candidates) == 1 or n > MOST_COMPARED:
+        return candidates[-1]
+    u, i, r = training_pairs(data)
+    held = scramble((u.astype(np.int64) * data.n_items + i).astype(np.uint64), 7) < np.uint64(HELD_OUT * 2**64)
+    # Nothing can be said of users and items that the others do not have.
+    held &= np.isin(u, u[~held]) & np.isin(i, i[~held])
+    if np.count_nonzero(held) < FEWEST_HELD_OUT:
+        return candidates[0]
+    known = (u[~held], i[~held], r[~held])
+    errors = []
+    for config in candidates:
+        users, items, mean = _fit_in_process(config, data, *known)
+        guess = np.full(np.count_nonzero(held), mean, np.float32)
+        predict_pairs(u[held], i[held], users["factors"], users["bias"], items["factors"], items["bias"], guess)
+        if config.bias:
+            guess = np.clip(guess, known[2].min(), known[2].max())
+        error = float(np.square(guess.astype(np.float64) - r[held]).mean())
+        errors.append(error if np.isfinite(error) else np.inf)
+    return candidates[int(np.argmin(errors))]
+
+
+def training_pairs(data: RatingBlocks) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Return the training ratings by number of user and item, and the ratings, (N) each."""
+    found = []
+    for p in range(data.blocks):
+        for q in range(data.blocks):
+            if (block := data.get("train", p, q)) is not None:
+                users, items = block["rows"] * data.blocks + p, block["cols"] * data.blocks + q
+                found.append((users.astype(np.int32), items.astype(np.int32), block["ratings"]))
+    u, i, r = (np.concatenate(column) for column in zip(*found, strict=True))
+    return u, i, r
+
+
+def _fit_in_process(
+    config: LfmConfig, data: RatingBlocks, u: NDArray[np.int32], i: NDArray[np.int32], r: NDArray[np.float32]
+) -> tuple[Block, Block, float]:
+    """Train on ratings in memory, by one block; return the users, the items and μ."""
+    rng = np.random.default_rng(config.seed)
+    users, items = (als.initial_factors(n, config, rng) for n in (data.n_users, data.n_items))
+    sides: tuple[Block, Block] = tuple(  # type: ignore[assignment]
+        {"factors": rows, "bias": np.zeros(len(rows), np.float32)} for rows in (users, items)
+    )
+    if config.by_least_squares:
+        csr = sparse.csr_matrix((r, (u, i)), shape=(data.n_users, data.n_items))
+        layouts = csr.T.tocsr(), csr
+        for _ in range(config.epochs):
+            for layout, theirs, mine in zip(layouts, (users, items), (items, users), strict=True):
+                at = layout.indptr.astype(np.int64), layout.indices.astype(np.int32), layout.data
+                als.solve_side(config, *at, theirs, als.gram_of(theirs), mine)
+        return *sides, 0.0
+    mean = float(r.mean(dtype=np.float64)) if config.bias else 0.0
+    for side in sides:
+        side |= sgd.initial_slots(len(side["bias"]), config)
+    block = arrange(u, i, r, 1, data.n_items)
+    for _ in range(config.epochs):
+        sgd.train_in_place(*sides, block, config, mean, config.lr, rng)
+    return *sides, mean
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def warm_rows(run: Run, base_stats: BaseStats, side: str, p: int, fresh: Block) 
         theirs = at[mine]
         state["factors"][mine] = piece["factors"][theirs]
         state["bias"][mine] = piece["bias"][theirs] + (np.float32(base_stats.mean - run.mean) if side == "user" else 0)
-        if run.config.optimizer == "adagrad" and len(mine):
+        if run.config.optimizer == "adagrad" and "slots" in state and len(mine):
             visits = base_stats.epochs * counts[mine]
             # Of e·q the mean square is e²·q²; q's own size is about p's.
             of_factors = square * float(np.mean(np.square(piece["factors"])))

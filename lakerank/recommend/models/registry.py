@@ -16,6 +16,7 @@ PARTS = {
     "content": "lakerank.recommend.content.model",
     "linear": "lakerank.recommend.ease.model",
     "popular": "lakerank.recommend.models.popular",
+    "ials": "lakerank.recommend.latent_factors.preference",
 }
 BLENDS = {"blend": "lakerank.recommend.blend.model"}  # made of parts
 MODELS = (*PARTS, *BLENDS)
