@@ -126,8 +126,8 @@ class LfmConfig(CheckedSettings):
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
     reg: float = flag(
         None,
-        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01, ials 0: "
-        "by size",
+        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01, "
+        "ials 0: by size",
         within=NOT_NEGATIVE,
         auto=True,
     )
