@@ -17,7 +17,6 @@ from lakerank.recommend.latent_factors.build_blocks import unpack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import LatentFactors
 from lakerank.recommend.latent_factors.predictions import predictions
-from lakerank.recommend.latent_factors.run_state import Run
 from lakerank.recommend.latent_factors.train import Trained, train
 from lakerank.spark.array_store import BlockStore
 
@@ -41,7 +40,7 @@ def run_ours(
     trained.item_factors.count()
     seconds = time.perf_counter() - begun
     if trained.ratings.days:
-        guess = held_out(trained, config, store, train_on, test)
+        guess = held_out(trained, train_on, test)
     else:
         model = LatentFactors(trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
         guess = as_array(model.predict(as_frame(test)), train_on)
@@ -49,17 +48,14 @@ def run_ours(
     return guess, seconds
 
 
-def held_out(trained: Trained, config: LfmConfig, store: BlockStore, train_on: Part, test: Part) -> NDArray[np.float32]:
+def held_out(trained: Trained, train_on: Part, test: Part) -> NDArray[np.float32]:
     """Predict the test ratings from their blocks, which know them by user, item (−1: unknown) and day."""
-    data = trained.ratings
-    runs = [store] if config.bayesian else [store, *(store.below(f"run-{n}") for n in range(1, config.average))]
-    kept = [(Run(config, data, own.root), name) for own in runs for name in own.keys("") if name.startswith("epoch-")]
-    found = {}
+    data, found = trained.ratings, {}
     for p, q in itertools.product(range(data.blocks), repeat=2):
         block = data.get("test", p, q)
         if block is None:
             continue
-        guess = np.mean([predictions(run, state, "test", p, q) for run, state in kept], axis=0)
+        guess = np.mean([predictions(run, state, "test", p, q) for run, state in trained.states], axis=0)
         users, items = (unpack_ids(data.store.get(f"ids/{key}")).to_numpy() for key in (f"user-{p}", f"item-{q}"))
         keys = zip(_named(users, block["rows"]), _named(items, block["cols"]), block["days"].tolist(), strict=True)
         found.update(zip(keys, np.clip(guess, trained.low, trained.high).tolist(), strict=True))

@@ -18,11 +18,12 @@ from pyspark.sql import SparkSession
 from lakerank.cli.download import EDITIONS, MIRROR
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import POSITIVE, JobArgs, flag
+from lakerank.lake.file_feed import follow_files
 from lakerank.recommend.data.cleaning import COUNTS
-from lakerank.recommend.data.follow import FOLLOW, follow_folder
 from lakerank.recommend.data.store import (
     MODES,
     ReadOptions,
+    Source,
     download_folder,
     open_source,
     read_source,
@@ -62,7 +63,7 @@ class Args(JobArgs):
     follow: str = flag(
         "",
         "once: read the files that have come into the folder --source since the last time; always: and go on waiting",
-        choices=["", *FOLLOW],
+        choices=["", "once", "always"],
     )
     every: float = flag(30.0, "seconds between two looks at the folder, with --follow always", within=POSITIVE)
     counts: str = flag(
@@ -85,7 +86,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
         raise UserError("--counts makes one count of a whole log: read all of it, with --mode overwrite")
     scratch = download_folder(args.lake)
     if args.follow:
-        return follow(spark, args, str(scratch))
+        return read_feed(spark, args, str(scratch))
     with open_source(args.source, args.dataset, args.mirror, scratch, any_file=bool(args.columns)) as source:
         if source.note:
             print(source.note)
@@ -101,7 +102,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     return summary | {"seconds": round(time.monotonic() - started, 2)}
 
 
-def follow(spark: SparkSession, args: Args, scratch: str) -> Mapping[str, Any]:
+def read_feed(spark: SparkSession, args: Args, scratch: str) -> Mapping[str, Any]:
     """Read what has come into a folder; report the counts of each file.
 
     Raises:
@@ -111,15 +112,14 @@ def follow(spark: SparkSession, args: Args, scratch: str) -> Mapping[str, Any]:
         raise UserError("--follow adds the files of a folder to the lake: it goes with --mode merge or append only")
     started, totals = time.monotonic(), Counter({"files": 0, "read": 0, "kept": 0, "rejected": 0})
 
-    def on_batch(files: list[str], summary: dict[str, Any]) -> None:
-        print(f"ingest_ratings: {', '.join(files)}")
+    def merge(file: str) -> None:
+        checked = read_source(spark, Source(file, file), args.options(), scratch)
+        summary = write_ratings(spark, args.lake, checked, file, scratch, args.mode or "merge")
+        print(f"ingest_ratings: {file}")
         report(summary)
-        totals.update({"files": len(files)} | {name: summary[name] for name in ("read", "kept", "rejected")})
+        totals.update({"files": 1} | {name: summary[name] for name in ("read", "kept", "rejected")})
 
-    always = args.follow == "always"
-    follow_folder(
-        spark, args.source, args.lake, args.options(), args.mode or "merge", scratch, always, args.every, on_batch
-    )
+    follow_files(spark, args.source, args.lake, merge, args.every if args.follow == "always" else None)
     print(f"ingest_ratings: {totals['files']} new files in {args.source}")
     return dict(totals) | {"seconds": round(time.monotonic() - started, 2)}
 

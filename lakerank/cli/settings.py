@@ -141,11 +141,12 @@ class CheckedSettings:
         Raises:
             UserError: a name is unknown, or a value of the wrong type or out of its range; `origin` is named.
         """
-        hints = typing.get_type_hints(cls)
+        hints, fields = typing.get_type_hints(cls), {field.name: field for field in dataclasses.fields(cls)}
         for name in values:
-            if name not in {field.name for field in dataclasses.fields(cls)}:
-                raise _unknown(name, [field.name for field in dataclasses.fields(cls)], origin)
-        return cls(**{name: _coerce(name, value, _value_type(hints[name]), origin) for name, value in values.items()})
+            if name not in fields:
+                raise _unknown(name, list(fields), origin)
+        given = {name: None if _is_auto(fields[name], value) else value for name, value in values.items()}
+        return cls(**{name: _coerce(name, value, _value_type(hints[name]), origin) for name, value in given.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +224,11 @@ def _argument_type(field: dataclasses.Field[Any], wanted: type) -> Callable[[str
 
     convert.__name__ = wanted.__name__  # argparse names it in its message
     return convert
+
+
+def _is_auto(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Tell whether a value is the word `auto`, of a setting that takes it."""
+    return bool(field.metadata["auto"]) and isinstance(value, str) and value == AUTO
 
 
 def _short(value: Any) -> str:
@@ -343,8 +349,8 @@ def parse_args(args_class: type[A], name: str, doc: str, argv: Sequence[str] | N
             plain = str(key).replace("-", "_")
             if plain not in fields:
                 raise _unknown(str(key), list(fields), origin)
-            unset = fields[plain].metadata["auto"] and value == AUTO
-            values[plain] = None if unset else _coerce(plain, value, _value_type(hints[plain]), origin)
+            value = None if _is_auto(fields[plain], value) else value
+            values[plain] = _coerce(plain, value, _value_type(hints[plain]), origin)
             origins[plain] = origin
 
     from_file = _read_yaml(conf) if conf else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +251,7 @@ class TableSink:
         Raises:
             UserError: a column is missing or of the wrong type; others keep changing the table; it cannot be written.
         """
-        spark, source = df.sparkSession, f"lakerank_upsert_{self.relation.name}"
+        spark, source = df.sparkSession, f"lakerank_upsert_{uuid.uuid4().hex}"  # two may be at work in one session
         self._enforced(df).createOrReplaceTempView(source)
         keys = " AND ".join(f"t.`{key}` = s.`{key}`" for key in self.relation.keys)
         changes = ", ".join(f"t.`{name}` = s.`{name}`" for name in self.relation.names)

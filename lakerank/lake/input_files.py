@@ -7,6 +7,7 @@ an ordinary DataFrame: no RDD, nothing cached, so it runs on Spark Connect and o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -228,6 +229,18 @@ def refuse_tables(where: str) -> None:
             f"{where}: is a table of Apache {kind}, which is not read here, and its files may hold rows that were "
             f"deleted: export it with a reader of {kind}, as Parquet or Delta"
         )
+
+
+def content_digest(path: Path) -> str:
+    """Return a digest of the content of a local file, or of all files in a folder and their names."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0".encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def expand(paths: Sequence[str]) -> list[str]:

@@ -326,13 +326,18 @@ class Publishing:
 
 
 def undo_unpublished(get_spark: GetSpark, lake: str, relation: Relation) -> None:
-    """Give a table its published rows again if a run was killed after it had written it: what is added to the rows that
-    nobody reads would not be read either."""
+    """Give a table its published rows again, and publish them, if a run was killed after it had written it: what is
+    added to rows that nobody reads would not be read either."""
     ref = TableRef.find("", relation, lake)
     published = Publications.read(lake, get_spark).at(ref)
     log = TableLog(ref, get_spark)
-    if published.pinned is not None and any(commit.changed_rows for commit in log.since(published.pinned)):
-        ArrowSink.restore(ref, published.pinned, get_spark, "")
+    if published.pinned is None or not any(commit.changed_rows for commit in log.since(published.pinned)):
+        return
+    with publishing(get_spark, lake, relation.name) as run:
+        ArrowSink.restore(ref, published.pinned, get_spark, run.stamp)
+        restored = TableLog(ref, get_spark).find(run.stamp)
+        if restored is not None:
+            run.keep(relation, dataclasses.replace(ref, pinned=restored.version))
 
 
 @contextmanager

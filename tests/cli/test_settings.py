@@ -53,6 +53,33 @@ def test_code_then_preset_then_file_then_flag(tmp_path: Path) -> None:
     assert (args.factors, args.lr, args.learning_note, args.bias) == (1000, 1e-3, "from flag", False)
 
 
+@dataclass(frozen=True)
+class Open(JobArgs):
+    reg: float = flag(None, "weight", within=POSITIVE, auto=True)
+    kind: str = flag(None, "which", choices=["a", "b", "auto"], auto=True)
+
+    @classmethod
+    def presets(cls):
+        return {"fixed": {"reg": 0.5}}
+
+
+def test_the_word_auto_stands_for_what_is_not_given(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("reg: 0.3\n", encoding="utf-8")
+    assert parse_args(Open, "job", "", ["--preset", "fixed", "--conf", str(file)]).reg == 0.3
+    over = parse_args(Open, "job", "", ["--preset", "fixed", "--conf", str(file), "--reg", "auto", "--kind", "auto"])
+    assert (over.reg, over.kind) == (None, None)
+    file.write_text("reg: auto\n", encoding="utf-8")
+    assert parse_args(Open, "job", "", ["--preset", "fixed", "--conf", str(file)]).reg is None
+    assert Open.from_values({"reg": "auto"}, "Open").reg is None
+    with pytest.raises(UserError, match=r"argument --reg: invalid float value: 'much'"):
+        parse_args(Open, "job", "", ["--reg", "much"])
+    with pytest.raises(UserError, match="must be above 0"):
+        parse_args(Open, "job", "", ["--reg", "-1"])
+    with pytest.raises(UserError, match="`lr` must be float"):
+        Args.from_values({"lr": "auto"}, "Args")
+
+
 def test_a_token_is_neither_printed_nor_stored(capsys: pytest.CaptureFixture[str]) -> None:
     args = parse("--remote", "sc://host:443/;token=secret;use_ssl=true")
     assert args.remote.count("secret") == 1

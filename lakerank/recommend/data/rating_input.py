@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import has_scheme
-from lakerank.lake.input_files import first_line, read_lines
+from lakerank.lake.input_files import content_digest, first_line, read_lines, read_rows
 from lakerank.lake.schemas import RATINGS
 from lakerank.recommend.data import cleaning, delimited
 from lakerank.recommend.data.store import ReadOptions, Source, delta_table, read_source
@@ -39,7 +38,7 @@ def read_ratings_of(spark: SparkSession, flag: str, where: str, scratch: str, li
     """
     table = delta_table(spark, where)
     if table is not None and set(RATINGS.names) <= set(table.frame(spark).columns):
-        rows = table.read(spark, RATINGS).select(*RATINGS.names)
+        rows = RATINGS.check(table.frame(spark), where).select(*RATINGS.names)
         found = id_types(rows)
     else:
         if table is None and not has_scheme(where) and not Path(where).exists():
@@ -75,21 +74,13 @@ def _has_header(spark: SparkSession, where: str) -> bool:
 
 
 def identity_of(spark: SparkSession, where: str) -> list[Any]:
-    """Return what tells a table's or a local file's content from another: id and version, or sizes and times."""
+    """Return what tells a table's or a local file's content from another: id and version, or a digest."""
     table = delta_table(spark, where)
     if table is not None:
         return [table.identity(spark), table.version(spark)]
     if has_scheme(where):
         return [where]
-    path = Path(where)
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.name}\0".encode())
-        with file.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return [digest.hexdigest()]
+    return [content_digest(Path(where))]
 
 
 def read_pairs(spark: SparkSession, flag: str, where: str, like: dict[str, str]) -> DataFrame:
@@ -134,8 +125,6 @@ def _rows_of_file(spark: SparkSession, where: str) -> DataFrame:
     folder = Path(where)
     inside = [path.name for path in folder.iterdir()] if not has_scheme(where) and folder.is_dir() else [where]
     if any(name.endswith(".parquet") for name in inside):
-        from lakerank.lake.input_files import read_rows
-
         return read_rows(spark, where).select("row.*")
     head = first_line(spark, where, "auto")
     shape = delimited.shape_of(head, {}, True, "", where, needed=("user", "item"))

@@ -125,6 +125,8 @@ def choose_settings(config: LfmConfig, train_trial: TrainTrial) -> tuple[dict[st
             if best is not None and best.reg < FIRST_REG:
                 break  # less is better, so more is not
     for lr in rates[1:]:
+        if best is not None and not fixed_length and best.epochs * best.lr / lr > left:
+            break  # it would not come to its end
         slower = trial(best.reg if best else FIRST_REG, lr)
         if slower is not None and (best is None or slower.error < best.error * (1 + AS_GOOD)):
             best = slower

@@ -200,15 +200,15 @@ def go_on(run: Run, chain: BlockStore, state: str, runner: Runner) -> None:
         for side in SIDES:
             for name in ("", "moments-", "centre-"):
                 if chain.has(key := f"{state}/{name}{side}-{p}"):
-                    run.store.put(f"epoch-0/{name}{side}-{p}", _in_memory(chain.get(key)))
+                    run.store.put(f"epoch-0/{name}{side}-{p}", _copied(chain.get(key)))
         return [("start", 0.0, 0)]
 
     runner(work)
     for name in ("hyper", "ridge"):
-        run.store.put(f"epoch-0/{name}", _in_memory(chain.get(f"{state}/{name}")))
+        run.store.put(f"epoch-0/{name}", _copied(chain.get(f"{state}/{name}")))
 
 
-def _in_memory(block: Block) -> Block:
+def _copied(block: Block) -> Block:
     return {name: np.array(values) for name, values in block.items()}
 
 

@@ -58,7 +58,9 @@ class LatentFactors:
         """Return the model that was trained with these settings."""
         found = (trained.user_factors, trained.item_factors, trained.mean, trained.low, trained.high)
         fallback = trained.ratings.mean if config.model == "als" else None  # factors alone know no mean
-        return cls(*found, config.reg, int(config.factors or 0), asdict(config), fallback)
+        # The mean of samples is one model of more factors; that of SGD runs has theirs one after the other.
+        rank = 0 if config.bayesian else int(config.factors or 0)
+        return cls(*found, config.reg, rank, asdict(config), fallback)
 
     def with_users(self, ratings: DataFrame, reg: float, rank: int = 0) -> LatentFactors:
         """Fold in the users of `ratings` (user_id, item_id, rating), who must not be in the model; return the new one.

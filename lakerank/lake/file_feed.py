@@ -1,0 +1,69 @@
+"""Follow a folder into which files come: Structured Streaming finds those that are new and remembers them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from lakerank.cli.errors import UserError
+from lakerank.lake.delta_table import has_scheme, is_catalog_name
+from lakerank.lake.input_files import plain_path, refuse_tables
+
+MOST_FILES = 1_000  # of a batch; more come in the next
+_SCHEMA = "path string, modificationTime timestamp, length bigint, content binary"
+
+
+def follow_files(
+    spark: SparkSession, folder: str, lake: str, on_file: Callable[[str], None], every: float | None = None
+) -> None:
+    """Call a function with the path of each file that has come into a folder since the last call.
+
+    Which have been done is kept in the lake (`_feeds`). A batch of files in which one fails comes again as a whole, so
+    doing a file twice must do no harm.
+
+    Args:
+        spark: the session.
+        folder: files in it are never changed, only added.
+        lake: a folder or a place in a store.
+        on_file: what is done with each, in the order of their names.
+        every: seconds between two looks at the folder, until the process is stopped; None: until all files there are
+            done.
+
+    Raises:
+        UserError: the folder is none, the lake is a catalog, or what `on_file` raised.
+    """
+    if is_catalog_name(lake):
+        raise UserError(f"--lake {lake} is no folder: --follow keeps in the lake which files it has read")
+    if not has_scheme(folder) and not Path(folder).is_dir():
+        raise UserError(f"--source {folder}: no such folder; --follow reads the files that come into one")
+    refuse_tables(folder)
+    failed: list[UserError] = []
+
+    def do_batch(batch: DataFrame, number: int) -> None:
+        for path in sorted(plain_path(row["path"]) for row in batch.select("path").collect()):
+            try:
+                on_file(path)
+            except UserError as error:
+                failed.append(error)
+                raise
+
+    named = folder if has_scheme(folder) else str(Path(folder).absolute())
+    home = lake.rstrip("/") if has_scheme(lake) else str(Path(lake.removeprefix("file:")).absolute())
+    # Only paths are asked for: no content is read here.
+    files = spark.readStream.format("binaryFile").schema(_SCHEMA).option("maxFilesPerTrigger", MOST_FILES).load(named)
+    writer = files.select(F.col("path")).writeStream.foreachBatch(do_batch)
+    writer = writer.option("checkpointLocation", f"{home}/_feeds/{hashlib.sha256(named.encode()).hexdigest()[:10]}")
+    writer = writer.trigger(availableNow=True) if every is None else writer.trigger(processingTime=f"{every} seconds")
+    query = writer.start()
+    try:
+        query.awaitTermination()
+    except Exception as error:
+        if failed:
+            raise failed[0] from error
+        raise
+    finally:
+        query.stop()
