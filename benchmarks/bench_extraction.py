@@ -3,8 +3,8 @@
 Quality: precision, recall and F1 of word 4-grams against the marked text, mean over pages, on the pages that
 `annotated_pages.py` makes, which were at hand while the rules were written, and on folders given by --collection, as
 the article-extraction-benchmark has them (`ground-truth.json` with `articleBody` by page, `html/PAGE.html.gz`).
-Speed: pages/s of one process from decoded HTML to text, on those pages and the NumPy documentation. Ours makes title,
-headings, links with their zones and language in the same time; the others make text alone.
+Speed: pages/s of one process from decoded HTML to text, on those pages and on the NumPy documentation. Ours makes
+titles, headings, links with their zones and languages in the same time; the others make text alone.
 
     python benchmarks/bench_extraction.py [--collection DIR …] [--quick] [--json]
 """
@@ -33,7 +33,7 @@ from peer_environment import peer_python
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = ROOT / "benchmarks" / "results"
-PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1"]
+PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1", "lxml-html-clean==0.4.6"]  # the last: jusText wants it
 ENGINES = ("ours", "resiliparse", "trafilatura", "trafilatura fast")
 
 

@@ -1,4 +1,4 @@
-"""Read web pages into the lake: folders of HTML, WARC and WARC.gz files, or both.
+"""Read web pages into the lake: folders of HTML, archives, and collections of documents.
 
 Writes the tables pages, links, redirects and pages_rejected. The guide is docs/pages.md.
 """
@@ -25,7 +25,11 @@ from lakerank.spark.job import run_job
 class Args(JobArgs):
     """Settings of the job."""
 
-    source: str = flag("", "folders, HTML and WARC files, with commas between them", metavar="PATH[,PATH…]")
+    source: str = flag(
+        "",
+        "folders and files of HTML, WARC, ARC, JSON Lines, TREC, SMART, with commas between them",
+        metavar="PATH[,PATH…]",
+    )
     base_url: str = flag("", "address that HTML files are below: its path and theirs make their own", metavar="URL")
     mode: str = flag(
         "replace", "replace: these pages only; merge: beside those of earlier runs", choices=("replace", "merge")

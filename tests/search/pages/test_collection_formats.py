@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lakerank.search.pages.collection_formats import collection_form
 from lakerank.search.pages.read_file import ReadOptions, read_file
 from lakerank.search.pages.records import Record
 
@@ -122,6 +123,13 @@ def test_bad_documents_cost_themselves_alone(tmp_path: Path) -> None:
     ]  # fmt: skip
     smart = b".I 1\n.W\na\n.I 2\n.W\n" + b"word\n" * 600_000 + b".I 3\n.W\nc\n"
     assert [row["kind"] for row in read(tmp_path, smart)] == ["page", "rejected", "page"]
+
+
+def test_a_large_document_that_comes_in_pieces_is_left_out_whole() -> None:
+    form = collection_form("x", TREC)
+    assert form is not None
+    pieces = [b"<DOC>" + b"w" * 9000, b"w</D", b"OC>", b"<DOC>x</DOC>"]
+    assert list(form[0](pieces, 5000)) == [(0, None), (9012, b"<DOC>x</DOC>")]
 
 
 def test_what_only_looks_like_one_is_none(tmp_path: Path) -> None:

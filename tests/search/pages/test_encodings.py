@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from lakerank.search.pages import encodings
 from lakerank.search.pages.encodings import codec_of, declared_encoding, decode_html
 
 TEXT = "<p>Übermäßig schöne Grüße, çà et là"
@@ -81,6 +82,12 @@ def test_a_bad_byte_costs_one_sign() -> None:
     assert decode_html(b"<meta charset=utf-8>plain \xff text").endswith("plain \ufffd text")
     assert decode_html(b"<p>\xe2\x82x", "utf-8") == "<p>\ufffdx"
     assert decode_html(b"<p>a\xff\x30b", "gbk") == "<p>a\ufffd0b"
+
+
+def test_signs_of_utf8_speak_for_it_whatever_the_detector_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encodings, "detect_encoding", lambda data: "koi8-r")
+    assert decode_html("Größe ".encode() * 2 + b"\xff") == "Größe Größe \ufffd"
+    assert decode_html("Привет".encode("koi8-r")) == "Привет"
 
 
 def test_what_only_says_that_it_is_utf8_is_looked_at() -> None:

@@ -79,6 +79,22 @@ def test_a_class_name_never_removes_the_largest_block() -> None:
         assert "otter swims" in text(page), name
 
 
+def test_a_name_counts_for_less_than_what_the_block_holds() -> None:
+    other = f"<div class=x><p>Other. {WORDS * 4}</p></div>"
+    assert "Wanted" in text(f"<body><div class=sidebar><p>Wanted. {WORDS * 6}</p></div>{other}</body>")
+    claimed = f"<body><div class=menu-7><article><p>Wanted. {WORDS * 4}</p></article></div>{other}{WORDS}</body>"
+    assert "Wanted" in text(claimed)
+    assert "Wanted" not in text(claimed.replace("article", "div"))
+
+
+def test_without_any_name_the_block_that_holds_nearly_all_counts() -> None:
+    page = (
+        f"<body><div><div><p>Wanted. {WORDS * 9}</p></div><div><p>Small words of another kind.</p></div></div></body>"
+    )
+    assert "Wanted" in text(page)
+    assert "Small" not in text(page)
+
+
 def test_names_take_out_small_blocks() -> None:
     main = f"<article><h1>T</h1><p>{WORDS * 9}</p></article>"
     for name in ("sidebar", "related-posts", "comments", "newsletter", "share-buttons", "cookie-notice", "siteFooter"):
@@ -118,6 +134,7 @@ def test_lists_of_links_within_and_alone() -> None:
     assert parse_html(page, URL).headings == []
     assert {link.zone for link in parse_html(page, URL).links} == {"main"}
     assert "on otters 5" in text(f"<main><h1>Index</h1><ul>{links}</ul></main>")
+    assert "on otters 5" in text(f"<main><h1>Index</h1><p>{WORDS * 3}</p><ul>{links * 3}</ul></main>")
 
 
 def test_pages_that_scripts_put_together() -> None:
