@@ -4,9 +4,9 @@ Rendle, Freudenthaler, Gantner and Schmidt-Thieme 2009, "BPR: Bayesian personali
 min Σ −ln σ(x_u·(y_i − y_j) + b_i − b_j) + λ(‖x_u‖² + ‖y_i‖² + ‖y_j‖²)/2 over what was seen (u, i) and items j that were
 not, drawn at random from all. In a stratum a worker may write one block of items only, and i and j are seldom in the
 same. So a pair is visited twice: where i is, x_u and y_i take their step against a j from anywhere; where j is, y_j
-takes its step against an i from anywhere. What lies in another block is read as it was when the epoch began. With one block
-there is one visit. Steps are scaled by AdaGrad, one accumulator a row, as in `sgd.py`. All that is random follows from
-the seed.
+takes its step against an i from anywhere. What lies in another block is read as it was when the epoch began. With one
+block there is one visit. Steps are scaled by AdaGrad, one accumulator a row, as in `sgd.py`. All that is random follows
+from the seed.
 
 Shape suffixes of the loops: U users and I items of a block, K factors, N ratings.
 """
