@@ -41,7 +41,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(ratings: DataFrame, scratch: Path) -> LFMModel:
-    return migrated(LFM, scratchDir=str(scratch)).fit(ratings)
+    return migrated(LFM, model="mf", scratchDir=str(scratch)).fit(ratings)
 
 
 def migrated(kind: Any, **more: Any) -> Any:

@@ -160,7 +160,7 @@ def test_folding_in_gives_the_users_of_training_and_explains_them(tmp_path: Path
     assert np.argmax(scorer.scores(nobody)[0]) == np.argmax(scorer.popularity)
 
 
-PAIRS = LfmConfig("bpr", factors=6, epochs=8, lr=0.1)
+PAIRS = LfmConfig("bpr", factors=6, epochs=60, lr=0.2, init="normal:0.5")
 
 
 def test_a_step_on_a_pair_is_the_gradient_of_its_loss() -> None:
@@ -187,7 +187,7 @@ def test_a_step_on_a_pair_is_the_gradient_of_its_loss() -> None:
             slope[at] = (loss(*ends[0]) - loss(*ends[1])) / 2e-6
         slopes.append(slope)
     keys = bpr.seen_keys(*pair, 2)
-    told, count = bpr.train_pairs(*pair, keys, np.uint64(5), x, y, b, *slots, *weights, True)
+    told, count = bpr.train_pairs(*pair, keys, np.uint64(5), (0, 1, 2), x, y, b, *slots, *weights, (True, True, True))
     margin = before[0][0] @ (before[1][1] - before[1][0]) + before[2][1] - before[2][0]
     assert (told, count) == (pytest.approx(np.log1p(np.exp(-margin)), rel=1e-5), 1)
     for array, was, slope in zip((x, y, b), before, slopes, strict=True):
@@ -210,24 +210,24 @@ def test_pairs_rank_and_resume_to_the_bit(tmp_path: Path) -> None:
         ]
     )
     assert curve[-1].test_ndcg > 1.3 * by_popularity
-    resident.trained(tmp_path / "halves", data, dataclasses.replace(PAIRS, epochs=3))
+    resident.trained(tmp_path / "halves", data, dataclasses.replace(PAIRS, epochs=20))
     halves, *_ = resident.trained(tmp_path / "halves", data, PAIRS)
     for side in ("user", "item"):
-        np.testing.assert_array_equal(whole.all_rows("epoch-8", side), halves.all_rows("epoch-8", side))
+        np.testing.assert_array_equal(whole.all_rows("epoch-60", side), halves.all_rows("epoch-60", side))
 
 
 def test_users_are_folded_into_pairs_one_by_one(tmp_path: Path) -> None:
     made = clicks()["train"]
     data = resident.blocks_of(tmp_path / "data", {"train": made}, blocks=2)
     run, *_ = resident.trained(tmp_path / "run", data, PAIRS)
-    items = run.all_rows("epoch-8", "item").astype(np.float64)
+    items = run.all_rows("epoch-60", "item").astype(np.float64)
     arrays = {"q": items[:, :-1], "item_bias": items[:, -1]}
     scorer = PairwiseScorer(pa.array(np.arange(40)), arrays, PAIRS, Biases(3.0, np.zeros(40), 1, 5), np.zeros(40))
     block = block_of(made)
     scores = scorer.scores(block)
     own = np.arange(60)[:, None] % 2 == np.arange(40)[None, :] % 2
     assert np.mean(scores[own]) > np.mean(scores[~own]) + 1
-    np.testing.assert_array_equal(scorer.scores(block.part(7, 8))[0], scores[7])
+    np.testing.assert_allclose(scorer.scores(block.part(7, 8))[0], scores[7], rtol=1e-12)
     reasons = scorer.explain(block, 7, 3)
     assert sum(reason.value for reason in reasons) == pytest.approx(scores[7, 3], abs=1e-6)
 
