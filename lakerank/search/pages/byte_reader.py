@@ -125,7 +125,7 @@ class ByteReader:
         self,
         pieces: Iterator[Piece],
         packed: bool,
-        look: Callable[[int, int], bytes] | None = None,
+        read_at: Callable[[int, int], bytes] | None = None,
         mark: bytes = b"WARC/",
     ) -> None:
         """Make a reader.
@@ -133,10 +133,10 @@ class ByteReader:
         Args:
             pieces: of the unpacked file.
             packed: whether the file is gzip.
-            look: reads bytes at an offset of the file, if it can be read out of order.
+            read_at: reads bytes at an offset of the file, if it can be read out of order.
             mark: what a record begins with.
         """
-        self._pieces, self._packed, self._look, self._mark = pieces, packed, look, mark
+        self._pieces, self._packed, self._read_at, self._mark = pieces, packed, read_at, mark
         self._begins_member = False
         self._buffer = bytearray()
         self._at = 0  # of the first byte in the buffer, counted in the file if that is not packed
@@ -196,7 +196,7 @@ class ByteReader:
 
     def look_ahead(self, at: int, n: int) -> bytes | None:
         """Return bytes far ahead, which stay to be taken; None if the file is packed or cannot be read out of order."""
-        return None if self._look is None or self._packed else self._look(self._at + at, n)
+        return None if self._read_at is None or self._packed else self._read_at(self._at + at, n)
 
     def member_size(self) -> int:
         """Return how many bytes the gzip member being read holds, which are unpacked for that and not kept.
@@ -204,8 +204,8 @@ class ByteReader:
         Zero if it cannot be unpacked, or if the file cannot be read out of order.
         """
         at, size, unpacker = self._member, 0, zlib.decompressobj(wbits=31)
-        while self._look is not None and not unpacker.eof:
-            fed = self._look(at, _OUT)
+        while self._read_at is not None and not unpacker.eof:
+            fed = self._read_at(at, _OUT)
             if not fed:
                 return 0
             at += len(fed)
