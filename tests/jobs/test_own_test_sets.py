@@ -18,6 +18,7 @@ from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import ITEM_FACTORS, LFM_MODELS, PREDICTIONS, RATINGS, USER_FACTORS
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.data.synthetic import generate_ratings
+from lakerank.recommend.models.popular import PRIOR_RATINGS
 from spark_jobs import evaluate, lfm, predict
 
 QUICK = ("--factors", "3", "--epochs", "2", "--reg", "0.05", "--blocks", "1")
@@ -95,11 +96,14 @@ def test_evaluate_takes_test_set_and_negatives_of_ones_own(
     flags = ("--lake", lake, "--models", "popular", "--metrics", "hr@3,mrr@10", "--n-bootstrap", "0", "--test", test)
     found = run(evaluate, capsys, *flags, "--negatives", negatives)
     assert (found["split"], found["users"]) == ("given", len(chosen))
-    train = [row[:2] for row in rows if row[:2] not in {one[:2] for one in chosen.values()}]
-    counts = np.bincount([item for _, item in train], minlength=41)
+    train = [row for row in rows if row[:2] not in {one[:2] for one in chosen.values()}]
+    items, stars = [row[1] for row in train], [row[2] for row in train]
+    counts = np.bincount(items, minlength=41)
+    means = (np.bincount(items, stars, 41) + PRIOR_RATINGS * np.mean(stars)) / (counts + PRIOR_RATINGS)
+    score = counts + means / 1000  # of the model `popular`
     ranks = []
     for user, (_, item, _) in chosen.items():
-        better = sum((-counts[other], other) < (-counts[item], item) for other in others[user])
+        better = sum((-score[other], other) < (-score[item], item) for other in others[user])
         ranks.append(better + 1)
     values = found["models"]["popular"]
     assert values["hr@3"] == pytest.approx(np.mean([rank <= 3 for rank in ranks]))

@@ -132,7 +132,8 @@ def test_of_duplicates_the_newest_is_kept(spark: SparkSession) -> None:
         (["1", "9223372036854775808"], "string"),
         (["1", "x"], "string"),
         (["1", "007"], "string"),
-        (["1", "2.0"], "string"),
+        (["1", "2.0"], "bigint"),
+        (["1", "2.5"], "string"),
     ],
 )
 def test_ids_are_numbers_only_if_all_are_and_nothing_is_lost(spark: SparkSession, ids: list[str], kind: str) -> None:

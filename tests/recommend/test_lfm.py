@@ -189,3 +189,36 @@ def test_damaged_rating_blocks_are_built_again_with_a_word(
     assert "another run has built the same and was faster" in capsys.readouterr().out
     store.drop(".raw")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2-blocks", "facts.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mf", "bayesian"])
+def test_what_is_open_is_chosen_once_and_trained_on_all(
+    spark: SparkSession, tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = generate_ratings(200, 80, 7000, rank=2, noise=0.5, seed=5)
+    rows = list(zip(made.users.tolist(), made.items.tolist(), made.ratings.tolist(), strict=True))
+    frame = spark.createDataFrame(rows, "user_id bigint, item_id bigint, rating float")
+    parts = frame.withColumn("rated_at", F.lit(None).cast("timestamp"))
+    parts = parts.withColumn("part", F.when(F.col("item_id") % 10 == 3, "test").otherwise("train"))
+    parts = parts.withColumn("part", F.when((F.col("user_id") + F.col("item_id")) % 12 == 0, "test").otherwise("train"))
+    store = BlockStore.open(str(tmp_path / "s"), "")
+    config = LfmConfig(model, factors=3, blocks=2)
+    found = train(parts, config, store)
+    said = capsys.readouterr().out
+    assert ("lfm: chose --reg" if model == "mf" else "sweeps") in said
+    assert found.ratings.counts["train"] + found.ratings.counts["test"] == len(rows)  # nothing stays held out
+    assert found.config.auto == config.auto
+    assert not store.keys("search")
+    assert found.test_rmse is not None
+    fixed = {"reg": found.config.reg, "lr": found.config.lr} if model == "mf" else {}
+    assert found.test_rmse < 0.75
+    assert len(found.history) == found.config.epochs
+    again = train(parts, config, store)  # finished: the choice is kept, and nothing is trained
+    assert "chose" not in capsys.readouterr().out
+    assert again.test_rmse == found.test_rmse
+    if fixed:
+        plain = train(
+            parts, LfmConfig(model, factors=3, blocks=2, epochs=found.config.epochs, **fixed), store.below("p")
+        )
+        assert plain.test_rmse == found.test_rmse

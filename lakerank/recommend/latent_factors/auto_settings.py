@@ -42,6 +42,7 @@ MOST_EPOCHS = 40
 FEWEST_SWEEPS = 20  # that the error is watched for
 GAIN = 3e-4  # of the error: what a fifth of the sweeps must bring for the chain to go on
 MOST_SWEEPS = 600
+FEWEST_SAMPLES = 100  # of the chain that goes on with all ratings
 SECOND_BURN_IN = 10  # sweeps in which a chain that goes on takes in the ratings that were held out
 
 

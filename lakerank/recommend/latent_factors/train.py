@@ -31,7 +31,7 @@ from lakerank.cli.progress import progress
 from lakerank.recommend.latent_factors import als, bpr, gibbs, sgd
 from lakerank.recommend.latent_factors.auto_settings import (
     FEWEST_RATINGS,
-    FEWEST_SWEEPS,
+    FEWEST_SAMPLES,
     MOST_SWEEPS,
     SECOND_BURN_IN,
     choose_settings,
@@ -541,7 +541,7 @@ def _choose_sweeps(spark: SparkSession, config: LfmConfig, held: RatingBlocks, w
     n = len(curve)
     why = "stopped falling" if n < MOST_SWEEPS else "was still falling when the most sweeps were done"
     print(f"lfm: validation RMSE {curve[-1].valid_rmse:.4f} {why} after {n} sweeps", flush=True)
-    more = max(2 * FEWEST_SWEEPS, (n - config.burn_in) // 2)
+    more = max(FEWEST_SAMPLES, (n - config.burn_in) // 2)
     return {"epochs": SECOND_BURN_IN + more, "burn_in": SECOND_BURN_IN, "sweeps": n}
 
 
