@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
 from lakerank.lake.schemas import LFM_MODELS, RANKS, RATINGS
+from lakerank.lake.schemas.relation import Column, Relation
 from lakerank.lake.table_log import TableLog
 
 
@@ -128,3 +130,12 @@ def test_a_place_that_cannot_be_written_is_named(spark: SparkSession) -> None:
         TableSink(TableRef("/proc/nowhere/ranks"), RANKS).write(
             spark.createDataFrame([(1, 1.0)], "id bigint, pagerank double")
         )
+
+
+def test_an_older_table_gets_the_columns_that_have_come_since(spark: SparkSession, tmp_path: Path) -> None:
+    old = Relation("grown", "A table.", (Column("run_id", "string", "run"), Column("x", "int", "value")), (), "", "")
+    new = dataclasses.replace(old, columns=(*old.columns, Column("y", "double", "new", nullable=True)))
+    ref = TableRef(str(tmp_path / "grown"))
+    TableSink(ref, old).write(spark.createDataFrame([("a", 1)], old.schema()))
+    TableSink(ref, new).write(spark.createDataFrame([("b", 2, 0.5)], new.schema()), "run_id = 'b'")
+    assert sorted(tuple(row) for row in ref.read(spark, new).collect()) == [("a", 1, None), ("b", 2, 0.5)]

@@ -101,7 +101,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = ("exact rank-1 matrix, rank 2", "approximate rank-2 matrix", "more blocks than ratings")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_matrices_are_found(spark: SparkSession, name: str) -> None:
     sizes, settings, bound = CASES[name]
     training, test = explicit_data(*sizes)
@@ -130,6 +135,7 @@ def test_negative_ratings_are_more_than_zeros(spark: SparkSession) -> None:
         assert not with_negative & with_zero
 
 
+@pytest.mark.slow
 def test_generic_ids(spark: SparkSession) -> None:
     training, _ = implicit_data(20, 40, 2, 0.01)
     for kind in ("bigint", "string"):
@@ -162,6 +168,7 @@ def test_nonnegative_factors_are_the_best_ones(spark: SparkSession, implicit: bo
         assert np.abs(slope * x).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_many_iterations(spark: SparkSession) -> None:
     training, _ = explicit_data(4, 4, 1)
     for implicit in (False, True):
@@ -171,6 +178,7 @@ def test_many_iterations(spark: SparkSession) -> None:
         assert np.isfinite(rmse(model, frame(spark, training)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tinyint", "smallint", "int", "bigint", "float", "double", "decimal(10,0)"])
 def test_ids_and_ratings_of_all_numeric_types(spark: SparkSession, kind: str) -> None:
     """`input type validation`, SPARK-14891: a type changes nothing."""
@@ -187,6 +195,7 @@ def test_ids_and_ratings_of_all_numeric_types(spark: SparkSession, kind: str) ->
         assert {len(row["recommendations"]) for row in best} == {2}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "value"), [("double", 1.5), ("double", -9.1e18), ("double", float("nan")), ("decimal(12,2)", 0.25)]
 )
@@ -276,6 +285,7 @@ def test_after_two_string_indexers(spark: SparkSession) -> None:
     assert np.sqrt(np.mean([(a - b) ** 2 for a, b in found])) < 0.01
 
 
+@pytest.mark.slow
 def test_people_get_biases_and_exact_matrices_get_factors_alone(spark: SparkSession) -> None:
     """With `model` auto the better one of `als` and `mf` on a held-out tenth is trained."""
     training, _ = explicit_data(30, 40, 2)
