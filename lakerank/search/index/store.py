@@ -110,10 +110,6 @@ class IndexTables:
         """Return `id`, `pagerank`; None if there are no ranks."""
         return None if self.ranks is None else self.ranks.read(["id", "pagerank"])
 
-    def languages(self) -> pa.ChunkedArray:
-        """Return the languages of the pages that have one."""
-        return self.pages.read(["language"])["language"].drop_null()
-
     def index(self) -> ExistingIndex | None:
         """Return the index that is published, or None."""
         newest = self.published.newest(INDEX)

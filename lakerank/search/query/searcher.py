@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 from lakerank.search.index.fields import FIELDS, TITLE
 from lakerank.search.query.index import Index
 from lakerank.search.query.kernels import phrase_frequencies, score_all, score_best, sum_impacts
-from lakerank.search.query.parse import Clause, Occur, Part, Query, analyze_query, parse
+from lakerank.search.query.parse import (
+    AnalyzedQuery,
+    Clause,
+    FormWeights,
+    Lookup,
+    Occur,
+    Part,
+    Query,
+    Vocabulary,
+    analyze_query,
+    parse,
+)
 from lakerank.search.query.statistics import impacts_of
-from lakerank.search.text.analyzer import Analyzer, Term
+from lakerank.search.text.analyzer import Term
 
 T = TypeVar("T", int, str)
 
@@ -33,12 +44,22 @@ class Feedback:
         terms: how many terms, those of the query among them.
         weight: of the heaviest term; the query's own words have 1.
         units: in auto mode, the number of words from which on it is used.
+        level: in auto mode, the least that the last of the first results scores, relative to the best.
     """
 
     pages: int = 10
     terms: int = 40
     weight: float = 1.0
     units: int = 5
+    level: float = 0.0
+
+    def considered(self, query: Query, units: int) -> bool:
+        """Return whether a query may be expanded, before its results are known: words alone, and enough of them."""
+        return query.plain and units >= self.units
+
+    def promising(self, scores: NDArray[np.float64]) -> bool:
+        """Return whether the first results promise that expansion helps, by their scores, best first."""
+        return len(scores) > 1 and float(scores[-1]) >= self.level * float(scores[0])
 
 
 @dataclass(frozen=True)
@@ -48,10 +69,12 @@ class Ranking:
     Attributes:
         rank_weight: of the link prior, in BM25F's units; 0 leaves links out.
         feedback: see `Feedback`.
+        forms: how much the forms of a word count.
     """
 
     rank_weight: float = 0.5
     feedback: Feedback = Feedback()
+    forms: FormWeights = FormWeights()
 
 
 def expand_query(query: Mapping[T, float], heaviest: Sequence[tuple[T, float]], weight: float) -> dict[T, float]:
@@ -101,21 +124,17 @@ class Compiler:
 
     index: Index
 
-    def compile(self, query: Query) -> CompiledQuery:
+    def compile(self, query: Query, known: AnalyzedQuery) -> CompiledQuery:
         """Look up a query's terms, evaluate what must and must not be there."""
-        known = analyze_query(query, Analyzer(self.index.language))
-        out = CompiledQuery(units=known.units)
-        for text, weight in known.weights.items():
-            number = self.index.term_number(text)
-            if number >= 0:
-                out.terms[number] = weight
+        out = CompiledQuery(units=known.units, unknown=list(known.unknown))
+        out.terms = self.numbers(known.weights)
         masks: list[NDArray[np.bool_]] = []
         for clause, parts in known.clauses:
             if clause.occur is not Occur.NOT:
                 for part, terms in parts:
-                    self._look_up(out, part, [term for term in terms if not term.is_pair])
+                    self._add_phrase(out, part, [term for term in terms if term.is_word])
             if clause.occur is not Occur.SHOULD:
-                masks.append(self._mask(clause, [list(terms) for _, terms in parts]))
+                masks.append(self._mask(clause, [list(terms) for _, terms in parts], known.lookups))
         for hosts, wanted in ((query.sites, True), (query.not_sites, False)):
             if hosts:
                 masks.append(self._on_site(hosts) == wanted)
@@ -125,10 +144,14 @@ class Compiler:
                 out.extra = np.full(len(self.index), 1e-9)  # only filters: all that pass them, by their rank
         return out
 
-    def _look_up(self, out: CompiledQuery, part: Part, terms: list[Term]) -> None:
-        """Add a part's unknown words and, if it is quoted, its share as a phrase."""
+    def numbers(self, weights: Mapping[str, float]) -> dict[int, float]:
+        """Return the weights by the numbers of those terms that the index has."""
+        numbers = {self.index.term_number(term): weight for term, weight in weights.items()}
+        return {number: weight for number, weight in numbers.items() if number >= 0}
+
+    def _add_phrase(self, out: CompiledQuery, part: Part, terms: list[Term]) -> None:
+        """Add the share of a part as a phrase, if it is quoted."""
         numbers = [(term, self.index.term_number(term.text)) for term in terms]
-        out.unknown += [term.word for term, number in numbers if number < 0]
         if part.phrase and len(numbers) > 1 and all(number >= 0 for _, number in numbers):
             docs, tfs = self._phrase(numbers)
             idf = float(sum(self.index.block["idfs"][number] for term, number in numbers if not term.stop))
@@ -147,30 +170,35 @@ class Compiler:
         )
         return found
 
-    def _mask(self, clause: Clause, analysed: list[list[Term]]) -> NDArray[np.bool_]:
+    def _mask(
+        self, clause: Clause, analysed: list[list[Term]], lookups: Mapping[str, Lookup]
+    ) -> NDArray[np.bool_]:
         """Mark the pages in which one of the parts stands, or none for NOT."""
         mask = np.zeros(len(self.index), np.bool_)
         for part, terms in zip(clause.parts, analysed, strict=True):
-            mask |= self._having(part, [term for term in terms if not term.is_pair])
+            mask |= self._having(part, [term for term in terms if term.is_word], lookups)
         return ~mask if clause.occur is Occur.NOT else mask
 
-    def _having(self, part: Part, terms: list[Term]) -> NDArray[np.bool_]:
-        """Mark the pages that have a part: the phrase, or all terms of the word."""
+    def _having(self, part: Part, terms: list[Term], lookups: Mapping[str, Lookup]) -> NDArray[np.bool_]:
+        """Mark the pages that have a part: the phrase as written, or all words in any of their forms."""
         mask = np.zeros(len(self.index), np.bool_)
-        numbers = [(term, self.index.term_number(term.text)) for term in terms]
-        if not numbers or any(number < 0 for _, number in numbers):
-            return mask
         block = self.index.block
-        if part.phrase and len(numbers) > 1:
-            docs, tfs = self._phrase(numbers)
-            mask[docs[tfs[:, TITLE] > 0] if part.title else docs] = True
+        if part.phrase and len(terms) > 1:
+            numbers = [(term, self.index.term_number(term.text)) for term in terms]
+            if all(number >= 0 for _, number in numbers):
+                docs, tfs = self._phrase(numbers)
+                mask[docs[tfs[:, TITLE] > 0] if part.title else docs] = True
             return mask
-        mask[:] = True
-        for _, number in numbers:
-            at = self.index.postings(number)
+        mask[:] = bool(terms)
+        for term in terms:
             one = np.zeros(len(self.index), np.bool_)
-            docs = block["docs"][at]
-            one[docs[block["tfs"][at, TITLE] > 0] if part.title else docs] = True
+            lookup = lookups[term.text]
+            for name in lookup.forms if part.phrase else (*lookup.forms, *lookup.classes):
+                number = self.index.term_number(name)
+                if number >= 0:
+                    at = self.index.postings(number)
+                    docs = block["docs"][at]
+                    one[docs[block["tfs"][at, TITLE] > 0] if part.title else docs] = True
             mask &= one
         return mask
 
@@ -210,6 +238,7 @@ class Searcher:
         self.index = index
         self.ranking = ranking or Ranking()
         self.prior: NDArray[np.float32] = index.block["prior"]
+        self.vocabulary = Vocabulary(index.languages, index.idf)
         self._compiler = Compiler(index)
         self._local = threading.local()
 
@@ -221,6 +250,8 @@ class Searcher:
         feedback: str = "auto",
         exhaustive: bool = False,
         terms: Mapping[str, float] | None = None,
+        known: AnalyzedQuery | None = None,
+        language: str = "",
     ) -> TopPages:
         """Find the best pages of a query.
 
@@ -228,21 +259,25 @@ class Searcher:
             query: parsed or not.
             top: how many, ≥ 1.
             rank_weight: of the link prior; None: the ranking's own.
-            feedback: on, off, or auto: for plain queries of many words.
+            feedback: on, off, or auto: where the first results promise that it helps.
             exhaustive: score every page (the results are the same; for tests and counts).
             terms: score these terms by their weights instead of the query's own.
+            known: the query as analysed for the whole collection, of which this index is a shard.
+            language: that the query is in; empty: any that the index has.
         """
         parsed = parse(query) if isinstance(query, str) else query
-        compiled = self._compiler.compile(parsed)
+        known = known or analyze_query(parsed, self.vocabulary, self.ranking.forms, language)
+        compiled = self._compiler.compile(parsed, known)
         if terms is not None:
-            numbers = {self.index.term_number(term): weight for term, weight in terms.items()}
-            compiled.terms = {number: weight for number, weight in numbers.items() if number >= 0}
+            compiled.terms = self._compiler.numbers(terms)
         weight = self.ranking.rank_weight if rank_weight is None else rank_weight
-        auto = parsed.plain and compiled.units >= self.ranking.feedback.units
-        expand = feedback == "on" or (feedback == "auto" and auto)
-        if expand and compiled.terms:
-            first = self._score(compiled, self.ranking.feedback.pages, 0.0, exhaustive)
-            self._expand(compiled, first[0], first[1])
+        how = self.ranking.feedback
+        expand = False
+        if compiled.terms and (feedback == "on" or (feedback == "auto" and how.considered(parsed, compiled.units))):
+            first = self._score(compiled, how.pages, 0.0, exhaustive)
+            expand = feedback == "on" or how.promising(first[1])
+            if expand:
+                self._expand(compiled, first[0], first[1])
         pages, scores, matches = self._score(compiled, top, weight, exhaustive)
         return TopPages(pages, scores, compiled, matches, expand)
 
