@@ -42,6 +42,8 @@ def reasons(explanation: Explanation, index: Index) -> list[Reason]:
     rows += [(f"“{text}”", "words beside one another", share) for text, share in explanation.phrases]
     rank = f"PageRank {number_of(explanation.pagerank)}" if explanation.pagerank > 0 else "no rank"
     rows.append(("links", rank, explanation.prior))
+    if explanation.kept:
+        rows.append(("first for the query as written", "before it was expanded", explanation.kept))
     most = max((abs(share) for _, _, share in rows), default=0.0) or 1.0
     return [Reason(name, how, share, max(share, 0.0) / most) for name, how, share in rows]
 

@@ -29,7 +29,9 @@ INDEX_DOCUMENTS = Relation(
         Column("page_id", "bigint", "page"),
         Column("segment", "bigint", "segment that has its postings"),
         Column("ordinal", "int", "its number there, from 0"),
-        Column("lengths", "array<int>", "words in title, headings, anchors, body, stop words not counted; parts of words"),
+        Column(
+            "lengths", "array<int>", "words in title, headings, anchors, body, stop words not counted; parts of words"
+        ),
         Column("key", "bigint", "hash of all that is indexed of the page; another one means index it anew"),
         Column("pagerank", "double", "from `ranks`", nullable=True),
         Column("duplicate_of", "bigint", "page it copies", nullable=True),

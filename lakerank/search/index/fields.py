@@ -26,8 +26,8 @@ class Weighting:
     """
 
     k1: float = 1.2
-    weights: tuple[float, ...] = field(default=(5.0, 3.0, 5.0, 1.0, 0.5))
-    bs: tuple[float, ...] = field(default=(0.3, 0.3, 0.3, 0.65, 0.65))
+    weights: tuple[float, ...] = field(default=(8.0, 5.0, 8.0, 1.0, 0.5))
+    bs: tuple[float, ...] = field(default=(0.75, 0.1, 0.75, 0.65, 0.65))
 
     def key(self) -> dict[str, Any]:
         """Return an identifier of a weighting, for caches and stamps."""

@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
 from lakerank.cli.errors import UserError
 from lakerank.search.index.fields import Weighting
 from lakerank.search.query.index import Index
 from lakerank.search.query.parse import AnalyzedQuery, Query, Vocabulary, analyze_query
-from lakerank.search.query.searcher import Ranking, Searcher, expand_query
+from lakerank.search.query.searcher import Ranking, Searcher, expand_query, keep_first
 from lakerank.search.query.statistics import (
     STATISTICS_SCHEMA,
     Statistics,
@@ -75,7 +74,9 @@ def run_lines(answers: Sequence[Mapping[str, Any]], order: Sequence[str], tag: s
 
 _ANSWERS = "query_id string, rank int, document string, score double"
 _FEWEST = 50  # queries in a share
-FIRST_RESULTS = "query string, page_id bigint, score double, terms array<string>, weights array<double>"
+FIRST_RESULTS = (
+    "query string, page_id bigint, document string, score double, terms array<string>, weights array<double>"
+)
 BEST_RESULTS = "query string, page_id bigint, document string, score double"
 Step = Callable[[Index], Iterator[pa.RecordBatch]]
 RunStep = Callable[[Step, str], pa.Table]  # a step on every shard; its columns as a schema of Spark
@@ -125,6 +126,7 @@ def first_results(batch: QueryBatch, known: Mapping[str, AnalyzedQuery]) -> Step
                 {
                     "query": pa.array([name] * len(terms), pa.string()),
                     "page_id": block["page_ids"][found.pages],
+                    "document": pa.array([index.name(page) for page in found.pages.tolist()], pa.string()),
                     "score": found.scores,
                     "terms": pa.array(terms, pa.list_(pa.string())),
                     "weights": pa.array(weights, pa.list_(pa.float64())),
@@ -184,17 +186,22 @@ def merge_shards(batch: QueryBatch, statistics: Statistics, run: RunStep) -> lis
         if asked and known[name].weights:
             expanding[name] = known[name]
     weights_by_query: dict[str, dict[str, float]] = {}
+    first: dict[str, list[tuple[str, float]]] = {}
     if expanding:
         for name, rows in _by_query(run(first_results(batch, expanding), FIRST_RESULTS)).items():
-            scores = np.array([row["score"] for row in rows[: feedback.pages]])
-            if batch.feedback == "on" or feedback.promising(scores):
-                weights_by_query[name] = _expand(known[name].weights, rows, batch.ranking)
+            weights_by_query[name] = _expand(known[name].weights, rows, batch.ranking)
+            first[name] = [(row["document"], row["score"]) for row in rows]
     found = _by_query(run(best_results(batch, known, weights_by_query), BEST_RESULTS))
-    return [
-        {"query_id": name, "rank": rank, "document": row["document"], "score": row["score"]}
-        for name, rows in found.items()
-        for rank, row in enumerate(rows[: batch.top], start=1)
-    ]
+    answers = []
+    for name, rows in found.items():
+        best = [(row["document"], row["score"]) for row in rows[: batch.top]]
+        if name in first:
+            best = keep_first(first[name], best, feedback.keep, batch.top)
+        answers += [
+            {"query_id": name, "rank": rank, "document": document, "score": score}
+            for rank, (document, score) in enumerate(best, start=1)
+        ]
+    return answers
 
 
 def _by_query(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
@@ -244,9 +251,7 @@ def answer_batch(
     return _answer_from_whole_index(spark, opened.folder, batch)
 
 
-def _answer_from_whole_index(
-    spark: SparkSession, folder: tuple[str, str], batch: QueryBatch
-) -> list[dict[str, Any]]:
+def _answer_from_whole_index(spark: SparkSession, folder: tuple[str, str], batch: QueryBatch) -> list[dict[str, Any]]:
     """Answer from a decoded index (`OpenIndex.folder`) that every worker maps."""
     root, key = folder
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lakerank.search.query.index import Index, Page, ShownField
 from lakerank.search.query.kernels import score_all, sum_impacts
-from lakerank.search.query.parse import AnalyzedQuery, Occur, Query, analyze_query, parse
+from lakerank.search.query.parse import AnalyzedQuery, Occur, analyze_query, parse
 from lakerank.search.query.presentation import Explanation, Highlighter, Pieces, Speller, explain
 from lakerank.search.query.searcher import Ranking, Searcher, TopPages
 
@@ -155,7 +155,7 @@ class SearchEngine:
             limit *= 4
             found = self.searcher.find(query, limit, rank_weight, feedback, known=known)
             kept, copies = self._results_to_show(found, collapse_duplicates)
-        weight = self.searcher.ranking.rank_weight if rank_weight is None else rank_weight
+        weight = self.searcher.ranking.prior_weight(known, rank_weight)
         highlighter = Highlighter(self._shown_words(known))
         hits = [
             self._hit(found, at, rank, copies.get(at, ()), highlighter, weight, reasons)
@@ -218,7 +218,8 @@ class SearchEngine:
             for term in analysed
             if term.is_word
         ]
-        block, out = self.index.block, {}
+        block = self.index.block
+        out: dict[str, tuple[str, float]] = {}
         for term in [term for term in terms if not term.stop] or terms:
             lookup = known.lookups[term.text]
             weight = max((self.index.idf(name) for name in (*lookup.forms, *lookup.classes)), default=0.0) + 1e-3
@@ -254,5 +255,5 @@ class SearchEngine:
             float(self.index.block["pageranks"][number]),
             prior / float(self.searcher.prior.max()) if prior > 0 else 0.0,
             copies,
-            explain(self.index, found.query, number, rank_weight * prior) if reasons else None,
+            explain(self.index, found.query, number, rank_weight * prior, float(found.scores[at])) if reasons else None,
         )

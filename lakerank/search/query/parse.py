@@ -18,6 +18,8 @@ _PIECE = re.compile(
 # Words joined by a dot or `_`, brackets of a call, a capital within a word.
 _NAME = re.compile(r"\w[._]\w|\(\)|__|[a-z0-9][A-Z]|::")
 
+_NAMED = re.compile(r"[.@+#]")  # signs within names; a hyphen or a slash is no more than punctuation
+
 
 class Occur(Enum):
     """The role of a clause in a query."""
@@ -126,14 +128,22 @@ class FormWeights:
         exact: 0 to 1, share of a word as it is written; the rest is its class's, in which that word is, too: so a form
             never loses to its relatives.
         named: the same in a query that has a name of a program in it: names are not inflected.
-        whole: of a compound beside its words.
+        whole: of a name of several words beside its words: `np.linalg`.
+        joined: of words with hyphens or slashes beside them: `boundary-layer`.
         part: of what stands within a word.
     """
 
-    exact: float = 0.5
+    exact: float = 0.35
     named: float = 0.9
     whole: float = 1.0
-    part: float = 0.2
+    joined: float = 0.4
+    part: float = 0.1
+
+    def of(self, term: Term) -> float:
+        """Return the weight of a compound or of a part of a word."""
+        if term.kind == PART:
+            return self.part
+        return self.whole if _NAMED.search(term.word) else self.joined
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,7 @@ class AnalyzedQuery:
         lookups: of each word.
         weights: of the wanted terms, in the order they were written.
         units: words that count, a compound and its words as one.
+        words: the same, each word of a compound for itself.
         unknown: words that no page has.
         language: whose stop words were left out.
     """
@@ -179,6 +190,7 @@ class AnalyzedQuery:
     lookups: dict[str, Lookup]
     weights: dict[str, float]
     units: int
+    words: int
     unknown: tuple[str, ...]
     language: str
 
@@ -188,8 +200,8 @@ def analyze_query(
 ) -> AnalyzedQuery:
     """Analyse a query's parts in the languages that the collection has.
 
-    Stop words, of the language that most of the query's words are in, are wanted only where they must be there, or where
-    there is nothing else.
+    Stop words, of the language that most of the query's words are in, are wanted only where they must be there, or
+    where there is nothing else.
 
     Args:
         query: parsed.
@@ -219,7 +231,8 @@ def analyze_query(
     )
     only_stops = all(term.stop or not term.is_word for _, parts in clauses for _, terms in parts for term in terms)
     wanted: dict[str, float] = {}
-    units, unknown = 0, []
+    units = words = 0
+    unknown = []
     exact = how.named if any(map(_is_name, texts)) else how.exact
     for clause, parts in clauses:
         for part, terms in parts if clause.occur is not Occur.NOT else ():
@@ -235,9 +248,10 @@ def analyze_query(
                 elif term.kind == WHOLE and any(term.text in other and term.text != other for other in wholes):
                     continue  # of compounds within one another the longest that some page has
                 elif not part.phrase and idf(term.text) > 0:
-                    wanted[term.text] = wanted.get(term.text, 0.0) + (how.whole if term.kind == WHOLE else how.part)
-            units += any(term.is_word and not term.stop for term in terms)
-    return AnalyzedQuery(clauses, lookups, wanted, units, tuple(unknown), main)
+                    wanted[term.text] = wanted.get(term.text, 0.0) + how.of(term)
+            telling = sum(term.is_word and not term.stop for term in terms)
+            units, words = units + (telling > 0), words + telling
+    return AnalyzedQuery(clauses, lookups, wanted, units, words, tuple(unknown), main)
 
 
 def _terms(text: str, stops: frozenset[str]) -> tuple[Term, ...]:
@@ -257,8 +271,8 @@ def _is_name(text: str) -> bool:
 def _shares(lookup: Lookup, exact: float, idf: Callable[[str], float]) -> list[tuple[str, float]]:
     """Return the terms of a word with their weights.
 
-    The classes of several languages hold different pages. Each counts as if they were one, so that a word is not the more
-    telling for standing on few pages of a small language.
+    The classes of several languages hold different pages. Each counts as if they were one, so that a word is not the
+    more telling for standing on few pages of a small language.
     """
     if not lookup.classes:
         return [(form, 1.0) for form in lookup.forms]
@@ -274,8 +288,6 @@ def _spoken(words: Sequence[str], languages: Sequence[str], idf: Callable[[str],
 
     def explained(code: str) -> int:
         stops = stop_words(code)
-        return sum(
-            word in stops or any(idf(name) > 0 for name in classes_of(word, [code]) or [word]) for word in words
-        )
+        return sum(word in stops or any(idf(name) > 0 for name in classes_of(word, [code]) or [word]) for word in words)
 
     return max(languages, key=explained, default="")  # the first of equals

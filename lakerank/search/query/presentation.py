@@ -17,7 +17,7 @@ from lakerank.search.index.fields import FIELDS
 from lakerank.search.query.index import Index
 from lakerank.search.query.searcher import CompiledQuery
 from lakerank.search.query.word_classes import CLASS_SIGN, classes_of, readable
-from lakerank.search.text.analyzer import CLASSES, LOWER, PAIR_SIGN
+from lakerank.search.text.analyzer import CLASSES, LOWER
 from lakerank.search.text.words import UNSPACED, normalized, split_words
 from lakerank.spark.jit import compiled
 
@@ -125,7 +125,7 @@ class Highlighter:
 
     def __init__(self, words: Mapping[str, tuple[str, float]]) -> None:
         self.words = words
-        self.weights = {word: weight for word, weight in words.values()}
+        self.weights = dict(words.values())
         self._ascii = [word for word in words if word.isascii()]
         coded = [word.encode() for word in self._ascii]
         self._bytes = np.frombuffer(b"".join(coded), np.uint8)
@@ -154,7 +154,7 @@ class Highlighter:
         return found
 
     def _within(self, token: str) -> list[tuple[int, int, str]]:
-        """Find words within a run with letters beyond ASCII, as `matches`; the whole run if they cannot be told apart."""
+        """Find words within a run with letters beyond ASCII, as `matches`; the whole run where they cannot be told."""
         text = normalized(token)
         words = split_words(text)
         found: list[tuple[int, int, str]] = []
@@ -259,6 +259,7 @@ class Explanation:
         terms: shares of the terms, of words and pairs as well as of expansion, largest first.
         phrases: share of each phrase.
         prior: of the links: weight × log₁₀ of how many times its even share of rank the page has.
+        kept: what a first result of the query as written has more, so that expansion leaves it first.
         lengths: words by field.
         score: the sum.
     """
@@ -269,6 +270,7 @@ class Explanation:
     pagerank: float
     lengths: dict[str, int]
     score: float
+    kept: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the explanation as text, a line for each part."""
@@ -278,12 +280,14 @@ class Explanation:
             times = "" if one.weight == 1 else f"{one.weight:.3f} · "
             lines.append(f"{one.share:9.4f}  {one.term}: {times}idf {one.idf:.3f} (on {one.pages:,} pages); {where}")
         lines += [f"{share:9.4f}  phrase “{text}”" for text, share in self.phrases]
+        if self.kept:
+            lines.append(f"{self.kept:9.4f}  first for the query as written")
         lengths = ", ".join(f"{field} {n}" for field, n in self.lengths.items())
         lines.append(f"{self.prior:9.4f}  links: PageRank {self.pagerank:.3g}")
         return [*lines, f"           words: {lengths}"]
 
 
-def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Explanation:
+def explain(index: Index, query: CompiledQuery, page: int, prior: float, shown: float | None = None) -> Explanation:
     """Explain a page's score as a sum of its parts.
 
     Args:
@@ -291,6 +295,7 @@ def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Expl
         query: as it was scored (`TopPages.query`).
         page: number in the index.
         prior: weight × prior of the page.
+        shown: its score, where that is more than its parts (`Explanation.kept`).
     """
     block, shares = index.block, []
     for number, weight in query.terms.items():
@@ -313,7 +318,9 @@ def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Expl
     lengths = dict(zip(FIELDS, block["lengths"][page].tolist(), strict=True))
     shares.sort(key=lambda one: (-one.share, one.term))
     rank = float(block["pageranks"][page])
-    return Explanation(tuple(shares), tuple(phrases), prior, rank, lengths, score)
+    # Scores are added up in another order where pages are found; only more than that is a place that was kept.
+    kept = shown - score if shown is not None and shown - score > 1e-6 * max(score, 1.0) else 0.0
+    return Explanation(tuple(shares), tuple(phrases), prior, rank, lengths, score + kept, kept)
 
 
 _SHORTEST = 4  # letters; shorter words have too many neighbours
@@ -330,8 +337,8 @@ class Speller:
     def word(self, wrong: str) -> str | None:
         """Find the nearest word of the index, or None.
 
-        One change is allowed in four letters or more, two from eight on (insertion, deletion, replacement, or neighbours
-        swapped); of equally near words the one on most pages, its relatives counted.
+        One change is allowed in four letters or more, two from eight on (insertion, deletion, replacement, or
+        neighbours swapped); of equally near words the one on most pages, its relatives counted.
         """
         wrong = normalized(wrong)
         if not wrong.isalpha():
@@ -367,7 +374,7 @@ class Speller:
                 frequencies = np.diff(self.index.block["ends"], prepend=0).tolist()
                 lists: dict[int, tuple[list[str], list[int]]] = {}
                 for number, term in enumerate(self.index.strings("term")):
-                    if frequencies[number] and not term.startswith(CLASS_SIGN) and PAIR_SIGN not in term and term.isalpha():
+                    if frequencies[number] and term.isalpha() and not term.startswith(CLASS_SIGN):
                         listed = lists.setdefault(len(term), ([], []))
                         listed[0].append(term)
                         listed[1].append(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from lakerank.search.query.statistics import impacts_of
 from lakerank.search.text.analyzer import Term
 
 T = TypeVar("T", int, str)
+Scored = tuple[Any, float]  # a page, by number or name, and its score
 
 
 @dataclass(frozen=True)
@@ -37,29 +38,42 @@ class Feedback:
 
     The best pages' terms are weighed by Σ_d share_d · impact(term, d), where a page's share is its part of the sum of
     their scores; the heaviest are added with `weight` times their part of the heaviest one's weight. Long questions
-    gain by it; of short queries that name one thing it takes the focus, so it waits for `units` words that count.
+    gain by it, for most of what they want stands further down. A question that one page answers would lose that page's
+    place: so the first results of the query as it was written stay first.
 
     Attributes:
         pages: how many of the first results.
         terms: how many terms, those of the query among them.
         weight: of the heaviest term; the query's own words have 1.
         units: in auto mode, the number of words from which on it is used.
-        level: in auto mode, the least that the last of the first results scores, relative to the best.
+        keep: how many of the first results stay first.
     """
 
-    pages: int = 10
+    pages: int = 15
     terms: int = 40
-    weight: float = 1.0
+    weight: float = 1.5
     units: int = 5
-    level: float = 0.0
+    keep: int = 2
 
     def considered(self, query: Query, units: int) -> bool:
         """Return whether a query may be expanded, before its results are known: words alone, and enough of them."""
         return query.plain and units >= self.units
 
-    def promising(self, scores: NDArray[np.float64]) -> bool:
-        """Return whether the first results promise that expansion helps, by their scores, best first."""
-        return len(scores) > 1 and float(scores[-1]) >= self.level * float(scores[0])
+
+def keep_first(first: Sequence[Scored], found: Sequence[Scored], keep: int, top: int) -> list[Scored]:
+    """Put the first results of a query before those of the expanded one.
+
+    Args:
+        first: results of the query as it was written, with their scores, best first.
+        found: of the expanded one. keep: how many of the first stay first. top: how many results are wanted.
+
+    Returns:
+        Results with their scores. Those that stay first have the expanded query's best score more than they had.
+    """
+    best = max((score for _, score in found), default=0.0)
+    kept = [(name, best + score) for name, score in first[:keep]]
+    names = {name for name, _ in kept}
+    return [*kept, *((name, score) for name, score in found if name not in names)][:top]
 
 
 @dataclass(frozen=True)
@@ -68,13 +82,22 @@ class Ranking:
 
     Attributes:
         rank_weight: of the link prior, in BM25F's units; 0 leaves links out.
+        prior_words: queries of more words are answered without the prior. Few words say little, and links tell which
+            of many pages is meant; many words name one page, which is not the most linked one.
         feedback: see `Feedback`.
         forms: how much the forms of a word count.
     """
 
     rank_weight: float = 0.5
+    prior_words: int = 3
     feedback: Feedback = Feedback()
-    forms: FormWeights = FormWeights()
+    forms: FormWeights = field(default_factory=FormWeights)
+
+    def prior_weight(self, query: AnalyzedQuery, rank_weight: float | None = None) -> float:
+        """Return the weight of the link prior for a query; `rank_weight` None: the usual one."""
+        if query.words > self.prior_words:
+            return 0.0
+        return self.rank_weight if rank_weight is None else rank_weight
 
 
 def expand_query(query: Mapping[T, float], heaviest: Sequence[tuple[T, float]], weight: float) -> dict[T, float]:
@@ -170,9 +193,7 @@ class Compiler:
         )
         return found
 
-    def _mask(
-        self, clause: Clause, analysed: list[list[Term]], lookups: Mapping[str, Lookup]
-    ) -> NDArray[np.bool_]:
+    def _mask(self, clause: Clause, analysed: list[list[Term]], lookups: Mapping[str, Lookup]) -> NDArray[np.bool_]:
         """Mark the pages in which one of the parts stands, or none for NOT."""
         mask = np.zeros(len(self.index), np.bool_)
         for part, terms in zip(clause.parts, analysed, strict=True):
@@ -259,7 +280,7 @@ class Searcher:
             query: parsed or not.
             top: how many, ≥ 1.
             rank_weight: of the link prior; None: the ranking's own.
-            feedback: on, off, or auto: where the first results promise that it helps.
+            feedback: on, off, or auto: for plain queries of many words.
             exhaustive: score every page (the results are the same; for tests and counts).
             terms: score these terms by their weights instead of the query's own.
             known: the query as analysed for the whole collection, of which this index is a shard.
@@ -270,16 +291,20 @@ class Searcher:
         compiled = self._compiler.compile(parsed, known)
         if terms is not None:
             compiled.terms = self._compiler.numbers(terms)
-        weight = self.ranking.rank_weight if rank_weight is None else rank_weight
+        weight = self.ranking.prior_weight(known, rank_weight)
         how = self.ranking.feedback
-        expand = False
-        if compiled.terms and (feedback == "on" or (feedback == "auto" and how.considered(parsed, compiled.units))):
-            first = self._score(compiled, how.pages, 0.0, exhaustive)
-            expand = feedback == "on" or how.promising(first[1])
-            if expand:
-                self._expand(compiled, first[0], first[1])
+        expand = feedback == "on" or (feedback == "auto" and how.considered(parsed, compiled.units))
+        expand = expand and bool(compiled.terms)
+        if not expand:
+            pages, scores, matches = self._score(compiled, top, weight, exhaustive)
+            return TopPages(pages, scores, compiled, matches, False)
+        first = self._score(compiled, how.pages, 0.0, exhaustive)
+        self._expand(compiled, first[0], first[1])
         pages, scores, matches = self._score(compiled, top, weight, exhaustive)
-        return TopPages(pages, scores, compiled, matches, expand)
+        before = list(zip(first[0].tolist(), first[1].tolist(), strict=True))
+        found = keep_first(before, list(zip(pages.tolist(), scores.tolist(), strict=True)), how.keep, top)
+        pages = np.array([page for page, _ in found], np.int32)
+        return TopPages(pages, np.array([score for _, score in found], np.float64), compiled, matches, True)
 
     def _score(
         self, query: CompiledQuery, top: int, rank_weight: float, exhaustive: bool

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from lakerank.search.index.fields import FIELDS, PARTS, Weighting
 from lakerank.search.query.kernels import BLOCK
-from lakerank.search.text.analyzer import PAIR_SIGN
 from lakerank.search.query.word_classes import CLASS_SIGN, classes_of
+from lakerank.search.text.analyzer import PAIR_SIGN
 from lakerank.search.text.languages import NONE, stop_words
 from lakerank.search.text.words import has_class
 from lakerank.spark.array_store import Block

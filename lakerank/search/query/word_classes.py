@@ -42,7 +42,7 @@ def readable(term: str) -> str:
 
 
 def page_languages(languages: pa.ChunkedArray, forced: str) -> tuple[NDArray[np.int32], list[str], list[int]]:
-    """Number the languages that pages are analysed in, most frequent first: of each page, their codes, their pages."""
+    """Count the languages that pages are analysed in: number of each page's, their codes by frequency, their pages."""
     codes = [forced] * len(languages) if forced else [code or "" for code in languages.to_pylist()]
     counts: dict[str, int] = {}
     for code in codes:
@@ -52,7 +52,9 @@ def page_languages(languages: pa.ChunkedArray, forced: str) -> tuple[NDArray[np.
     return np.array([numbers[code] for code in codes], np.int32), ordered, [counts[code] for code in ordered]
 
 
-def with_classes(block: Block, names: pa.Array, numbers: NDArray[np.int32], languages: Sequence[str]) -> tuple[Block, Any]:
+def with_classes(
+    block: Block, names: pa.Array, numbers: NDArray[np.int32], languages: Sequence[str]
+) -> tuple[Block, Any]:
     """Put the classes before the terms of an index.
 
     Args:
@@ -68,7 +70,7 @@ def with_classes(block: Block, names: pa.Array, numbers: NDArray[np.int32], lang
     kind_of = np.array([kinds.index(class_language(code)) if code != NONE else -1 for code in languages], np.int32)
     page_kinds = kind_of[numbers] if len(numbers) else np.empty(0, np.int32)
     terms = names.to_pylist()
-    wanted = np.array([(term.isalpha() if term.isascii() else has_class(term)) for term in terms], np.bool_)
+    wanted = np.array([has_class(term) for term in terms], np.bool_)
     ends, docs, tfs = block["ends"], block["docs"], block["tfs"]
     pair_terms, pair_kinds, pair_sizes = term_kinds(ends, docs, page_kinds, wanted, max(len(kinds), 1))
     if not len(pair_terms):
@@ -105,7 +107,11 @@ def with_classes(block: Block, names: pa.Array, numbers: NDArray[np.int32], lang
 
 @compiled(nogil=True)
 def term_kinds(
-    ends: NDArray[np.int64], docs: NDArray[np.int32], page_kinds: NDArray[np.int32], wanted: NDArray[np.bool_], kinds: int
+    ends: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    page_kinds: NDArray[np.int32],
+    wanted: NDArray[np.bool_],
+    kinds: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
     """Find in pages of which kinds each wanted term stands: terms, kinds, and in how many pages; by term."""
     room = 1024

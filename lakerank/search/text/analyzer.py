@@ -161,7 +161,12 @@ def tokenize(
                 # `np.linalg` is in `np.linalg.svd` as a whole, too: so is every beginning of a name.
                 whole = parts > 2 and (not goes_on or data[at] != _HYPHEN)
                 if whole and parts <= MOST_PARTS and at - chain_start <= LONGEST:
-                    hashes[n], starts[n], rows[n], fields[n] = _avalanche(chain_hash + np.uint64(2)), chain_start, row, field
+                    hashes[n], starts[n], rows[n], fields[n] = (
+                        _avalanche(chain_hash + np.uint64(2)),
+                        chain_start,
+                        row,
+                        field,
+                    )
                     sizes[n], flags[n] = at - chain_start, COMPOUND | (parts << BACK_SHIFT)
                     n += 1
             else:

@@ -1,7 +1,7 @@
 """Words by the standard: normal form, case folding, UAX #29 boundaries, dictionaries for scripts without spaces.
 
-ICU finds the boundaries; runs of simple letters, in which none can be, do not ask it. The weaker form of a word that its
-inflections and spellings share (`word_class`) is its stem without accents.
+ICU finds the boundaries; runs of simple letters, in which none can be, do not ask it. The weaker form of a word that
+its inflections and spellings share (`word_classes`) is its stem without accents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from lakerank.search.text.languages import stemmer
 LONGEST_WORD = 256  # bytes; what is longer is indexed, and looked for, by so many of its bytes
 _DOTTED = ("tr", "az")  # in which i and ı are two letters
 # Not part of how a word is spelt: soft hyphen, joiners between words that are not split there, marks of direction.
-_IGNORED = dict.fromkeys([0x00AD, 0x034F, 0x0640, 0x180E, 0x2060, *range(0x200E, 0x2010), *range(0x202A, 0x202F), 0xFEFF])
+_IGNORED = dict.fromkeys(
+    [0x00AD, 0x034F, 0x0640, 0x180E, 0x2060, *range(0x200E, 0x2010), *range(0x202A, 0x202F), 0xFEFF]
+)
 _JOINERS = dict.fromkeys([0x200C, 0x200D])
 # Letters that no decomposition takes apart.
 _PLAIN = str.maketrans({
@@ -39,7 +41,6 @@ _SIGN = re.compile(f"([{_UNSPACED_SIGNS}])|([{_BY_DICTIONARY_SIGNS}])")
 UNSPACED = re.compile(f"[{_UNSPACED_SIGNS}{_BY_DICTIONARY_SIGNS}]")
 _HAN = re.compile("[\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_STEMMED = re.compile(r"[^\W\d_]")
 
 
 def normalized(text: str, language: str = "") -> str:
@@ -118,9 +119,10 @@ def identifier_parts(word: str) -> list[str]:
 
 def has_class(word: str) -> bool:
     """Tell whether a word may have inflections or accents: letters, of a script that spaces divide into words."""
-    return all(_STEMMED.match(char) or unicodedata.category(char)[0] == "M" or ord(char) in _JOINERS for char in word) and (
-        word.isascii() or not UNSPACED.search(word)
-    )
+    if word.isascii():
+        return word.isalpha()
+    spelt = (char.isalpha() or unicodedata.category(char)[0] == "M" or ord(char) in _JOINERS for char in word)
+    return not UNSPACED.search(word) and all(spelt)
 
 
 def unaccented(word: str) -> str:
