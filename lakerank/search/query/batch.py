@@ -174,7 +174,7 @@ def merge_shards(batch: QueryBatch, statistics: Statistics, run: RunStep) -> lis
         statistics: of the whole index.
         run: runs a step on every shard.
     """
-    vocabulary = Vocabulary(list(statistics.languages), statistics.idf_of())
+    vocabulary = Vocabulary(list(statistics.languages), statistics.idf_of(), statistics.pages)
     feedback = batch.ranking.feedback
     known = {
         name: analyze_query(query, vocabulary, batch.ranking.forms, batch.language)

@@ -15,10 +15,10 @@ from lakerank.search.text.languages import NONE, stop_words
 _PIECE = re.compile(
     r"""(?P<sign>[+-])?(?:(?P<key>site|title):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))""", re.IGNORECASE
 )
-# Words joined by a dot or `_`, brackets of a call, a capital within a word.
-_NAME = re.compile(r"\w[._]\w|\(\)|__|[a-z0-9][A-Z]|::")
+# Words joined by a dot (but not `e.g.`) or `_`, brackets of a call, a capital within a word.
+_NAME = re.compile(r"\w\w[._]\w|\w[._]\w\w|\(\)|__|[a-z0-9][A-Z]|::")
 
-_NAMED = re.compile(r"[.@+#]")  # signs within names; a hyphen or a slash is no more than punctuation
+_SIGNS = re.compile(r"\w\w\.\w|\w\.\w\w|[@+#]|^\.")  # within names; hyphens and slashes are mere punctuation
 
 
 class Occur(Enum):
@@ -143,7 +143,7 @@ class FormWeights:
         """Return the weight of a compound or of a part of a word."""
         if term.kind == PART:
             return self.part
-        return self.whole if _NAMED.search(term.word) else self.joined
+        return self.whole if _SIGNS.search(term.word) else self.joined
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,18 @@ class Vocabulary:
     Attributes:
         languages: of its pages, those of most pages first.
         idf: a term's inverse document frequency; 0 if no page has it.
+        pages: how many there are.
     """
 
     languages: Sequence[str]
     idf: Callable[[str], float]
+    pages: int
+
+    def joint_idf(self, terms: Sequence[str]) -> float:
+        """Return the idf that several terms would have as one, no page having two of them."""
+        half = 0.5 / (self.pages + 1)
+        share = sum(math.exp(-self.idf(term)) - half for term in terms) + half  # (df + ½) / (N + 1) of all
+        return max(-math.log(share), -math.log1p(-half)) if len(terms) > 1 else self.idf(terms[0])
 
 
 @dataclass(frozen=True)
@@ -243,7 +251,7 @@ def analyze_query(
                     if not lookup.known:
                         unknown.append(term.text)
                     if only_stops or clause.occur is Occur.MUST or not term.stop:
-                        for name, weight in _shares(lookup, exact, idf):
+                        for name, weight in _shares(lookup, exact, vocabulary):
                             wanted[name] = wanted.get(name, 0.0) + weight
                 elif term.kind == WHOLE and any(term.text in other and term.text != other for other in wholes):
                     continue  # of compounds within one another the longest that some page has
@@ -268,7 +276,7 @@ def _is_name(text: str) -> bool:
     return bool(_NAME.search(text))
 
 
-def _shares(lookup: Lookup, exact: float, idf: Callable[[str], float]) -> list[tuple[str, float]]:
+def _shares(lookup: Lookup, exact: float, vocabulary: Vocabulary) -> list[tuple[str, float]]:
     """Return the terms of a word with their weights.
 
     The classes of several languages hold different pages. Each counts as if they were one, so that a word is not the
@@ -276,10 +284,9 @@ def _shares(lookup: Lookup, exact: float, idf: Callable[[str], float]) -> list[t
     """
     if not lookup.classes:
         return [(form, 1.0) for form in lookup.forms]
-    idfs = [idf(name) for name in lookup.classes]
-    joint = max(-math.log(sum(math.exp(-one) for one in idfs)), 0.0) if len(idfs) > 1 else idfs[0]
+    joint = vocabulary.joint_idf(lookup.classes)
     share = 1.0 - exact if lookup.forms else 1.0
-    classes = [(name, share * joint / one) for name, one in zip(lookup.classes, idfs, strict=True)]
+    classes = [(name, share * joint / vocabulary.idf(name)) for name in lookup.classes]
     return [*((form, exact) for form in lookup.forms), *classes]
 
 

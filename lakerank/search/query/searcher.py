@@ -155,7 +155,7 @@ class Compiler:
         for clause, parts in known.clauses:
             if clause.occur is not Occur.NOT:
                 for part, terms in parts:
-                    self._add_phrase(out, part, [term for term in terms if term.is_word])
+                    self._add_phrase(out, part, [term for term in terms if term.is_word], known.lookups)
             if clause.occur is not Occur.SHOULD:
                 masks.append(self._mask(clause, [list(terms) for _, terms in parts], known.lookups))
         for hosts, wanted in ((query.sites, True), (query.not_sites, False)):
@@ -172,9 +172,15 @@ class Compiler:
         numbers = {self.index.term_number(term): weight for term, weight in weights.items()}
         return {number: weight for number, weight in numbers.items() if number >= 0}
 
-    def _add_phrase(self, out: CompiledQuery, part: Part, terms: list[Term]) -> None:
+    def _numbered(self, terms: list[Term], lookups: Mapping[str, Lookup]) -> list[tuple[Term, int]]:
+        """Return words with the numbers of their forms as written, -1 where no page has one."""
+        forms = [(*lookups[term.text].forms, term.text) for term in terms]
+        found = [max(self.index.term_number(form) for form in spelt) for spelt in forms]
+        return list(zip(terms, found, strict=True))
+
+    def _add_phrase(self, out: CompiledQuery, part: Part, terms: list[Term], lookups: Mapping[str, Lookup]) -> None:
         """Add the share of a part as a phrase, if it is quoted."""
-        numbers = [(term, self.index.term_number(term.text)) for term in terms]
+        numbers = self._numbered(terms, lookups)
         if part.phrase and len(numbers) > 1 and all(number >= 0 for _, number in numbers):
             docs, tfs = self._phrase(numbers)
             idf = float(sum(self.index.block["idfs"][number] for term, number in numbers if not term.stop))
@@ -205,7 +211,7 @@ class Compiler:
         mask = np.zeros(len(self.index), np.bool_)
         block = self.index.block
         if part.phrase and len(terms) > 1:
-            numbers = [(term, self.index.term_number(term.text)) for term in terms]
+            numbers = self._numbered(terms, lookups)
             if all(number >= 0 for _, number in numbers):
                 docs, tfs = self._phrase(numbers)
                 mask[docs[tfs[:, TITLE] > 0] if part.title else docs] = True
@@ -259,7 +265,7 @@ class Searcher:
         self.index = index
         self.ranking = ranking or Ranking()
         self.prior: NDArray[np.float32] = index.block["prior"]
-        self.vocabulary = Vocabulary(index.languages, index.idf)
+        self.vocabulary = Vocabulary(index.languages, index.idf, len(index))
         self._compiler = Compiler(index)
         self._local = threading.local()
 

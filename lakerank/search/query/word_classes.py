@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lakerank.search.text.languages import NONE
-from lakerank.search.text.words import class_language, has_class, word_classes
+from lakerank.search.text.words import class_language, has_class, unaccented, word_classes
 from lakerank.spark.array_store import Block
 from lakerank.spark.jit import compiled
 
@@ -29,11 +29,16 @@ def class_name(language: str, key: str) -> str:
 
 
 def classes_of(word: str, languages: Sequence[str]) -> list[str]:
-    """Return the terms of the classes that a word would be in, for pages in these languages, each once."""
+    """Return the terms of the classes that a word may be in, for pages in these languages, each once.
+
+    With its accents a word may have another stem than without (`résumé`, `resume`), so it is looked for in three ways.
+    """
     if not has_class(word):
         return []
     kinds = dict.fromkeys(class_language(language) for language in languages if language != NONE)
-    return [class_name(kind, word_classes([word], kind)[0]) for kind in kinds]
+    bare = unaccented(word)
+    keys = ((kind, key) for kind in kinds for key in (*word_classes([word, bare], kind), bare))
+    return [class_name(kind, key) for kind, key in dict.fromkeys(keys)]
 
 
 def readable(term: str) -> str:
@@ -63,8 +68,8 @@ def with_classes(
         numbers, languages: of `page_languages`.
 
     Returns:
-        The four arrays anew, with `class_forms`, the words of each class, up to `class_form_ends`; and all names, sorted
-        by their bytes.
+        The four arrays anew, with `class_forms`, the words of each class, up to `class_form_ends`; and all names,
+        sorted by their bytes.
     """
     kinds = list(dict.fromkeys(class_language(code) for code in languages if code != NONE))
     kind_of = np.array([kinds.index(class_language(code)) if code != NONE else -1 for code in languages], np.int32)
