@@ -54,24 +54,25 @@ def find_words(
         How many there are.
     """
     n, at, room = 0, 0, len(begins)
-    seen = np.zeros(len(word_ends), np.int64)
+    seen, begins_one = np.zeros(len(word_ends), np.int64), np.zeros(256, np.bool_)
+    for i in range(len(word_ends)):
+        begins_one[words[word_ends[i - 1] if i else 0]] = True
     while at < len(data) and n < room:
         kind = classes[data[at]]
         if kind != 1 and kind != 2:
             at += 1
             continue
-        begin, pure = at, True
+        begin, pure, parted = at, True, False
         while at < len(data) and (classes[data[at]] == 1 or classes[data[at]] == 2):
             pure = pure and classes[data[at]] == 1
+            parted = parted or data[at] == 95
             at += 1
         if not pure:
-            wanted = others
-            for i in range(len(word_ends)):
-                first = word_ends[i - 1] if i else 0
-                wanted = wanted or lower[data[begin]] == words[first] or data[begin] >= 0x80
-            if wanted:
+            if others or data[begin] >= 0x80 or begins_one[lower[data[begin]]]:
                 begins[n], ends[n], found[n] = begin, at, -1
                 n += 1
+            continue
+        if not parted and not begins_one[lower[data[begin]]]:
             continue
         start = begin
         while start < at and n < room:
@@ -156,6 +157,8 @@ class Highlighter:
     def _within(self, token: str) -> list[tuple[int, int, str]]:
         """Find words within a run with letters beyond ASCII, as `matches`; the whole run where they cannot be told."""
         text = normalized(token)
+        if not any(word in text for word in self.words):
+            return []
         words = split_words(text)
         found: list[tuple[int, int, str]] = []
         if len(text) == len(token) and (len(words) > 1 or text != "".join(words) or self._unspaced):
