@@ -80,7 +80,15 @@ def index_in_memory(docs: Sequence[Mapping[str, str]], weighting: Weighting, lan
     segments = pa.array([1] * len(docs), pa.int64())
     documents = pa.Table.from_batches([listed.append_column("segment", segments)])
     names = pa.array([doc["id"] for doc in docs], pa.string())
-    shown = {"page_id": ids, "url": names, "doc_id": names, "title": titles, "description": titles, "text": texts}
+    shown = {
+        "page_id": ids,
+        "language": pa.array([language] * len(docs)),
+        "url": names,
+        "doc_id": names,
+        "title": titles,
+        "description": titles,
+        "text": texts,
+    }
     return build_arrays(documents, postings, pa.table(shown), weighting, language)
 
 

@@ -23,6 +23,7 @@ from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.parse import parse, plain
 from lakerank.search.query.searcher import Ranking
 from lakerank.search.query.store import open_index, read_bytes
+from lakerank.search.text.languages import NONE, SNOWBALL, known
 from lakerank.spark.on_demand import spark_on_demand
 
 
@@ -39,6 +40,12 @@ class Args(JobArgs):
     feedback: str = flag("auto", "expand queries by the first results; auto: long ones", choices=("auto", "on", "off"))
     syntax: str = flag(
         "auto", "whether quotes and signs mean something; auto: with --query only", choices=("auto", "full", "plain")
+    )
+    language: str = flag(
+        "",
+        f"language of the query: {', '.join(SNOWBALL)}, or {NONE} (default: any that the pages are in)",
+        check=lambda code: not code or known(code),
+        must=f"be one of {', '.join(SNOWBALL)}, {NONE}",
     )
     shards: int = flag(
         0,
@@ -63,8 +70,9 @@ def run(args: Args) -> Mapping[str, Any]:
 def _answer(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
     engine = SearchEngine(open_index(args.lake, args.cache_dir, get_spark).index)
     answer = engine.search(
-        args.query, args.top or 10, args.page, args.rank_weight, args.feedback, args.collapse_duplicates, args.explain
-    )
+        args.query, args.top or 10, args.page, args.rank_weight, args.feedback, args.collapse_duplicates, args.explain,
+        args.language,
+    )  # fmt: skip
     print(f"search: {len(engine.index):,} pages, {1000 * answer.seconds:.1f} ms")
     print("\n".join(hit.as_text() for hit in answer.hits) or "search: nothing found")
     if answer.suggestion:
@@ -78,7 +86,7 @@ def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
     queries, rejected = read_queries(read_bytes(args.queries, "--queries"), args.queries)
     reader = parse if args.syntax == "full" else plain
     parsed = {name: reader(text) for name, text in queries.items()}
-    batch = QueryBatch(parsed, args.top or 1000, args.rank_weight, args.feedback)
+    batch = QueryBatch(parsed, args.top or 1000, args.rank_weight, args.feedback, language=args.language)
     lines = run_lines(
         answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir), list(queries), "lakerank"
     )

@@ -55,6 +55,7 @@ def pages_table(docs: Sequence[Doc]) -> pa.Table:
     """What is shown of pages."""
     shown = {"url": lambda doc: f"https://example.org/{doc['page_id']}"}
     columns = {"page_id": pa.array([doc["page_id"] for doc in docs], pa.int64())}
+    columns["language"] = pa.array([doc.get("language", "en") for doc in docs], pa.string())
     for name in ("url", "doc_id", "title", "description", "text", *SHOWN):
         values = [doc.get(name, shown[name](doc) if name in shown else "") for doc in docs]
         columns[name] = pa.array(values, pa.string())
@@ -70,7 +71,7 @@ def arrays_of(docs: Sequence[Doc], weighting: Weighting, language: str = "en") -
 def index_of(docs: Sequence[Doc], weighting: Weighting | None = None, language: str = "en") -> Index:
     """An open index."""
     weighting = weighting or Weighting()
-    return Index(arrays_of(docs, weighting, language), weighting, language)
+    return Index(arrays_of(docs, weighting, language), weighting)
 
 
 def slow_bm25(texts: Sequence[Sequence[str]], query: Sequence[str], k1: float, b: float) -> list[float]:

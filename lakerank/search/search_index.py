@@ -162,7 +162,7 @@ class _Rows:
         weighting = Weighting()
         documents, postings = pa.concat_tables(self._documents), pa.concat_tables(self._postings)
         block = build_arrays(documents, postings, self._pages, weighting, self.language)
-        return SearchEngine(Index(block, weighting, self.language))
+        return SearchEngine(Index(block, weighting))
 
     def _add_segment(self, pages: pa.Table) -> None:
         number = len(self._postings) + 1
@@ -197,7 +197,8 @@ class _Rows:
         texts = {field: self._text(field, column) for field, column in found.items() if field != "id"}
         self._id_kind = kind
         n = len(keys)
-        named = texts | {"page_id": keys, "doc_id": pc.cast(found["id"], pa.string())}
+        spoken = pa.chunked_array([pa.array([self.language] * n, pa.string())])
+        named = texts | {"page_id": keys, "language": spoken, "doc_id": pc.cast(found["id"], pa.string())}
         return pa.table({name: named.get(name, pa.nulls(n, pa.string())) for name in PAGE_COLUMNS})
 
     def _ids(self, ids: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:

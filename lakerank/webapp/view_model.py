@@ -36,14 +36,14 @@ def reasons(explanation: Explanation, index: Index) -> list[Reason]:
     """List every part of a score, in its order: words, phrases, links. The shares add up to the score."""
     rows: list[tuple[str, str, float]] = []
     for one in explanation.terms:
-        number = index.term_number(one.term)
-        word = index.string("word", number) if number >= 0 else one.term
         where = ", ".join(f"{n:,}× {field}" for field, n in one.frequencies.items() if n)
         added = "" if one.weight == 1 else f"counts {one.weight:.2f}; "
-        rows.append((word or one.term, f"{added}{where}; on {one.pages:,} pages (idf\u00a0{one.idf:.2f})", one.share))
+        rows.append((one.term, f"{added}{where}; on {one.pages:,} pages (idf\u00a0{one.idf:.2f})", one.share))
     rows += [(f"“{text}”", "words beside one another", share) for text, share in explanation.phrases]
     rank = f"PageRank {number_of(explanation.pagerank)}" if explanation.pagerank > 0 else "no rank"
     rows.append(("links", rank, explanation.prior))
+    if explanation.kept:
+        rows.append(("first for the query as written", "before it was expanded", explanation.kept))
     most = max((abs(share) for _, _, share in rows), default=0.0) or 1.0
     return [Reason(name, how, share, max(share, 0.0) / most) for name, how, share in rows]
 

@@ -227,7 +227,7 @@ def test_tables_of_the_index_can_be_read_by_anybody(
     built(capsys, lake, "--language", "none")
     postings = TableRef.find("", INDEX_POSTINGS, lake).read(spark, INDEX_POSTINGS)
     found = postings.where("term = 'foxes'").agg(F.sum("pages"), F.sum("occurrences")).head(1)[0]
-    assert tuple(found) == (2, 2), "unstemmed, as was asked"
+    assert tuple(found) == (2, 2), "words as they are written"
     newest = Publications.read(lake, lambda: spark).newest("index")
     assert newest is not None
-    assert newest.settings["main_language"] == "none"
+    assert newest.settings["language"] == "none"

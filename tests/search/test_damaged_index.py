@@ -102,7 +102,7 @@ def test_documents_that_are_not_those_of_their_segment_are_told() -> None:
             build_arrays(changed, postings, pages, Weighting(), "en")
 
 
-@pytest.mark.parametrize("name", ["segment", "pages", "occurrences", "term", "word"])
+@pytest.mark.parametrize("name", ["segment", "pages", "occurrences", "term"])
 def test_every_column_of_a_row_counts(name: str) -> None:
     documents, postings, pages = tables()
     values = postings[name].to_pylist()

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.lake.schemas import INDEX_DOCUMENTS, LINKS, PAGES, RANKS, Relation
 from lakerank.search.index import index_input
 from lakerank.search.index.index_input import INPUT_COLUMNS, MOST_ANCHORS, changes_spark, index_input_spark
+from lakerank.search.pages.urls import page_id
 
 
 def table(relation: Relation, rows: list[dict[str, Any]]) -> pa.Table:
@@ -109,3 +110,19 @@ def test_without_links_ranks_or_pages() -> None:
     assert index_input.changes_arrow(now, none)["status"].to_pylist() == ["new"] * len(now)
     assert index_input.changes_arrow(none, now)["status"].to_pylist() == ["removed"] * len(now)
     assert index_input.anchor_texts_arrow(table(LINKS, []).select(index_input.LINK_COLUMNS)) == {}
+
+
+def test_stubs_are_left_out_alike(spark: SparkSession) -> None:
+    urls = [f"https://a.org/{n}" for n in range(8)]
+    ids = pa.table({"page_id": pa.array([page_id(url) for url in urls], pa.int64())})
+    leads = [(0, urls[1], "refresh"), (2, "https://b.org/", "refresh"), (3, urls[3], "refresh"), (4, urls[1], "http")]
+    redirects = pa.table(
+        {
+            "url": [urls[n] for n, _, _ in leads],
+            "target_url": [target for _, target, _ in leads],
+            "kind": [kind for *_, kind in leads],
+        }
+    )
+    mine = index_input.without_stubs_arrow(ids, redirects)["page_id"].to_pylist()
+    theirs = index_input.without_stubs_spark(spark.createDataFrame(ids), spark.createDataFrame(redirects)).toArrow()
+    assert sorted(mine) == sorted(theirs["page_id"].to_pylist()) == sorted(page_id(url) for url in urls[1:])

@@ -34,6 +34,6 @@ now = current_documents(pages, {1: ["otters"]}, None, "")
 builder = SegmentBuilder(1)
 names = ["page_id", "title", "headings", "text", "language"]
 builder.add(index_input_arrow(pages.select(names), now, {1: ["otters"]}))
-assert [row["term"] for batch in builder.finish() for row in batch.to_pylist()] == ["", "otter", "swim", "they"]
+assert [row["term"] for batch in builder.finish() for row in batch.to_pylist()] == ["", "otters", "swim", "they"]
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)

@@ -83,7 +83,7 @@ def test_fields_count_by_their_weights_and_lengths() -> None:
         {"page_id": 2, "title": "pear", "text": "apple banana cherry"},
         {"page_id": 3, "title": "pear", "text": "plum"},
     ]
-    weighting = Weighting(1.0, (4.0, 1.0, 1.0, 2.0), (0.5, 0.5, 0.5, 0.5))
+    weighting = Weighting(1.0, (4.0, 1.0, 1.0, 2.0, 0.0), (0.5,) * 5)
     found = Searcher(index_of(docs, weighting, NONE), Ranking(rank_weight=0)).find("apple")
     idf = np.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
     title = 4 / (0.5 + 0.5 * 2 / (4 / 3))
@@ -134,7 +134,7 @@ def test_feedback_adds_the_heaviest_terms_of_the_first_results() -> None:
         {"page_id": 2, "text": "flutter resonance"},
         {"page_id": 3, "text": "cake sugar"},
     ]
-    ranking = Ranking(0.0, Feedback(pages=2, terms=4, weight=1.0, units=3))
+    ranking = Ranking(0.0, 3, Feedback(pages=2, terms=4, weight=1.0, units=3))
     searcher = Searcher(index_of(docs, PLAIN, NONE), ranking)
     alone, expanded = searcher.find("wing lift", feedback="off"), searcher.find("wing lift", feedback="on")
     assert sorted(alone.pages.tolist()) == [0, 1]

@@ -10,10 +10,11 @@ import pytest
 from search_oracles import arrays_of, batch, index_of, pages_table, segments
 
 from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK
-from lakerank.search.index.fields import BODY, FIELDS, PLAIN, TITLE, Weighting
+from lakerank.search.index.fields import BODY, FIELDS, PARTS, PLAIN, TITLE, Weighting
 from lakerank.search.index.segment import SCHEMA, SegmentBuilder
 from lakerank.search.query.index import Index, build_arrays
-from lakerank.search.text.analyzer import Analyzer
+from lakerank.search.query.word_classes import CLASS_SIGN, class_name
+from lakerank.search.text.analyzer import PART, Analyzer
 
 WORDS = [f"w{i}" for i in range(40)] + ["über", "a.b", "the"]
 
@@ -40,6 +41,8 @@ def occurrences(index: Index) -> dict[tuple[int, str, int], list[int]]:
     """(page id, term, field) → positions, from an open index."""
     block, out = index.block, {}
     for number, term in enumerate(index.strings("term")):
+        if term.startswith(CLASS_SIGN):
+            continue
         at = index.postings(number)
         for position in range(at.start, at.stop):
             begin = int(block["position_ends"][position - 1]) if position else 0
@@ -53,13 +56,19 @@ def occurrences(index: Index) -> dict[tuple[int, str, int], list[int]]:
 
 
 def analyze_query(docs: list[dict[str, object]]) -> dict[tuple[int, str, int], list[int]]:
-    """The same by analysing each field alone."""
+    """The same by analysing each field alone; parts of words are in a field of their own, one field after another."""
     out: dict[tuple[int, str, int], list[int]] = {}
     for doc in docs:
         texts = [doc["title"], "\n".join(doc["headings"]), "\n".join(doc["anchors"] or []), doc["text"]]
+        base = 0
         for field, text in enumerate(texts):
+            last = -1
             for term in Analyzer("en").analyze(str(text)):
-                out.setdefault((int(doc["page_id"]), term.text, field), []).append(term.position)
+                where = PARTS if term.kind == PART else field
+                at = term.position + (base if term.kind == PART else 0)
+                last = max(last, term.position if term.kind == PART else -1)
+                out.setdefault((int(doc["page_id"]), term.text, where), []).append(at)
+            base += last + 2 if last >= 0 else 0
     return out
 
 
@@ -90,13 +99,8 @@ def test_lengths_count_words_that_tell() -> None:
     block = arrays_of(
         [{"page_id": 1, "title": "The Title", "headings": ["a.b c", "d"], "text": "is it over-fitted?"}], PLAIN
     )
-    assert block["lengths"].tolist() == [[1, 3, 0, 1]]  # neither pairs nor stop words: the, a, is, it, over
-    assert block["means"].tolist() == [1, 3, 0, 1]
-
-
-def test_a_term_is_written_as_it_mostly_is() -> None:
-    index = index_of([{"page_id": 1, "text": "Running runs running run"}])
-    assert index.string("word", index.term_number("run")) == "running"
+    assert block["lengths"].tolist() == [[1, 3, 0, 1, 0]]  # neither pairs nor stop words: the, a, is, it, over
+    assert block["means"].tolist() == [1, 3, 0, 1, 0]
 
 
 def test_pages_are_analysed_in_their_languages_or_all_in_one() -> None:
@@ -106,8 +110,12 @@ def test_pages_are_analysed_in_their_languages_or_all_in_one() -> None:
         {"page_id": 3, "language": None, "text": "houses"},
     ]
     own, english = segments([docs])[0], segments([docs], "en")[0]
-    assert set(own["term"].to_pylist()) == {"", "haus", "hous", "houses"}
-    assert set(english["term"].to_pylist()) == {"", "häuser", "hous"}
+    assert set(own["term"].to_pylist()) == {"", "häuser", "houses"}
+    assert set(english["term"].to_pylist()) == {"", "häuser", "houses"}
+    classes = {term for term in index_of(docs, language="").strings("term") if term.startswith(CLASS_SIGN)}
+    assert classes == {class_name("de", "haus"), class_name("en", "hous"), class_name("", "houses")}
+    classes = {term for term in index_of(docs).strings("term") if term.startswith(CLASS_SIGN)}
+    assert classes == {class_name("en", "hauser"), class_name("en", "hous")}
 
 
 def test_rows_are_sorted_and_as_promised() -> None:

@@ -18,7 +18,7 @@ from lakerank.search.query.searcher import Feedback, Ranking, Searcher
 from lakerank.search.query.statistics import Statistics, collection_statistics, merge_statistics, score_arrays
 from lakerank.spark.array_store import Block
 
-RANKING = Ranking(0.5, Feedback(pages=6, terms=12, weight=0.8, units=3))
+RANKING = Ranking(0.5, 3, Feedback(pages=6, terms=12, weight=0.8, units=3))
 QUERIES = [
     "w3", "w1 w9 w30", "w2 w5 w6 w7 w7", '"w0 w1"', "w4 -w2", "w8 OR w11", "title:w2 w3", "site:x.org w1", "nothing",
     "nothing w2 w40 w41 w200", "w399 w398 w397 w1",
@@ -32,7 +32,7 @@ def shards_of(docs: Sequence[Doc], shards: int) -> tuple[list[Index], Statistics
         postings, documents = segments([own])
         blocks.append(decode_arrays(documents, postings, pages_table(own)))
     whole = merge_statistics([collection_statistics(block, Weighting()) for block in blocks])
-    return [Index(block | score_arrays(block, whole, Weighting(), "en"), Weighting()) for block in blocks], whole
+    return [Index(block | score_arrays(block, whole, Weighting()), Weighting()) for block in blocks], whole
 
 
 @pytest.mark.parametrize("feedback", ["auto", "off", "on"])
@@ -51,7 +51,7 @@ def test_shards_answer_as_the_whole(feedback: str) -> None:
 
     batch = QueryBatch({str(i): parse(text) for i, text in enumerate(QUERIES)}, 25, 0.5, feedback, RANKING)
     got: dict[str, list[tuple[str, float]]] = {}
-    for row in merge_shards(batch, "en", whole, run):
+    for row in merge_shards(batch, whole, run):
         got.setdefault(row["query_id"], []).append((row["document"], row["score"]))
         assert row["rank"] == len(got[row["query_id"]])
     index = index_of(docs)

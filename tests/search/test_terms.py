@@ -1,4 +1,4 @@
-"""Tokens, stems, stop words: the compiled tokenizer against a plain one."""
+"""Words, compounds and parts: the compiled tokenizer against a plain one, ASCII against ICU, what stands for what."""
 
 from __future__ import annotations
 
@@ -6,15 +6,38 @@ import re
 
 import numpy as np
 import pytest
+from icu4py.breakers import WordBreaker
 
-from lakerank.search.text.analyzer import CLASSES, GAP, LONGEST, LOWER, PAIR, Analyzer, count_tokens, tokenize, words_of
+from lakerank.search.text.analyzer import (
+    BACK_SHIFT,
+    CLASSES,
+    COMPOUND,
+    GAP,
+    LONGEST,
+    LOWER,
+    PART,
+    WHOLE,
+    Analyzer,
+    count_tokens,
+    tokenize,
+)
 from lakerank.search.text.languages import SNOWBALL, known, stemmer, stop_words
+from lakerank.search.text.words import (
+    has_class,
+    identifier_parts,
+    normalized,
+    split_words,
+    sub_words,
+    unaccented,
+    word_classes,
+)
 
-ALPHABET = list("abZ09_ .-/:,;()\n\té—漢’\x1e")
+ALPHABET = list("abZ09_ .-/:@,;()\n\té—漢’\x1e+#")
+Token = tuple[int, int, bytes, bool, int]
 
 
-def tokens_of(texts: list[str], last_field: int = 3) -> list[tuple[int, int, bytes, bool, bool]]:
-    """(text, field, token, after a line's end, pair) of each token."""
+def tokens_of(texts: list[str], last_field: int = 3) -> list[Token]:
+    """(text, field, token, after a line's end, tokens in a compound or 0) of each token."""
     coded = [text.encode() for text in texts]
     offsets = np.cumsum([0, *map(len, coded)]).astype(np.int64)
     data = np.frombuffer(b"".join(coded) or b"\0", np.uint8)
@@ -25,69 +48,171 @@ def tokens_of(texts: list[str], last_field: int = 3) -> list[tuple[int, int, byt
     assert n <= room
     raw = data.tobytes()
     out = []
+    by_hash: dict[int, set[object]] = {}
     for i in range(n):
-        token = raw[starts[i] : starts[i] + sizes[i]].lower()
-        out.append((int(rows[i]), int(fields[i]), token, bool(flags[i] & GAP), flags[i] == PAIR))
-    by_hash: dict[int, set[bytes]] = {}
-    for i, one in enumerate(out):
-        by_hash.setdefault(int(hashes[i]), set()).add(re.sub(rb"[.\-/:]", b".", one[2]))
-    assert all(len(same) == 1 for same in by_hash.values()), "a hash stands for one token"
+        token = raw[starts[i] : starts[i] + sizes[i]]
+        compound = bool(flags[i] & COMPOUND)
+        back = int(flags[i]) >> BACK_SHIFT if compound else 0
+        out.append((int(rows[i]), int(fields[i]), token.lower(), bool(flags[i] & GAP) and not compound, back))
+        by_hash.setdefault(int(hashes[i]), set()).add(Analyzer().terms_of(token, compound))
+    assert all(len(same) == 1 for same in by_hash.values()), "a hash stands for the same terms"
     return out
 
 
-def plainly(texts: list[str], last_field: int = 3) -> list[tuple[int, int, bytes, bool, bool]]:
-    """The same by a regular expression over bytes."""
-    out = []
+def plainly(texts: list[str], last_field: int = 3) -> list[Token]:
+    """The same by regular expressions over bytes."""
+    out: list[Token] = []
     for row, text in enumerate(texts):
-        parts = text.encode().split(b"\x1e", last_field)
-        for field, part in enumerate(parts):
-            before, gap_from = None, 0
-            for found in re.finditer(rb"[A-Za-z0-9_\x80-\xff]+", part):
-                token = found.group().lower()
-                gap = b"\n" in part[gap_from : found.start()]
-                out.append((row, field, token if len(token) <= LONGEST else b"", gap, False))
-                joined = before is not None and part[before.end() : found.start()] in (b".", b"-", b"/", b":")
-                if joined and (before.group() + token).isascii() and found.end() - before.start() <= LONGEST:
-                    out.append((row, field, part[before.start() : found.end()].lower(), False, True))
-                before, gap_from = found, found.end()
+        for field, part in enumerate(text.encode().split(b"\x1e", last_field)):
+            found = list(re.finditer(rb"[A-Za-z0-9_\x80-\xff]+", part))
+            gap_from, chain = 0, 0
+            for i, one in enumerate(found):
+                begin, end = one.span()
+                gap = b"\n" in part[gap_from:begin]
+                token = part[begin:end]
+                out.append((row, field, token.lower(), gap, 0))
+                gap_from = end
+                joined = i > 0 and re.fullmatch(rb"[.\-/:@]", part[found[i - 1].end() : begin]) is not None
+                chain = chain if joined else i
+                goes_on = re.match(rb"[.\-/:@][A-Za-z0-9_\x80-\xff]", part[end:]) is not None
+                hyphen_next = goes_on and part[end : end + 1] == b"-"
+                parts = i - chain + 1
+                if joined:
+                    hyphen = part[begin - 1 : begin] == b"-"
+                    if not hyphen or (parts == 2 and not hyphen_next):
+                        out.append((row, field, part[found[i - 1].start() : end].lower(), False, 2))
+                    if parts > 2 and not hyphen_next:
+                        out.append((row, field, part[found[chain].start() : end].lower(), False, parts))
+                tail = re.match(rb"(\+\+|#)(?![A-Za-z0-9_\x80-\xff])", part[end:])
+                head = not tail and not joined and re.search(rb"(?<![.\x80-\xff])\.\Z", part[:begin])
+                if tail or head:
+                    signed = part[begin - (1 if head else 0) : end + (len(tail[1]) if tail else 0)]
+                    out.append((row, field, signed.lower(), False, 1))
     return out
 
 
 def test_tokens_are_those_of_a_plain_tokenizer() -> None:
     random = np.random.default_rng(3)
-    texts = ["".join(random.choice(ALPHABET, random.integers(0, 80))) for _ in range(300)]
+    texts = ["".join(random.choice(ALPHABET, random.integers(0, 80))) for _ in range(400)]
     assert tokens_of(texts) == plainly(texts)
-    assert tokens_of(["x" * (LONGEST + 1) + " y", ""]) == [(0, 0, b"", False, False), (0, 0, b"y", False, False)]
     assert tokens_of(["a\x1eb\x1ec"], last_field=1) == plainly(["a\x1eb\x1ec"], last_field=1)
 
 
-def test_equal_words_have_equal_hashes_whatever_their_case() -> None:
-    found = Analyzer().analyze("NumPy numpy NUMPY.Array numpy-array")
-    assert [term.text for term in found] == [
-        "numpi",
-        "numpi",
-        "numpi",
-        "array",
-        "numpy.array",
-        "numpi",
-        "array",
-        "numpy.array",
-    ]
-    assert [term.position for term in found] == [0, 1, 2, 3, 2, 4, 5, 4]
+def test_words_of_ascii_are_those_of_icu() -> None:
+    """The fast path finds the words of UAX #29, where a word with signs within is several."""
+    random = np.random.default_rng(5)
+    signs = list("abcXYZ019_ .,:;'-/()\n\"!&@")
+    for _ in range(300):
+        text = "".join(random.choice(signs, random.integers(1, 60)))
+        standard = [piece for word in WordBreaker(text, "root") for piece in re.findall(r"\w+", word)]
+        fast = [term.text for term in Analyzer().analyze(text) if term.is_word]
+        assert fast == [word.lower() for word in standard if word.strip("_")], text
 
 
-def test_scripts_are_told_apart_word_by_word() -> None:
-    assert words_of("Straße—ＡＢＣ naïve’s") == ("strasse", "abc", "naïve", "s")
-    assert words_of("東京都へ行く") == ("東京", "京都", "都へ", "へ行", "行く")
-    assert words_of("東 x") == ("東", "x")
-    assert [term.text for term in Analyzer("de").analyze("Die Häuser – schöne Häuser")] == [
-        "die",
-        "haus",
-        "schon",
-        "haus",
-    ]
-    assert Analyzer("xx").terms_of(b"Running") == ("running",)
-    assert Analyzer("en").terms_of(b"__") == ()
+def test_simple_letters_are_what_icu_makes_of_them() -> None:
+    random = np.random.default_rng(6)
+    letters = list("aéßøžñçαβγдежиאבجدհ19")
+    for _ in range(300):
+        text = normalized("".join(random.choice(letters, random.integers(1, 12))))
+        assert split_words(text) == [word for word in WordBreaker(text, "root") if word.isalnum()]
+
+
+def test_equal_words_are_equal_whatever_their_case_and_names_have_parts() -> None:
+    found = Analyzer().analyze("NumPy numpy NUMPY.Array e-mail")
+    assert [(term.text, term.position) for term in found if term.is_word] == [
+        ("numpy", 0), ("numpy", 1), ("numpy", 2), ("array", 3), ("e", 4), ("mail", 5),
+    ]  # fmt: skip
+    assert [(term.text, term.position) for term in found if term.kind == WHOLE] == [("numpy.array", 2), ("email", 4)]
+    assert [term.text for term in found if term.kind == PART] == ["num", "py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wholes", "parts"),
+    [
+        ("np.linalg.svd", ["np.linalg", "linalg.svd", "np.linalg.svd"], []),
+        ("read_csv", [], ["read", "csv"]),
+        ("getElementById", [], ["get", "element", "by", "id"]),
+        ("HTMLParser", [], ["html", "parser"]),
+        ("C++ and C#", ["c++", "c#"], []),
+        ("on .NET", [".net"], []),
+        ("version 2.5.1", ["2.5", "5.1", "2.5.1"], []),
+        (
+            "jane.doe@example.org",
+            ["jane.doe", "doe.example", "jane.doe.example", "example.org", "jane.doe.example.org"],
+            [],
+        ),
+        ("state-of-the-art", ["stateoftheart"], []),
+        ("a - b, c++d, x#y", [], []),
+        ("__init__", [], []),
+    ],
+)
+def test_compounds_and_parts(text: str, wholes: list[str], parts: list[str]) -> None:
+    found = Analyzer("en").analyze(text)
+    assert sorted(term.text for term in found if term.kind == WHOLE) == sorted(wholes)
+    assert [term.text for term in found if term.kind == PART] == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Straße—ＡＢＣ naïve’s", ["strasse", "abc", "naïve", "s"]),
+        ("Donau\u00addampf\u00adschiff", ["donaudampfschiff"]),
+        ("東京は日本の首都であり", ["東京", "は", "日本", "の", "首都", "で", "あり"]),
+        ("推荐系统", ["推荐", "系统"]),
+        ("โปรแกรมค้นหา", ["โปรแกรม", "ค้นหา"]),
+        ("검색 엔진은", ["검색", "엔진은"]),
+        ("खोज इंजन", ["खोज", "इंजन"]),
+        ("اللُّغَةُ العَرَبِيَّةُ", ["اللُّغَةُ", "العَرَبِيَّةُ"]),
+        ("שָׁלוֹם", ["שָׁלוֹם"]),
+        ("l’été qu'il", ["l", "été", "qu", "il"]),
+        ("𠮷野家 ｶﾞｲﾄﾞ", ["𠮷", "野家", "ガイド"]),
+        ("x² ½", ["x2", "1", "2"]),
+    ],
+)
+def test_words_of_all_scripts(text: str, words: list[str]) -> None:
+    import unicodedata
+
+    found = [term.text for term in Analyzer().analyze(text) if term.is_word]
+    assert found == [unicodedata.normalize("NFKC", word) for word in words]
+
+
+def test_long_runs_are_not_lost() -> None:
+    chinese = "推荐系统用于预测用户对物品的评分" * 40
+    assert len([term for term in Analyzer().analyze(chinese) if term.is_word]) > 250
+    key = "k" * (LONGEST + 50)
+    (term,) = Analyzer().analyze(key)
+    assert term.text == key[:LONGEST]
+    german = "donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
+    assert [term.text for term in Analyzer().analyze(german)] == [german]
+
+
+def test_what_stands_within_words_without_spaces() -> None:
+    assert sub_words(["東京", "都"]) == ["東京", "京都", "東", "京", "都"]
+    assert sub_words(["東京", "x", "都"]) == ["東京", "東", "京"]
+    assert sub_words(["검색은"]) == ["검색", "색은"]
+    assert sub_words(["ค้นหา"]) == ["ค้นห", "นหา"], "marks stay with their letters"
+    assert sub_words(["naïve"]) == []
+
+
+def test_case_is_folded_by_the_language() -> None:
+    assert normalized("ISPARTA İZMİR", "tr") == "ısparta izmir"
+    assert normalized("ISPARTA") == "isparta"
+    turkish = [term.text for term in Analyzer("tr").analyze("ISPARTA Isparta")]
+    assert turkish == ["ısparta", "ısparta"]
+    assert normalized("Σίσυφος ΣΊΣΥΦΟΣ").split()[0] == normalized("Σίσυφος ΣΊΣΥΦΟΣ").split()[1]
+
+
+def test_the_weaker_form_has_neither_ending_nor_accents() -> None:
+    assert word_classes(["häuser", "haus"], "de") == ["haus", "haus"]
+    assert word_classes(["élèves", "eleves"], "xx") == ["eleves", "eleves"]
+    assert unaccented("اللُّغَةُ") == unaccented("اللغة")
+    assert unaccented("ısparta") == unaccented("i̇sparta") == "isparta"
+    assert unaccented("कि") == "कि", "a vowel of Devanagari is no accent"
+    assert unaccented("ガ") == unaccented("ガ")
+    assert [has_class(word) for word in ("cats", "été", "कि", "x2", "read_csv", "np.linalg", "推荐", "엔진")] == [
+        True, True, True, False, False, False, False, False,
+    ]  # fmt: skip
+    assert identifier_parts("numpy") == []
 
 
 def test_a_line_takes_a_place_and_a_dash_takes_none() -> None:

@@ -86,4 +86,4 @@ def write_lake(lake: Path, pages: Sequence[Doc], with_links: bool = True) -> Non
         run.write(INDEX_POSTINGS, postings)
         run.write(INDEX_DOCUMENTS, documents)
         run.reads(PAGES_TABLE, published.table(PAGES_TABLE))
-        run.settings(format=1, language="en", main_language="en")
+        run.settings(format=1, language="en")

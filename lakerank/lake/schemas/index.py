@@ -11,8 +11,7 @@ INDEX_POSTINGS = Relation(
     "change; the row without a term lists a segment's pages (ids and lengths of the fields as bytes).",
     (
         Column("segment", "bigint", "segment: pages that were indexed together"),
-        Column("term", "string", "stem, or two words and the sign between them; empty: the list of pages"),
-        Column("word", "string", "the written form of the term that is most frequent"),
+        Column("term", "string", "word in lower case, part of one, or words with signs between them; empty: the pages"),
         Column("pages", "int", "pages of the segment with the term, those replaced since included"),
         Column("occurrences", "bigint", "how often it occurs in them"),
         Column("postings", "binary", "steps between pages and frequencies by field; see docs/search-engine.md"),
@@ -30,7 +29,9 @@ INDEX_DOCUMENTS = Relation(
         Column("page_id", "bigint", "page"),
         Column("segment", "bigint", "segment that has its postings"),
         Column("ordinal", "int", "its number there, from 0"),
-        Column("lengths", "array<int>", "words in title, headings, anchors, body, stop words not counted"),
+        Column(
+            "lengths", "array<int>", "words in title, headings, anchors, body, stop words not counted; parts of words"
+        ),
         Column("key", "bigint", "hash of all that is indexed of the page; another one means index it anew"),
         Column("pagerank", "double", "from `ranks`", nullable=True),
         Column("duplicate_of", "bigint", "page it copies", nullable=True),

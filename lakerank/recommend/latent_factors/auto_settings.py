@@ -7,7 +7,7 @@ on all of them, with what was found. It goes from one L2 weight to twice or half
 at a high learning rate, and compares the best with a lower rate in the end.
 
 Its cost is bounded by that of the training itself: `BUDGET` times the epochs that a training has where nothing is
-chosen, an epoch of K factors counting K + `OVERHEAD`. The decisions, with figures, are in docs/adr/0043.
+chosen, an epoch of K factors counting K + `OVERHEAD`. The decisions, with figures, are in docs/adr/0045.
 
 A Gibbs sampler has only its length to choose (`choose_sweeps`): a chain runs without the validation ratings until its
 error on them stops falling, and another one goes on from there with all ratings.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-TITLE, HEADINGS, ANCHOR, BODY = range(4)
-FIELDS = ("title", "headings", "anchor", "body")  # numbered so in postings; positions keep the number in 3 bits
+TITLE, HEADINGS, ANCHOR, BODY, PARTS = range(5)
+# Numbered so in postings; positions keep the number in 4 bits. Parts are what stands within the words of all others:
+# the words of an identifier, pairs of signs where no space divides words.
+FIELDS = ("title", "headings", "anchor", "body", "parts")
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,12 @@ class Weighting:
     """
 
     k1: float = 1.2
-    weights: tuple[float, ...] = field(default=(5.0, 3.0, 5.0, 1.0))
-    bs: tuple[float, ...] = field(default=(0.3, 0.3, 0.3, 0.65))
+    weights: tuple[float, ...] = field(default=(8.0, 5.0, 8.0, 1.0, 0.5))
+    bs: tuple[float, ...] = field(default=(0.75, 0.1, 0.75, 0.65, 0.65))
 
     def key(self) -> dict[str, Any]:
         """Return an identifier of a weighting, for caches and stamps."""
         return {"k1": self.k1, "weights": list(self.weights), "bs": list(self.bs)}
 
 
-PLAIN = Weighting(1.2, (0.0, 0.0, 0.0, 1.0), (0.75, 0.75, 0.75, 0.75))  # BM25 of the body alone, Lucene's settings
+PLAIN = Weighting(1.2, (0.0, 0.0, 0.0, 1.0, 0.0), (0.75,) * 5)  # BM25 of the body alone, Lucene's settings

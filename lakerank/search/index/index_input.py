@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from lakerank.search.pages.urls import page_id
+
 # pyspark is imported within the functions that take frames: an index in memory is made and updated without it.
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -23,6 +25,7 @@ MOST_ANCHORS = 100  # distinct texts of links to one page
 NEW, CHANGED, REMOVED, TOUCHED = "new", "changed", "removed", "touched"
 PAGE_COLUMNS = ("page_id", "content_hash", "language", "noindex", "duplicate_of")  # that tell whether a page changed
 TEXT_COLUMNS = ("page_id", "title", "headings", "text", "language")
+REDIRECT_COLUMNS = ("url", "target_url", "kind")
 LINK_COLUMNS = ("src", "dst", "anchor", "nofollow")
 DOCUMENT_COLUMNS = ("page_id", "key", "pagerank", "duplicate_of")  # of `index_documents`, that say what is indexed
 INPUT_COLUMNS = (*DOCUMENT_COLUMNS, "title", "headings", "text", "language", "anchors")  # what `SegmentBuilder` takes
@@ -92,6 +95,31 @@ def known_keys(pages: pa.Table, pages_before: pa.Table, before: pa.Table) -> pa.
         alike = pc.equal(pc.fill_null(pages[name], ""), pc.fill_null(was, ""))
         same = pc.and_(same, alike)
     return before.filter(pc.is_in(before["page_id"], pages["page_id"].filter(same).combine_chunks()))
+
+
+def without_stubs_arrow(pages: pa.Table, redirects: pa.Table) -> pa.Table:
+    """Leave out pages that do nothing but lead to another page at once ("this page has moved").
+
+    Args:
+        pages: with `page_id`.
+        redirects: `REDIRECT_COLUMNS`. A page whose target was not read stays: it is all there is.
+    """
+    at_once = redirects.filter(pc.equal(redirects["kind"], "refresh"))
+    ids = pages["page_id"].combine_chunks()
+    sources = pa.array([page_id(url) for url in at_once["url"].to_pylist()], pa.int64())
+    targets = pa.array([page_id(url) for url in at_once["target_url"].to_pylist()], pa.int64())
+    stubs = sources.filter(pc.and_(pc.is_in(targets, ids), pc.not_equal(sources, targets)))
+    return pages.filter(pc.invert(pc.is_in(pages["page_id"], stubs)))
+
+
+def without_stubs_spark(pages: DataFrame, redirects: DataFrame) -> DataFrame:
+    """Leave out pages that do nothing but lead to another page at once, as `without_stubs_arrow`."""
+    from pyspark.sql import functions as F
+
+    at_once = redirects.where("kind = 'refresh' AND url <> target_url")
+    ids = at_once.select(F.xxhash64("url").alias("page_id"), F.xxhash64("target_url").alias("target"))
+    stubs = ids.join(pages.select(F.col("page_id").alias("target")), "target", "left_semi").select("page_id")
+    return pages.join(stubs, "page_id", "left_anti")
 
 
 def current_documents(

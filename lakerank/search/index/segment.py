@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from lakerank.cli.errors import UserError
 from lakerank.lake.schemas import INDEX_POSTINGS
 from lakerank.search.index.coding import FIELD_SHIFT, POSITION_MASK, encode, group_by_term, mix_bytes, room
-from lakerank.search.index.fields import BODY, FIELDS
+from lakerank.search.index.fields import BODY, FIELDS, PARTS
 from lakerank.search.text.analyzer import (
+    BACK_SHIFT,
     CLASSES,
+    COMPOUND,
     FIELD_END,
     GAP,
-    LOWER,
-    PAIR,
+    MOST_PARTS,
+    PART,
+    WHOLE,
+    WORD,
     Analyzer,
     count_tokens,
     number_tokens,
@@ -31,9 +35,12 @@ from lakerank.spark.jit import compiled
 # The row of a segment that lists its pages instead of a term's postings (`packed_pages`).
 PAGES_TERM = ""
 SCHEMA = INDEX_POSTINGS.arrow_schema()
-_CHECKED_NUMBERS, _CHECKED_BYTES = ("segment", "pages", "occurrences"), ("term", "word", "postings", "positions")
+_CHECKED_NUMBERS, _CHECKED_BYTES = ("segment", "pages", "occurrences"), ("term", "postings", "positions")
 _UNCHECKED = pa.schema([field for field in SCHEMA if field.name != "checksum"])
-_GAP, _PAIR, _SHIFT, _MASK = GAP, PAIR, FIELD_SHIFT, POSITION_MASK
+_GAP, _COMPOUND, _BACK_SHIFT, _SHIFT, _MASK = GAP, COMPOUND, BACK_SHIFT, FIELD_SHIFT, POSITION_MASK
+_WORD, _PART, _WHOLE, _PARTS = WORD, PART, WHOLE, PARTS
+_STOP = 3  # kind of a term beside `WORD`, `PART`, `WHOLE`: a stop word
+_RING = MOST_PARTS + 4  # beginnings of the last words
 _PIECE = 4 << 20  # bytes of text tokenized at a time
 _ROWS = 50_000  # terms in one Arrow batch
 
@@ -46,8 +53,7 @@ def expand(
     flags: NDArray[np.uint8],
     begins: NDArray[np.int64],
     flat: NDArray[np.int32],
-    stops: NDArray[np.bool_],
-    first_doc: int,
+    kinds: NDArray[np.uint8],
     terms: NDArray[np.int32],
     docs: NDArray[np.int32],
     positions: NDArray[np.uint32],
@@ -56,31 +62,50 @@ def expand(
     """Turn tokens into occurrences of terms: which, in which page, field and position.
 
     Args:
-        ids, rows, fields, flags: of the tokens. begins, flat, stops: of the vocabulary.
-        first_doc: page number of row 0.
-        terms, docs, positions: out. lengths: out, int32 (pages, fields): terms that are neither pairs nor stop words.
+        ids, rows, fields, flags: of the tokens. begins, flat, kinds: of the vocabulary.
+        terms, docs, positions: out. lengths: out, int32 (pages, fields): words that are no stop words; parts of words.
 
     Returns:
         How many occurrences there are.
     """
-    n, position, here, before, row, field = 0, 0, 0, 0, -1, -1
-    for i in range(len(ids)):
+    n, position, row, field, count = 0, 0, -1, -1, 0
+    ring = np.zeros(_RING, np.int64)
+    part_terms, parts, within = np.empty(len(terms), np.int32), 0, 0
+    part_places = np.empty(len(terms), np.uint32)
+    for i in range(len(ids) + 1):
+        if i == len(ids) or rows[i] != row:
+            for at in range(parts):  # after all others of the page: fields come in order
+                terms[n], docs[n], positions[n] = part_terms[at], row, part_places[at]
+                n += 1
+            parts = within = 0
+            if i == len(ids):
+                break
         if rows[i] != row or fields[i] != field:
             row, field, position = rows[i], fields[i], 0
-        pair = flags[i] == _PAIR
-        if flags[i] & _GAP:
-            position += 1
-        if not pair:
-            before, here = here, position
         token = ids[i]
+        if not flags[i] & _COMPOUND:
+            position += flags[i] & _GAP
+            ring[count % _RING] = position
+            count += 1
+        before = parts
         for at in range(begins[token], begins[token + 1]):
-            terms[n], docs[n] = flat[at], first_doc + row
-            positions[n] = (field << _SHIFT) | min(before if pair else position, _MASK)
-            n += 1
-            if not pair:
+            kind = kinds[at]
+            if kind == _PART:
+                part_terms[parts] = flat[at]
+                part_places[parts] = (_PARTS << _SHIFT) | min(within, _MASK)
+                lengths[row, _PARTS] += 1
+                parts += 1
+                within += 1
+                continue
+            place = position
+            if kind == _WHOLE:
+                place = ring[(count - (flags[i] >> _BACK_SHIFT)) % _RING]
+            else:
                 position += 1
-                if not stops[token]:
-                    lengths[first_doc + row, field] += 1
+                lengths[row, field] += kind == _WORD
+            terms[n], docs[n], positions[n] = flat[at], row, (field << _SHIFT) | min(place, _MASK)
+            n += 1
+        within += parts > before  # what stands in two words is no phrase
     return n
 
 
@@ -199,8 +224,7 @@ class Tokens:
     _values: NDArray[np.int32] = field(default_factory=lambda: np.full(1 << 16, -1, np.int32))
     ends: list[int] = field(default_factory=list)  # of each token's terms in `flat`
     flat: list[int] = field(default_factory=list)
-    stops: list[bool] = field(default_factory=list)
-    written: list[str] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)  # of the terms in `flat`
 
     def number(
         self,
@@ -216,19 +240,27 @@ class Tokens:
         known = self.count
         self.count = number_tokens(hashes, self._keys, self._values, known, ids, firsts)
         raw: Any = memoryview(data)  # type: ignore[arg-type]
+        analyzer, number = self.analyzer, self.terms.number
         for i in firsts[: self.count - known].tolist():
             token = bytes(raw[starts[i] : starts[i] + sizes[i]])
-            self.flat += [self.terms.number(term) for term in self.analyzer.terms_of(token, bool(flags[i] == PAIR))]
+            words, parts, whole = analyzer.terms_of(token, bool(flags[i] & COMPOUND))
+            for word in words:
+                self.flat.append(number(word))
+                self.kinds.append(_STOP if analyzer.is_stop(word) else WORD)
+            for part in parts:
+                self.flat.append(number(part))
+                self.kinds.append(PART)
+            if whole:
+                self.flat.append(number(whole))
+                self.kinds.append(WHOLE)
             self.ends.append(len(self.flat))
-            self.stops.append(self.analyzer.is_stop(token))
-            self.written.append(token.decode("utf-8", "replace").lower())
         return ids
 
-    def tables(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
-        """Return begins of each token's terms (tokens + 1), the terms, whether the token is a stop word."""
+    def tables(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        """Return begins of each token's terms (tokens + 1), the terms, their kinds."""
         begins = np.zeros(len(self.ends) + 1, np.int64)
         begins[1:] = self.ends
-        return begins, np.array(self.flat, np.int32), np.array(self.stops, np.bool_)
+        return begins, np.array(self.flat, np.int32), np.array(self.kinds, np.uint8)
 
     def _grow(self, most: int) -> None:
         """Make room for so many distinct tokens; slots depend on the table's size, so all move."""
@@ -261,7 +293,6 @@ class SegmentBuilder:
     _found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint32]]] = field(default_factory=list)
     _terms: Terms = field(default_factory=Terms)
     _tokens: dict[str, Tokens] = field(default_factory=dict)
-    _words: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Add pages: `language`, what `packed_pages` and what `join_fields` needs."""
@@ -291,33 +322,25 @@ class SegmentBuilder:
         hashes, starts = np.empty(most, np.uint64), np.empty(most, np.int64)
         sizes, rows = np.empty(most, np.int32), np.empty(most, np.int32)
         fields, flags = np.empty(most, np.uint8), np.empty(most, np.uint8)
-        n = tokenize(data, offsets, BODY, CLASSES, LOWER, hashes, starts, sizes, rows, fields, flags)
+        n = tokenize(data, offsets, BODY, CLASSES, tokens.analyzer.lower, hashes, starts, sizes, rows, fields, flags)
         ids = tokens.number(data, hashes[:n], starts, sizes, flags)
-        begins, flat, stops = tokens.tables()
-        widest = int(np.diff(begins).max(initial=0))
-        terms, docs = np.empty(n * widest, np.int32), np.empty(n * widest, np.int32)
-        positions = np.empty(n * widest, np.uint32)
+        begins, flat, kinds = tokens.tables()
+        most = int(np.diff(begins)[ids].sum())
+        terms, docs = np.empty(most, np.int32), np.empty(most, np.int32)
+        positions = np.empty(most, np.uint32)
         lengths = np.zeros((len(offsets) - 1, len(FIELDS)), np.int32)
-        m = expand(ids, rows, fields, flags, begins, flat, stops, 0, terms, docs, positions, lengths)
-        self._found.append((terms[:m].copy(), docs[:m] + np.int32(self.count), positions[:m].copy()))
+        expand(ids, rows, fields, flags, begins, flat, kinds, terms, docs, positions, lengths)
+        docs += np.int32(self.count)
+        self._found.append((terms, docs, positions))
         self._lengths.append(lengths)
         self.count += len(offsets) - 1
-        self.occurrences += m
-        self._count_words(tokens, ids)
-
-    def _count_words(self, tokens: Tokens, ids: NDArray[np.int32]) -> None:
-        """Count how often each token occurs, for the most frequent written form of a term."""
-        language = tokens.analyzer.language
-        counts = np.bincount(ids, minlength=tokens.count).astype(np.int64)
-        before = self._words.get(language, np.zeros(0, np.int64))
-        counts[: len(before)] += before
-        self._words[language] = counts
+        self.occurrences += most
 
     def finish(self) -> Iterator[pa.RecordBatch]:
         """Return the rows of `index_postings`: the list of pages, then one row for each term, in order."""
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty((0, len(FIELDS)), np.int32)
         pages = np.concatenate(self.pages, axis=1) if self.pages else np.empty((4, 0), np.int64)
-        listed = [[self.segment], [PAGES_TERM], [""], [self.count], [0]]
+        listed = [[self.segment], [PAGES_TERM], [self.count], [0]]
         yield _checked([*listed, [pages.tobytes()], [lengths.tobytes()]])
 
         names = list(self._terms.numbers)
@@ -337,33 +360,19 @@ class SegmentBuilder:
         posting_ends, position_ends = np.empty(len(names), np.int64), np.empty(len(names), np.int64)
         counts = np.empty(len(names), np.int32)
         encode(order, begins, docs, positions, postings, position_bytes, posting_ends, position_ends, counts)
-        sorted_names, words = [names[i] for i in order], self._written(names)
+        sorted_names = [names[i] for i in order]
         for first in range(0, len(names), _ROWS):
             last = min(first + _ROWS, len(names))
             yield _checked(
                 [
                     pa.array(np.full(last - first, self.segment), pa.int64()),
                     pa.array(sorted_names[first:last], pa.string()),
-                    pa.array([words[i] for i in order[first:last]], pa.string()),
                     pa.array(counts[first:last]),
                     pa.array(sizes[order[first:last]].astype(np.int64)),
                     _binary(postings, posting_ends, first, last),
                     _binary(position_bytes, position_ends, first, last),
                 ]
             )
-
-    def _written(self, names: list[str]) -> list[str]:
-        """Return the most frequent token of each term, by number; of equals the first seen."""
-        best = [""] * len(names)
-        most = np.zeros(len(names), np.int64)
-        for language, tokens in sorted(self._tokens.items()):
-            begins, counts = 0, self._words.get(language, np.zeros(0, np.int64)).tolist()
-            for token, end in enumerate(tokens.ends):
-                if end == begins + 1 and counts[token] > most[tokens.flat[begins]]:
-                    most[tokens.flat[begins]] = counts[token]
-                    best[tokens.flat[begins]] = tokens.written[token]
-                begins = end
-        return [word or name for word, name in zip(best, names, strict=True)]
 
 
 def _checked(columns: list[Any]) -> pa.RecordBatch:

@@ -14,8 +14,16 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.publications import Publications, Publishing, place_in
-from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, Relation
-from lakerank.search.index.index_input import DOCUMENT_COLUMNS, LINK_COLUMNS, PAGE_COLUMNS, TEXT_COLUMNS
+from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, REDIRECTS, Relation
+from lakerank.search.index.index_input import (
+    DOCUMENT_COLUMNS,
+    LINK_COLUMNS,
+    PAGE_COLUMNS,
+    REDIRECT_COLUMNS,
+    TEXT_COLUMNS,
+    without_stubs_arrow,
+    without_stubs_spark,
+)
 from lakerank.search.index.segment import PAGES_TERM
 
 
@@ -34,6 +42,7 @@ class IndexTables:
     pages: ArrowTable
     links: ArrowTable | None
     ranks: ArrowTable | None
+    redirects: ArrowTable | None = None
 
     @classmethod
     def open(cls, spark: SparkSession, lake: str, pages: str = "", links: str = "", ranks: str = "") -> IndexTables:
@@ -55,12 +64,13 @@ class IndexTables:
             ArrowTable(published.table(PAGES, pages), PAGES, lambda: spark),
             optional(links, LINKS),
             optional(ranks, RANKS),
+            None if pages else optional("", REDIRECTS),  # they belong to the lake's own pages
         )
 
     @property
     def sources(self) -> list[ArrowTable]:
         """The tables that are read."""
-        return [table for table in (self.pages, self.links, self.ranks) if table is not None]
+        return [table for table in (self.pages, self.links, self.ranks, self.redirects) if table is not None]
 
     @property
     def versions(self) -> dict[str, Sequence[Any]]:
@@ -71,15 +81,19 @@ class IndexTables:
         }
 
     def frames(self) -> tuple[DataFrame, DataFrame | None, DataFrame | None]:
-        """Return pages, links and ranks as DataFrames."""
+        """Return pages without stubs, links and ranks as DataFrames."""
         links, ranks = (
             None if table is None else table.ref.read(self.spark, table.relation) for table in (self.links, self.ranks)
         )
-        return self.pages.ref.read(self.spark, PAGES), links, ranks
+        pages = self.pages.ref.read(self.spark, PAGES)
+        if self.redirects is not None:
+            pages = without_stubs_spark(pages, self.redirects.ref.read(self.spark, REDIRECTS))
+        return pages, links, ranks
 
     def page_states(self) -> pa.Table:
         """Return the columns that tell whether a page has changed: `PAGE_COLUMNS`."""
-        return self.pages.read(PAGE_COLUMNS)
+        states = self.pages.read(PAGE_COLUMNS)
+        return states if self.redirects is None else without_stubs_arrow(states, self.redirects.read(REDIRECT_COLUMNS))
 
     def page_states_before(self, versions: Mapping[str, Sequence[Any]]) -> pa.Table | None:
         """Return `page_states` when an index was made, if no link has changed since; else None.
@@ -109,10 +123,6 @@ class IndexTables:
     def rank_values(self) -> pa.Table | None:
         """Return `id`, `pagerank`; None if there are no ranks."""
         return None if self.ranks is None else self.ranks.read(["id", "pagerank"])
-
-    def languages(self) -> pa.ChunkedArray:
-        """Return the languages of the pages that have one."""
-        return self.pages.read(["language"])["language"].drop_null()
 
     def index(self) -> ExistingIndex | None:
         """Return the index that is published, or None."""

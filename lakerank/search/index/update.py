@@ -36,10 +36,9 @@ from lakerank.search.index.index_input import (
 )
 from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder, unpacked_pages, verify_rows
 from lakerank.search.index.store import ExistingIndex, IndexTables, IndexWriter, page_lists
-from lakerank.search.text.languages import NONE
 from lakerank.spark.session import cores
 
-FORMAT = 5  # of postings; an index of another one is built anew
+FORMAT = 6  # of postings; an index of another one is built anew
 _MOST_OCCURRENCES = 16_000_000  # of one segment; a task needs about 40 bytes for each
 _PART_BITS, _TURN_BITS = 20, 12  # a segment's number: generation, task, how many the task made before
 _FEW = 200_000  # changed pages whose ids go through the driver
@@ -74,7 +73,6 @@ class UpdatePlan:
         rebuild: why the index is built anew, or empty.
         changes: rows of `changes_arrow`, if it is not and something has changed.
         pages_before: in the index so far.
-        language: that queries were analysed in so far.
         states: `current_documents` and texts of links, if they have been read into memory.
         index: that is brought up to date, if it is not built anew and something may have changed.
     """
@@ -83,7 +81,6 @@ class UpdatePlan:
     rebuild: str = ""
     changes: pa.Table | None = None
     pages_before: int = 0
-    language: str = ""
     states: tuple[pa.Table, Anchors] | None = None
     index: ExistingIndex | None = None
 
@@ -117,9 +114,9 @@ def plan_update(tables: IndexTables, options: IndexOptions) -> UpdatePlan:
         return UpdatePlan(generation, "its format or language is another")
     if len(index.segments) >= options.max_segments:
         return UpdatePlan(generation, f"it has {len(index.segments)} segments")
-    before, language = index.documents.rows, index.settings["main_language"]
+    before = index.documents.rows
     if index.settings["sources"] == tables.versions:
-        return UpdatePlan(generation, "", None, before, language)
+        return UpdatePlan(generation, "", None, before)
     states = None
     if max(before, tables.pages.rows) <= _DRIVER_PAGES and (tables.links is None or tables.links.rows <= _DRIVER_LINKS):
         were = index.states()
@@ -128,7 +125,7 @@ def plan_update(tables: IndexTables, options: IndexOptions) -> UpdatePlan:
     else:
         now = index_input_spark(*tables.frames(), options.language)
         changes = changes_spark(now, index.documents_frame(tables.spark)).limit(_FEW + 1).toArrow()
-    plan = UpdatePlan(generation, "", changes, before, language, states, index)
+    plan = UpdatePlan(generation, "", changes, before, states, index)
     if len(changes) > _FEW or plan.count(NEW, CHANGED, REMOVED) > options.update_share * max(before, 1):
         return UpdatePlan(generation, f"{len(changes):,}{' or more' * (len(changes) > _FEW)} pages have changed")
     return plan
@@ -162,7 +159,6 @@ def run_update(tables: IndexTables, plan: UpdatePlan, options: IndexOptions) -> 
     settings = {
         "format": FORMAT,
         "language": options.language,
-        "main_language": plan.language or options.language or _main_language(tables.languages()),
         "sources": tables.versions,
     }
     with publishing(lambda: tables.spark, tables.lake, INDEX) as run:
@@ -227,12 +223,6 @@ def _changed_documents(postings: ArrowTable, plan: UpdatePlan) -> pa.Table:
             old = old.set_column(names.index(name), name, touched[name].combine_chunks().take(position))
         rows += old.to_batches()
     return pa.Table.from_batches(rows) if rows else INDEX_DOCUMENTS.arrow_schema().empty_table()
-
-
-def _main_language(languages: pa.ChunkedArray) -> str:
-    """Return the language that queries are analysed in: that of most pages."""
-    counted = pc.value_counts(languages).to_pylist()
-    return str(min(counted, key=lambda row: (-row["counts"], row["values"]))["values"]) if counted else NONE
 
 
 def first_segment(generation: int) -> int:

@@ -17,8 +17,8 @@ import pyarrow as pa
 from lakerank.cli.errors import UserError
 from lakerank.search.index.fields import Weighting
 from lakerank.search.query.index import Index
-from lakerank.search.query.parse import AnalyzedQuery, Query, analyze_query
-from lakerank.search.query.searcher import Ranking, Searcher, expand_query
+from lakerank.search.query.parse import AnalyzedQuery, Query, Vocabulary, analyze_query
+from lakerank.search.query.searcher import Ranking, Searcher, expand_query, keep_first
 from lakerank.search.query.statistics import (
     STATISTICS_SCHEMA,
     Statistics,
@@ -27,7 +27,6 @@ from lakerank.search.query.statistics import (
     score_arrays,
 )
 from lakerank.search.query.store import IndexShard, cache_folder, index_shards, open_index
-from lakerank.search.text.analyzer import Analyzer
 from lakerank.spark.array_store import BlockStore
 
 if TYPE_CHECKING:
@@ -114,7 +113,9 @@ def run_lines(answers: Sequence[Mapping[str, Any]], order: Sequence[str], tag: s
 
 _ANSWERS = "query_id string, rank int, document string, score double"
 _FEWEST = 50  # queries in a share
-FIRST_RESULTS = "query string, page_id bigint, score double, terms array<string>, weights array<double>"
+FIRST_RESULTS = (
+    "query string, page_id bigint, document string, score double, terms array<string>, weights array<double>"
+)
 BEST_RESULTS = "query string, page_id bigint, document string, score double"
 Step = Callable[[Index], Iterator[pa.RecordBatch]]
 RunStep = Callable[[Step, str], pa.Table]  # a step on every shard; its columns as a schema of Spark
@@ -130,6 +131,7 @@ class QueryBatch:
         rank_weight: of the link prior.
         feedback: on, off or auto.
         ranking: everything else.
+        language: that the queries are in; empty: any that the index has.
     """
 
     queries: Mapping[str, Query]
@@ -137,20 +139,23 @@ class QueryBatch:
     rank_weight: float
     feedback: str
     ranking: Ranking = field(default_factory=Ranking)
-
-    def expands(self, query: Query, known: AnalyzedQuery) -> bool:
-        """Return whether a query is expanded by feedback."""
-        auto = query.plain and known.units >= self.ranking.feedback.units
-        return self.feedback == "on" or (self.feedback == "auto" and auto)
+    language: str = ""
 
 
-def first_results(batch: QueryBatch) -> Step:
-    """Find the first results of queries that are expanded, with the terms of each page."""
+def first_results(batch: QueryBatch, known: Mapping[str, AnalyzedQuery]) -> Step:
+    """Find the first results of queries that may be expanded, with the terms of each page.
+
+    Args:
+        batch: the queries.
+        known: those that are wanted, as analysed for the whole collection.
+    """
 
     def step(index: Index) -> Iterator[pa.RecordBatch]:
         searcher, block = Searcher(index, batch.ranking), index.block
-        for name, query in batch.queries.items():
-            found = searcher.find(query, batch.ranking.feedback.pages, 0.0, "off", exhaustive=True)
+        for name, analyzed in known.items():
+            found = searcher.find(
+                batch.queries[name], batch.ranking.feedback.pages, 0.0, "off", exhaustive=True, known=analyzed
+            )
             terms, weights = [], []
             for page in found.pages.tolist():
                 at = slice(int(block["page_begins"][page]), int(block["page_begins"][page + 1]))
@@ -160,6 +165,7 @@ def first_results(batch: QueryBatch) -> Step:
                 {
                     "query": pa.array([name] * len(terms), pa.string()),
                     "page_id": block["page_ids"][found.pages],
+                    "document": pa.array([index.name(page) for page in found.pages.tolist()], pa.string()),
                     "score": found.scores,
                     "terms": pa.array(terms, pa.list_(pa.string())),
                     "weights": pa.array(weights, pa.list_(pa.float64())),
@@ -169,18 +175,23 @@ def first_results(batch: QueryBatch) -> Step:
     return step
 
 
-def best_results(batch: QueryBatch, weights: Mapping[str, Mapping[str, float]]) -> Step:
+def best_results(
+    batch: QueryBatch, known: Mapping[str, AnalyzedQuery], weights: Mapping[str, Mapping[str, float]]
+) -> Step:
     """Find the best results of a shard.
 
     Args:
         batch: the queries.
+        known: all of them, as analysed for the whole collection.
         weights: of expanded ones: query → term → weight.
     """
 
     def step(index: Index) -> Iterator[pa.RecordBatch]:
         searcher = Searcher(index, batch.ranking)
         for name, query in batch.queries.items():
-            found = searcher.find(query, batch.top, batch.rank_weight, "off", terms=weights.get(name))
+            found = searcher.find(
+                query, batch.top, batch.rank_weight, "off", terms=weights.get(name), known=known[name]
+            )
             urls = [index.name(page) for page in found.pages.tolist()]
             yield pa.record_batch(
                 {
@@ -194,33 +205,42 @@ def best_results(batch: QueryBatch, weights: Mapping[str, Mapping[str, float]]) 
     return step
 
 
-def merge_shards(batch: QueryBatch, language: str, statistics: Statistics, run: RunStep) -> list[dict[str, Any]]:
+def merge_shards(batch: QueryBatch, statistics: Statistics, run: RunStep) -> list[dict[str, Any]]:
     """Answer queries from all shards: `query_id`, `rank`, `document`, `score`, by query in any order, best first.
 
     Args:
         batch: the queries.
-        language: that queries are analysed in.
         statistics: of the whole index.
         run: runs a step on every shard.
     """
-    analyzer, known = Analyzer(language), set(statistics.terms.to_pylist())
+    vocabulary = Vocabulary(list(statistics.languages), statistics.idf_of(), statistics.pages)
+    feedback = batch.ranking.feedback
+    known = {
+        name: analyze_query(query, vocabulary, batch.ranking.forms, batch.language)
+        for name, query in batch.queries.items()
+    }
     expanding = {}
     for name, query in batch.queries.items():
-        terms = analyze_query(query, analyzer)
-        weights = {term: weight for term, weight in terms.weights.items() if term in known}
-        if weights and batch.expands(query, terms):
-            expanding[name] = weights
+        asked = batch.feedback == "on" or (batch.feedback == "auto" and feedback.considered(query, known[name].units))
+        if asked and known[name].weights:
+            expanding[name] = known[name]
     weights_by_query: dict[str, dict[str, float]] = {}
+    first: dict[str, list[tuple[str, float]]] = {}
     if expanding:
-        some = QueryBatch({name: batch.queries[name] for name in expanding}, batch.top, 0.0, "off", batch.ranking)
-        for name, rows in _by_query(run(first_results(some), FIRST_RESULTS)).items():
-            weights_by_query[name] = _expand(expanding[name], rows, batch.ranking)
-    found = _by_query(run(best_results(batch, weights_by_query), BEST_RESULTS))
-    return [
-        {"query_id": name, "rank": rank, "document": row["document"], "score": row["score"]}
-        for name, rows in found.items()
-        for rank, row in enumerate(rows[: batch.top], start=1)
-    ]
+        for name, rows in _by_query(run(first_results(batch, expanding), FIRST_RESULTS)).items():
+            weights_by_query[name] = _expand(known[name].weights, rows, batch.ranking)
+            first[name] = [(row["document"], row["score"]) for row in rows]
+    found = _by_query(run(best_results(batch, known, weights_by_query), BEST_RESULTS))
+    answers = []
+    for name, rows in found.items():
+        best = [(row["document"], row["score"]) for row in rows[: batch.top]]
+        if name in first:
+            best = keep_first(first[name], best, feedback.keep, batch.top)
+        answers += [
+            {"query_id": name, "rank": rank, "document": document, "score": score}
+            for rank, (document, score) in enumerate(best, start=1)
+        ]
+    return answers
 
 
 def _by_query(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
@@ -267,21 +287,21 @@ def answer_batch(
     if shards:
         return _answer_from_shards(spark, index_shards(lake, shards), cache_folder(lake, cache_dir), batch)
     opened = open_index(lake, cache_dir, lambda: spark)
-    return _answer_from_whole_index(spark, opened.folder, opened.index.language, batch)
+    return _answer_from_whole_index(spark, opened.folder, batch)
 
 
-def _answer_from_whole_index(
-    spark: SparkSession, folder: tuple[str, str], language: str, batch: QueryBatch
-) -> list[dict[str, Any]]:
+def _answer_from_whole_index(spark: SparkSession, folder: tuple[str, str], batch: QueryBatch) -> list[dict[str, Any]]:
     """Answer from a decoded index (`OpenIndex.folder`) that every worker maps."""
     root, key = folder
 
     def answer_share(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        index = Index(BlockStore(root).get(key), Weighting(), language)
+        index = Index(BlockStore(root).get(key), Weighting())
         searcher = Searcher(index, batch.ranking)
         for share in batches:
             for name in share["query_id"].to_pylist():
-                found = searcher.find(batch.queries[name], batch.top, batch.rank_weight, batch.feedback)
+                found = searcher.find(
+                    batch.queries[name], batch.top, batch.rank_weight, batch.feedback, language=batch.language
+                )
                 pages = found.pages.tolist()
                 yield pa.record_batch(
                     {
@@ -304,7 +324,7 @@ def _answer_from_shards(
     spark: SparkSession, shards: Sequence[IndexShard], folder: str, batch: QueryBatch
 ) -> list[dict[str, Any]]:
     """Answer from shards, each opened by one worker, which keeps what it has decoded in `folder`."""
-    weighting, language = Weighting(), shards[0].language
+    weighting = Weighting()
     numbers = spark.createDataFrame([(n,) for n in range(len(shards))], "shard int").repartition(len(shards), "shard")
 
     def on_shards(work: Callable[[IndexShard], Iterator[pa.RecordBatch]], schema: str) -> pa.Table:
@@ -324,8 +344,8 @@ def _answer_from_shards(
     def run(step: Step, schema: str) -> pa.Table:
         def work(shard: IndexShard) -> Iterator[pa.RecordBatch]:
             block = shard.decoded(folder)
-            yield from step(Index(block | score_arrays(block, statistics, weighting, language), weighting, language))
+            yield from step(Index(block | score_arrays(block, statistics, weighting), weighting))
 
         return on_shards(work, schema)
 
-    return merge_shards(batch, language, statistics, run)
+    return merge_shards(batch, statistics, run)

@@ -10,10 +10,9 @@ import numpy as np
 
 from lakerank.search.query.index import Index, Page, ShownField
 from lakerank.search.query.kernels import score_all, sum_impacts
-from lakerank.search.query.parse import Query, parse
+from lakerank.search.query.parse import AnalyzedQuery, Occur, analyze_query, parse
 from lakerank.search.query.presentation import Explanation, Highlighter, Pieces, Speller, explain
 from lakerank.search.query.searcher import Ranking, Searcher, TopPages
-from lakerank.search.text.analyzer import Analyzer
 
 _RELATED_TERMS = 30
 
@@ -130,6 +129,7 @@ class SearchEngine:
         feedback: str = "auto",
         collapse_duplicates: bool = True,
         reasons: bool = False,
+        language: str = "",
     ) -> ResultPage:
         """Answer a query.
 
@@ -141,20 +141,22 @@ class SearchEngine:
             feedback: on, off or auto.
             collapse_duplicates: show of pages with the same content only the best.
             reasons: explain each score.
+            language: that the query is in; empty: any that the index has.
         """
         started = time.perf_counter()
         query = parse(text)
+        known = analyze_query(query, self.searcher.vocabulary, self.searcher.ranking.forms, language)
         skipped = (page - 1) * top
         wanted = skipped + top + 1
         limit = 2 * wanted
-        found = self.searcher.find(query, limit, rank_weight, feedback)
+        found = self.searcher.find(query, limit, rank_weight, feedback, known=known)
         kept, copies = self._results_to_show(found, collapse_duplicates)
         while len(kept) < wanted and len(found.pages) == limit:  # copies stood where others could have
             limit *= 4
-            found = self.searcher.find(query, limit, rank_weight, feedback)
+            found = self.searcher.find(query, limit, rank_weight, feedback, known=known)
             kept, copies = self._results_to_show(found, collapse_duplicates)
-        weight = self.searcher.ranking.rank_weight if rank_weight is None else rank_weight
-        highlighter = Highlighter(self._shown_terms(query), Analyzer(self.index.language))
+        weight = self.searcher.ranking.prior_weight(known, rank_weight)
+        highlighter = Highlighter(self._shown_words(known))
         hits = [
             self._hit(found, at, rank, copies.get(at, ()), highlighter, weight, reasons)
             for rank, at in enumerate(kept[skipped : skipped + top], start=skipped + 1)
@@ -203,13 +205,33 @@ class SearchEngine:
             copies[shown] = tuple(self.index.string("url", page) for page in others)
         return kept, copies
 
-    def _shown_terms(self, query: Query) -> dict[str, float]:
-        """Return the terms that are marked in snippets, with their idf; stop words only if there is nothing else."""
-        terms = [term for term in Analyzer(self.index.language).analyze(query.words) if not term.is_pair]
-        distinctive = [term for term in terms if not term.stop] or terms
-        idfs = self.index.block["idfs"]
-        numbers = {term.text: self.index.term_number(term.text) for term in distinctive}
-        return {text: float(idfs[number]) + 1e-3 for text, number in numbers.items() if number >= 0}
+    def _shown_words(self, known: AnalyzedQuery) -> dict[str, tuple[str, float]]:
+        """Return the words that are marked in texts: each with the query's word it is a form of, and that one's weight.
+
+        Stop words only if there is nothing else.
+        """
+        terms = [
+            term
+            for clause, parts in known.clauses
+            if clause.occur is not Occur.NOT
+            for _, analysed in parts
+            for term in analysed
+            if term.is_word
+        ]
+        block = self.index.block
+        out: dict[str, tuple[str, float]] = {}
+        for term in [term for term in terms if not term.stop] or terms:
+            lookup = known.lookups[term.text]
+            weight = max((self.index.idf(name) for name in (*lookup.forms, *lookup.classes)), default=0.0) + 1e-3
+            forms = list(lookup.forms)
+            for name in lookup.classes:
+                number = self.index.term_number(name)
+                ends = block["class_form_ends"]
+                at = slice(int(ends[number - 1]) if number else 0, int(ends[number]))
+                forms += [self.index.string("term", one) for one in block["class_forms"][at].tolist()]
+            for form in forms:
+                out.setdefault(form, (term.text, weight))
+        return out
 
     def _hit(
         self,
@@ -233,5 +255,5 @@ class SearchEngine:
             float(self.index.block["pageranks"][number]),
             prior / float(self.searcher.prior.max()) if prior > 0 else 0.0,
             copies,
-            explain(self.index, found.query, number, rank_weight * prior) if reasons else None,
+            explain(self.index, found.query, number, rank_weight * prior, float(found.scores[at])) if reasons else None,
         )

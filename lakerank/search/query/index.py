@@ -5,6 +5,7 @@ Needs no Spark; any number of threads may use it.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,12 +22,13 @@ from lakerank.search.index.fields import FIELDS, Weighting
 from lakerank.search.index.segment import PAGES_TERM, bytes_and_offsets, damaged_row, verify_rows
 from lakerank.search.query.kernels import find_term
 from lakerank.search.query.statistics import collection_statistics, score_arrays
+from lakerank.search.query.word_classes import page_languages, with_classes
 from lakerank.spark.array_store import Block
 
-FORMAT = 4  # of the arrays; those of another one are decoded anew
+FORMAT = 5  # of the arrays; those of another one are decoded anew
 SHOWN = {column.name: column.shown for column in PAGES.columns if column.shown}  # stored field → its label
 _TEXTS = tuple(dict.fromkeys(("url", "doc_id", "title", "description", "text", *SHOWN)))
-PAGE_COLUMNS = ("page_id", *_TEXTS)  # of `pages`, that an index stores
+PAGE_COLUMNS = ("page_id", "language", *_TEXTS)  # of `pages`, that an index stores
 
 
 class ShownField(NamedTuple):
@@ -65,14 +67,12 @@ class Index:
             among equal scores); `lengths`, `norms` (n, F); `ends` (t), where each term's postings end; `docs`,
             `values`, `position_ends` (p), `tfs` (p, F); `positions` (field and position of each occurrence);
             `block_firsts`, `maxima`; `page_begins` (n + 1), `page_terms`, `page_values`: the terms by page; texts as
-            `…_data` and `…_ends`.
+            `…_data` and `…_ends`; `language_pages` and texts `languages`: which languages pages are in, most first.
         weighting: that `values` are computed for.
-        language: that queries are analysed in.
     """
 
     block: Block
     weighting: Weighting
-    language: str = "en"
 
     def __len__(self) -> int:
         return len(self.block["page_ids"])
@@ -87,6 +87,16 @@ class Index:
         wanted = np.frombuffer(term.encode("utf-8"), np.uint8)
         number = int(find_term(self.block["term_data"], self.block["term_ends"], wanted))
         return number if number >= 0 and self.frequency(number) else -1
+
+    @functools.cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that its pages are analysed in, those of most pages first; empty: unknown."""
+        return tuple(self.strings("languages"))
+
+    def idf(self, term: str) -> float:
+        """Return a term's inverse document frequency in the whole collection; 0 if no page has it."""
+        number = self.term_number(term)
+        return float(self.block["idfs"][number]) if number >= 0 else 0.0
 
     def frequency(self, number: int) -> int:
         """Return the document frequency of a term: the number of pages that have it."""
@@ -135,20 +145,23 @@ class Index:
 
 
 def build_arrays(
-    documents: pa.Table, postings: pa.Table, pages: pa.Table, weighting: Weighting, language: str
+    documents: pa.Table, postings: pa.Table, pages: pa.Table, weighting: Weighting, language: str = ""
 ) -> Block:
     """Decode an index and score its postings: `decode_arrays`, then `score_arrays` with its own statistics."""
-    block = decode_arrays(documents, postings, pages)
-    return block | score_arrays(block, collection_statistics(block, weighting), weighting, language)
+    block = decode_arrays(documents, postings, pages, language)
+    return block | score_arrays(block, collection_statistics(block, weighting), weighting)
 
 
-def decode_arrays(documents: pa.Table, postings: pa.Table, pages: pa.Table, snippets: bool = True) -> Block:
+def decode_arrays(
+    documents: pa.Table, postings: pa.Table, pages: pa.Table, language: str = "", snippets: bool = True
+) -> Block:
     """Decode an index, or a shard of one.
 
     Args:
         documents: `index_documents`.
         postings: `index_postings`.
         pages: `PAGE_COLUMNS` of at least the indexed pages; `text` may be missing without snippets.
+        language: that all pages are analysed in, or empty: each in its own.
         snippets: whether to keep the pages' texts.
 
     Returns:
@@ -162,13 +175,15 @@ def decode_arrays(documents: pa.Table, postings: pa.Table, pages: pa.Table, snip
     headers = postings.filter(pc.equal(postings["term"], PAGES_TERM)).sort_by("segment")
     rows = postings.filter(pc.not_equal(postings["term"], PAGES_TERM))
     _verify_documents(documents, headers)
-    block = _pages(documents, pages, snippets)
+    chosen = _chosen_pages(documents, pages)
+    block = _pages(documents, chosen, snippets)
     numbers, bases = _numbers(documents, headers)
-    return (
-        block
-        | _terms(rows, numbers, bases)
-        | {"lengths": _flat(documents["lengths"]).reshape(len(documents), len(FIELDS))}
-    )
+    block |= {"lengths": _flat(documents["lengths"]).reshape(len(documents), len(FIELDS))}
+    spoken, languages, counts = page_languages(chosen["language"], language)
+    words, names = _words(rows, numbers, bases)
+    terms, names = with_classes(words, names, spoken, languages)
+    block |= _strings("languages", languages) | {"language_pages": np.array(counts, np.int64)}
+    return block | terms | _strings("term", pa.chunked_array([names]))
 
 
 def _verify_documents(documents: pa.Table, headers: pa.Table) -> None:
@@ -221,8 +236,8 @@ def _flat(column: pa.ChunkedArray) -> NDArray[np.int32]:
     return numbers
 
 
-def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
-    """Gather what is known of each page, in the order of the documents."""
+def _chosen_pages(documents: pa.Table, pages: pa.Table) -> pa.Table:
+    """Return the rows of pages that the documents are, in their order."""
     ids = _column(documents, "page_id")
     found = _column(pages, "page_id")
     order = np.argsort(found, kind="stable")
@@ -230,7 +245,12 @@ def _pages(documents: pa.Table, pages: pa.Table, snippets: bool) -> Block:
     at = np.minimum(at, max(len(order) - 1, 0))
     if len(ids) and not (len(found) and np.array_equal(found[order][at], ids)):
         raise ValueError("pages of the index are missing from `pages`")
-    chosen = pages.take(pa.array(order[at])) if len(ids) else pages.slice(0, 0)
+    return pages.take(pa.array(order[at])) if len(ids) else pages.slice(0, 0)
+
+
+def _pages(documents: pa.Table, chosen: pa.Table, snippets: bool) -> Block:
+    """Gather what is known of each page, in the order of the documents."""
+    ids = _column(documents, "page_id")
     urls = chosen["url"].to_pylist()
     # A shard shows no snippets: its pages were read without their texts.
     texts = {name: chosen[name] if snippets or name != "text" else [""] * len(ids) for name in _TEXTS}
@@ -278,8 +298,8 @@ def _numbers(documents: pa.Table, headers: pa.Table) -> tuple[NDArray[np.int32],
     return numbers, bases
 
 
-def _terms(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) -> Block:
-    """Decode all posting lists, a term's segments one after another."""
+def _words(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) -> tuple[Block, Any]:
+    """Decode all posting lists, a term's segments one after another; return them and the terms."""
     order = pc.sort_indices(rows, [("term", "ascending"), ("segment", "ascending")]).to_numpy()
     names = rows["term"].take(pa.array(order)).combine_chunks() if len(rows) else pa.array([], pa.string())
     names = pa.concat_arrays(names.chunks) if isinstance(names, pa.ChunkedArray) else names
@@ -304,8 +324,7 @@ def _terms(rows: pa.Table, numbers: NDArray[np.int32], bases: dict[int, int]) ->
     )  # fmt: skip
     if wrong >= 0:
         raise damaged_row(rows["segment"][int(order[wrong])].as_py(), names[wrong].as_py())
-    words = rows["word"].take(pa.array(order[fresh])) if terms else []
     unique = names.filter(pa.array(fresh)) if terms else names
     block: Block = {"ends": np.cumsum(sizes), "docs": docs[:n], "tfs": tfs[:n], "position_ends": ends[:n]}
     block["positions"] = positions[:m]
-    return block | _strings("term", pa.chunked_array([unique])) | _strings("word", words)
+    return block, unique

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from lakerank.search.text.analyzer import Analyzer, Term
+from lakerank.search.query.word_classes import classes_of
+from lakerank.search.text.analyzer import PART, WHOLE, Analyzer, Term
+from lakerank.search.text.languages import NONE, stop_words
 
 _PIECE = re.compile(
     r"""(?P<sign>[+-])?(?:(?P<key>site|title):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))""", re.IGNORECASE
 )
+# Words joined by a dot (but not `e.g.`) or `_`, brackets of a call, a capital within a word.
+_NAME = re.compile(r"\w\w[._]\w|\w[._]\w\w|\(\)|__|[a-z0-9][A-Z]|::")
+
+_SIGNS = re.compile(r"\w\w\.\w|\w\.\w\w|[@+#]|^\.")  # within names; hyphens and slashes are mere punctuation
 
 
 class Occur(Enum):
@@ -113,33 +121,180 @@ def plain(text: str) -> Query:
 
 
 @dataclass(frozen=True)
+class FormWeights:
+    """How much the forms of a query's words count.
+
+    Attributes:
+        exact: 0 to 1, share of a word as it is written; the rest is its class's, in which that word is, too: so a form
+            never loses to its relatives.
+        named: the same in a query that has a name of a program in it: names are not inflected.
+        whole: of a name of several words beside its words: `np.linalg`.
+        joined: of words with hyphens or slashes beside them: `boundary-layer`.
+        part: of what stands within a word.
+    """
+
+    exact: float = 0.35
+    named: float = 0.9
+    whole: float = 1.0
+    joined: float = 0.4
+    part: float = 0.1
+
+    def of(self, term: Term) -> float:
+        """Return the weight of a compound or of a part of a word."""
+        if term.kind == PART:
+            return self.part
+        return self.whole if _SIGNS.search(term.word) else self.joined
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a query needs to know of the collection it is put to.
+
+    Attributes:
+        languages: of its pages, those of most pages first.
+        idf: a term's inverse document frequency; 0 if no page has it.
+        pages: how many there are.
+    """
+
+    languages: Sequence[str]
+    idf: Callable[[str], float]
+    pages: int
+
+    def joint_idf(self, terms: Sequence[str]) -> float:
+        """Return the idf that several terms would have as one, no page having two of them."""
+        half = 0.5 / (self.pages + 1)
+        share = sum(math.exp(-self.idf(term)) - half for term in terms) + half  # (df + ½) / (N + 1) of all
+        return max(-math.log(share), -math.log1p(-half)) if len(terms) > 1 else self.idf(terms[0])
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The terms by which a word is found: as written, by the rules of each language's case, and its classes."""
+
+    forms: tuple[str, ...]
+    classes: tuple[str, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether any page has the word or a relative of it."""
+        return bool(self.forms or self.classes)
+
+
+@dataclass(frozen=True)
 class AnalyzedQuery:
-    """A query in terms, whatever index it is put to.
+    """A query in terms, whatever part of a collection it is put to.
 
     Attributes:
         clauses: each with its parts and their terms.
-        weights: of the wanted terms, in the order they were written: how often each is there.
-        units: words that count, a pair and its halves as one.
+        lookups: of each word.
+        weights: of the wanted terms, in the order they were written.
+        units: words that count, a compound and its words as one.
+        words: the same, each word of a compound for itself.
+        unknown: words that no page has.
+        language: whose stop words were left out.
     """
 
     clauses: tuple[tuple[Clause, tuple[tuple[Part, tuple[Term, ...]], ...]], ...]
+    lookups: dict[str, Lookup]
     weights: dict[str, float]
     units: int
+    words: int
+    unknown: tuple[str, ...]
+    language: str
 
 
-def analyze_query(query: Query, analyzer: Analyzer) -> AnalyzedQuery:
-    """Analyse a query's parts. Stop words are wanted only where they must be there, or where there is nothing else."""
+def analyze_query(
+    query: Query, vocabulary: Vocabulary, weights: FormWeights | None = None, language: str = ""
+) -> AnalyzedQuery:
+    """Analyse a query's parts in the languages that the collection has.
+
+    Stop words, of the language that most of the query's words are in, are wanted only where they must be there, or
+    where there is nothing else.
+
+    Args:
+        query: parsed.
+        vocabulary: of the whole collection.
+        weights: of the forms of a word; None: the usual ones.
+        language: that the query is in; empty: any that the collection has.
+    """
+    how, idf = weights or FormWeights(), vocabulary.idf
+    languages = [language, ""] if language else list(vocabulary.languages)
+    if NONE in languages:
+        languages = [NONE]
+    texts = [part.text for clause in query.clauses for part in clause.parts]
+    dotted = [code for code in ("tr", "az") if code in languages]
+    lookups: dict[str, Lookup] = {}
+    for text in texts:
+        spelt = [[term.text for term in Analyzer(code).analyze(text) if term.is_word] for code in ("", *dotted)]
+        for forms in zip(*spelt, strict=True):
+            classes = dict.fromkeys(name for form in forms for name in classes_of(form, languages))
+            lookups[forms[0]] = Lookup(
+                tuple(form for form in dict.fromkeys(forms) if idf(form) > 0),
+                tuple(name for name in classes if idf(name) > 0),
+            )
+    main = language or _spoken(list(lookups), languages, idf)
+    stops = stop_words(main)
     clauses = tuple(
-        (clause, tuple((part, tuple(analyzer.analyze(part.text))) for part in clause.parts)) for clause in query.clauses
+        (clause, tuple((part, _terms(part.text, stops)) for part in clause.parts)) for clause in query.clauses
     )
-    only_stops = all(term.stop or term.is_pair for _, parts in clauses for _, terms in parts for term in terms)
-    weights: dict[str, float] = {}
-    units = 0
+    only_stops = all(term.stop or not term.is_word for _, parts in clauses for _, terms in parts for term in terms)
+    wanted: dict[str, float] = {}
+    units = words = 0
+    unknown = []
+    exact = how.named if any(map(_is_name, texts)) else how.exact
     for clause, parts in clauses:
         for part, terms in parts if clause.occur is not Occur.NOT else ():
+            wholes = [term.text for term in terms if term.kind == WHOLE and idf(term.text) > 0]
             for term in terms:
-                wanted = only_stops or clause.occur is Occur.MUST or not term.stop
-                if wanted and not (part.phrase and term.is_pair):
-                    weights[term.text] = weights.get(term.text, 0.0) + 1.0
-            units += any(not term.stop for term in terms)
-    return AnalyzedQuery(clauses, weights, units)
+                if term.is_word:
+                    lookup = lookups[term.text]
+                    if not lookup.known:
+                        unknown.append(term.text)
+                    if only_stops or clause.occur is Occur.MUST or not term.stop:
+                        for name, weight in _shares(lookup, exact, vocabulary):
+                            wanted[name] = wanted.get(name, 0.0) + weight
+                elif term.kind == WHOLE and any(term.text in other and term.text != other for other in wholes):
+                    continue  # of compounds within one another the longest that some page has
+                elif not part.phrase and idf(term.text) > 0:
+                    wanted[term.text] = wanted.get(term.text, 0.0) + how.of(term)
+            telling = sum(term.is_word and not term.stop for term in terms)
+            units, words = units + (telling > 0), words + telling
+    return AnalyzedQuery(clauses, lookups, wanted, units, words, tuple(unknown), main)
+
+
+def _terms(text: str, stops: frozenset[str]) -> tuple[Term, ...]:
+    """Return a text's terms, each compound and part once."""
+    out: dict[tuple[str, int, int], Term] = {}
+    for term in Analyzer().analyze(text):
+        key = (term.text, term.kind, -1 if term.kind == PART else term.position)
+        out.setdefault(key, Term(term.text, term.word, term.position, term.text in stops, term.kind))
+    return tuple(out.values())
+
+
+def _is_name(text: str) -> bool:
+    """Tell whether a word is the name of something in a program: `np.linalg`, `read_csv`, `sum()`, `DataFrame`."""
+    return bool(_NAME.search(text))
+
+
+def _shares(lookup: Lookup, exact: float, vocabulary: Vocabulary) -> list[tuple[str, float]]:
+    """Return the terms of a word with their weights.
+
+    The classes of several languages hold different pages. Each counts as if they were one, so that a word is not the
+    more telling for standing on few pages of a small language.
+    """
+    if not lookup.classes:
+        return [(form, 1.0) for form in lookup.forms]
+    joint = vocabulary.joint_idf(lookup.classes)
+    share = 1.0 - exact if lookup.forms else 1.0
+    classes = [(name, share * joint / vocabulary.idf(name)) for name in lookup.classes]
+    return [*((form, exact) for form in lookup.forms), *classes]
+
+
+def _spoken(words: Sequence[str], languages: Sequence[str], idf: Callable[[str], float]) -> str:
+    """Return the language that most of a query's words are in; of equals the one of most pages."""
+
+    def explained(code: str) -> int:
+        stops = stop_words(code)
+        return sum(word in stops or any(idf(name) > 0 for name in classes_of(word, [code]) or [word]) for word in words)
+
+    return max(languages, key=explained, default="")  # the first of equals

@@ -16,61 +16,104 @@ from rapidfuzz.distance import OSA
 from lakerank.search.index.fields import FIELDS
 from lakerank.search.query.index import Index
 from lakerank.search.query.searcher import CompiledQuery
-from lakerank.search.text.analyzer import CLASSES, LOWER, PAIR_SIGN, Analyzer
+from lakerank.search.query.word_classes import CLASS_SIGN, classes_of, readable
+from lakerank.search.text.analyzer import CLASSES, LOWER
+from lakerank.search.text.words import UNSPACED, normalized, split_words
 from lakerank.spark.jit import compiled
 
 Pieces = list[tuple[str, bool]]  # text, and whether it is a match to be marked
 LOOKED_AT = 40_000  # bytes of a text
 SIZE = 240  # bytes of a snippet, about
-MOST = 100  # words that begin like one stem and are looked at
+MOST = 100  # occurrences of one word that are looked at
+_MOST_OTHERS = 4000  # words with letters beyond ASCII that are looked at
 _OTHER_SIDE = 1 / 6  # of a snippet stands before the first match
 
 
 @compiled(nogil=True)
-def find_prefixes(
+def find_words(
     data: NDArray[np.uint8],
-    prefixes: NDArray[np.uint8],
-    prefix_ends: NDArray[np.int64],
+    words: NDArray[np.uint8],
+    word_ends: NDArray[np.int64],
+    others: bool,
     most: int,
     classes: NDArray[np.uint8],
     lower: NDArray[np.uint8],
     begins: NDArray[np.int64],
     ends: NDArray[np.int64],
+    found: NDArray[np.int32],
 ) -> int:
-    """Find the words of a text (UTF-8) that begin with one of some lower-case prefixes; at most `most` for each.
+    """Find the words of a text (UTF-8), and parts of them between `_`, that are among some ASCII words.
 
     Args:
-        data: uint8. prefixes: uint8, all of them. prefix_ends: int64, where each ends.
-        most: see above. classes, lower: of `tokens`. begins, ends: out, int64, `most` × beginnings.
+        data: uint8. words: uint8, all of them, lower case. word_ends: int64, where each ends.
+        others: whether to give all words with letters beyond ASCII, too; else those that begin like one of the words.
+        most: occurrences of each word. classes, lower: of `analyzer`.
+        begins, ends: out, int64. found: out, int32, which word it is, -1: one with other letters.
 
     Returns:
         How many there are.
     """
-    n, at = 0, 0
-    seen = np.zeros(len(prefix_ends), np.int64)
-    while at < len(data):
+    n, at, room = 0, 0, len(begins)
+    seen, begins_one = np.zeros(len(word_ends), np.int64), np.zeros(256, np.bool_)
+    for i in range(len(word_ends)):
+        begins_one[words[word_ends[i - 1] if i else 0]] = True
+    while at < len(data) and n < room:
         kind = classes[data[at]]
         if kind != 1 and kind != 2:
             at += 1
             continue
-        begin = at
+        begin, pure, parted = at, True, False
         while at < len(data) and (classes[data[at]] == 1 or classes[data[at]] == 2):
+            pure = pure and classes[data[at]] == 1
+            parted = parted or data[at] == 95
             at += 1
-        for i in range(len(prefix_ends)):
-            first = prefix_ends[i - 1] if i else 0
-            size = prefix_ends[i] - first
-            if size > at - begin or seen[i] >= most:
-                continue
-            same = True
-            for j in range(size):
-                if lower[data[begin + j]] != prefixes[first + j]:
-                    same = False
-                    break
-            if same:
-                begins[n], ends[n] = begin, at
-                seen[i] += 1
+        if not pure:
+            if others or data[begin] >= 0x80 or begins_one[lower[data[begin]]]:
+                begins[n], ends[n], found[n] = begin, at, -1
                 n += 1
+            continue
+        if not parted and not begins_one[lower[data[begin]]]:
+            continue
+        start = begin
+        while start < at and n < room:
+            # First the whole word, then its parts between underscores.
+            whole = start == begin
+            for turn in range(2):
+                if turn == 0 and not whole:
+                    continue
+                stop = at
+                if turn == 1:
+                    stop = start
+                    while stop < at and data[stop] != 95:
+                        stop += 1
+                    if whole and stop == at:
+                        break
+                match = -1
+                for i in range(len(word_ends)):
+                    first = word_ends[i - 1] if i else 0
+                    if word_ends[i] - first != stop - start or seen[i] >= most:
+                        continue
+                    same = True
+                    for j in range(stop - start):
+                        if lower[data[start + j]] != words[first + j]:
+                            same = False
+                            break
+                    if same:
+                        match = i
+                        break
+                if match >= 0:
+                    begins[n], ends[n], found[n] = start, stop, match
+                    seen[match] += 1
+                    n += 1
+                    if turn == 0:
+                        start = at
+                    break
+            if start >= at:
                 break
+            while start < at and data[start] != 95:
+                start += 1
+            while start < at and data[start] == 95:
+                start += 1
     return n
 
 
@@ -78,36 +121,62 @@ class Highlighter:
     """Finds the words of one query in texts.
 
     Attributes:
-        weights: stem → how much it tells, e.g. its idf.
-        analyzer: that the pages were indexed with.
+        words: word as indexed → the query's word that it is a form of, and how much that tells, e.g. its idf.
     """
 
-    def __init__(self, weights: Mapping[str, float], analyzer: Analyzer) -> None:
-        self.weights, self.analyzer = weights, analyzer
-        # A word begins with its stem, but for a last y that the stemmer made an i. Only such words are analysed.
-        prefixes = sorted({stem[:-1] if len(stem) > 3 and stem[-1] == "i" else stem for stem in weights})
-        coded = [prefix.encode("utf-8") for prefix in prefixes]
-        self._prefixes = np.frombuffer(b"".join(coded), np.uint8)
-        self._ends = np.cumsum([len(prefix) for prefix in coded], dtype=np.int64)
-        self._known: dict[bytes, str | None] = {}
+    def __init__(self, words: Mapping[str, tuple[str, float]]) -> None:
+        self.words = words
+        self.weights = dict(words.values())
+        self._ascii = [word for word in words if word.isascii()]
+        coded = [word.encode() for word in self._ascii]
+        self._bytes = np.frombuffer(b"".join(coded), np.uint8)
+        self._ends = np.cumsum([len(word) for word in coded], dtype=np.int64)
+        self._others = len(coded) < len(words)
+        unspaced = sorted((word for word in words if UNSPACED.search(word)), key=lambda word: -len(word))
+        self._unspaced = re.compile("|".join(map(re.escape, unspaced))) if unspaced else None
+        self._known: dict[bytes, list[tuple[int, int, str]]] = {}
 
     def matches(self, data: NDArray[np.uint8]) -> list[tuple[int, int, str]]:
-        """Find the words of a text with one of the stems: first byte, end, stem; in order."""
-        room = MOST * len(self._ends)
-        if not room:
+        """Find the words of a text that are one of the words: first byte, end, word of the query; in order."""
+        room = MOST * len(self._ends) + _MOST_OTHERS
+        if not self.words:
             return []
-        begin_at, end_at = np.empty(room, np.int64), np.empty(room, np.int64)
-        n = find_prefixes(data, self._prefixes, self._ends, MOST, CLASSES, LOWER, begin_at, end_at)
-        raw, known, found = data.tobytes(), self._known, []
-        for begin, end in zip(begin_at[:n].tolist(), end_at[:n].tolist(), strict=True):
-            word = raw[begin:end]
-            if word not in known:
-                terms = self.analyzer.terms_of(word)
-                known[word] = next((stem for stem in terms if stem in self.weights), None)
-            stem = known[word]
-            if stem is not None:
-                found.append((begin, end, stem))
+        begins, ends, which = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
+        n = find_words(data, self._bytes, self._ends, self._others, MOST, CLASSES, LOWER, begins, ends, which)
+        found = []
+        for begin, end, word in zip(begins[:n].tolist(), ends[:n].tolist(), which[:n].tolist(), strict=True):
+            if word >= 0:
+                found.append((begin, end, self.words[self._ascii[word]][0]))
+                continue
+            token = data[begin:end].tobytes()
+            if token not in self._known:
+                self._known[token] = self._within(token.decode("utf-8", "replace"))
+            found += [(begin + first, begin + last, name) for first, last, name in self._known[token]]
         return found
+
+    def _within(self, token: str) -> list[tuple[int, int, str]]:
+        """Find words within a run with letters beyond ASCII, as `matches`; the whole run where they cannot be told."""
+        text = normalized(token)
+        if not any(word in text for word in self.words):
+            return []
+        words = split_words(text)
+        found: list[tuple[int, int, str]] = []
+        if len(text) == len(token) and (len(words) > 1 or text != "".join(words) or self._unspaced):
+            at = 0
+            spans = [(hit.start(), hit.group()) for hit in self._unspaced.finditer(text)] if self._unspaced else []
+            for word in words:
+                at = text.find(word, at)
+                if at < 0:
+                    break
+                spans += [(at, word)] if not UNSPACED.search(word) else []
+                at += len(word)
+            for start, word in sorted(spans):
+                if word in self.words:
+                    first = len(token[:start].encode())
+                    found.append((first, first + len(token[start : start + len(word)].encode()), self.words[word][0]))
+            return found
+        name = next((self.words[word][0] for word in words if word in self.words), None)
+        return [] if name is None else [(0, len(token.encode()), name)]
 
     def highlight(self, text: str) -> Pieces:
         """Cut a text where matches begin and end."""
@@ -131,7 +200,7 @@ class Highlighter:
         Returns:
             Pieces that together are the snippet; `…` where text was left out.
         """
-        hits = [(begin, stem) for begin, _, stem in self.matches(data[:LOOKED_AT])]
+        hits = [(begin, word) for begin, _, word in self.matches(data[:LOOKED_AT])]
         if not hits:
             plain = " ".join((otherwise.strip() or _decoded(data[: 2 * size])).split())
             return [(plain if len(plain) <= size else _cut(plain, size) + " …", False)]
@@ -193,6 +262,7 @@ class Explanation:
         terms: shares of the terms, of words and pairs as well as of expansion, largest first.
         phrases: share of each phrase.
         prior: of the links: weight × log₁₀ of how many times its even share of rank the page has.
+        kept: what a first result of the query as written has more, so that expansion leaves it first.
         lengths: words by field.
         score: the sum.
     """
@@ -203,6 +273,7 @@ class Explanation:
     pagerank: float
     lengths: dict[str, int]
     score: float
+    kept: float = 0.0
 
     def lines(self) -> list[str]:
         """Return the explanation as text, a line for each part."""
@@ -212,12 +283,14 @@ class Explanation:
             times = "" if one.weight == 1 else f"{one.weight:.3f} · "
             lines.append(f"{one.share:9.4f}  {one.term}: {times}idf {one.idf:.3f} (on {one.pages:,} pages); {where}")
         lines += [f"{share:9.4f}  phrase “{text}”" for text, share in self.phrases]
+        if self.kept:
+            lines.append(f"{self.kept:9.4f}  first for the query as written")
         lengths = ", ".join(f"{field} {n}" for field, n in self.lengths.items())
         lines.append(f"{self.prior:9.4f}  links: PageRank {self.pagerank:.3g}")
         return [*lines, f"           words: {lengths}"]
 
 
-def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Explanation:
+def explain(index: Index, query: CompiledQuery, page: int, prior: float, shown: float | None = None) -> Explanation:
     """Explain a page's score as a sum of its parts.
 
     Args:
@@ -225,6 +298,7 @@ def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Expl
         query: as it was scored (`TopPages.query`).
         page: number in the index.
         prior: weight × prior of the page.
+        shown: its score, where that is more than its parts (`Explanation.kept`).
     """
     block, shares = index.block, []
     for number, weight in query.terms.items():
@@ -234,7 +308,7 @@ def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Expl
             continue
         frequencies = dict(zip(FIELDS, block["tfs"][position].tolist(), strict=True))
         value = weight * float(block["values"][position])
-        term = index.string("term", number)
+        term = readable(index.string("term", number))
         shares.append(
             TermShare(term, weight, float(block["idfs"][number]), index.frequency(number), frequencies, value)
         )
@@ -247,7 +321,9 @@ def explain(index: Index, query: CompiledQuery, page: int, prior: float) -> Expl
     lengths = dict(zip(FIELDS, block["lengths"][page].tolist(), strict=True))
     shares.sort(key=lambda one: (-one.share, one.term))
     rank = float(block["pageranks"][page])
-    return Explanation(tuple(shares), tuple(phrases), prior, rank, lengths, score)
+    # Scores are added up in another order where pages are found; only more than that is a place that was kept.
+    kept = shown - score if shown is not None and shown - score > 1e-6 * max(score, 1.0) else 0.0
+    return Explanation(tuple(shares), tuple(phrases), prior, rank, lengths, score + kept, kept)
 
 
 _SHORTEST = 4  # letters; shorter words have too many neighbours
@@ -264,24 +340,26 @@ class Speller:
     def word(self, wrong: str) -> str | None:
         """Find the nearest word of the index, or None.
 
-        Compared are stems and the most frequent word of each, so that an ending that no page has is no obstacle. One
-        change is allowed in four letters or more, two from eight on (insertion, deletion, replacement, or neighbours
-        swapped); of equally near words the one on most pages.
+        One change is allowed in four letters or more, two from eight on (insertion, deletion, replacement, or
+        neighbours swapped); of equally near words the one on most pages, its relatives counted.
         """
-        wrong = wrong.lower()
+        wrong = normalized(wrong)
         if not wrong.isalpha():
             return None
-        stems = Analyzer(self.index.language).terms_of(wrong.encode())
-        best: tuple[int, int, int] | None = None
-        for text in {wrong, *stems[:1]}:
-            allowed = 0 if len(text) < _SHORTEST else 2 if len(text) >= 8 else 1
-            for size in range(len(text) - allowed, len(text) + allowed + 1):
-                words, numbers = self._by_size().get(size, ([], []))
-                for _, distance, at in process.extract_iter(text, words, scorer=OSA.distance, score_cutoff=allowed):
-                    candidate = (int(distance), -self.index.frequency(numbers[at]), numbers[at])
-                    if distance and (best is None or candidate < best):
-                        best = candidate
-        return self._written(best[2], wrong, stems[0]) if best else None
+        best: tuple[int, int, int, int] | None = None
+        allowed = 0 if len(wrong) < _SHORTEST else 2 if len(wrong) >= 8 else 1
+        for size in range(len(wrong) - allowed, len(wrong) + allowed + 1):
+            words, numbers = self._by_size().get(size, ([], []))
+            for word, distance, at in process.extract_iter(wrong, words, scorer=OSA.distance, score_cutoff=allowed):
+                number = numbers[at]
+                names = classes_of(word, self.index.languages)
+                relatives = [self.index.term_number(name) for name in names]
+                pages = max((self.index.frequency(one) for one in relatives if one >= 0), default=0)
+                own = self.index.frequency(number)
+                candidate = (int(distance), -max(pages, own), -own, number)
+                if distance and (best is None or candidate < best):
+                    best = candidate
+        return self.index.string("term", best[3]) if best else None
 
     def query(self, text: str, unknown: list[str]) -> str | None:
         """Return the query with its unknown words replaced, or None if none of them has a neighbour."""
@@ -292,26 +370,16 @@ class Speller:
                 corrected = re.sub(rf"\b{re.escape(wrong)}\b", right, corrected, flags=re.IGNORECASE)
         return corrected if corrected != text else None
 
-    def _written(self, number: int, wrong: str, stem: str) -> str:
-        """Return a term as it is mostly written, or with the ending of the misspelt word if that is nearer to it."""
-        term, usual = self.index.string("term", number), self.index.string("word", number)
-        candidate = term + wrong[len(stem) :] if wrong.startswith(stem) else usual
-        nearer = OSA.distance(wrong, candidate) < OSA.distance(wrong, usual)
-        same_stem = Analyzer(self.index.language).terms_of(candidate.encode()) == (term,)
-        return candidate if nearer and same_stem else usual
-
     def _by_size(self) -> dict[int, tuple[list[str], list[int]]]:
-        """List stems and words by length, with their terms' numbers."""
+        """List words by length, with their numbers."""
         with self._lock:
             if self._lists is None:
                 frequencies = np.diff(self.index.block["ends"], prepend=0).tolist()
                 lists: dict[int, tuple[list[str], list[int]]] = {}
-                terms, words = self.index.strings("term"), self.index.strings("word")
-                for number, (term, word) in enumerate(zip(terms, words, strict=True)):
-                    for text in {term, word} if frequencies[number] and PAIR_SIGN not in term else ():
-                        if text.isalpha():
-                            listed = lists.setdefault(len(text), ([], []))
-                            listed[0].append(text)
-                            listed[1].append(number)
+                for number, term in enumerate(self.index.strings("term")):
+                    if frequencies[number] and term.isalpha() and not term.startswith(CLASS_SIGN):
+                        listed = lists.setdefault(len(term), ([], []))
+                        listed[0].append(term)
+                        listed[1].append(number)
                 self._lists = lists
         return self._lists

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,23 @@ from numpy.typing import NDArray
 from lakerank.search.index.fields import FIELDS, TITLE
 from lakerank.search.query.index import Index
 from lakerank.search.query.kernels import phrase_frequencies, score_all, score_best, sum_impacts
-from lakerank.search.query.parse import Clause, Occur, Part, Query, analyze_query, parse
+from lakerank.search.query.parse import (
+    AnalyzedQuery,
+    Clause,
+    FormWeights,
+    Lookup,
+    Occur,
+    Part,
+    Query,
+    Vocabulary,
+    analyze_query,
+    parse,
+)
 from lakerank.search.query.statistics import impacts_of
-from lakerank.search.text.analyzer import Analyzer, Term
+from lakerank.search.text.analyzer import Term
 
 T = TypeVar("T", int, str)
+Scored = tuple[Any, float]  # a page, by number or name, and its score
 
 
 @dataclass(frozen=True)
@@ -26,19 +38,42 @@ class Feedback:
 
     The best pages' terms are weighed by Σ_d share_d · impact(term, d), where a page's share is its part of the sum of
     their scores; the heaviest are added with `weight` times their part of the heaviest one's weight. Long questions
-    gain by it; of short queries that name one thing it takes the focus, so it waits for `units` words that count.
+    gain by it, for most of what they want stands further down. A question that one page answers would lose that page's
+    place: so the first results of the query as it was written stay first.
 
     Attributes:
         pages: how many of the first results.
         terms: how many terms, those of the query among them.
         weight: of the heaviest term; the query's own words have 1.
         units: in auto mode, the number of words from which on it is used.
+        keep: how many of the first results stay first.
     """
 
-    pages: int = 10
+    pages: int = 15
     terms: int = 40
-    weight: float = 1.0
+    weight: float = 1.5
     units: int = 5
+    keep: int = 2
+
+    def considered(self, query: Query, units: int) -> bool:
+        """Return whether a query may be expanded, before its results are known: words alone, and enough of them."""
+        return query.plain and units >= self.units
+
+
+def keep_first(first: Sequence[Scored], found: Sequence[Scored], keep: int, top: int) -> list[Scored]:
+    """Put the first results of a query before those of the expanded one.
+
+    Args:
+        first: results of the query as it was written, with their scores, best first.
+        found: of the expanded one. keep: how many of the first stay first. top: how many results are wanted.
+
+    Returns:
+        Results with their scores. Those that stay first have the expanded query's best score more than they had.
+    """
+    best = max((score for _, score in found), default=0.0)
+    kept = [(name, best + score) for name, score in first[:keep]]
+    names = {name for name, _ in kept}
+    return [*kept, *((name, score) for name, score in found if name not in names)][:top]
 
 
 @dataclass(frozen=True)
@@ -47,11 +82,22 @@ class Ranking:
 
     Attributes:
         rank_weight: of the link prior, in BM25F's units; 0 leaves links out.
+        prior_words: queries of more words are answered without the prior. Few words say little, and links tell which
+            of many pages is meant; many words name one page, which is not the most linked one.
         feedback: see `Feedback`.
+        forms: how much the forms of a word count.
     """
 
     rank_weight: float = 0.5
+    prior_words: int = 3
     feedback: Feedback = Feedback()
+    forms: FormWeights = field(default_factory=FormWeights)
+
+    def prior_weight(self, query: AnalyzedQuery, rank_weight: float | None = None) -> float:
+        """Return the weight of the link prior for a query; `rank_weight` None: the usual one."""
+        if query.words > self.prior_words:
+            return 0.0
+        return self.rank_weight if rank_weight is None else rank_weight
 
 
 def expand_query(query: Mapping[T, float], heaviest: Sequence[tuple[T, float]], weight: float) -> dict[T, float]:
@@ -101,21 +147,17 @@ class Compiler:
 
     index: Index
 
-    def compile(self, query: Query) -> CompiledQuery:
+    def compile(self, query: Query, known: AnalyzedQuery) -> CompiledQuery:
         """Look up a query's terms, evaluate what must and must not be there."""
-        known = analyze_query(query, Analyzer(self.index.language))
-        out = CompiledQuery(units=known.units)
-        for text, weight in known.weights.items():
-            number = self.index.term_number(text)
-            if number >= 0:
-                out.terms[number] = weight
+        out = CompiledQuery(units=known.units, unknown=list(known.unknown))
+        out.terms = self.numbers(known.weights)
         masks: list[NDArray[np.bool_]] = []
         for clause, parts in known.clauses:
             if clause.occur is not Occur.NOT:
                 for part, terms in parts:
-                    self._look_up(out, part, [term for term in terms if not term.is_pair])
+                    self._add_phrase(out, part, [term for term in terms if term.is_word], known.lookups)
             if clause.occur is not Occur.SHOULD:
-                masks.append(self._mask(clause, [list(terms) for _, terms in parts]))
+                masks.append(self._mask(clause, [list(terms) for _, terms in parts], known.lookups))
         for hosts, wanted in ((query.sites, True), (query.not_sites, False)):
             if hosts:
                 masks.append(self._on_site(hosts) == wanted)
@@ -125,10 +167,20 @@ class Compiler:
                 out.extra = np.full(len(self.index), 1e-9)  # only filters: all that pass them, by their rank
         return out
 
-    def _look_up(self, out: CompiledQuery, part: Part, terms: list[Term]) -> None:
-        """Add a part's unknown words and, if it is quoted, its share as a phrase."""
-        numbers = [(term, self.index.term_number(term.text)) for term in terms]
-        out.unknown += [term.word for term, number in numbers if number < 0]
+    def numbers(self, weights: Mapping[str, float]) -> dict[int, float]:
+        """Return the weights by the numbers of those terms that the index has."""
+        numbers = {self.index.term_number(term): weight for term, weight in weights.items()}
+        return {number: weight for number, weight in numbers.items() if number >= 0}
+
+    def _numbered(self, terms: list[Term], lookups: Mapping[str, Lookup]) -> list[tuple[Term, int]]:
+        """Return words with the numbers of their forms as written, -1 where no page has one."""
+        forms = [(*lookups[term.text].forms, term.text) for term in terms]
+        found = [max(self.index.term_number(form) for form in spelt) for spelt in forms]
+        return list(zip(terms, found, strict=True))
+
+    def _add_phrase(self, out: CompiledQuery, part: Part, terms: list[Term], lookups: Mapping[str, Lookup]) -> None:
+        """Add the share of a part as a phrase, if it is quoted."""
+        numbers = self._numbered(terms, lookups)
         if part.phrase and len(numbers) > 1 and all(number >= 0 for _, number in numbers):
             docs, tfs = self._phrase(numbers)
             idf = float(sum(self.index.block["idfs"][number] for term, number in numbers if not term.stop))
@@ -147,30 +199,33 @@ class Compiler:
         )
         return found
 
-    def _mask(self, clause: Clause, analysed: list[list[Term]]) -> NDArray[np.bool_]:
+    def _mask(self, clause: Clause, analysed: list[list[Term]], lookups: Mapping[str, Lookup]) -> NDArray[np.bool_]:
         """Mark the pages in which one of the parts stands, or none for NOT."""
         mask = np.zeros(len(self.index), np.bool_)
         for part, terms in zip(clause.parts, analysed, strict=True):
-            mask |= self._having(part, [term for term in terms if not term.is_pair])
+            mask |= self._having(part, [term for term in terms if term.is_word], lookups)
         return ~mask if clause.occur is Occur.NOT else mask
 
-    def _having(self, part: Part, terms: list[Term]) -> NDArray[np.bool_]:
-        """Mark the pages that have a part: the phrase, or all terms of the word."""
+    def _having(self, part: Part, terms: list[Term], lookups: Mapping[str, Lookup]) -> NDArray[np.bool_]:
+        """Mark the pages that have a part: the phrase as written, or all words in any of their forms."""
         mask = np.zeros(len(self.index), np.bool_)
-        numbers = [(term, self.index.term_number(term.text)) for term in terms]
-        if not numbers or any(number < 0 for _, number in numbers):
-            return mask
         block = self.index.block
-        if part.phrase and len(numbers) > 1:
-            docs, tfs = self._phrase(numbers)
-            mask[docs[tfs[:, TITLE] > 0] if part.title else docs] = True
+        if part.phrase and len(terms) > 1:
+            numbers = self._numbered(terms, lookups)
+            if all(number >= 0 for _, number in numbers):
+                docs, tfs = self._phrase(numbers)
+                mask[docs[tfs[:, TITLE] > 0] if part.title else docs] = True
             return mask
-        mask[:] = True
-        for _, number in numbers:
-            at = self.index.postings(number)
+        mask[:] = bool(terms)
+        for term in terms:
             one = np.zeros(len(self.index), np.bool_)
-            docs = block["docs"][at]
-            one[docs[block["tfs"][at, TITLE] > 0] if part.title else docs] = True
+            lookup = lookups[term.text]
+            for name in lookup.forms if part.phrase else (*lookup.forms, *lookup.classes):
+                number = self.index.term_number(name)
+                if number >= 0:
+                    at = self.index.postings(number)
+                    docs = block["docs"][at]
+                    one[docs[block["tfs"][at, TITLE] > 0] if part.title else docs] = True
             mask &= one
         return mask
 
@@ -210,6 +265,7 @@ class Searcher:
         self.index = index
         self.ranking = ranking or Ranking()
         self.prior: NDArray[np.float32] = index.block["prior"]
+        self.vocabulary = Vocabulary(index.languages, index.idf, len(index))
         self._compiler = Compiler(index)
         self._local = threading.local()
 
@@ -221,6 +277,8 @@ class Searcher:
         feedback: str = "auto",
         exhaustive: bool = False,
         terms: Mapping[str, float] | None = None,
+        known: AnalyzedQuery | None = None,
+        language: str = "",
     ) -> TopPages:
         """Find the best pages of a query.
 
@@ -231,20 +289,28 @@ class Searcher:
             feedback: on, off, or auto: for plain queries of many words.
             exhaustive: score every page (the results are the same; for tests and counts).
             terms: score these terms by their weights instead of the query's own.
+            known: the query as analysed for the whole collection, of which this index is a shard.
+            language: that the query is in; empty: any that the index has.
         """
         parsed = parse(query) if isinstance(query, str) else query
-        compiled = self._compiler.compile(parsed)
+        known = known or analyze_query(parsed, self.vocabulary, self.ranking.forms, language)
+        compiled = self._compiler.compile(parsed, known)
         if terms is not None:
-            numbers = {self.index.term_number(term): weight for term, weight in terms.items()}
-            compiled.terms = {number: weight for number, weight in numbers.items() if number >= 0}
-        weight = self.ranking.rank_weight if rank_weight is None else rank_weight
-        auto = parsed.plain and compiled.units >= self.ranking.feedback.units
-        expand = feedback == "on" or (feedback == "auto" and auto)
-        if expand and compiled.terms:
-            first = self._score(compiled, self.ranking.feedback.pages, 0.0, exhaustive)
-            self._expand(compiled, first[0], first[1])
+            compiled.terms = self._compiler.numbers(terms)
+        weight = self.ranking.prior_weight(known, rank_weight)
+        how = self.ranking.feedback
+        expand = feedback == "on" or (feedback == "auto" and how.considered(parsed, compiled.units))
+        expand = expand and bool(compiled.terms)
+        if not expand:
+            pages, scores, matches = self._score(compiled, top, weight, exhaustive)
+            return TopPages(pages, scores, compiled, matches, False)
+        first = self._score(compiled, how.pages, 0.0, exhaustive)
+        self._expand(compiled, first[0], first[1])
         pages, scores, matches = self._score(compiled, top, weight, exhaustive)
-        return TopPages(pages, scores, compiled, matches, expand)
+        before = list(zip(first[0].tolist(), first[1].tolist(), strict=True))
+        found = keep_first(before, list(zip(pages.tolist(), scores.tolist(), strict=True)), how.keep, top)
+        pages = np.array([page for page, _ in found], np.int32)
+        return TopPages(pages, np.array([score for _, score in found], np.float64), compiled, matches, True)
 
     def _score(
         self, query: CompiledQuery, top: int, rank_weight: float, exhaustive: bool

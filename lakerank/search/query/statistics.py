@@ -6,7 +6,7 @@ so that its scores are those of one whole index.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from lakerank.search.index.fields import FIELDS, Weighting
+from lakerank.search.index.fields import FIELDS, PARTS, Weighting
 from lakerank.search.query.kernels import BLOCK
+from lakerank.search.query.word_classes import CLASS_SIGN, classes_of
 from lakerank.search.text.analyzer import PAIR_SIGN
-from lakerank.search.text.languages import stemmer, stop_words
+from lakerank.search.text.languages import NONE, stop_words
+from lakerank.search.text.words import has_class
 from lakerank.spark.array_store import Block
 from lakerank.spark.jit import compiled
 
 _BLOCK = BLOCK
 
 STATISTICS_SCHEMA = (
-    "pages bigint, lengths array<bigint>, ranked bigint, rank double, terms array<string>, frequencies array<bigint>"
+    "pages bigint, lengths array<bigint>, ranked bigint, rank double, languages array<string>, "
+    "language_pages array<bigint>, terms array<string>, frequencies array<bigint>"
 )
 
 
@@ -37,6 +40,7 @@ class Statistics:
         pages: N.
         lengths: int64 (fields), words of all pages by field.
         ranked: pages with a rank. rank: the sum of their ranks.
+        languages: that pages are in, most frequent first, and how many are.
         terms: sorted by their bytes.
         frequencies: pages that have each term, int64.
     """
@@ -45,28 +49,37 @@ class Statistics:
     lengths: NDArray[np.int64]
     ranked: int
     rank: float
+    languages: Mapping[str, int]
     terms: pa.Array
     frequencies: NDArray[np.int64]
 
     def to_batch(self) -> pa.RecordBatch:
         """Return the statistics as one row of `STATISTICS_SCHEMA`."""
-        row = [[self.pages], [self.lengths], [self.ranked], [self.rank], [self.terms], [self.frequencies]]
-        names = ["pages", "lengths", "ranked", "rank", "terms", "frequencies"]
-        types = [
-            pa.int64(),
-            pa.list_(pa.int64()),
-            pa.int64(),
-            pa.float64(),
-            pa.list_(pa.string()),
-            pa.list_(pa.int64()),
-        ]
-        return pa.record_batch([pa.array(*one) for one in zip(row, types, strict=True)], names=names)
+        row = {
+            "pages": pa.array([self.pages], pa.int64()),
+            "lengths": pa.array([self.lengths], pa.list_(pa.int64())),
+            "ranked": pa.array([self.ranked], pa.int64()),
+            "rank": pa.array([self.rank], pa.float64()),
+            "languages": pa.array([list(self.languages)], pa.list_(pa.string())),
+            "language_pages": pa.array([list(self.languages.values())], pa.list_(pa.int64())),
+            "terms": pa.array([self.terms], pa.list_(pa.string())),
+            "frequencies": pa.array([self.frequencies], pa.list_(pa.int64())),
+        }
+        return pa.record_batch(row)
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Statistics:
         """Read the statistics from a row of `STATISTICS_SCHEMA`."""
         lengths, frequencies = np.array(row["lengths"], np.int64), np.array(row["frequencies"], np.int64)
-        return cls(row["pages"], lengths, row["ranked"], row["rank"], pa.array(row["terms"], pa.string()), frequencies)
+        languages = dict(zip(row["languages"], row["language_pages"], strict=True))
+        terms = pa.array(row["terms"], pa.string())
+        return cls(row["pages"], lengths, row["ranked"], row["rank"], languages, terms, frequencies)
+
+    def idf_of(self) -> Callable[[str], float]:
+        """Return a function from a term to its idf; 0 of one that no page has."""
+        idfs = inverse_frequencies(self.pages, self.frequencies)
+        numbers = {term: number for number, term in enumerate(self.terms.to_pylist())}
+        return lambda term: float(idfs[numbers[term]]) if term in numbers else 0.0
 
     def of(self, terms: pa.Array) -> NDArray[np.int64]:
         """Return the frequencies of some terms, all of which must be known."""
@@ -87,7 +100,13 @@ def merge_statistics(shards: Sequence[Statistics]) -> Statistics:
     terms = summed["term"].combine_chunks()
     terms = pa.concat_arrays(terms.chunks) if isinstance(terms, pa.ChunkedArray) else terms
     ranked, rank = sum(shard.ranked for shard in shards), sum(shard.rank for shard in shards)
-    return Statistics(sum(shard.pages for shard in shards), lengths, ranked, rank, terms, summed["n_sum"].to_numpy())
+    spoken: dict[str, int] = {}
+    for shard in shards:
+        for code, count in shard.languages.items():
+            spoken[code] = spoken.get(code, 0) + count
+    languages = dict(sorted(spoken.items(), key=lambda item: (-item[1], item[0])))
+    pages = sum(shard.pages for shard in shards)
+    return Statistics(pages, lengths, ranked, rank, languages, terms, summed["n_sum"].to_numpy())
 
 
 def collection_statistics(block: Block, weighting: Weighting) -> Statistics:
@@ -95,9 +114,10 @@ def collection_statistics(block: Block, weighting: Weighting) -> Statistics:
     lengths, ranks = block["lengths"], block["pageranks"]
     sums = np.asarray(lengths.sum(axis=0, dtype=np.int64)) if len(lengths) else np.zeros(len(FIELDS), np.int64)
     frequencies = _frequencies(block, weighting)
-    return Statistics(
-        len(lengths), sums, int(np.count_nonzero(ranks)), float(ranks.sum()), term_list(block), frequencies
-    )
+    ranked, rank = int(np.count_nonzero(ranks)), float(ranks.sum())
+    codes = text_list(block, "languages").to_pylist()
+    languages = dict(zip(codes, block["language_pages"].tolist(), strict=True))
+    return Statistics(len(lengths), sums, ranked, rank, languages, text_list(block, "term"), frequencies)
 
 
 def field_norms(lengths: NDArray[np.int32], means: NDArray[np.float64], weighting: Weighting) -> NDArray[np.float64]:
@@ -124,32 +144,31 @@ def _frequencies(block: Block, weighting: Weighting) -> NDArray[np.int64]:
     return np.asarray(np.diff(total[ends], prepend=0))
 
 
-def term_list(block: Block) -> pa.Array:
-    """Return the terms of `decode_arrays`, in order."""
-    ends = np.r_[np.int64(0), block["term_ends"]]
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(block["term_data"]))]
+def text_list(block: Block, name: str) -> pa.Array:
+    """Return the terms, or the languages, of `decode_arrays`, in order."""
+    ends = np.r_[np.int64(0), block[f"{name}_ends"]]
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(block[f"{name}_data"]))]
     return pa.Array.from_buffers(pa.large_string(), len(ends) - 1, buffers).cast(pa.string())
 
 
-def score_arrays(block: Block, statistics: Statistics, weighting: Weighting, language: str) -> Block:
+def score_arrays(block: Block, statistics: Statistics, weighting: Weighting) -> Block:
     """Compute everything that depends on the whole collection: idf, norms, impacts, their maxima, terms by page.
 
     Args:
         block: `decode_arrays`; of the whole collection or of a shard of it.
         statistics: of the whole collection.
         weighting: BM25F's settings; the impacts of all postings are computed for them.
-        language: that queries are analysed in.
     """
     ends, pages = block["ends"], len(block["lengths"])
     prior = link_prior(block["pageranks"], statistics.ranked, statistics.rank)
-    idfs = inverse_frequencies(statistics.pages, statistics.of(term_list(block)))
+    idfs = inverse_frequencies(statistics.pages, statistics.of(text_list(block, "term")))
     means = statistics.lengths / max(statistics.pages, 1)
     norms = field_norms(block["lengths"], means, weighting)
     values = np.empty(len(block["docs"]), np.float32)
     impacts(ends, block["docs"], block["tfs"], norms, idfs, weighting.k1, values)
     firsts = np.zeros(len(ends) + 1, np.int64)
     maxima = block_maxima(ends, values, firsts)
-    wanted = expandable(block, language)
+    wanted = expandable(block)
     size = int(np.diff(ends, prepend=0)[wanted].sum())
     begins = np.zeros(pages + 1, np.int64)
     page_terms, page_values = np.empty(size, np.int32), np.empty(size, np.float32)
@@ -161,19 +180,30 @@ def score_arrays(block: Block, statistics: Statistics, weighting: Weighting, lan
     }  # fmt: skip
 
 
-def expandable(block: Block, language: str) -> NDArray[np.bool_]:
-    """Return a mask of the terms that may expand a query: no pairs, no stop words, no bare numbers."""
-    stem = stemmer(language)
-    stops = stop_words(language)
-    stems = set(stem.stemWords(list(stops))) | stops if stem else stops
-    data, ends = block["term_data"].tobytes(), block["term_ends"].tolist()
-    wanted = np.empty(len(ends), np.bool_)
-    begin = 0
-    for number, end in enumerate(ends):
-        term = data[begin:end].decode("utf-8")
-        wanted[number] = PAIR_SIGN not in term and not term.isdecimal() and term not in stems
-        begin = end
-    return wanted & (np.diff(block["ends"], prepend=0) > 0)
+def expandable(block: Block) -> NDArray[np.bool_]:
+    """Return a mask of the terms that may expand a query: classes of words, and words that are in none.
+
+    Stop words and bare numbers, compounds and parts of words may not.
+    """
+    languages = text_list(block, "languages").to_pylist()
+    stops = {name for code in languages for word in stop_words(code) for name in classes_of(word, [code])}
+    unstemmed = {word for code in languages for word in stop_words(code)} if languages == [NONE] else set()
+    terms = text_list(block, "term").to_pylist()
+    classes = bool(terms) and terms[0].startswith(CLASS_SIGN)
+    wanted = np.fromiter(
+        (
+            term not in stops
+            if term.startswith(CLASS_SIGN)
+            else not (PAIR_SIGN in term or term.isdecimal() or (classes and has_class(term)) or term in unstemmed)
+            for term in terms
+        ),
+        np.bool_,
+        len(terms),
+    )
+    inside: NDArray[np.int64] = np.zeros(len(block["docs"]) + 1, np.int64)
+    np.cumsum((block["tfs"][:, :PARTS] > 0).any(axis=1), out=inside[1:])
+    ends = block["ends"]
+    return wanted & (np.diff(inside[ends], prepend=0) > 0)
 
 
 def link_prior(pageranks: NDArray[np.float64], ranked: int, total: float) -> NDArray[np.float32]:

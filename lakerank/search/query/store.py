@@ -78,7 +78,7 @@ class IndexShard:
     Attributes:
         tables: at their versions; each worker reads them itself.
         segments: of this shard.
-        language: that queries are analysed in.
+        language: that all pages are analysed in, or empty: each in its own.
         key: names it in caches.
     """
 
@@ -99,7 +99,7 @@ class IndexShard:
         own = _read(documents, _DOCUMENT_COLUMNS, chosen)
         stored = _read(paged, [name for name in PAGE_COLUMNS if name != "text"])
         stored = stored.filter(pc.is_in(stored["page_id"], own["page_id"].combine_chunks()))
-        return decode_arrays(own, _read(posted, _POSTING_COLUMNS, chosen), stored, snippets=False)
+        return decode_arrays(own, _read(posted, _POSTING_COLUMNS, chosen), stored, self.language, False)
 
 
 def _read(table: ArrowTable, columns: Sequence[str], where: Sequence[tuple[str, str, Any]] | None = None) -> pa.Table:
@@ -140,7 +140,7 @@ def index_shards(lake: str, count: int) -> list[IndexShard]:
     name = f"{documents.identity}-{documents.version}-{FORMAT}-{PAGE_COLUMNS}"
     keys = [hashlib.sha256(f"{name}-{sorted(share)}".encode()).hexdigest()[:20] for share in shares]
     return [
-        IndexShard(tables, tuple(sorted(share)), str(newest.settings["main_language"]), key)
+        IndexShard(tables, tuple(sorted(share)), str(newest.settings["language"]), key)
         for share, key in zip(shares, keys, strict=True)
     ]
 
@@ -168,7 +168,7 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
     """
     get, weighting = get_spark or no_spark, Weighting()
     published, newest = _newest(lake, get)
-    tables, language = PublishedIndex.of(published, newest), str(newest.settings["main_language"])
+    tables, language = PublishedIndex.of(published, newest), str(newest.settings["language"])
     identities = [[member.id, member.version] for member in newest.tables]
     made_from = [identities, weighting.key(), FORMAT, PAGE_COLUMNS]
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
@@ -188,7 +188,7 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
 
     block = cached(store, "arrays", decode)
     trim(parent, CACHE_BYTES, {key})
-    index = Index(block, weighting, language)
+    index = Index(block, weighting)
     return OpenIndex(index, newest.number, (store.root, "arrays"))
 
 

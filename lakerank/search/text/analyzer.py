@@ -1,35 +1,37 @@
-"""Text to terms, the same for pages and for queries: tokens, then lower case, stems and stop words.
+"""Text to terms, the same for pages and for queries.
 
-A token is a longest run of letters, digits, `_` and bytes of other scripts; ASCII letters count as lower case. Tokens
-are found by compiled loops over UTF-8 bytes; what other scripts' tokens consist of is decided once for each distinct
-token, in Python. Two ASCII tokens with just one of `. - / :` between them also make a pair: `ma.arange` is found as a
-whole, whatever else a page says of `ma` and of `arange`.
+A token is a longest run of letters, digits, `_` and bytes of other scripts; compiled loops over UTF-8 bytes find them,
+ASCII letters counting as lower case. What a token stands for is decided once for each distinct one, in Python
+(`split_token`): an ASCII token is one word as UAX #29 has it, others are cut by ICU. Tokens with just one sign between
+them also make compounds, found as a whole whatever else a page says of their parts: `np.linalg.svd`, `e-mail`, and with
+signs at an end `C++`, `C#`, `.NET`.
 """
 
 from __future__ import annotations
 
 import functools
-import re
-import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lakerank.search.text.languages import stemmer, stop_words
+from lakerank.search.text.languages import stop_words
+from lakerank.search.text.words import LONGEST_WORD, identifier_parts, normalized, split_words, sub_words
 from lakerank.spark.jit import compiled
 
 FIELD_END = 0x1E  # ASCII's record separator stands between the fields of a document
-LONGEST = 64  # bytes; longer tokens (keys, encoded data) take up a position but are not indexed
-GAP, PAIR = 1, 2  # flags of a token: a line ended before it; it is a pair
+LONGEST = LONGEST_WORD  # bytes of a token that are looked at, and of a compound
+MOST_PARTS = 60  # of a compound; longer chains have pairs alone
+GAP, COMPOUND, BACK_SHIFT = 1, 2, 2  # flags of a token: a line ended before it; it is a compound; tokens in it, above
+
+WORD, PART, WHOLE = range(3)  # kinds of terms: words, what stands within words, compounds
 
 _OTHER, _WORD, _HIGH, _JOINER, _LINE, _FIELD = range(6)
+_DOT, _HYPHEN, _PLUS, _HASH = b".-+#"
 
-PAIR_SIGN = "."  # between the halves of a pair; no other term has it
-_WORDS = re.compile(r"\w+")
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uac00-\ud7af\u0e00-\u0eff]+")
-_PAIR_JOINER = re.compile(r"[.\-/:]")
+PAIR_SIGN = "."  # between the parts of a compound; no word has it
+_JOINERS = ".-/:@"
 
 
 def _classes() -> NDArray[np.uint8]:
@@ -40,7 +42,7 @@ def _classes() -> NDArray[np.uint8]:
             kinds[byte] = _HIGH
         elif char.isalnum() or char == "_":
             kinds[byte] = _WORD
-    for char in ".-/:":
+    for char in _JOINERS:
         kinds[ord(char)] = _JOINER
     kinds[ord("\n")] = _LINE
     kinds[FIELD_END] = _FIELD
@@ -49,6 +51,7 @@ def _classes() -> NDArray[np.uint8]:
 
 CLASSES = _classes()
 LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+LOWER_DOTTED = np.where(np.arange(256) == ord("I"), np.uint8(ord("I")), LOWER)  # where I is no capital of i
 
 _FNV, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -57,14 +60,19 @@ _S32 = np.uint64(32)
 
 @compiled(nogil=True)
 def count_tokens(data: NDArray[np.uint8], begin: int, end: int, classes: NDArray[np.uint8]) -> int:
-    """Return an upper bound of the number of tokens and pairs in `data[begin:end]`."""
+    """Return an upper bound of the number of tokens and compounds in `data[begin:end]`."""
     n, inside = 0, False
     for at in range(begin, end):
         word = classes[data[at]] == _WORD or classes[data[at]] == _HIGH
         if word and not inside:
             n += 1
         inside = word
-    return 2 * n
+    return 4 * n + 4  # itself, a pair, a compound that ends with it, one with a sign
+
+
+@compiled(nogil=True, inline="always")
+def _avalanche(value: Any) -> Any:
+    return (value ^ (value >> _S32)) * _MIX
 
 
 @compiled(nogil=True)
@@ -81,7 +89,7 @@ def tokenize(
     fields: NDArray[np.uint8],
     flags: NDArray[np.uint8],
 ) -> int:
-    """Find the tokens of all texts, in order, and write them to the output arrays; a pair follows its second token.
+    """Find the tokens of all texts, in order, and write them to the output arrays; a compound follows its last token.
 
     Args:
         data: uint8, UTF-8 bytes of all texts.
@@ -89,9 +97,9 @@ def tokenize(
         last_field: highest number of a field; further separators are taken for white space.
         classes: kind of each byte.
         lower: each byte in lower case.
-        hashes: out, 64-bit hash of the lower-cased token.
-        starts: out, first byte; sizes: out, bytes (0: too long, not to be indexed).
-        rows: out, text number. fields: out, from 0. flags: out, `GAP`, `PAIR`.
+        hashes: out, 64-bit hash of the lower-cased token, of its case too where that divides it (camelCase).
+        starts: out, first byte; sizes: out, bytes, of long runs of ASCII the first `LONGEST`.
+        rows: out, text number. fields: out, from 0. flags: out, `GAP`, `COMPOUND`.
 
     Returns:
         How many tokens there are.
@@ -99,8 +107,10 @@ def tokenize(
     n = 0
     for row in range(len(offsets) - 1):
         field, gap = 0, False
-        before_end, before_start, before_hash, before_pure = -9, 0, np.uint64(0), False
-        at, end = offsets[row], offsets[row + 1]
+        before_end, before_start, before_hash = -9, 0, np.uint64(0)
+        chain_start, chain_hash, parts = 0, np.uint64(0), 0
+        begin, end = offsets[row], offsets[row + 1]
+        at = begin
         while at < end:
             kind = classes[data[at]]
             if kind != _WORD and kind != _HIGH:
@@ -108,34 +118,76 @@ def tokenize(
                     gap = True
                 elif kind == _FIELD and field < last_field:
                     field, gap, before_end = field + 1, False, -9
+                    begin = at + 1
                 at += 1
                 continue
-            start, value, pure = at, _FNV, True
+            start, value, cased, pure, camel, small = at, _FNV, _FNV, True, False, False
             while at < end:
-                kind = classes[data[at]]
+                byte = data[at]
+                kind = classes[byte]
                 if kind == _HIGH:
                     pure = False
                 elif kind != _WORD:
                     break
-                value = (value ^ np.uint64(lower[data[at]])) * _PRIME
+                if not pure or at - start < LONGEST:
+                    value = (value ^ np.uint64(lower[byte])) * _PRIME
+                    capital = byte >= 65 and byte <= 90
+                    camel = camel or (capital and small)
+                    small = not capital and kind == _WORD
+                    cased = (cased ^ np.uint64(byte)) * _PRIME
                 at += 1
-            value = (value ^ (value >> _S32)) * _MIX
+            value = _avalanche(value)
             hashes[n], starts[n], rows[n], fields[n] = value, start, row, field
-            sizes[n] = at - start if at - start <= LONGEST else 0
+            if camel and pure:
+                hashes[n] = _avalanche(cased * _PRIME)
+            sizes[n] = min(at - start, LONGEST) if pure else at - start
             flags[n] = GAP if gap else 0
             n += 1
-            if (
-                start == before_end + 1
-                and classes[data[before_end]] == _JOINER
-                and pure
-                and before_pure
-                and at - before_start <= LONGEST
-            ):
-                both = (before_hash * _PRIME) ^ value
-                hashes[n], starts[n], rows[n], fields[n] = (both ^ (both >> _S32)) * _MIX, before_start, row, field
-                sizes[n], flags[n] = at - before_start, PAIR
+            joined = start == before_end + 1 and classes[data[before_end]] == _JOINER
+            goes_on = at + 1 < end and classes[data[at]] == _JOINER
+            goes_on = goes_on and (classes[data[at + 1]] == _WORD or classes[data[at + 1]] == _HIGH)
+            if joined:
+                sign = data[before_end]
+                joint = np.uint64(sign if sign == _HYPHEN else _DOT)
+                parts += 1
+                chain_hash = (chain_hash * _PRIME) ^ (value + joint)
+                # Of words with hyphens the whole is one, not its pairs.
+                pair = sign != _HYPHEN or (parts == 2 and not (goes_on and data[at] == _HYPHEN))
+                if pair and at - before_start <= LONGEST:
+                    both = (before_hash * _PRIME) ^ (value + joint)
+                    hashes[n], starts[n], rows[n], fields[n] = _avalanche(both + np.uint64(1)), before_start, row, field
+                    sizes[n], flags[n] = at - before_start, COMPOUND | (2 << BACK_SHIFT)
+                    n += 1
+                # `np.linalg` is in `np.linalg.svd` as a whole, too: so is every beginning of a name.
+                whole = parts > 2 and (not goes_on or data[at] != _HYPHEN)
+                if whole and parts <= MOST_PARTS and at - chain_start <= LONGEST:
+                    hashes[n], starts[n], rows[n], fields[n] = (
+                        _avalanche(chain_hash + np.uint64(2)),
+                        chain_start,
+                        row,
+                        field,
+                    )
+                    sizes[n], flags[n] = at - chain_start, COMPOUND | (parts << BACK_SHIFT)
+                    n += 1
+            else:
+                chain_start, chain_hash, parts = start, value, 1
+            ahead, tail = start, at
+            if at + 1 < end and data[at] == _PLUS and data[at + 1] == _PLUS:
+                tail = at + 2
+            elif at < end and data[at] == _HASH:
+                tail = at + 1
+            if tail < end and (classes[data[tail]] == _WORD or classes[data[tail]] == _HIGH):
+                tail = at
+            if tail == at and start > begin and data[start - 1] == _DOT and not joined:
+                ahead = start - 1
+                if ahead > begin and (data[ahead - 1] == _DOT or classes[data[ahead - 1]] == _HIGH):
+                    ahead = start
+            if (ahead < start or tail > at) and tail - ahead <= LONGEST:
+                signed = value + np.uint64(3 if ahead < start else 5 if tail > at + 1 else 7)
+                hashes[n], starts[n], rows[n], fields[n] = _avalanche(signed * _PRIME), ahead, row, field
+                sizes[n], flags[n] = tail - ahead, COMPOUND | (1 << BACK_SHIFT)
                 n += 1
-            before_start, before_end, before_hash, before_pure, gap = start, at, value, pure, False
+            before_start, before_end, before_hash, gap = start, at, value, False
     return n
 
 
@@ -182,90 +234,119 @@ class Term:
     Attributes:
         text: the term as indexed.
         word: the token it came from, lower case.
-        position: in the text, counted in tokens from 0; a line's end counts as one.
-        stop: whether the token is a stop word.
+        position: in the text, counted in words from 0; a line's end counts as one.
+        stop: whether the word is a stop word.
+        kind: `WORD`, `PART` or `WHOLE`.
     """
 
     text: str
     word: str
     position: int
     stop: bool
+    kind: int = WORD
 
     @property
-    def is_pair(self) -> bool:
-        """Tell whether it stands for two tokens joined by a sign."""
-        return PAIR_SIGN in self.text
+    def is_word(self) -> bool:
+        """Tell whether it is a word of the text, neither a piece of one nor several."""
+        return self.kind == WORD
+
+
+class TokenTerms(NamedTuple):
+    """The terms of a token: its words, what stands within them, or the whole of a compound."""
+
+    words: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+    whole: str = ""
 
 
 @dataclass(frozen=True)
 class Analyzer:
-    """How a language's texts become terms.
+    """How a language's texts become terms: words as they are written, but for case.
 
     Attributes:
-        language: ISO 639-1 code; one without a stemmer keeps its words as they are.
+        language: ISO 639-1 code, for stop words and the rules of case.
     """
 
-    language: str = "en"
+    language: str = ""
 
-    def terms_of(self, token: bytes, pair: bool = False) -> tuple[str, ...]:
+    @property
+    def lower(self) -> NDArray[np.uint8]:
+        """Each byte in lower case."""
+        return LOWER_DOTTED if self.language in ("tr", "az") else LOWER
+
+    def terms_of(self, token: bytes, compound: bool = False) -> TokenTerms:
         """Return the terms of one token, in order; none if there is no letter or digit in it.
 
         Args:
             token: UTF-8; other scripts' tokens may hold several words, e.g. around a dash.
-            pair: whether it is two tokens with a sign between them.
+            compound: whether it is several tokens with signs between them, or one with signs at an end.
         """
         if not token.strip(b"_"):
-            return ()
-        if pair:
-            return (_PAIR_JOINER.sub(PAIR_SIGN, token.decode("ascii").lower()),)
-        stem = stemmer(self.language)
-        terms = (token.decode("ascii").lower(),) if token.isascii() else words_of(token.decode("utf-8", "replace"))
-        return tuple(stem.stemWords(list(terms))) if stem else terms
+            return TokenTerms(())
+        text = token.decode("utf-8", "replace")
+        if compound:
+            return TokenTerms((), (), whole_of(normalized(text, self.language)))
+        if token.isascii() and len(token) <= LONGEST:
+            return TokenTerms((normalized(text, self.language),), tuple(identifier_parts(text)))
+        words = split_words(normalized(text, self.language))
+        parts = sub_words(words)
+        if "_" in text:
+            parts += [part for word in words for part in identifier_parts(word)]
+        return TokenTerms(tuple(map(_cut, words)), tuple(parts))
 
-    def is_stop(self, token: bytes) -> bool:
-        """Tell whether a token is a stop word."""
-        return token.decode("utf-8", "replace").lower() in stop_words(self.language)
+    def is_stop(self, word: str) -> bool:
+        """Tell whether a word is a stop word."""
+        return word in stop_words(self.language)
 
     def analyze(self, text: str) -> list[Term]:
-        """Analyse a text to its terms; pairs have the position of their first half."""
-        data = np.frombuffer(text.encode("utf-8"), np.uint8)
-        room = len(data) + 2
+        """Analyse a text to its terms; compounds have the position of their first word."""
+        data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
+        room = 4 * len(data) + 4
         hashes, starts = np.empty(room, np.uint64), np.empty(room, np.int64)
         sizes, rows = np.empty(room, np.int32), np.empty(room, np.int32)
         fields, flags = np.empty(room, np.uint8), np.empty(room, np.uint8)
         ends = np.array([0, len(data)], np.int64)
-        n = tokenize(data, ends, 0, CLASSES, LOWER, hashes, starts, sizes, rows, fields, flags)
+        n = tokenize(data, ends, 0, CLASSES, self.lower, hashes, starts, sizes, rows, fields, flags)
         raw = data.tobytes()
-        found, position, here, before = [], 0, 0, 0
+        found: list[Term] = []
+        begins: list[int] = []
+        position = within = 0
         for i in range(n):
             token = raw[starts[i] : starts[i] + sizes[i]]
-            if flags[i] == PAIR:
-                found.append(Term(self.terms_of(token, True)[0], token.decode().lower(), before, False))
+            compound = bool(flags[i] & COMPOUND)
+            terms = _cached_terms(self, token, compound)
+            written = token.decode("utf-8", "replace").lower()
+            if compound:
+                if terms.whole:
+                    found.append(Term(terms.whole, written, begins[-(int(flags[i]) >> BACK_SHIFT)], False, WHOLE))
                 continue
-            position += int(flags[i]) & 1
-            before, here = here, position
-            terms = _cached_terms(self, token)
-            for term in terms:
-                found.append(Term(term, token.decode("utf-8", "replace").lower(), position, self.is_stop(token)))
+            position += int(flags[i]) & GAP
+            begins.append(position)
+            for word in terms.words:
+                found.append(Term(word, word, position, self.is_stop(word)))
                 position += 1
+            for part in terms.parts:
+                found.append(Term(part, part, within, False, PART))
+                within += 1
+            within += 1 if terms.parts else 0
         return found
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _cached_terms(analyzer: Analyzer, token: bytes) -> tuple[str, ...]:
-    return analyzer.terms_of(token)
+def _cached_terms(analyzer: Analyzer, token: bytes, compound: bool) -> TokenTerms:
+    return analyzer.terms_of(token, compound)
 
 
-def words_of(text: str) -> tuple[str, ...]:
-    """Split a text of any script into words, case-folded; scripts without spaces give overlapping pairs of signs."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    words: list[str] = []
-    for word in _WORDS.findall(folded):
-        at = 0
-        for run in _UNSPACED.finditer(word):
-            words += [word[at : run.start()]] if run.start() > at else []
-            signs = run.group()
-            words += [signs[i : i + 2] for i in range(max(1, len(signs) - 1))]
-            at = run.end()
-        words += [word[at:]] if at < len(word) else []
-    return tuple(words)
+def whole_of(text: str) -> str:
+    """Return the term of a normalized compound: without hyphens, so that `e-mail` is `email`, its other signs alike."""
+    if "-" in text and not any(char.isalnum() or char == "_" for char in text.partition("-")[0]):
+        return ""
+    out = "".join("" if char == "-" else PAIR_SIGN if char in _JOINERS else char for char in text)
+    return out if any(char.isalnum() for char in out) else ""
+
+
+def _cut(word: str) -> str:
+    """Cut a word to the bytes that are indexed."""
+    if len(word) <= LONGEST // 4:
+        return word
+    return word.encode()[:LONGEST].decode("utf-8", "ignore")
