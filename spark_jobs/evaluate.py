@@ -71,7 +71,9 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
     settings, published = EvaluationConfig.from_settings(args), Publications.read(args.lake, lambda: spark)
     if args.test:
         settings = dataclasses.replace(settings, split=GIVEN)
-    given = RatingsSource.find(published, args.ratings, args.split, args.seed, train=args.train, test=args.test)
+    given = RatingsSource.find(
+        published, args.ratings, args.split, args.seed, train=args.train, test=args.test, strong=True
+    )
     source = given.ratings
     with workspace(spark, args.scratch, "--scratch") as store:
         divided = given.read(spark, store.root) if args.train or args.test else None

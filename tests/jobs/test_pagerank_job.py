@@ -159,7 +159,7 @@ def test_wrong_input_is_two_and_names_the_culprit(
         "--links", good, "--teleport", file("home.txt", b"1 1\n2 -1\n")
     )
     assert "damping" in fails("--damping", "1.5")
-    assert "max-iter" in fails("--max-iter", "0").replace("_", "-")
+    assert "max-iter" in fails("--max-iter", "-1").replace("_", "-")
     assert "unrecognized arguments: --dampin" in fails("--dampin", "0.5")
     assert "example has none" in fails("--links", "seed", "--weights")
     assert not Path(lake).exists(), "a run that failed must write nothing"

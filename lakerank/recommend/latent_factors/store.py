@@ -117,6 +117,7 @@ class RatingsSource:
         valid: float = 0.0,
         train: str = "",
         test: str = "",
+        strong: bool = False,
     ) -> RatingsSource:
         """Find the tables of a lake, or ratings somewhere else.
 
@@ -126,11 +127,12 @@ class RatingsSource:
             split, seed, valid: see the attributes.
             train: table or file of training ratings, instead of `ratings`.
             test: table or file of test ratings, instead of `split`.
+            strong: whether whole users may be held out (`users:SHARE`).
 
         Raises:
             UserError: there is no such split or file, or both `ratings` and `train` are given.
         """
-        Split.parse(split)
+        Split.parse(split, strong)
         if train and ratings:
             raise UserError("--train and --ratings both say what to train on: give one")
         is_file = bool(train) and delta_table(published.get_spark(), train) is None
@@ -170,7 +172,7 @@ class RatingsSource:
             parts = split_ratings(ratings, ratings, Split("none"), self.seed, self.valid, scratch)
             return parts.unionByName(test.withColumn("part", F.lit("test")), allowMissingColumns=True)
         items = self.items.read(spark, ITEMS) if self.items.exists(spark) else ratings.select("item_id").distinct()
-        return split_ratings(ratings, items, Split.parse(self.split), self.seed, self.valid, scratch)
+        return split_ratings(ratings, items, Split.parse(self.split, strong=True), self.seed, self.valid, scratch)
 
     def newest(self, spark: SparkSession) -> int:
         """Return the version that made the newest rows of the ratings table.
