@@ -69,8 +69,8 @@ def full(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     older = [("before", "popular", "random:0.1", "full", "rmse", "all", 9.0, *2 * [None], 20, None, *3 * [None], 1.0)]
     put(spark, lake, "recommender_metrics", older + measured, "string", EVALUATION)
-    old = [("a-run-before", e, 0.1, 9.0, None, 9.0, 1.0, 10.0) for e in range(1, 9)]
-    curve = [(RUN, e, 0.1, 1 / e, None, 1.0 + abs(e - 2) / 8, 0.5, 1e5) for e in range(1, 4)]
+    old = [("a-run-before", e, 0.1, 9.0, None, 9.0, 1.0, 10.0, *3 * [None]) for e in range(1, 9)]
+    curve = [(RUN, e, 0.1, 1 / e, None, 1.0 + abs(e - 2) / 8, 0.5, 1e5, *3 * [None]) for e in range(1, 4)]
     put(spark, lake, "lfm_metrics", old + curve, "string", RUN)
     put(spark, lake, "lfm_models", [(RUN, 3.0, 0.5, 5.0, 2, "{}", "mf", 0.8, 0.9, "ratings", 0)], "string")
     factors = [(f"i{i:02}", 0.1, [float(i), i**2 / 9, 1.0]) for i in range(1, 21)]

@@ -303,7 +303,7 @@ def test_people_get_biases_and_exact_matrices_get_factors_alone(spark: SparkSess
 )
 def test_rows_solve_their_equations(config: dict[str, Any], width: int) -> None:
     """Solved whole, or three factors at a time until nothing moves: the minimum, by NumPy."""
-    settings = LfmConfig(factors=7, reg=0.05, width=width, **config)
+    settings = LfmConfig(factors=7, reg=0.05, unobserved=0.1, width=width, **config)
     rng = np.random.default_rng(1)
     theirs = rng.standard_normal((40, 7)).astype(np.float32)
     seen = rng.random((12, 40)) < 0.3

@@ -160,7 +160,7 @@ def test_a_frame_of_any_names_is_divided_as_the_table_is(ratings: DataFrame) -> 
 def test_a_frame_that_cannot_be_divided_is_named(ratings: DataFrame) -> None:
     for given, wrong, said in (
         (ratings, {"user_col": "who"}, "user_col 'who': no such column; the frame has user_id"),
-        (ratings, {"item_col": "rating"}, "item_col 'rating' is float: must be whole numbers"),
+        (ratings, {"item_col": "rated_at"}, "item_col 'rated_at' is timestamp: must be numbers"),
         (ratings, {"split": "time:0.1"}, "split time:0.1: name the column of times by time_col"),
         (ratings, {"split": "half"}, "--split half: must be one of"),
         ([], {}, "a Spark DataFrame is needed, not list"),

@@ -211,7 +211,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         super().__init__()
         self._setDefault(
             ratingCol="rating",
-            regParam=_DEFAULT.reg,
+            regParam=0.1,  # as MLlib has it
             seed=0,  # pyspark's own default differs from process to process
             numUserBlocks=0,
             numItemBlocks=0,
