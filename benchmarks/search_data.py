@@ -39,7 +39,7 @@ class Collection:
 def read_collection(folder: Path) -> Collection:
     """Read a folder of docs.jsonl, queries.tsv and qrels.txt."""
     lines = (folder / "docs.jsonl").read_text(encoding="utf-8").splitlines()
-    queries = read_queries((folder / "queries.tsv").read_text(encoding="utf-8"), str(folder / "queries.tsv"))
+    queries, _ = read_queries((folder / "queries.tsv").read_bytes(), str(folder / "queries.tsv"))
     qrels = read_qrels((folder / "qrels.txt").read_text(encoding="utf-8"), str(folder / "qrels.txt"))
     return Collection(folder.name, [json.loads(line) for line in lines], queries, qrels)
 
