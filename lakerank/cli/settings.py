@@ -25,6 +25,7 @@ from lakerank.cli.errors import UserError
 
 _LARGEST_CONF = 256 << 10  # bytes
 AUTO = "auto"  # of a setting that is chosen by a program unless it is given
+NOTHING = "none"  # of those settings is chosen
 A = TypeVar("A", bound="Settings")
 
 
@@ -92,6 +93,21 @@ def flag(
     metadata: dict[str, Any] = {"help": help, "choices": choices, "metavar": metavar, "check": check, "must": must}
     metadata |= {"positional": positional, "auto": auto}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def auto_flag(names: Sequence[str], help: str) -> Any:
+    """Define the setting that says which others a program chooses: names with commas between, or `NOTHING`.
+
+    Args:
+        names: of the settings that can be chosen.
+        help: see `flag`.
+    """
+    return flag(
+        None,
+        help,
+        check=lambda text: text == NOTHING or set(text.split(",")) <= set(names),
+        must=f"be {NOTHING}, or of {', '.join(names[:-1])} and {names[-1]} with commas between",
+    )
 
 
 def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:

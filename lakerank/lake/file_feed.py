@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import has_scheme, is_catalog_name
+from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
 from lakerank.lake.input_files import plain_path, refuse_tables
 
 MOST_FILES = 1_000  # of a batch; more come in the next
@@ -52,7 +52,7 @@ def follow_files(
                 raise
 
     named = folder if has_scheme(folder) else str(Path(folder).absolute())
-    home = lake.rstrip("/") if has_scheme(lake) else str(Path(lake.removeprefix("file:")).absolute())
+    home = TableRef(lake).path.rstrip("/")
     # Only paths are asked for: no content is read here.
     files = spark.readStream.format("binaryFile").schema(_SCHEMA).option("maxFilesPerTrigger", MOST_FILES).load(named)
     writer = files.select(F.col("path")).writeStream.foreachBatch(do_batch)

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from scipy import sparse
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, NOTHING, POSITIVE, CheckedSettings, auto_flag, flag
 from lakerank.lake.schemas import LINEAR_WEIGHTS
 from lakerank.recommend.ease.solver import REGS, TOPS, Ease, choose
 from lakerank.recommend.models.array_model import ArrayModel, default_sources
@@ -25,7 +25,6 @@ from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore
 
 NAME = "linear"
-NOTHING = "none"
 USUAL: dict[str, Any] = {"reg": 200.0, "top": 300, "recency": 0.8}  # where there are too few users to choose by
 MOST_WEIGHTS = 50_000_000  # that are kept if nobody says how many: 0.4 GB
 _TABLE_TASKS, _ROWS_AT_ONCE = 8, 1 << 18
@@ -50,12 +49,7 @@ class LinearConfig(CheckedSettings):
     recency: float = flag(
         None, "power by which older ratings count less; 0: all alike; auto: chosen", within=NOT_NEGATIVE, auto=True
     )
-    auto: str = flag(
-        None,
-        "what to choose, of reg,top,recency, or none (default: what is not given)",
-        check=lambda text: text == NOTHING or set(text.split(",")) <= set(USUAL),
-        must="be none, or of reg, top and recency with commas between",
-    )
+    auto: str = auto_flag(list(USUAL), "what to choose, of reg,top,recency, or none (default: what is not given)")
 
     def __post_init__(self) -> None:
         """Fill in what is not given; see `CheckedSettings`."""

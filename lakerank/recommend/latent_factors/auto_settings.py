@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.settings import NOTHING
 from lakerank.recommend.latent_factors.build_blocks import scramble
-from lakerank.recommend.latent_factors.config import MODELS, NOTHING, LfmConfig
+from lakerank.recommend.latent_factors.config import MODELS, LfmConfig
 from lakerank.recommend.latent_factors.run_state import PARTS, RatingBlocks
 from lakerank.spark.array_store import Block, BlockStore, Runner
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.settings import NOT_NEGATIVE, POSITIVE, PROBABILITY, CheckedSettings, flag
+from lakerank.cli.settings import NOT_NEGATIVE, NOTHING, POSITIVE, PROBABILITY, CheckedSettings, auto_flag, flag
 
 # What a model is, and its defaults where the others differ. Choosing a model sets what nobody set.
 _RATES = {"factors": 64, "epochs": 20, "average": 1, "implicit": "none", "time": False, "bias": True}
@@ -25,7 +25,6 @@ MODELS: Mapping[str, Mapping[str, Any]] = {
 }
 # What is chosen on validation ratings unless it is given (`choose_settings`), and its value where nothing is chosen.
 CHOSEN: Mapping[str, Any] = {"reg": 0.05, "lr": 0.05}
-NOTHING = "none"
 BY_LEAST_SQUARES = ("als", "ials")
 RANKING = ("ials", "bpr")  # fitted to what was seen, whatever the rating: they rank and predict no ratings
 REG_SCALES = ("pairs", "ratings")
@@ -105,11 +104,9 @@ class LfmConfig(CheckedSettings):
         within=NOT_NEGATIVE,
         auto=True,
     )
-    auto: str = flag(
-        None,
+    auto: str = auto_flag(
+        [*CHOSEN, "epochs"],
         "what to choose on validation ratings, of reg,lr,epochs, or none (default: what is not given, if reg is not)",
-        check=lambda text: text == NOTHING or set(text.split(",")) <= {*CHOSEN, "epochs"},
-        must="be none, or of reg, lr and epochs with commas between",
     )
     average: int = flag(
         None,

@@ -21,13 +21,14 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.settings import NOTHING
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
 from lakerank.recommend.data.rating_input import id_types, identity_of, read_ratings_of
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.data.store import delta_table
-from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig
+from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.latent import SPEC, LatentFactors
 from lakerank.recommend.latent_factors.train import CHAIN, PROGRESS, Trained, train
 from lakerank.recommend.latent_factors.tuning import Study, Trial

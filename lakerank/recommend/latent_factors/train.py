@@ -28,6 +28,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
+from lakerank.cli.settings import NOTHING
 from lakerank.recommend.latent_factors import als, bpr, gibbs, sgd
 from lakerank.recommend.latent_factors.auto_settings import (
     FEWEST_RATINGS,
@@ -41,7 +42,7 @@ from lakerank.recommend.latent_factors.auto_settings import (
     validation_share,
 )
 from lakerank.recommend.latent_factors.build_blocks import prepare_blocks, unpack_ids
-from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig, parse_init
+from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
 from lakerank.recommend.latent_factors.warm_start import WarmStart

@@ -20,9 +20,10 @@ from scipy import sparse
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import print_above, progress
+from lakerank.cli.settings import NOTHING
 from lakerank.recommend.latent_factors import als, sgd
 from lakerank.recommend.latent_factors.build_blocks import arrange, scramble
-from lakerank.recommend.latent_factors.config import NOTHING, LfmConfig, parse_init
+from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import predict_pairs
 from lakerank.recommend.latent_factors.run_state import RatingBlocks
 from lakerank.recommend.latent_factors.train import Epoch, train

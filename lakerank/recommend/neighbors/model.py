@@ -10,7 +10,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 from scipy import sparse
 
-from lakerank.cli.settings import AUTO, NOT_NEGATIVE, flag
+from lakerank.cli.settings import AUTO, NOT_NEGATIVE, NOTHING, auto_flag, flag
 from lakerank.lake.schemas import SIMILAR_ITEMS
 from lakerank.recommend.models.array_model import ArrayModel
 from lakerank.recommend.models.base import Data, ModelSpec, SavedModel
@@ -21,7 +21,6 @@ from lakerank.recommend.neighbors.solver import MEASURES, WEIGHTINGS, Similarity
 from lakerank.spark.array_store import BlockStore
 
 NAME = "neighbors"
-NOTHING = "none"
 USUAL: dict[str, Any] = {"measure": "cosine", "weighting": "tf-idf", "shrink": 10.0, "recency": 0.8}
 COMPARED = (("cosine", "tf-idf"), ("cosine", "none"), ("cosine", "bm25"), ("jaccard", "none"))  # measure and weighting
 SHRINKS = (0.0, 10.0, 30.0, 100.0)
@@ -48,11 +47,8 @@ class NeighborsConfig(Similarity):
     recency: float = flag(
         None, "power by which older ratings count less; 0: all alike; auto: chosen", within=NOT_NEGATIVE, auto=True
     )
-    auto: str = flag(
-        None,
-        "what to choose, of measure,weighting,shrink,recency, or none (default: what is not given)",
-        check=lambda text: text == NOTHING or set(text.split(",")) <= set(USUAL),
-        must="be none, or of measure, weighting, shrink and recency with commas between",
+    auto: str = auto_flag(
+        list(USUAL), "what to choose, of measure,weighting,shrink,recency, or none (default: what is not given)"
     )
 
     def __post_init__(self) -> None:
