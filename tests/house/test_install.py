@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,12 +50,14 @@ def closure(extra: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     (built,) = folder.glob("lakerank-*.whl")
-    return built
+    yield built
+    # Where the index sends no caching headers, each environment leaves another build of pyspark in uv's cache (2 GB).
+    subprocess.run([UV, "cache", "prune", "-q"], check=False, capture_output=True)
 
 
 def install(wheel: Path, extra: str, folder: Path) -> Path:

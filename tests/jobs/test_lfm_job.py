@@ -199,7 +199,7 @@ def test_a_spark_that_refuses_checkpoints_is_served_from_scratch(
     flags = ["--ratings", f"{lake}/ratings", "--factors", "2", "--epochs", "1", "--split", "corner:70,30", "--json"]
     assert lfm.main(["--lake", str(tmp_path), *flags]) == 0
     (own,) = (tmp_path / "_lfm").glob(f"{summary(capsys)['run_id']}-*")
-    assert sorted(path.name for path in own.iterdir()) == [".lock", ".used", "epoch-1", "progress.json"]
+    assert sorted(path.name for path in own.iterdir()) == [".lock", ".used", "choice.json", "epoch-1", "progress.json"]
 
 
 def _epochs(file: Path) -> list[dict]:
