@@ -1,6 +1,6 @@
 """Chaos: jobs that are killed, started together and visited by others, and what readers see after each event.
 
-    python benchmarks/chaos.py [--kinds crash,visit,kill,…] [--jobs lfm,…] [--kills 20] [--quick] [--json]
+    python benchmarks/chaos.py [--kinds crash,visit,kill,…] [--jobs lfm,…] [--kills 20] [--add] [--quick] [--json]
 
 A small lake is made once. For each event it is copied (so each also tests that a lake may be moved), one job runs
 on the copy, and something happens to it:
@@ -19,7 +19,8 @@ After each event all readers' tables, at the versions that are published, must b
 it (of a pair: after one of the two, or after both in either order), or, after a visit that takes rows away, one
 sentence that says so. Then the job runs again, undisturbed, and its tables must be what they are without any event
 (of a training: its weights, bit for bit). No hidden or temporary file may be left beside the tables. A job that ends by
-itself says why in one sentence. Disks need the right to mount. --quick: two events of each kind for each job.
+itself says why in one sentence. Disks need the right to mount. --quick: two events of each kind for each job. --add:
+the tally goes on from the results that are stored (the whole takes some three hours on two cores; give another --seed).
 """
 
 from __future__ import annotations
@@ -284,6 +285,7 @@ class Chaos:
         self.jobs = [job for job in SECOND if not jobs or job.name in jobs]
         self.after: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
+        self.earlier = 0  # seconds of the runs whose tally this one goes on from
 
     def prepare(self) -> None:
         """Make the lake, and find out what each job makes of it undisturbed."""
@@ -298,13 +300,22 @@ class Chaos:
     def reference(self, job: Job) -> str:
         """Return the state that a job leaves when nothing happens."""
         if job.name not in self.after:
-            lake, begun = self.copy(), time.monotonic()
+            lake = self.copy()
             code, said = run(job, lake, self.data)
             assert code == 0, said
-            self.seconds[job.name], self.after[job.name] = time.monotonic() - begun, state(lake, job.whats)
+            self.after[job.name] = state(lake, job.whats)
             shutil.rmtree(lake)
             assert self.after[job.name] != state(self.lake, job.whats), f"{job.name} changes nothing: no test"
         return self.after[job.name]
+
+    def whole(self, job: Job) -> float:
+        """Return the seconds that a job takes in a process of its own when nothing happens."""
+        if job.name not in self.seconds:
+            lake, begun = self.copy(), time.monotonic()
+            assert self.start(job, lake).wait() == 0
+            self.seconds[job.name] = time.monotonic() - begun
+            shutil.rmtree(lake)
+        return self.seconds[job.name]
 
     def copy(self) -> Path:
         """Return a copy of the lake."""
@@ -377,9 +388,9 @@ class Chaos:
     def kill(self, job: Job, times: int) -> None:
         """Kill the job's whole process group at random moments."""
         for _ in range(times):
+            moment = self.random.uniform(0.2, 1.05) * self.whole(job)
             lake = self.copy()
             process = self.start(job, lake)
-            moment = self.random.uniform(0.2, 1.1) * (self.seconds[job.name] + 12)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(moment)
             with contextlib.suppress(ProcessLookupError):
@@ -390,9 +401,9 @@ class Chaos:
     def memory(self, job: Job, times: int) -> None:
         """Kill one of the job's processes, as the kernel does where memory ends."""
         for _ in range(times):
+            moment, killed = self.random.uniform(0.3, 1.0) * self.whole(job), "nothing"
             lake = self.copy()
             process = self.start(job, lake)
-            moment, killed = self.random.uniform(0.3, 1.0) * (self.seconds[job.name] + 12), "nothing"
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(moment)
             if alive := members(process.pid):
@@ -451,13 +462,13 @@ class Chaos:
         """Build an index beside a server that takes it up; kill the one or the other."""
         job = next(job for job in SECOND if job.name == "build_index")
         pages = dict(self.answers(job))
-        tally = self.tally.setdefault(("serve", "serve+build_index"), Tally())
+        whole, tally = self.whole(job), self.tally.setdefault(("serve", "serve+build_index"), Tally())
         for _ in range(times):
             lake = self.copy()
             problems: list[str] = []
             server, address = serving(lake)
             builder, victim = self.start(job, lake), self.random.choice(("server", "build"))
-            end = time.monotonic() + self.random.uniform(0.5, 1.2) * (self.seconds[job.name] + 12)
+            end = time.monotonic() + self.random.uniform(0.3, 1.2) * whole
             while time.monotonic() < end and not problems:
                 if (seen := asked(address)) not in pages.values():
                     problems.append(f"the server answers {seen[:60]}")
@@ -641,13 +652,13 @@ def write_results(chaos: Chaos, args: argparse.Namespace, begun: float) -> dict[
     """Return what happened so far, and write it if all jobs take part: a long run may be ended at any time."""
     facts = {
         "benchmark": "chaos",
-        "seconds": round(time.monotonic() - begun),
+        "seconds": round(time.monotonic() - begun) + chaos.earlier,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "pyspark": version("pyspark"),
         "pyarrow": pa.__version__,
         "events": {f"{kind} {job}": vars(tally) for (kind, job), tally in sorted(chaos.tally.items())},
     }
-    if not args.quick and not args.jobs:
+    if not args.quick and (args.add or not args.jobs):
         RESULTS.write_text(json.dumps(facts, indent=1) + "\n")
     return facts
 
@@ -659,6 +670,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", default="")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--add", action="store_true", help="go on from the stored tally")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
@@ -668,6 +680,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     get_spark("lakerank-chaos", "local[2]", "")
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = Chaos(Path(folder), [name for name in args.jobs.split(",") if name], args.seed)
+        if args.add:
+            stored = json.loads(RESULTS.read_text())
+            chaos.earlier = stored["seconds"]
+            for event, counts in stored["events"].items():
+                kind, job = event.split(" ", 1)
+                chaos.tally[kind, job] = Tally(**counts)
         chaos.prepare()
         kills = min(args.kills, most)
         each: dict[str, Callable[[Job], None]] = {
@@ -676,7 +694,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "disk": lambda job: chaos.disk(job, ROOM[:most]),
             "read-only": chaos.read_only,
             "kill": lambda job: chaos.kill(job, kills),
-            "memory": lambda job: chaos.memory(job, kills // 2),
+            "memory": lambda job: chaos.memory(job, -(-kills // 4)),
         }
         for kind in kinds:
             for job in chaos.jobs if kind in each else ():
