@@ -1,7 +1,8 @@
 """Enlarge many pictures four times on all cores of a cluster: a folder or a table of them into the table `upscaled`.
 
 The pixels are those of `python -m sr_model.upscale`. Pictures that are in the table already, unchanged and by the same
-model, are kept; broken ones are listed in `upscaled_rejected`. The guide is docs/upscaling.md.
+model, are kept; broken ones are listed in `upscaled_rejected`. The same command goes on where a killed one was.
+The guide is docs/upscaling.md.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ class UpscaleImagesArgs(InferenceSettings, JobArgs):
     images: str = flag("", "folder of pictures, or a table (Delta, Parquet) with path and content", metavar="PATH")
     out: str = flag("", "table to write (default: LAKE/upscaled)", metavar="TABLE")
     format: str = flag("png", "of the results", choices=tuple(FORMATS))
-    scratch: str = flag("", "folder for intermediate results where Spark's local checkpoints are refused")
 
 
 def make_recipe(args: UpscaleImagesArgs) -> Recipe:
@@ -59,6 +59,7 @@ def summarize(args: UpscaleImagesArgs, results: Results, model: str, seconds: fl
     )
     return {
         "pictures": len(results.made),
+        "resumed": results.resumed,
         "skipped": len(results.kept),
         "rejected": len(results.rejected),
         "megapixels": round(megapixels, 4),
@@ -79,14 +80,17 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
     pictures = open_pictures(spark, args.images, "--images", lambda name: is_picture(name) and not is_bookkeeping(name))
     ref = Publications.read(args.lake, lambda: spark).table(UPSCALED, args.out)
 
-    def announce(todo: int, kept: int) -> None:
-        print(f"upscale_images: {todo} pictures to enlarge, {kept} are in {ref.location} already", flush=True)
+    def announce(todo: int, kept: int, resumed: int) -> None:
+        print(f"upscale_images: {todo} pictures to enlarge, {kept - resumed} are in {ref.location} already", flush=True)
+        if resumed:
+            print(f"upscale_images: {resumed} more were made by a run that did not end, and are taken from it")
         if pictures.others:
             print(f"upscale_images: {pictures.others} files in {args.images} are no pictures and are left out")
 
     with publishing(lambda: spark, args.lake, UPSCALED.name) as tables:
-        results = update_results(spark, pictures, tables, ref, UPSCALED, recipe, args.scratch, announce)
+        results = update_results(spark, pictures, tables, ref, UPSCALED, recipe, announce)
         write_rejected(spark, tables, UPSCALED_REJECTED, args.lake, results.rejected)
+    results.finish()
     if not results.made and not results.kept:
         path, reason = results.rejected[0]
         raise UserError(

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.progress import progress
 from lakerank.lake.binary_files import SourceFile
-from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
 from lakerank.lake.pictures import Pictures, contents, in_parts
 from lakerank.lake.publications import Publishing
-from lakerank.lake.schemas import Relation
-from lakerank.spark.checkpoint import checkpoint
+from lakerank.lake.schemas import UPSCALED_UNFINISHED, Relation
 from lakerank.spark.session import cores
 
 # A part's results wait in the JVM until their file is written; a photograph's has up to a hundred times its bytes.
 _PART_BYTES = 2 << 20
 _MOST_PARTS = 10_000  # more cost the scheduler too much
 _PARTS_PER_CORE = 4  # so that a slow part does not leave the other cores idle for long
+_INSTALMENT_SECONDS = 60  # what a killed run may lose; a commit takes about a second
 _HASHES = pa.schema({"content_hash": pa.string()})
 
 # Content of a picture's file, or why it cannot be read → values of its row; `reason` alone if it is rejected.
@@ -57,11 +61,15 @@ class Results:
         kept: paths whose rows were there and are up to date.
         made: path, width, height and seconds of each row that was made.
         rejected: path and reason of the others.
+        resumed: how many of `made` a run has made that was killed.
+        finish: removes what is not needed any more when the table is published.
     """
 
     kept: frozenset[str]
-    made: tuple[Mapping[str, Any], ...] = ()
-    rejected: tuple[tuple[str, str], ...] = ()
+    made: tuple[Mapping[str, Any], ...]
+    rejected: tuple[tuple[str, str], ...]
+    resumed: int
+    finish: Callable[[], None]
 
 
 def update_results(
@@ -71,12 +79,12 @@ def update_results(
     ref: TableRef,
     relation: Relation,
     recipe: Recipe,
-    scratch: str,
-    announce: Callable[[int, int], None],
+    announce: Callable[[int, int, int], None],
 ) -> Results:
     """Make the rows that are missing or out of date, and take out those whose picture is gone, in one commit.
 
-    Nothing is written before the outcome is known to the last picture, nor if there is no row then.
+    Nothing is written before the outcome is known to the last picture, nor if there is no row then. Until then the rows
+    wait in a table beside it, where the next run finds those that a killed one has made.
 
     Args:
         spark: the session.
@@ -85,11 +93,11 @@ def update_results(
         ref: the table at the version that readers read; it need not exist.
         relation: its columns, with `path`, `width`, `height`, `seconds`, `content_hash` and `recipe`.
         recipe: how rows are made.
-        scratch: see `checkpoint`.
-        announce: told before the work how many pictures are to be made and how many are up to date.
+        announce: told before the work how many pictures are to be made, how many are up to date and how many of the
+            latter a killed run has made.
 
     Raises:
-        UserError: workers lack a package; see `checkpoint`.
+        UserError: workers lack a package; a table cannot be written.
     """
 
     def parts(chosen: Sequence[SourceFile]) -> DataFrame:
@@ -98,22 +106,51 @@ def update_results(
 
     key = recipe.constants["recipe"]
     earlier = ref.read(spark, relation).select("path", "recipe", "content_hash").collect() if ref.exists(spark) else []
+    waiting = TableRef(f"{ref.location}_unfinished")
     hashes = {row["path"]: row["content_hash"] for row in earlier if row["recipe"] == key}
-    known = [file for file in pictures.listed if file.relative in hashes]
-    kept = _unchanged(parts(known), hashes) if known else frozenset()
-    todo = [file for file in pictures.listed if file.relative not in kept]
-    announce(len(todo), len(kept))
-    if todo:
-        rows, results = _made(parts(todo), recipe, kept, scratch)
+    there = {row["path"]: row.asDict() for row in _waiting(spark, waiting, F.col("recipe") == key)}
+    known = [file for file in pictures.listed if file.relative in hashes or file.relative in there]
+    found = _hashes(parts(known)) if known else {}
+    kept = frozenset(path for path, now in found.items() if now is not None and hashes.get(path) == now)
+    done = [row for path, row in there.items() if path not in kept and (row["content_hash"] or "") == found.get(path)]
+    left = kept | {row["path"] for row in done}
+    todo = [file for file in pictures.listed if file.relative not in left]
+    announce(len(todo), len(left), len(done))
+    made = _make(parts, todo, recipe, TableSink(waiting, UPSCALED_UNFINISHED), _PARTS_PER_CORE * cores(spark))
+    made += done
+    rejected = tuple(sorted((row["path"], row["reason"]) for row in made if row["reason"] is not None))
+    rows = [row for row in made if row["reason"] is None]
+    gone = {row["path"] for row in earlier} - kept - {row["path"] for row in rows}
+    if rows:
+        chosen = spark.createDataFrame(pa.Table.from_pylist(rows).select(["path", "content_hash", "instalment"]))
+        new = waiting.frame(spark).join(F.broadcast(chosen), chosen.columns, "left_semi")
     else:
-        rows, results = spark.createDataFrame([], relation.schema()), Results(kept)
-    paths = {row["path"] for row in results.made}
-    gone = {row["path"] for row in earlier} - kept - paths
-    if paths or (kept and gone):
-        _store(spark, run, ref, relation, rows, kept, gone)
+        new = spark.createDataFrame([], UPSCALED_UNFINISHED.schema())
+    if rows or (kept and gone):
+        _store(spark, run, ref, relation, new, kept, gone)
     elif kept:
         run.keep(relation, ref)
-    return results
+    return Results(
+        kept, tuple(rows), rejected, sum(row["reason"] is None for row in done), lambda: _remove(spark, waiting)
+    )
+
+
+def _waiting(spark: SparkSession, waiting: TableRef, which: Column) -> list[Row]:
+    """Return what is known of those rows that wait."""
+    if not waiting.exists(spark):
+        return []
+    names = ("path", "content_hash", "width", "height", "seconds", "reason", "instalment")
+    return list(waiting.frame(spark).where(which).select(*names).collect())
+
+
+def _remove(spark: SparkSession, waiting: TableRef) -> None:
+    """Remove the rows that waited: the table, or in a store its rows, whose files go with the next VACUUM."""
+    if is_catalog_name(waiting.location):
+        spark.sql(f"DROP TABLE IF EXISTS {waiting.sql}").collect()
+    elif waiting.folder is not None:
+        shutil.rmtree(waiting.folder, ignore_errors=True)
+    elif waiting.exists(spark):
+        TableSink(waiting, UPSCALED_UNFINISHED).write(spark.createDataFrame([], UPSCALED_UNFINISHED.schema()))
 
 
 def map_pictures(parts: DataFrame, function: PictureFunction, schema: pa.Schema) -> DataFrame:
@@ -135,33 +172,48 @@ def _hash(content: bytes | str) -> dict[str, str | None]:
     return {"content_hash": None if isinstance(content, str) else hashlib.sha256(content).hexdigest()}
 
 
-def _unchanged(parts: DataFrame, hashes: Mapping[str, str]) -> frozenset[str]:
-    """Return the pictures whose hash is the one stored for them."""
-    found = map_pictures(parts, _hash, _HASHES).collect()
-    return frozenset(row["path"] for row in found if row["content_hash"] == hashes[row["path"]])
+def _hashes(parts: DataFrame) -> dict[str, str | None]:
+    """Return the hash of each picture, None of those that cannot be read."""
+    return {row["path"]: row["content_hash"] for row in map_pictures(parts, _hash, _HASHES).collect()}
 
 
-def _made(parts: DataFrame, recipe: Recipe, kept: frozenset[str], scratch: str) -> tuple[DataFrame, Results]:
-    """Make all rows, here and once."""
+def _make(
+    parts: Callable[[Sequence[SourceFile]], DataFrame],
+    todo: Sequence[SourceFile],
+    recipe: Recipe,
+    sink: TableSink,
+    first: int,
+) -> list[dict[str, Any]]:
+    """Make rows and append them, in instalments of about a minute; return what is known of them (`_waiting`)."""
     schema = pa.schema([*recipe.schema, *_HASHES, pa.field("reason", pa.string())])
     function = recipe.function
 
     def hashed(content: bytes | str) -> Mapping[str, Any]:
         return {**function(content), **_hash(content)}
 
-    try:
-        outcome = checkpoint(map_pictures(parts, hashed, schema), scratch)
-    except Exception as error:
-        if missing := re.search(r"No module named '[\w.]+'", str(error)):
-            raise UserError(
-                f"workers lack a package ({missing[0]}): pip install '{recipe.packages}' on each"
-            ) from error
-        raise
-    rows = outcome.select("path", "width", "height", "seconds", "reason").collect()
-    made = tuple(row.asDict() for row in rows if row["reason"] is None)
-    rejected = tuple(sorted((row["path"], row["reason"]) for row in rows if row["reason"] is not None))
     constants = {name: F.lit(value) for name, value in recipe.constants.items()}
-    return outcome.where(F.col("reason").isNull()).withColumns(constants), Results(kept, made, rejected)
+    made: list[dict[str, Any]] = []
+    begin, size = 0, first
+    with progress(len(todo), "pictures", "pictures") as meter:
+        while begin < len(todo):
+            chosen, started = todo[begin : begin + size], time.monotonic()
+            stamp = uuid.uuid4().hex
+            rows = map_pictures(parts(chosen), hashed, schema).withColumns(constants | {"instalment": F.lit(stamp)})
+            try:
+                sink.append(rows)
+            except Exception as error:
+                if missing := re.search(r"No module named '[\w.]+'", str(error)):
+                    raise UserError(
+                        f"workers lack a package ({missing[0]}): pip install '{recipe.packages}' on each"
+                    ) from error
+                raise
+            # Rejected ones have rows too, so that each picture is read once, and the reasons are read here.
+            made += [row.asDict() for row in _waiting(rows.sparkSession, sink.ref, F.col("instalment") == stamp)]
+            begin += len(chosen)
+            meter.update(len(chosen))
+            pace = _INSTALMENT_SECONDS / (time.monotonic() - started)
+            size = max(first, int(len(chosen) * min(4.0, pace)))
+    return made
 
 
 def _store(

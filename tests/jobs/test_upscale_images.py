@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -14,12 +15,13 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from tests_root import ROOT
 
+from lakerank.lake import picture_results
 from lakerank.lake.binary_files import SourceFile
-from lakerank.lake.delta_table import TableRef
+from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.pictures import Pictures, contents, in_parts
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from spark_jobs import upscale_images
@@ -262,6 +264,46 @@ def test_self_ensemble_is_another_recipe_and_makes_what_the_command_makes(pictur
     source, target = pictures / "wide.png", tmp_path / "wide.png"
     assert upscale.main([str(source), str(target), "--device", "cpu", *TILE, "--self-ensemble"]) == 0
     assert serialization.upscale_file(made, source.read_bytes()).content == target.read_bytes()
+
+
+def test_a_killed_run_is_taken_up_where_it_was(
+    pictures: Path,
+    lake: Path,
+    spark: SparkSession,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed after the first of its instalments: these pictures are not made again, unless they have changed."""
+    source, mine = tmp_path / "pictures", tmp_path / "lake"
+    shutil.copytree(pictures, source)
+    words, append, calls = ["--images", str(source), "--lake", str(mine), *TILE], TableSink.append, []
+
+    def killed(sink: TableSink, rows: DataFrame) -> None:
+        calls.append(sink.ref.location)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        append(sink, rows)
+
+    monkeypatch.setattr(picture_results, "_PARTS_PER_CORE", 1)  # instalments of as many pictures as there are cores
+    monkeypatch.setattr(picture_results, "_INSTALMENT_SECONDS", 0)
+    monkeypatch.setattr(TableSink, "append", killed)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert upscale_images.main(words) != 0
+    assert not (mine / "upscaled").exists()
+    waiting = {row["path"] for row in spark.read.format("delta").load(str(mine / "upscaled_unfinished")).collect()}
+    assert len(waiting) == 4
+    changed = next(path for path in sorted(waiting) if path not in ("cut-short.png", "words.jpg"))
+    write_picture(Picture(values(60, 7, 7, 3)), source / changed, "png")
+    calls.clear()
+    monkeypatch.setattr(TableSink, "append", lambda sink, rows: (calls.append(sink.ref.location), append(sink, rows)))
+    summary = again(capsys, "--images", source, "--lake", mine)
+    assert (summary["pictures"], summary["rejected"]) == (7, 2)
+    assert summary["resumed"] == len(waiting - {"cut-short.png", "words.jpg", changed})
+    assert sum("unfinished" in place for place in calls) == 3  # nine less four, and the changed one: two at a time
+    rows, wanted = rows_of(spark, mine), rows_of(spark, lake)
+    assert {path for path in rows if rows[path]["content"] != wanted[path]["content"]} == {changed}
+    assert not (mine / "upscaled_unfinished").exists()
 
 
 def test_all_broken_leaves_the_table_as_it_was(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from lakerank.lake.schemas.relation import Column, Relation, rejected_rows
 
 PATCHES_REJECTED = rejected_rows("patches_rejected", "make_patches", "Pictures")
@@ -25,3 +27,15 @@ UPSCALED = Relation(
     "pictures; a row has sixteen times the pixels of its picture",
 )
 UPSCALED_REJECTED = rejected_rows("upscaled_rejected", "upscale_images", "Pictures")
+UPSCALED_UNFINISHED = Relation(
+    "upscaled_unfinished",
+    "Rows of `upscaled` that a run has made so far; it is gone when the run has ended.",
+    (
+        *(dataclasses.replace(column, nullable=column.name not in ("path", "recipe")) for column in UPSCALED.columns),
+        Column("reason", "string", "why the picture is rejected; the rest of the row is null then", nullable=True),
+        Column("instalment", "string", "the rows that were added together"),
+    ),
+    (),
+    "upscale_images",
+    "pictures that a killed run has made",
+)
