@@ -12,12 +12,13 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,19 +28,24 @@ from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from sr_model.config import TrainConfig, as_flags
 from sr_model.data.open_stream import open_stream
-from sr_model.data.stream import PatchStream
+from sr_model.data.stream import Batch, PatchStream
 from sr_model.device import Degrade, pick_device, to_device
 from sr_model.leaks import refuse_leaks
 from sr_model.losses import LossSettings, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
 from sr_model.scoring.validation import load_pairs, validate
+from sr_model.training.batches import Batches
 from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint, read_newest
 from sr_model.training.optim import lr_factor
 from sr_model.training.parallel import average_buffers, local_device, process_group
 from sr_model.training.samples import plot_curve, read_history, sample_grid, save_grid
 from sr_model.training.trainer import Trainer
 from sr_model.weights import load_generator, save_generator
+
+# Steps after which several processes agree on their time and on whether to stop: each such message waits for the GPU.
+_AGREE_EVERY = 16
+_SAMPLE = 64  # LR pixels that a sample is wide and high, where the pictures are that large
 
 
 @dataclass(frozen=True)
@@ -96,13 +102,14 @@ class Run:
         self.degrade = Degrade(SCALE).to(device)
         self.pairs = load_pairs(Path(config.valid)) if config.valid and rank == 0 else []
         self.samples = self._sample_patches() if rank == 0 else None
-        self.writer = self._tensorboard() if rank == 0 and config.tensorboard else None
+        self.writer: Any = None
         self.phase = 0
         self.phase_step = 0
         self.step = 0
         self.seconds = 0.0  # of training in this phase, without what is shown and kept
         self.seconds_before = 0.0  # in the phases before
-        self.waited = 0.0  # of this process's seconds, for data
+        self.position = stream.position  # after the batch that was trained on last
+        self.waited = 0.0  # seconds without a batch to compute on
         self.best = -math.inf
         self.psnr: float | None = None
         self.last_kept: Path | None = None
@@ -111,6 +118,8 @@ class Run:
     def train(self, plan: Sequence[Phase]) -> bool:
         """Train all phases, or what is left of them; return False if it was told to stop before the end."""
         saved = self._saved()
+        if self.rank == 0 and self.config.tensorboard:
+            self.writer = self._tensorboard(saved["step"] + 1 if saved else None)
         # Made before the first step: what is wrong with the last phase is better known now than after a night.
         losses = [make_losses(phase.losses, self._loss_settings(), self.device, self.stream.patch) for phase in plan]
         if any(loss.adversarial for loss in losses):
@@ -140,7 +149,7 @@ class Run:
         config, trainer = self.config, self.trainer
         told_to_stop = _Signals()
         started = time.perf_counter()
-        images, waited = 0, self.waited
+        images, elapsed, waited_before = 0, 0.0, self.waited
         parts: dict[str, Tensor] = {}
         meter = progress(
             phase.steps or math.ceil(config.seconds), f"train {phase.name}", "step" if phase.steps else "s"
@@ -148,24 +157,32 @@ class Run:
         meter.disable = self.rank > 0
         meter.update(self.phase_step if phase.steps else int(self.seconds))
         epoch_steps = self.stream.steps_per_epoch
-        batches = iter(self.stream)
+        batches = Batches(self.stream, self.device, self.degrade)
+        self.position = batches.position
         while (share := self._share(phase)) < 1:
             begun = time.perf_counter()
-            lr_NCHW, hr_NCHW = to_device(next(batches), self.device, self.degrade)
-            self.waited += time.perf_counter() - begun
+            lr_NCHW, hr_NCHW = batches.next()
+            self.position = batches.position
             parts = trainer.step(lr_NCHW, hr_NCHW, lr_factor(config, share))
+            batches.fetch_ahead()
             self.step += 1
             self.phase_step += 1
             images += len(hr_NCHW) * self.world
             stop = told_to_stop.seen or 0 < config.stop_after <= time.perf_counter() - started
-            elapsed, stop = self._agreed(time.perf_counter() - begun, stop)
-            self.seconds += elapsed
+            elapsed += time.perf_counter() - begun
+            if self.world == 1 or self._due(_AGREE_EVERY) or self.phase_step == phase.steps:
+                agreed, stop = self._agreed(elapsed, stop)
+                self.seconds += agreed
+                elapsed = 0.0
+            else:
+                stop = False
             meter.update(1 if phase.steps else int(self.seconds) - meter.n)
             if self._due(config.log_every) or self.device.type == "cpu":
                 trainer.check_finite(parts, self.step, self._kept())
             if self._due(config.log_every) or self._share(phase) >= 1:
                 lasted = max(time.perf_counter() - started, 1e-9)
-                speed = {"images_per_second": images / lasted, "waiting": (self.waited - waited) / lasted}
+                self.waited = waited_before + batches.waited()
+                speed = {"images_per_second": images / lasted, "waiting": batches.waited() / lasted}
                 self._log(phase, {**parts, **speed}, epoch_steps, share)
                 meter.set_postfix_str(self._words(parts), refresh=False)
             if stop or self._share(phase) >= 1:
@@ -177,6 +194,8 @@ class Run:
             if self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps)):
                 self._save_checkpoint(parts)
         meter.close()
+        self.waited = waited_before + batches.waited()
+        batches.close()
         finished = self._share(phase) >= 1
         if parts:
             trainer.check_finite(parts, self.step, self._kept())
@@ -232,10 +251,16 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
     def _validate(self) -> None:
+        """Score the weights as they are, and keep them if they are the best so far."""
+        self._average_buffers()
         if not self.pairs:
             return
-        scores = validate(self.trainer.ema_model, self.pairs)
+        with _any_shape():
+            scores = validate(self.trainer.ema_model, self.pairs)
         self.psnr = scores["psnr_y"]
+        if self.psnr > self.best:
+            self.best = self.psnr
+            self.checkpoints.save_best(self._state())
         self._append_history(scores)
         if self.writer:
             for name, value in scores.items():
@@ -244,7 +269,8 @@ class Run:
     def _write_samples(self, phase: Phase) -> None:
         if self.samples is None:
             return
-        grid = sample_grid(self.trainer.ema_model, *self.samples)
+        with _any_shape():
+            grid = sample_grid(self.trainer.ema_model, *self.samples)
         save_grid(grid, self.out / "samples" / f"{self.step:09}.png")
         if self.writer:
             self.writer.add_image("LR, bicubic, SR, HR", grid, self.step, dataformats="HWC")
@@ -252,14 +278,18 @@ class Run:
     def _save_checkpoint(self, parts: Mapping[str, Tensor]) -> None:
         """Save a checkpoint, never of broken numbers."""
         self.trainer.check_finite(dict(parts), self.step, self._kept())
+        self._average_buffers()
+        if self.rank == 0:
+            self.last_kept = self.checkpoints.save(self.step, self._state())
+
+    def _average_buffers(self) -> None:
         average_buffers(self.trainer.generator, self.world)
         if self.trainer.average:
             average_buffers(self.trainer.ema_model, self.world)
-        if self.rank > 0:
-            return
-        better = self.psnr is not None and self.psnr > self.best
-        self.best = max(self.best, self.psnr) if self.psnr is not None else self.best
-        state = {
+
+    def _state(self) -> dict[str, Any]:
+        """Return all that a run needs to go on."""
+        return {
             "config": dataclasses.asdict(self.config),
             "commit": self.commit,
             "phase": self.phase,
@@ -269,10 +299,9 @@ class Run:
             "seconds_before": self.seconds_before,
             "best": self.best,
             "psnr": self.psnr,
-            "stream": self.stream.state_dict(),
+            "stream": self.stream.state_dict() | {"position": self.position},
             **self.trainer.state_dict(),
         }
-        self.last_kept = self.checkpoints.save(self.step, state, better)
 
     def _kept(self) -> str:
         return f"the last good checkpoint is {self.last_kept}" if self.last_kept else "no checkpoint was written yet"
@@ -306,18 +335,39 @@ class Run:
             print(f"train: goes on after step {self.step}", flush=True)
 
     def _sample_patches(self) -> tuple[Tensor, Tensor]:
-        """Read the first patches of the data set, the same ones throughout the run."""
-        with open_stream(self.config.data, batch=4, shuffle=False, augment=False, epochs=1) as stream:
-            return to_device(next(iter(stream)), self.device, self.degrade)
+        """Take the middles of the first validation pictures, else the first patches: the same throughout the run."""
+        if not self.pairs:
+            with open_stream(self.config.data, batch=4, shuffle=False, augment=False, epochs=1) as stream:
+                return to_device(next(iter(stream)), self.device, self.degrade)
+        chosen = self.pairs[:4]
+        side = min(_SAMPLE, *(min(pair.lr.shape[:2]) for pair in chosen))
+        lr, hr = [], []
+        for pair in chosen:
+            top, left = ((size - side) // 2 for size in pair.lr.shape[:2])
+            lr.append(pair.lr[top : top + side, left : left + side])
+            hr.append(pair.hr[top * SCALE : (top + side) * SCALE, left * SCALE : (left + side) * SCALE])
+        return to_device(Batch(np.stack(hr), np.stack(lr), np.arange(len(hr))), self.device, self.degrade)
 
-    def _tensorboard(self) -> Any:
+    def _tensorboard(self, purge_step: int | None) -> Any:
+        """Open TensorBoard's log; what a run that was stopped has logged from a step on is replaced."""
         try:
             from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
         except ImportError as error:
             raise UserError(
                 f"tensorboard is not installed ({error}): pip install 'lakerank[sr]', or give tensorboard=false"
             ) from error
-        return SummaryWriter(str(self.out / "tensorboard"))
+        return SummaryWriter(str(self.out / "tensorboard"), purge_step=purge_step)
+
+
+@contextmanager
+def _any_shape() -> Iterator[None]:
+    """Have cuDNN take the usual algorithms: pictures of many sizes would each be tried with all of them."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 class _Signals:
@@ -360,6 +410,9 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
     device = chosen_device(config)
     started = time.perf_counter()
     with ExitStack() as stack:
+        if config.valid and config.leak_check:
+            # In each process, and before they join: others would wait for it in a message that has a time limit.
+            refuse_leaks(Path(config.data), Path(config.valid))
         rank, world = stack.enter_context(process_group(device))
         stream = stack.enter_context(
             open_stream(
@@ -377,8 +430,6 @@ def run(config: TrainConfig) -> Mapping[str, Any]:
             )
         )
         plan = phases(config, stream.steps_per_epoch)
-        if rank == 0 and config.valid and config.leak_check:
-            refuse_leaks(Path(config.data), Path(config.valid))
         training = Run(config, device, rank, world, stream)
         finished = training.train(plan)
         history = read_history(training.out / "history.jsonl")

@@ -182,6 +182,11 @@ class PatchStream:
             self._position = after
             yield batch
 
+    @property
+    def position(self) -> int:
+        """The rows that all processes together were given so far."""
+        return self._position
+
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that was given out; prefetched ones do not count."""
         s = self.settings

@@ -6,7 +6,6 @@ A checkpoint holds tensors and plain values only, so that reading one cannot run
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,19 +42,26 @@ class Checkpoints:
         found = self.all()
         return found[-1] if found else None
 
-    def save(self, step: int, state: Mapping[str, Any], best: bool) -> Path:
-        """Write one, copy it as the best if it is, drop those that are too old.
+    def save(self, step: int, state: Mapping[str, Any]) -> Path:
+        """Write one, and drop those that are too old.
 
         Raises:
             UserError: it cannot be written; those before it stay.
         """
-        path = self.folder / f"step-{step:09}.pt"
+        path = self._write(f"step-{step:09}.pt", state)
+        for old in self.all()[: -self.keep]:
+            old.unlink()
+        return path
+
+    def save_best(self, state: Mapping[str, Any]) -> Path:
+        """Write the one with the best score, in the place of the last best; errors as `save`."""
+        return self._write(BEST, state)
+
+    def _write(self, name: str, state: Mapping[str, Any]) -> Path:
+        path = self.folder / name
         try:
             with atomic_path(path) as fresh:
                 torch.save({"format": FORMAT, **state}, fresh)
-            if best:
-                with atomic_path(self.folder / BEST) as fresh:
-                    shutil.copyfile(path, fresh)
         except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError when the disk is full
             if not isinstance(error, OSError) and "writ" not in str(error):
                 raise
@@ -64,8 +70,6 @@ class Checkpoints:
                 f"{path}: the checkpoint cannot be written ({reason}); make room and go on with --resume auto, from "
                 f"{self.last() or 'the beginning'}"
             ) from error
-        for old in self.all()[: -self.keep]:
-            old.unlink()
         return path
 
 

@@ -1,7 +1,8 @@
 """Several processes train one model: started by torchrun, each with its own share of every batch.
 
-Gradients are averaged by one all-reduce a step instead of by DistributedDataParallel, whose buffer broadcasts
-collide with a discriminator that is called twice before it is updated.
+Gradients are averaged by DistributedDataParallel, while the backward pass still computes others. It does not broadcast
+buffers, which would collide with a discriminator that is called twice before it is updated: running statistics are
+averaged where they are shown or saved.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import distributed, nn
 
 
 @contextmanager
@@ -33,21 +34,17 @@ def local_device(kind: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if kind == "cuda" else torch.device("cpu")
 
 
-def average_gradients(net: nn.Module, world: int) -> None:
-    """Replace each gradient by its mean over the processes."""
-    if world > 1:
-        average([p.grad for p in net.parameters() if p.grad is not None], world)
+def in_parallel(net: nn.Module, world: int) -> nn.Module:
+    """Return a network whose backward pass leaves in each gradient its mean over the processes."""
+    if world == 1:
+        return net
+    return nn.parallel.DistributedDataParallel(net, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def average_buffers(net: nn.Module, world: int) -> None:
     """Replace running statistics by their mean over the processes, so that all of them save and show the same."""
-    if world > 1:
-        average([b for b in net.buffers() if b.is_floating_point()], world)
-
-
-def average(tensors: list[Tensor], world: int) -> None:
-    """Average in place, in one message."""
-    if not tensors:
+    tensors = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    if world == 1 or not tensors:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])
     distributed.all_reduce(flat)

@@ -12,13 +12,13 @@ from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from lakerank.cli.errors import UserError
 from sr_model.config import TrainConfig
-from sr_model.losses import TotalLoss
+from sr_model.losses import ContentLoss, TotalLoss
 from sr_model.losses.adversarial import feature_distance, gradient_penalty
 from sr_model.nets import make_generator
 from sr_model.nets.discriminators import Discriminator, make_discriminator
 from sr_model.nets.init import initialise
 from sr_model.training.optim import Optimizer, make_optimizer
-from sr_model.training.parallel import average_gradients
+from sr_model.training.parallel import in_parallel
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -50,7 +50,7 @@ class Trainer:
             losses: of this phase; with an adversarial one there is a discriminator.
             patch: side of the HR patches, which some discriminators need to know.
         """
-        self.losses = losses
+        self.losses = replace(losses, content={name: self._fast(*loss) for name, loss in losses.content.items()})
         self.optimizer_g = make_optimizer(self.generator, self.config)
         self.updates = 0
         if self.config.ema:
@@ -62,9 +62,11 @@ class Trainer:
             self.discriminator = _placed(self._initialised(made), self.device)
             of_d = replace(self.config, lr=self.config.discriminator_lr or self.config.lr)
             self.optimizer_d = make_optimizer(self.discriminator, of_d)
-        # The compiled form shares the weights; state is kept and restored through the plain one.
-        self._g = self._compiled(self.generator)
+        # These forms share the weights; state is kept and restored through the plain one. The generator's update looks
+        # through a discriminator that gets no gradients, so that there is nothing for the processes to average.
+        self._g = self._compiled(in_parallel(self.generator, self.world))
         self._d = self._compiled(self.discriminator) if self.discriminator else None
+        self._d_trained = self._compiled(in_parallel(self.discriminator, self.world)) if self.discriminator else None
 
     @property
     def ema_model(self) -> nn.Module:
@@ -96,12 +98,13 @@ class Trainer:
         kind = self.losses.adversarial
         assert kind is not None
         assert self.discriminator is not None
+        assert self._d_trained is not None
         assert self.optimizer_d is not None
         self.discriminator.train().requires_grad_(True)
         self.optimizer_d.scale(lr_factor)
         self.optimizer_d.zero_grad()
         with self._autocast():
-            d_real, d_fake = self._d_logits(hr_NCHW), self._d_logits(sr_NCHW)
+            d_real, d_fake = self._d_trained(hr_NCHW), self._d_trained(sr_NCHW)
         loss = kind.discriminator_loss(d_real.float(), d_fake.float())
         if kind.penalty:
             loss = loss + kind.penalty * gradient_penalty(self.discriminator, hr_NCHW, sr_NCHW)
@@ -115,7 +118,8 @@ class Trainer:
 
     def update_generator(self, sr_NCHW: Tensor, hr_NCHW: Tensor) -> dict[str, Tensor]:
         """Update the generator by content and adversarial losses, and nothing else; return the parts."""
-        total, parts = self.losses(sr_NCHW, hr_NCHW)
+        with self._autocast():
+            total, parts = self.losses(sr_NCHW, hr_NCHW)
         kind = self.losses.adversarial
         if kind is not None:
             assert self.discriminator is not None
@@ -200,12 +204,15 @@ class Trainer:
     def _compiled(self, net: nn.Module) -> nn.Module:
         return cast(nn.Module, torch.compile(net)) if self.config.compile else net
 
+    def _fast(self, weight: float, loss: ContentLoss) -> tuple[float, ContentLoss]:
+        """Give a loss that is a network the layout and the form that networks are fastest in."""
+        return weight, self._compiled(_placed(loss, self.device)) if isinstance(loss, nn.Module) else loss
+
     def _d_logits(self, x_NCHW: Tensor) -> Tensor:
         assert self._d is not None
         return cast(Tensor, self._d(x_NCHW))
 
     def _finish(self, net: nn.Module, optimizer: Optimizer) -> None:
-        average_gradients(net, self.world)
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(net.parameters(), self.config.grad_clip)
         optimizer.step()

@@ -99,8 +99,8 @@ def test_both_phases_end_with_weights_pictures_and_curves(data: Path, pictures: 
     assert content[3] < content[0]
     assert any("adversarial" in line and "d" in line for line in lines)
     assert [line["step"] for line in lines if "psnr_y" in line] == [10, 20, 26]
-    with Image.open(out / "samples" / "000000020.png") as grid:  # 4 rows of LR, bicubic, SR, HR
-        assert grid.size == (4 * PATCH + 3 * 4, 4 * PATCH + 3 * 4)
+    with Image.open(out / "samples" / "000000020.png") as grid:  # of 2 pictures LR, bicubic, SR, HR
+        assert grid.size == (4 * 48 + 3 * 4, 2 * 48 + 4)
     assert list((out / "tensorboard").iterdir())
 
 
@@ -203,7 +203,7 @@ def test_a_checkpoint_that_was_cut_is_passed_over(
 
 def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Checkpoints(tmp_path, 2)
-    first = kept.save(1, {"step": 1}, best=False)
+    first = kept.save(1, {"step": 1})
 
     def full(state: object, path: Path) -> None:
         path.write_bytes(b"half of it")
@@ -211,7 +211,7 @@ def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match=f"make room and go on with --resume auto, from {first}"):
-        kept.save(2, {"step": 2}, best=True)
+        kept.save(2, {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
 
 
@@ -271,6 +271,39 @@ def test_a_resumed_run_remembers_its_best(
     monkeypatch.setattr(train, "validate", lambda generator, pairs: {"psnr_y": 1.0, "ssim_y": 0.0})
     assert run(data, tmp_path / "run", *words, "steps_init=20", "resume=auto") == 0
     assert best.read_bytes() == before
+
+
+def test_the_best_are_the_weights_that_were_scored(data: Path, pictures: Path, tmp_path: Path) -> None:
+    """Whenever validation runs: here never at a step that a checkpoint is due at, but for the last."""
+    words = ["mode=srresnet", "steps_init=20", f"valid={pictures}", "valid_every=3", "checkpoint_every=10", "lr=0.03"]
+    assert run(data, tmp_path / "run", *words) == 0
+    scores = {line["step"]: line["psnr_y"] for line in history(tmp_path / "run") if "psnr_y" in line}
+    saved = read_pt(tmp_path / "run" / "checkpoints" / "best.pt")
+    assert saved["step"] == max(scores, key=lambda step: scores[step])
+    net = load_generator(tmp_path / "run" / "checkpoints" / "best.pt")
+    found = train.validate(net, train.load_pairs(pictures))["psnr_y"]
+    assert found == pytest.approx(max(scores.values()), abs=1e-3)  # in another layout of memory
+    assert saved["psnr"] == max(scores.values())
+
+
+def test_samples_show_the_middles_of_validation_pictures(data: Path, pictures: Path, tmp_path: Path) -> None:
+    assert run(data, tmp_path / "run", "mode=srresnet", "steps_init=1", f"valid={pictures}") == 0
+    (grid,) = (tmp_path / "run" / "samples").glob("*.png")
+    pixels = np.asarray(Image.open(grid))
+    truth = np.asarray(Image.open(pictures / "a.png"))[:, 8:56]
+    assert np.array_equal(pixels[:48, -48:], truth)
+
+
+def test_a_resumed_run_s_curves_have_each_step_once(data: Path, tmp_path: Path) -> None:
+    """Logged up to step 15, resumed from the checkpoint of step 10."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ["mode=srresnet", "tensorboard=true", "log_every=1", "checkpoint_every=10"]
+    assert run(data, tmp_path / "run", *words, "steps_init=15") == 0
+    (tmp_path / "run" / "checkpoints" / "step-000000015.pt").unlink()
+    assert run(data, tmp_path / "run", *words, "steps_init=20", "resume=auto") == 0
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("init/total")] == list(range(1, 21))
 
 
 def test_a_checkpoint_holds_everything(data: Path, tmp_path: Path) -> None:
