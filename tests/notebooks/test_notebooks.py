@@ -26,7 +26,7 @@ SMALL = {"epochs": "2", "factors": "4", "compare": "popular", "top": "3", "secon
 # What each must have shown: a name of a table's column or of a section of the report.
 SHOWN = {
     "01_pagerank": ("spider trap", "off by at most", "harmonic"),
-    "02_search": ("PageRank", "how is link spam found", "duplicate_of", ": idf "),
+    "02_search": ("PageRank", "how is link spam found", "duplicate_of", " idf "),
     "03_latent_factors": ("factors", "epoch"),
     "04_recommend": ("is_like", "contribution", "ndcg@10"),
     "05_super_resolution": ("bicubic", "trained here", "psnr_y"),
