@@ -33,7 +33,7 @@ from peer_environment import peer_python
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = ROOT / "benchmarks" / "results"
-PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1", "lxml-html-clean==0.4.6"]  # the last: jusText wants it
+PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1", "lxml-html-clean==0.4.6", "readability-lxml==0.8.4.1"]
 ENGINES = ("ours", "resiliparse", "trafilatura", "trafilatura fast")
 
 

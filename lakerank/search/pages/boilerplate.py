@@ -72,10 +72,11 @@ class _Sums:
     """Sums over runs, with the runs of some blocks counted as nothing."""
 
     def __init__(self, values: Sequence[int], without: Sequence[Stretch] = ()) -> None:
-        left = list(values)
-        for begin, end in without:
-            left[begin:end] = [0] * (end - begin)
-        self._sums = [0, *accumulate(left)]
+        if without:
+            values = list(values)
+            for begin, end in without:
+                values[begin:end] = [0] * (end - begin)
+        self._sums = [0, *accumulate(values)]
 
     def of(self, begin: int, end: int) -> int:
         return self._sums[end] - self._sums[begin]

@@ -210,21 +210,24 @@ def _head(page: PageTree, url: str) -> _Head:
 
 def _links(page: PageTree, main: MainContent, url: str, base: str, nofollow: bool) -> list[Link]:
     """Return links to other pages in order (those of maps and frames last), each target, text and zone once."""
-    found: dict[tuple[str, str, bool, str], None] = {}
-    folder = folder_of(base)
-    for link in page.links:
-        given = link.attributes
+    found: dict[tuple[str, str, bool, str, float], None] = {}
+    folder, texts = folder_of(base), page.texts
+    for given, begin, end, picture in page.links:
         target = link_address(given.get("href") or given.get("xlink:href") or "", base, folder)
         if target is None or target == url:
             continue
-        anchor = page.line(link.begin, link.end) or collapse_spaces(link.picture) or _label(given)
-        distrusted = nofollow or not _UNTRUSTED.isdisjoint((given.get("rel") or "").lower().split())
-        found[target, anchor[:_LONGEST_ANCHOR], distrusted, MAIN if main.holds(link.begin) else NAVIGATION] = None
+        anchor = collapse_spaces(texts[begin]) if end == begin + 1 else page.line(begin, end)
+        if "\xad" in anchor or not anchor:
+            anchor = page.line(begin, end) or collapse_spaces(picture) or _label(given)
+        distrusted = nofollow or ("rel" in given and not _UNTRUSTED.isdisjoint((given["rel"] or "").lower().split()))
+        zone = MAIN if main.begin <= begin < main.end and main.holds(begin) else NAVIGATION
+        found[target, anchor[:_LONGEST_ANCHOR], distrusted, zone, 0.0 if distrusted else WEIGHTS[zone]] = None
     for given, zone in chain(((area, NAVIGATION) for area in page.areas), ((frame, MAIN) for frame in page.frames)):
         target = link_address(given.get("href") or given.get("src") or "", base, folder)
         if target is not None and target != url:
-            found[target, _label(given)[:_LONGEST_ANCHOR], nofollow, zone] = None
-    return [Link(*link, 0.0 if link[2] else WEIGHTS[link[3]]) for link in found]
+            weight = 0.0 if nofollow else WEIGHTS[zone]
+            found[target, _label(given)[:_LONGEST_ANCHOR], nofollow, zone, weight] = None
+    return list(map(Link._make, found))
 
 
 def _label(given: Attributes) -> str:
