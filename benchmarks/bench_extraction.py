@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1", "lxml-html-clean==0.4.6", "readability-lxml==0.8.4.1"]
-ENGINES = ("ours", "resiliparse", "trafilatura", "trafilatura fast")
+ENGINES = ("ours", "resiliparse", "trafilatura", "trafilatura fast", "readability")
 
 
 def extractor(name: str) -> Callable[[str], str]:
@@ -47,6 +47,11 @@ def extractor(name: str) -> Callable[[str], str]:
         from resiliparse.extract.html2text import extract_plain_text
 
         return lambda html: str(extract_plain_text(html, main_content=True, alt_texts=False))
+    if name == "readability":
+        import lxml.html
+        from readability import Document
+
+        return lambda html: str(lxml.html.fromstring(Document(html).summary() or "<p>").text_content())
     import trafilatura
 
     fast = name.endswith("fast")

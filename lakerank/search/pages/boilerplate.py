@@ -10,21 +10,24 @@ is left the step before it counts.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, zip_longest
 
-from lakerank.search.pages.names import ARTICLE, BODY, COMMENTS, DETAIL, FORM, MAIN, MENU, STORY, UNSEEN
+from lakerank.search.pages.names import ARTICLE, BODY, CAPTION, COMMENTS, DETAIL, FORM, MAIN, MENU, PRODUCT, STORY, SURE, UNSEEN
 from lakerank.search.pages.page_tree import PageTree
 
 _LARGEST = 0.5  # share of the readable text from which a block is no boilerplate, whatever it is called
 _HINTED = 0.3  # the same for one that holds a block which says it is main text
 _FEW = 150  # readable units; with fewer outside of the comments they are what the page is for
 _DETAILS = 200  # units; a longer author's note, list of tags, … is text
+_CAPTION, _CAPTIONS = 600, 0.2  # units, and share of the readable text; a longer caption is text
+_LEFT = 300  # readable units that a block leaves which is surely boilerplate, however large it is
 _FORM_TEXT = 200  # readable units; a form with more wraps the page (ASP.NET) or is what the page is for
 # Of each claim: share of the readable text from which it is believed, and from which if it holds the page's <h1>.
-_BELIEVED = {BODY: (0.25, 0.2), ARTICLE: (0.4, 0.25), STORY: (0.45, 0.3), MAIN: (0.5, 0.4)}
+_BELIEVED = {PRODUCT: (0.5, 0.4), BODY: (0.25, 0.2), ARTICLE: (0.4, 0.25), STORY: (0.45, 0.3), MAIN: (0.5, 0.4)}
 _ENOUGH = 250  # readable units, which a claim below a half must hold
 _ONE_OF_MANY = 0.6  # share of all that claim the same from which one of them is the article, not one of a list
 _NEARLY = 0.9  # share from which one block says all that the block around it says
@@ -39,6 +42,24 @@ _SPACES = 2  # in a title, at least
 _LINE_TITLE = 30  # units; shorter links of their own are terms
 _TITLE = 16  # units; links of fewer on average are terms ("See also") or menus, not titles of other articles
 _ALL_LINKS = 0.4  # share of the content; lists of links that are more of it are what the page is for
+_FEW_TEXTS = 8  # of a heading
+_WHOLE = frozenset(("html", "body", "main"))
+_OTHER_PAGES = re.compile(
+    r"(?:related|more (?:from|on|in|stories|news|articles|posts|to read|like this)|you (?:may|might|will) (?:also )?(?:like|enjoy)|"
+    r"recommended|read (?:next|more|also)|also (?:from|read|in|on)|latest|trending|(?:most )?popular|most (?:read|viewed|shared)|"
+    r"top stories|up next|don.t miss|recent (?:posts|articles|news)|similar|other (?:news|stories|articles|posts)|"
+    r"mehr (?:zum|aus|von)|lesen sie auch|das k.nnte sie|verwandte|à lire|lire aussi|articles? (?:similaires|liés)|"
+    r"(?:artículos|noticias|notas|notícias|artigos) relacionad|te puede|leia também|veja também|articoli correlati|"
+    r"leggi anche|lees ook|meer (?:over|van)|czytaj|читайте|相关|相關|関連|猜你喜欢|推荐阅读)",
+    re.IGNORECASE,
+)
+_REPLIES = re.compile(
+    r"(?:(?:\d[\d.,]*|no|one|leave a|post a|add a|write a|submit a|join the|view|show|your|reader|user) )?"
+    r"(?:comments?|responses?|replies|reply|thoughts? on|discussion|conversation|commentaires?|kommentare?|comentarios?|"
+    r"comentários?|commenti|reacties|yorum(?:lar)?|komentarze?|комментари\w+|коментар\w+|コメント|评论|評論)"
+    r"(?: ?\(\d+\)| \d+| on .*| to .*| about .*|:)?$",
+    re.IGNORECASE,
+)
 _WITHIN = frozenset(("article", "main", "section"))
 _LEVELS = {f"h{n}": n for n in range(1, 7)}
 Stretch = tuple[int, int]
@@ -82,19 +103,21 @@ class _Sums:
         return self._sums[end] - self._sums[begin]
 
 
-def find_main(page: PageTree, strict: bool = True) -> MainContent:
+def find_main(page: PageTree, strict: bool = True, replies: bool = False) -> MainContent:
     """Find the main content of a page.
 
     Args:
         page: a page.
         strict: whether names count; without them only what no reader sees is left out.
+        replies: whether what readers wrote below is content, as on a forum.
     """
-    finder = _Finder(page)
+    finder = _Finder(page, replies)
     if not page.names:
         return MainContent(0, len(page.texts))
     if not strict:
         return finder.content(0, finder.unseen)
     dropped = finder.boilerplate()
+    dropped = finder.below_headings(dropped)
     kept = finder.chosen(dropped)
     lists = finder.link_lists(kept, dropped)
     content = finder.content(kept, [*dropped, *lists])
@@ -106,8 +129,8 @@ def find_main(page: PageTree, strict: bool = True) -> MainContent:
 class _Finder:
     """The state of one search: the page, its blocks and what they hold."""
 
-    def __init__(self, page: PageTree) -> None:
-        self.page = page
+    def __init__(self, page: PageTree, replies: bool) -> None:
+        self.page, self.replies = page, replies
         self.unseen = self._topmost(at for at, role in enumerate(page.roles) if role.drops == UNSEEN)
         readable = _Sums(page.readable, self._runs(self.unseen))
         self.measure: Sequence[int] = page.readable
@@ -139,10 +162,12 @@ class _Finder:
         units, total = _Sums(page.units), readable.of(0, len(page.units))
         claims = [at for at, role in enumerate(page.roles) if role.claims]
         by_word: dict[str, int] = {}
+        captions = self._topmost(at for at, role in enumerate(page.roles) if role.drops == CAPTION)
+        all_captions = sum(held(at, readable) for at in captions)
         found: list[int] = []
         end = -1
         for at, role in enumerate(page.roles):
-            if not role.drops or page.text_begin[at] < end:
+            if not role.drops or page.text_begin[at] < end or (self.replies and role.drops == COMMENTS):
                 continue
             if role.drops != UNSEEN:
                 size = held(at, readable)
@@ -152,8 +177,13 @@ class _Finder:
                 elif role.drops == FORM:
                     if size > _FORM_TEXT or (total and size > _HINTED * total):
                         continue
+                elif role.drops == CAPTION:
+                    if all_captions > _CAPTIONS * total or held(at, units) > _CAPTION:
+                        continue
                 elif role.drops == MENU and role.word == "header" and self._within(at):
                     continue
+                elif role.word in SURE and total - size >= _LEFT:
+                    pass
                 elif role.drops != COMMENTS and total > _ENOUGH:
                     if size > _LARGEST * total and not self._elsewhere(at, claims, total):
                         continue
@@ -168,6 +198,42 @@ class _Finder:
         common = {word for word, size in by_word.items() if word and size > _LARGEST * total}
         found = [at for at in found if page.roles[at].word not in common or page.roles[at].drops == COMMENTS]
         return self._with_comments_if_all(found, total)
+
+    def below_headings(self, dropped: Sequence[int]) -> list[int]:
+        """Add the blocks that begin with a heading such as "Related articles" or "12 comments", whatever they are called."""
+        page = self.page
+        gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
+        sums = _Sums(self.measure, self._runs(dropped))
+        total = sums.of(0, len(page.units))
+        found: list[int] = []
+        for head in page.headings:
+            if head.name not in _LEVELS or head.end - head.begin > _FEW_TEXTS or not gone.holds(head.begin):
+                continue
+            said = page.line(head.begin, head.end)
+            about = _OTHER_PAGES.match(said)
+            if not about and (self.replies or not _REPLIES.match(said)):
+                continue
+            at = bisect_right(page.text_begin, head.begin) - 1
+            while at > 0 and (page.text_end[at] < head.end or self._is_all(at, head.end)):
+                at = page.parents[at]
+            if at <= 0 or page.names[at] in _WHOLE or page.line(page.text_begin[at], head.begin):
+                continue
+            if about and page.link_end[at] - page.link_begin[at] < 2:
+                continue
+            size = self.held(at, sums)
+            if total - size >= max(_FEW, 0.25 * size) and not any(
+                page.roles[claim].claims in (PRODUCT, BODY, STORY) for claim in range(at, self._behind(at))
+            ):
+                found.append(at)
+        return self._topmost(sorted({*dropped, *found})) if found else list(dropped)
+
+    def _is_all(self, at: int, position: int) -> bool:
+        """Tell whether a block says nothing behind a position."""
+        return not self.page.line(position, self.page.text_end[at])
+
+    def _behind(self, at: int) -> int:
+        """Return the position of the first block behind a block and all within it."""
+        return bisect_left(self.page.text_begin, self.page.text_end[at], at)
 
     def _with_comments_if_all(self, found: list[int], total: int) -> list[int]:
         """Leave the comments in the page if there is hardly anything else on it."""

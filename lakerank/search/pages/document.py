@@ -31,6 +31,7 @@ _TEASER = 1000  # characters of text; with fewer it may be the teaser of an arti
 _MUCH_MORE = 3  # times as long must be what is then found
 _ARTICLE_BODY = re.compile(r"\"articleBody\"\s*+:\s*+(\"(?:[^\"\\]++|\\.)*+\")", re.DOTALL)
 # Possessive, so that a value of many blanks or digits takes no time that grows with its square.
+_FORUM = re.compile(r"\b(?:viewtopic|showthread|comments-page|thread_view|topic-page|forum)\b")
 _REFRESH = re.compile(r"\s*+(\d*+\.?\d*+)\s*+[;,]\s*+(?:url\s*+=\s*+)?[\"']?([^\"']+)", re.IGNORECASE)
 _AT_ONCE = 1.0  # seconds
 _LONGEST_TERM = 200  # characters; a longer dt is no term
@@ -115,7 +116,7 @@ def parse_html(html: str, url: str, robots: str = "") -> Document:
     page = flatten(limit_markup(_with_ends(html)))
     head = _head(page, url)
     asks = set(re.split(r"[\s,;:]+", f"{head.robots} {robots}".lower()))
-    main = boilerplate.find_main(page)
+    main = boilerplate.find_main(page, replies=_is_forum(html))
     text = page.text(main.begin, main.end, main.without)
     if len(text) < _SHORT:
         main, text = _more(page, main, text)
@@ -144,6 +145,12 @@ def _with_ends(html: str) -> str:
     if "/>" in html and (html.startswith("<?xml") or _XHTML.search(html, 0, _HEAD)):
         html = _SELF_CLOSED.sub(r"<\1\2></\1>", html)
     return html
+
+
+def _is_forum(html: str) -> bool:
+    """Tell whether a page says that it is a thread of a forum."""
+    body = html.find("<body")
+    return "DiscussionForumPosting" in html or bool(body >= 0 and _FORUM.search(html[body : html.find(">", body)]))
 
 
 def _more(page: PageTree, main: MainContent, text: str) -> tuple[MainContent, str]:

@@ -46,7 +46,7 @@ _HEAD = frozenset(("meta", "link", "base"))
 # Formatting that says nothing here, unwrapped in C: a quarter of a manual's nodes colour its code.
 _MARKS = "".join(f":not([{name}])" for name in ("class", "id", "style", "hidden", "role", "itemprop", "aria-hidden"))
 _FORMATS = ("b", "em", "strong", "code", "span", "i", "font", "sup", "sub", "small", "u", "kbd", "var", "tt")
-_PLAIN = ["pre span, code span, dt span"]
+_PLAIN = ["pre span, code span, dt span, h2 button, h3 button, h4 button, dt button, summary button"]
 _WITHIN_LINES = HARD - _BLOCKS
 _SPECIAL = _CODE | _HEADINGS | {"html", "head", "noscript", "svg"}
 _TERMS = frozenset(("dfn", "title"))
