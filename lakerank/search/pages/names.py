@@ -132,14 +132,13 @@ _BODY_WORD = re.compile(
     r"materia) ?(?:main |detail |full |inner |page |js )?(?:body|content|text|copy|paragraphs|inhalt|texte|texto|testo|contenido|"
     r"contenu|conteudo|cuerpo)|(?:text|texte|texto|testo|cuerpo|content|contenu|contenido) (?:article|articulo|articolo|noticia|nota)|"
     r"articletext|articlebody|storytext|newstext|the content|available content|detail text|"
-    r"body ?(?:copy|text)|mw content text|mw parser output|markdown body|rich ?text|prose|"
-    r"post ?body ?text|content ?body|main ?text|full ?text|fulltext|postarea|"
+    r"mw content text|mw parser output|markdown body|post ?body ?text|main ?text|full ?text|fulltext|postarea|"
     r"field name body|story ?body ?text)(?: (?:text|content|inner|wrapper|container|main|\d+))*(?: |$)"
 )
 _PRODUCT_WORD = re.compile(r"^(?:product|(?:single|main) product|product (?:main|detail|details|single|page|view|essential)|pdp)$")
 _STORY_WORD = re.compile(
     r"^(?:story|article|post|entry|hentry|main ?content|(?:single|blog|text) ?content|content ?main|"
-    r"primary ?content|blog ?post|single ?post|"
+    r"primary ?content|blog ?post|single ?post|body ?(?:copy|text)|rich ?text|prose|content ?body|"
     r"article (?:container|wrapper|wrap|page|detail|main)|post (?:container|wrapper|single|detail)|topic body|"
     r"question|answer|message ?body|postbody)$"
 )
