@@ -16,7 +16,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, zip_longest
 
-from lakerank.search.pages.names import ARTICLE, BODY, CAPTION, COMMENTS, DETAIL, FORM, MAIN, MENU, PRODUCT, STORY, SURE, UNSEEN
+from lakerank.search.pages.names import (
+    ARTICLE,
+    BODY,
+    CAPTION,
+    COMMENTS,
+    DETAIL,
+    FORM,
+    MAIN,
+    MENU,
+    PRODUCT,
+    STORY,
+    SURE,
+    UNSEEN,
+)
 from lakerank.search.pages.page_tree import Heading, PageTree
 
 _LARGEST = 0.5  # share of the readable text from which a block is no boilerplate, whatever it is called
@@ -44,14 +57,17 @@ _LINE_TITLE = 30  # units; shorter links of their own are terms
 _TITLE = 16  # units; links of fewer on average are terms ("See also") or menus, not titles of other articles
 _ALL_LINKS = 0.4  # share of the content; lists of links that are more of it are what the page is for
 _FEW_TEXTS = 8  # of a heading
-_NUMBERED = re.compile(r"(?:table|fig(?:ure|\.)|listing|example|tabelle|abb(?:ildung|\.)|tableau|tabla|figura) ?[\w.-]*\d", re.I)
+_NUMBERED = re.compile(
+    r"(?:table|fig(?:ure|\.)|listing|example|tabelle|abb(?:ildung|\.)|tableau|tabla|figura) ?[\w.-]*\d", re.I
+)
 _TEASERS = 3
 _TEASER_LINKS = 0.2  # share of links' text in teasers of other pages, at least
 _WHOLE = frozenset(("html", "body", "main"))
 _OTHER_PAGES = re.compile(
-    r"(?:related|more (?:from|on|in|stories|news|articles|posts|to read|like this)|you (?:may|might|will) (?:also )?(?:like|enjoy)|"
-    r"recommended|read (?:next|more|also)|also (?:from|read|in|on)|latest|trending|(?:most )?popular|most (?:read|viewed|shared)|"
-    r"more$|top stories|up next|don.t miss|recent (?:posts|articles|news)|similar|other (?:news|stories|articles|posts)|"
+    r"(?:related|more (?:from|on|in|stories|news|articles|posts|to read|like this)|more$|recommended|latest|trending|"
+    r"you (?:may|might|will) (?:also )?(?:like|enjoy)|read (?:next|more|also)|also (?:from|read|in|on)|similar|"
+    r"(?:most )?popular|most (?:read|viewed|shared)|top stories|up next|don.t miss|recent (?:posts|articles|news)|"
+    r"other (?:news|stories|articles|posts)|"
     r"mehr (?:zum|aus|von)|lesen sie auch|das k.nnte sie|verwandte|à lire|lire aussi|articles? (?:similaires|liés)|"
     r"(?:artículos|noticias|notas|notícias|artigos) relacionad|te puede|leia também|veja também|articoli correlati|"
     r"leggi anche|lees ook|meer (?:over|van)|czytaj|читайте|相关|相關|関連|猜你喜欢|推荐阅读)",
@@ -59,8 +75,8 @@ _OTHER_PAGES = re.compile(
 )
 _REPLIES = re.compile(
     r"(?:(?:\d[\d.,]*|no|one|leave a|post a|add a|write a|submit a|join the|view|show|your|reader|user) )?"
-    r"(?:comments?|responses?|replies|reply|thoughts? on|discussion|conversation|commentaires?|kommentare?|comentarios?|"
-    r"comentários?|commenti|reacties|yorum(?:lar)?|komentarze?|комментари\w+|коментар\w+|コメント|评论|評論)"
+    r"(?:comments?|responses?|replies|reply|thoughts? on|discussion|conversation|commentaires?|kommentare?|"
+    r"comentarios?|comentários?|commenti|reacties|yorum(?:lar)?|komentarze?|комментари\w+|коментар\w+|コメント|评论|評論)"
     r"(?: ?\(\d+\)| \d+| on .*| to .*| about .*|:)?$",
     re.IGNORECASE,
 )
@@ -209,7 +225,7 @@ class _Finder:
         return self._with_comments_if_all(found, total)
 
     def below_headings(self, dropped: Sequence[int]) -> list[int]:
-        """Add the blocks that begin with a heading such as "Related articles" or "12 comments", whatever they are called."""
+        """Add the blocks that begin with a heading such as "Related articles" or "12 comments"."""
         page = self.page
         gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
         sums = _Sums(self.measure, self._runs(dropped))

@@ -86,10 +86,12 @@ _WORDS = (
     r"prev next|next prev|prevnext|post navigation|up next|next article|teasers?|back to top|printfooter|catlinks|"
     r"siteSub|jump to nav|signature|post profile|postprofile|user info|feedback|helpful|rate this|call to action|cta|"
     r"announcement|flash|ticker|hidden|invisible|offscreen|off screen|onetrust|usercentrics|cookiebot|didomi|cmp|"
-    r"cmpbox|qc cmp2?|fc consent|also from|rich link|recirculation link|contributions|factbox|fact box|teaser ?(?:box|list|liste)|"
+    r"cmpbox|qc cmp2?|fc consent|also from|rich link|recirculation link|contributions|factbox|fact box|"
+    r"teaser ?(?:box|list|liste)|"
     # German, French, Spanish and Portuguese, Italian, Dutch
     r"seitenleiste|randspalte|fusszeile|teilen|werbung|anzeige|verwandte|partager|partage|colonne|pied|publicite|"
-    r"a lire aussi|lire aussi|barra lateral|pie|compartir|compartilhar|publicidad|publicidade|relacionad[oa]s|notas relacionadas|"
+    r"a lire aussi|lire aussi|barra lateral|pie|compartir|compartilhar|publicidad|publicidade|"
+    r"relacionad[oa]s|notas relacionadas|"
     r"veja mais|leia mais|leia tambem|condividi|pubblicita|correlati|delen|reclame|verwant"
 )
 _MENU_WORD = re.compile(rf"(?:^| )({_WORDS})(?: |$)")
@@ -97,11 +99,31 @@ _MENU_WORD = re.compile(rf"(?:^| )({_WORDS})(?: |$)")
 SURE = frozenset(
     (
         *("nav", "footer", "navigation", "contentinfo", "cookie", "cookies", "consent", "gdpr", "onetrust", "didomi"),
-        *("related", "recommended", "recommendations", "recirc", "recirculation", "more stories", "more news", "more from"),
+        *(
+            "related",
+            "recommended",
+            "recommendations",
+            "recirc",
+            "recirculation",
+            "more stories",
+            "more news",
+            "more from",
+        ),
         *("more on", "more articles", "also from", "read next", "read also", "also like", "also read", "you may like"),
         *("trending", "most popular", "popular posts", "most read", "most viewed", "latest news", "latest posts"),
         *("outbrain", "taboola", "zergnet", "newsletter", "newsletters", "breadcrumb", "breadcrumbs", "pagination"),
-        *("qc cmp", "qc cmp2", "cmp", "usercentrics", "cookiebot", "share", "sharedaddy", "addtoany", "taglist", "tagcloud"),
+        *(
+            "qc cmp",
+            "qc cmp2",
+            "cmp",
+            "usercentrics",
+            "cookiebot",
+            "share",
+            "sharedaddy",
+            "addtoany",
+            "taglist",
+            "tagcloud",
+        ),
     )
 )
 # What a wrapper is called after the side bar that it has or has not.
@@ -128,14 +150,17 @@ _CAPTION_WORD = re.compile(
     r"bildunterschrift|legende|pie de foto|didascalia)(?: |$)"
 )
 _BODY_WORD = re.compile(
-    r"(?:^| )(?:(?:article|entry|story|post|news|art|review|recipe|release|artikel|beitrag|noticia|nota|articulo|articolo|"
-    r"materia) ?(?:main |detail |full |inner |page |js )?(?:body|content|text|copy|paragraphs|inhalt|texte|texto|testo|contenido|"
-    r"contenu|conteudo|cuerpo)|(?:text|texte|texto|testo|cuerpo|content|contenu|contenido) (?:article|articulo|articolo|noticia|nota)|"
+    r"(?:^| )(?:(?:article|entry|story|post|news|art|review|recipe|release|artikel|beitrag|noticia|nota|"
+    r"articulo|articolo|materia) ?(?:main |detail |full |inner |page |js )?(?:body|content|text|copy|paragraphs|inhalt|"
+    r"texte|texto|testo|contenido|contenu|conteudo|cuerpo)|(?:text|texte|texto|testo|cuerpo|content|contenu|contenido) "
+    r"(?:article|articulo|articolo|noticia|nota)|"
     r"articletext|articlebody|storytext|newstext|the content|available content|detail text|"
     r"mw content text|mw parser output|markdown body|post ?body ?text|main ?text|full ?text|fulltext|postarea|"
     r"field name body|story ?body ?text)(?: (?:text|content|inner|wrapper|container|main|\d+))*(?: |$)"
 )
-_PRODUCT_WORD = re.compile(r"^(?:product|(?:single|main) product|product (?:main|detail|details|single|page|view|essential)|pdp)$")
+_PRODUCT_WORD = re.compile(
+    r"^(?:product|(?:single|main) product|product (?:main|detail|details|single|page|view|essential)|pdp)$"
+)
 _STORY_WORD = re.compile(
     r"^(?:story|article|post|entry|hentry|main ?content|(?:single|blog|text) ?content|content ?main|"
     r"primary ?content|blog ?post|single ?post|body ?(?:copy|text)|rich ?text|prose|content ?body|"
@@ -241,7 +266,11 @@ def _claim(classes: str, identity: str, item: str) -> int:
     best = 0
     for words in _names(classes, identity, "div"):
         claimed = BODY if _BODY_WORD.search(words) and not _MENU_WORD.search(words) else 0
-        claimed = PRODUCT if _PRODUCT_WORD.match(words) else claimed or (STORY if _STORY_WORD.match(words) else MAIN if _MAIN_WORD.match(words) else 0)
+        claimed = (
+            PRODUCT
+            if _PRODUCT_WORD.match(words)
+            else claimed or (STORY if _STORY_WORD.match(words) else MAIN if _MAIN_WORD.match(words) else 0)
+        )
         if claimed and (not best or claimed < best):
             best = claimed
     return best

@@ -1,4 +1,4 @@
-"""An HTML page as flat lists: its blocks, texts, links and headings in document order, made in one pass over its markup.
+"""An HTML page as flat lists: its blocks, texts, links and headings in document order, from one pass over its markup.
 
 lexbor parses as browsers do and writes the tree down again, in C: every element closed, every attribute quoted, every
 `<` and `>` that is no tag escaped. One expression cuts that into tags and texts, and what is to be done at a tag is
@@ -52,7 +52,23 @@ _SPECIAL = _CODE | _HEADINGS | {"html", "head", "noscript", "svg"}
 _TERMS = frozenset(("dfn", "title"))
 # Elements that are blocks whatever they are called; others are if their name tells what they are for.
 _ROWS = frozenset(
-    ("div", "section", "article", "main", "td", "table", "center", "form", "body", "html", "aside", "ul", "ol", "dir", "p")
+    (
+        "div",
+        "section",
+        "article",
+        "main",
+        "td",
+        "table",
+        "center",
+        "form",
+        "body",
+        "html",
+        "aside",
+        "ul",
+        "ol",
+        "dir",
+        "p",
+    )
 )
 # What is to be done at a tag; those from `_OPEN_INLINE_ROW` on end a run, and so do inline blocks where they end.
 _OPEN_LINK, _CLOSE_LINK, _OPEN_INLINE, _CLOSE_INLINE, _LEAF, _OPEN_TERM, _CLOSE_TERM = range(7)
@@ -241,10 +257,10 @@ def flatten(html: str) -> PageTree:
         elif step == _CLOSE_LINK:
             given, first, before = open_links.pop()
             said = texts[first] if len(texts) == first + 1 else "".join(texts[first:])
-            if len(said) < _LONGEST_SELF_LINK and (said := said.strip()) in _SELF_LINKS:
-                if _is_self_link(given, said, picture):
-                    run, in_link = min(run, before), 0
-                    texts[first:] = [""] * (len(texts) - first)
+            short = said.strip() if len(said) < _LONGEST_SELF_LINK else said
+            if short in _SELF_LINKS and _is_self_link(given, short, picture):
+                run, in_link = min(run, before), 0
+                texts[first:] = [""] * (len(texts) - first)
             if given:
                 links.append(Link(given, first, len(texts), picture))
             picture = ""
