@@ -1009,13 +1009,42 @@ td-main-sidebar">
 }
 
 
+# Kinds of pages; all that is not named here is an article.
+KINDS = {
+    "forum": (
+        *("forum", "discourse", "questions and answers", "only comments", "mailing list", "phpbb topic"),
+        *("vbulletin thread", "reddit old", "nabble style table forum", "stack question"),
+    ),
+    "documentation": (
+        *("documentation", "docs site of today", "wiki", "mkdocs page", "javadoc", "wikipedia", "github readme"),
+        "table of data",
+    ),
+    "product": ("shop", "woocommerce product"),
+    "listing": ("blog home", "index of links", "gallery", "shop category", "blog archive"),
+    "service": (
+        *("landing page", "tailwind", "elementor widgets", "elementor landing", "squarespace page", "government"),
+        *("service page of sections", "faq with folded answers", "job advert", "asp.net form around all"),
+    ),
+    "other languages": ("chinese news", "german paper", "french blog", "japanese post"),
+}
+_KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
+_NAMES = re.compile(r"\s(?:class|id|itemprop|property|data-[\w-]+|role)=(?:\"[^\"]*\"|[^\s>]+)")
+
+
 @dataclass(frozen=True)
 class AnnotatedPage:
-    """A page: its name, its HTML, and its main text in one line."""
+    """A page: its name, its HTML, its main text in one line, and its kind."""
 
     name: str
     html: str
     text: str
+    kind: str = "article"
+
+    def without_names(self, seed: int = 0) -> AnnotatedPage:
+        """Return the page with a class that says nothing in place of each class, id and role."""
+        pick, known = random.Random(f"{self.name} {seed}"), dict[str, str]()
+        html = _NAMES.sub(lambda found: known.setdefault(found[0], f' class="c{pick.getrandbits(20):x}"'), self.html)
+        return AnnotatedPage(self.name, html, self.text, self.kind)
 
 
 def annotated_pages(variants: int = 2, seed: int = 0) -> Iterator[AnnotatedPage]:
@@ -1026,7 +1055,8 @@ def annotated_pages(variants: int = 2, seed: int = 0) -> Iterator[AnnotatedPage]
             filled = re.sub(r"\[([PSTLHCW])(\d*)\]", lambda mark, words=words: _fill(words, mark), template)
             wanted = " ".join(re.findall(r"\{\{(.*?)\}\}", filled, re.DOTALL))
             text = unescape(re.sub(r"<[^>]*>", " ", re.sub(r"</?(?:b|a|i|span)\b[^>]*>", "", wanted)))
-            yield AnnotatedPage(f"{name} {variant}", filled.replace("{{", "").replace("}}", ""), " ".join(text.split()))
+            html = filled.replace("{{", "").replace("}}", "")
+            yield AnnotatedPage(f"{name} {variant}", html, " ".join(text.split()), _KIND_OF.get(name, "article"))
 
 
 def _fill(words: Words, mark: re.Match[str]) -> str:

@@ -140,6 +140,8 @@ def find_main(page: PageTree, strict: bool = True, replies: bool = False) -> Mai
     dropped = finder.below_headings(dropped)
     dropped = finder.teasers(dropped)
     kept = finder.chosen(dropped)
+    if replies:
+        kept = finder.with_replies(kept)
     lists = finder.link_lists(kept, dropped)
     content = finder.content(kept, [*dropped, *lists])
     if lists and page.roles[kept].claims:
@@ -393,6 +395,12 @@ class _Finder:
             if size >= (with_title if titled else share) * total and (size >= _ENOUGH or size >= 0.5 * total):
                 return best
         return self._narrowed(sums, heads)
+
+    def with_replies(self, kept: int) -> int:
+        """Return the block that holds the chosen one and what readers wrote."""
+        page = self.page
+        blocks = [at for at, role in enumerate(page.roles) if role.drops == COMMENTS and self.held(at, self.readable)]
+        return self._around(sorted({kept, *self._topmost(blocks)})) if blocks else kept
 
     def _innermost(self, at: int, claims: Sequence[int], sums: _Sums) -> int:
         """Return the innermost block of the same claim that holds nearly all of one that has others within it."""
