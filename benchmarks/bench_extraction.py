@@ -1,10 +1,11 @@
-"""Main text of HTML: ours beside resiliparse's and trafilatura's extractors, quality and speed, in one run.
+"""Main text of HTML: ours beside resiliparse, trafilatura and readability, quality and speed, in one run.
 
 Quality: precision, recall and F1 of word 4-grams against the marked text, mean over pages, on the pages that
-`annotated_pages.py` makes, which were at hand while the rules were written, and on folders given by --collection, as
-the article-extraction-benchmark has them (`ground-truth.json` with `articleBody` by page, `html/PAGE.html.gz`).
-Speed: pages/s of one process from decoded HTML to text, on those pages and on the NumPy documentation. Ours makes
-titles, headings, links with their zones and languages in the same time; the others make text alone.
+`annotated_pages.py` makes, which were at hand while the rules were written, on the same pages with every class and id
+replaced by one that says nothing, and on folders given by --collection, as the article-extraction-benchmark has them
+(`ground-truth.json` with `articleBody` by page, `html/PAGE.html.gz`); F1 by kind of page besides.
+Speed: processor time of one process from decoded HTML to text, on those pages and on the NumPy documentation. Ours
+makes titles, headings, links with their zones and languages in the same time; the others make text alone.
 
     python benchmarks/bench_extraction.py [--collection DIR …] [--quick] [--json]
 """
@@ -33,8 +34,8 @@ from peer_environment import peer_python
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LAKERANK_SAMPLE_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = ROOT / "benchmarks" / "results"
-PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1", "lxml-html-clean==0.4.6"]  # the last: jusText wants it
-ENGINES = ("ours", "resiliparse", "trafilatura", "trafilatura fast")
+PACKAGES = ["trafilatura==2.3.1", "resiliparse==2.0.1", "lxml-html-clean==0.4.6", "readability-lxml==0.8.4.1"]
+ENGINES = ("ours", "resiliparse", "trafilatura", "trafilatura fast", "readability")
 
 
 def extractor(name: str) -> Callable[[str], str]:
@@ -47,6 +48,11 @@ def extractor(name: str) -> Callable[[str], str]:
         from resiliparse.extract.html2text import extract_plain_text
 
         return lambda html: str(extract_plain_text(html, main_content=True, alt_texts=False))
+    if name == "readability":
+        import lxml.html
+        from readability import Document
+
+        return lambda html: str(lxml.html.fromstring(Document(html).summary() or "<p>").text_content())
     import trafilatura
 
     fast = name.endswith("fast")
@@ -94,6 +100,20 @@ def documentation(number: int) -> list[str]:
         return [file.read().decode("utf-8", "replace") for file in files if file is not None]
 
 
+def table(facts: dict[str, Any]) -> str:
+    """Lay the results out, a line for each set and engine."""
+    lines = [f"{'':26}{'':18}{'F1':>7}{'prec.':>7}{'recall':>7}  F1 by kind"]
+    for name, found in facts["quality"].items():
+        for engine in ENGINES:
+            row = found[engine]
+            kinds = ", ".join(f"{kind} {f1:.3f}" for kind, f1 in row["f1_by_kind"].items())
+            lines.append(f"{name:26}{engine:18}{row['f1']:7.3f}{row['precision']:7.3f}{row['recall']:7.3f}  {kinds}")
+    for name, found in facts["milliseconds_per_page"].items():
+        times = ", ".join(f"{engine} {found[engine]:.2f}" for engine in ENGINES)
+        lines.append(f"{name}, {found['n']} pages, ms of processor time a page: {times}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,9 +128,11 @@ def main() -> None:
         return
     repeats, variants, number = (1, 1, 60) if args.quick else (args.repeats, 3, 300)
     sets = {"annotated": list(annotated_pages(variants, seed=11))}
+    sets["annotated, without names"] = [page.without_names() for page in sets["annotated"]]
     sets |= {folder.name: list(collection(folder)) for folder in args.collection}
     python = peer_python(ROOT / "build" / "peers-extraction", PACKAGES)
     facts: dict[str, Any] = {"benchmark": "extraction", "quality": {}, "pages_per_second": {}}
+    facts["milliseconds_per_page"] = {}
     with tempfile.TemporaryDirectory() as work:
         for name, pages in sets.items():
             facts["quality"][name] = {"n": len(pages)}
@@ -122,12 +144,18 @@ def main() -> None:
                     for i, key in enumerate(("precision", "recall", "f1"))
                 }
                 missed = sum(score[1] == 0 for score in scores)
-                facts["quality"][name][engine] = {**row, "pages_missed": missed}
+                kinds = {
+                    kind: round(fmean(s[2] for page, s in zip(pages, scores, strict=True) if page.kind == kind), 3)
+                    for kind in sorted({page.kind for page in pages})
+                }
+                facts["quality"][name][engine] = {**row, "pages_missed": missed, "f1_by_kind": kinds}
         for name, htmls in (("annotated", [p.html for p in sets["annotated"]]), ("numpy", documentation(number))):
             facts["pages_per_second"][name] = {"n": len(htmls)}
+            facts["milliseconds_per_page"][name] = {"n": len(htmls)}
             for engine in ENGINES:
                 seconds = run_engine(engine, htmls, repeats, python, Path(work))["seconds"]
                 facts["pages_per_second"][name][engine] = round(len(htmls) / seconds, 1)
+                facts["milliseconds_per_page"][name][engine] = round(1000 * seconds / len(htmls), 3)
     speed = facts["pages_per_second"]["numpy"]
     facts["ratio_trafilatura"] = round(speed["ours"] / speed["trafilatura"], 2)
     facts["ratio_resiliparse"] = round(speed["ours"] / speed["resiliparse"], 2)
@@ -136,7 +164,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     out = RESULTS / f"extraction{'-quick' if args.quick else ''}.json"
     out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(facts) if args.json else json.dumps(facts, indent=1))
+    print(json.dumps(facts) if args.json else table(facts))
 
 
 if __name__ == "__main__":

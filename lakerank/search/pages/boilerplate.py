@@ -10,35 +10,76 @@ is left the step before it counts.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, zip_longest
 
-from lakerank.search.pages.names import ARTICLE, BODY, COMMENTS, DETAIL, FORM, MAIN, MENU, STORY, UNSEEN
-from lakerank.search.pages.page_tree import PageTree
+from lakerank.search.pages.names import (
+    ARTICLE,
+    BODY,
+    CAPTION,
+    COMMENTS,
+    DETAIL,
+    FORM,
+    MAIN,
+    MENU,
+    PRODUCT,
+    STORY,
+    SURE,
+    UNSEEN,
+)
+from lakerank.search.pages.page_tree import Heading, PageTree
 
 _LARGEST = 0.5  # share of the readable text from which a block is no boilerplate, whatever it is called
 _HINTED = 0.3  # the same for one that holds a block which says it is main text
 _FEW = 150  # readable units; with fewer outside of the comments they are what the page is for
 _DETAILS = 200  # units; a longer author's note, list of tags, … is text
+_CAPTION, _CAPTIONS = 600, 0.2  # units, and share of the readable text; a longer caption is text
+_LEFT = 300  # readable units that a block leaves which is surely boilerplate, however large it is
 _FORM_TEXT = 200  # readable units; a form with more wraps the page (ASP.NET) or is what the page is for
 # Of each claim: share of the readable text from which it is believed, and from which if it holds the page's <h1>.
-_BELIEVED = {BODY: (0.25, 0.2), ARTICLE: (0.4, 0.25), STORY: (0.45, 0.3), MAIN: (0.5, 0.4)}
+_BELIEVED = {PRODUCT: (0.5, 0.4), BODY: (0.25, 0.2), ARTICLE: (0.4, 0.25), STORY: (0.45, 0.3), MAIN: (0.5, 0.4)}
 _ENOUGH = 250  # readable units, which a claim below a half must hold
 _ONE_OF_MANY = 0.6  # share of all that claim the same from which one of them is the article, not one of a list
 _NEARLY = 0.9  # share from which one block says all that the block around it says
+_BELOW_TITLE = 100  # units
 _NARROW = 0.8  # share from which one block stands for the block around it
 _BOXES = frozenset(
     ("div", "section", "article", "main", "td", "th", "tr", "tbody", "table", "center", "form", "body", "html", "aside")
 )
 _LISTS = frozenset(("ul", "ol", "div", "section", "table", "td", "dir", "p"))
-_LINKS, _LINK_SHARE = 3, 0.67  # a block of so many links that is mostly links is a list of them
+_LINKS, _LINK_SHARE = 3, 0.8  # a block of so many links that is mostly links is a list of them
 _LINK_LINE = 0.9  # share from which a paragraph is a link to another article ("Read more: …")
 _SPACES = 2  # in a title, at least
 _LINE_TITLE = 30  # units; shorter links of their own are terms
 _TITLE = 16  # units; links of fewer on average are terms ("See also") or menus, not titles of other articles
 _ALL_LINKS = 0.4  # share of the content; lists of links that are more of it are what the page is for
+_FEW_TEXTS = 8  # of a heading
+_NUMBERED = re.compile(
+    r"(?:table|fig(?:ure|\.)|listing|example|tabelle|abb(?:ildung|\.)|tableau|tabla|figura) ?[\w.-]*\d", re.I
+)
+_TEASERS = 3
+_TEASER_LINKS = 0.2  # share of links' text in teasers of other pages, at least
+_WHOLE = frozenset(("html", "body", "main"))
+_OTHER_PAGES = re.compile(
+    r"(?:related|more (?:from|on|in|stories|news|articles|posts|to read|like this)|more$|recommended|latest|trending|"
+    r"you (?:may|might|will) (?:also )?(?:like|enjoy)|read (?:next|more|also)|also (?:from|read|in|on)|similar|"
+    r"(?:most )?popular|most (?:read|viewed|shared)|top stories|up next|don.t miss|recent (?:posts|articles|news)|"
+    r"other (?:news|stories|articles|posts)|"
+    r"mehr (?:zum|aus|von)|lesen sie auch|das k.nnte sie|verwandte|à lire|lire aussi|articles? (?:similaires|liés)|"
+    r"(?:artículos|noticias|notas|notícias|artigos) relacionad|te puede|leia também|veja também|articoli correlati|"
+    r"leggi anche|lees ook|meer (?:over|van)|czytaj|читайте|相关|相關|関連|猜你喜欢|推荐阅读)",
+    re.IGNORECASE,
+)
+_REPLIES = re.compile(
+    r"(?:(?:\d[\d.,]*|no|one|leave a|post a|add a|write a|submit a|join the|view|show|your|reader|user) )?"
+    r"(?:comments?|responses?|replies|reply|thoughts? on|discussion|conversation|commentaires?|kommentare?|"
+    r"comentarios?|comentários?|commenti|reacties|yorum(?:lar)?|komentarze?|комментари\w+|коментар\w+|コメント|评论|評論)"
+    r"(?: ?\(\d+\)| \d+| on .*| to .*| about .*|:)?$",
+    re.IGNORECASE,
+)
 _WITHIN = frozenset(("article", "main", "section"))
 _LEVELS = {f"h{n}": n for n in range(1, 7)}
 Stretch = tuple[int, int]
@@ -72,29 +113,35 @@ class _Sums:
     """Sums over runs, with the runs of some blocks counted as nothing."""
 
     def __init__(self, values: Sequence[int], without: Sequence[Stretch] = ()) -> None:
-        left = list(values)
-        for begin, end in without:
-            left[begin:end] = [0] * (end - begin)
-        self._sums = [0, *accumulate(left)]
+        if without:
+            values = list(values)
+            for begin, end in without:
+                values[begin:end] = [0] * (end - begin)
+        self._sums = [0, *accumulate(values)]
 
     def of(self, begin: int, end: int) -> int:
         return self._sums[end] - self._sums[begin]
 
 
-def find_main(page: PageTree, strict: bool = True) -> MainContent:
+def find_main(page: PageTree, strict: bool = True, replies: bool = False) -> MainContent:
     """Find the main content of a page.
 
     Args:
         page: a page.
         strict: whether names count; without them only what no reader sees is left out.
+        replies: whether what readers wrote below is content, as on a forum.
     """
-    finder = _Finder(page)
+    finder = _Finder(page, replies)
     if not page.names:
         return MainContent(0, len(page.texts))
     if not strict:
         return finder.content(0, finder.unseen)
     dropped = finder.boilerplate()
+    dropped = finder.below_headings(dropped)
+    dropped = finder.teasers(dropped)
     kept = finder.chosen(dropped)
+    if replies:
+        kept = finder.with_replies(kept)
     lists = finder.link_lists(kept, dropped)
     content = finder.content(kept, [*dropped, *lists])
     if lists and page.roles[kept].claims:
@@ -105,8 +152,8 @@ def find_main(page: PageTree, strict: bool = True) -> MainContent:
 class _Finder:
     """The state of one search: the page, its blocks and what they hold."""
 
-    def __init__(self, page: PageTree) -> None:
-        self.page = page
+    def __init__(self, page: PageTree, replies: bool) -> None:
+        self.page, self.replies = page, replies
         self.unseen = self._topmost(at for at, role in enumerate(page.roles) if role.drops == UNSEEN)
         readable = _Sums(page.readable, self._runs(self.unseen))
         self.measure: Sequence[int] = page.readable
@@ -138,10 +185,14 @@ class _Finder:
         units, total = _Sums(page.units), readable.of(0, len(page.units))
         claims = [at for at, role in enumerate(page.roles) if role.claims]
         by_word: dict[str, int] = {}
+        captions = self._topmost(at for at, role in enumerate(page.roles) if role.drops == CAPTION)
+        all_captions = sum(held(at, readable) for at in captions)
+        if "pre" in page.names:  # of listings and figures in a manual, which its text tells of
+            all_captions = total
         found: list[int] = []
         end = -1
         for at, role in enumerate(page.roles):
-            if not role.drops or page.text_begin[at] < end:
+            if not role.drops or page.text_begin[at] < end or (self.replies and role.drops == COMMENTS):
                 continue
             if role.drops != UNSEEN:
                 size = held(at, readable)
@@ -151,8 +202,15 @@ class _Finder:
                 elif role.drops == FORM:
                     if size > _FORM_TEXT or (total and size > _HINTED * total):
                         continue
+                elif role.drops == CAPTION:
+                    if all_captions > _CAPTIONS * total or held(at, units) > _CAPTION:
+                        continue
+                    if _NUMBERED.match(page.line(page.text_begin[at], page.text_end[at])):
+                        continue
                 elif role.drops == MENU and role.word == "header" and self._within(at):
                     continue
+                elif role.word in SURE and total - size >= _LEFT:
+                    pass
                 elif role.drops != COMMENTS and total > _ENOUGH:
                     if size > _LARGEST * total and not self._elsewhere(at, claims, total):
                         continue
@@ -167,6 +225,98 @@ class _Finder:
         common = {word for word, size in by_word.items() if word and size > _LARGEST * total}
         found = [at for at in found if page.roles[at].word not in common or page.roles[at].drops == COMMENTS]
         return self._with_comments_if_all(found, total)
+
+    def below_headings(self, dropped: Sequence[int]) -> list[int]:
+        """Add the blocks that begin with a heading such as "Related articles" or "12 comments"."""
+        page = self.page
+        gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
+        sums = _Sums(self.measure, self._runs(dropped))
+        total = sums.of(0, len(page.units))
+        found: list[int] = []
+        for head in page.headings:
+            if head.name not in _LEVELS or head.end - head.begin > _FEW_TEXTS or not gone.holds(head.begin):
+                continue
+            said = page.line(head.begin, head.end)
+            about = _OTHER_PAGES.match(said)
+            if not about and (self.replies or not _REPLIES.match(said)):
+                continue
+            at = bisect_right(page.text_begin, head.begin) - 1
+            while at > 0 and (page.text_end[at] < head.end or self._is_all(at, head.end)):
+                at = page.parents[at]
+            if at <= 0 or page.names[at] in _WHOLE or page.line(page.text_begin[at], head.begin):
+                continue
+            if about and (page.link_end[at] - page.link_begin[at] < 2 or not self._is_linked(at, _TEASER_LINKS)):
+                continue
+            size = self.held(at, sums)
+            if total - size >= max(_FEW, 0.25 * size) and not any(
+                page.roles[claim].claims in (PRODUCT, BODY, STORY) for claim in range(at, self._behind(at))
+            ):
+                found.append(at)
+        return self._topmost(sorted({*dropped, *found})) if found else list(dropped)
+
+    def teasers(self, dropped: Sequence[int]) -> list[int]:
+        """Add rows of teasers: blocks one after another, each with a heading that is a link to another page.
+
+        They are what a list of articles is made of, so they go only where much else is left to read.
+        """
+        page = self.page
+        if len(page.headings) < _TEASERS or len(page.links) < _TEASERS:
+            return list(dropped)
+        gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
+        headings = [head for head in page.headings if head.name in _LEVELS and gone.holds(head.begin)]
+        links = sorted((link.begin, link.end, link.attributes.get("href") or "#") for link in page.links)
+        groups: list[list[int]] = [[]]
+        for head in headings:
+            if head.name != "h1" and _is_linked(head, links):
+                groups[-1].append(head.begin)
+            elif groups[-1]:
+                groups.append([])
+        found = [at for group in groups if len(group) >= _TEASERS for at in self._boxes_of(group)]
+        found = [at for at in found if gone.holds(page.text_begin[at])]
+        if not found:
+            return list(dropped)
+        sums = _Sums(self.measure, self._runs(dropped))
+        cost, total = sum(self.held(at, sums) for at in found), sums.of(0, len(page.units))
+        if total - cost < max(_LEFT, 0.4 * total):
+            return list(dropped)
+        return self._topmost(sorted({*dropped, *found}))
+
+    def _boxes_of(self, positions: Sequence[int]) -> list[int]:
+        """Return the blocks that hold one of these texts each, the largest such; none if there are no such blocks."""
+        page = self.page
+        boxes = []
+        common = self._block_at(positions[0])
+        while common > 0 and page.text_end[common] <= positions[-1]:
+            common = page.parents[common]
+        for position in positions:
+            at = self._block_at(position)
+            if at == common:
+                return []
+            while page.parents[at] != common:
+                at = page.parents[at]
+            boxes.append(at)
+        return boxes if len(set(boxes)) == len(boxes) else []
+
+    def _block_at(self, position: int) -> int:
+        """Return the innermost block that holds a text."""
+        page = self.page
+        at = bisect_right(page.text_begin, position) - 1
+        while at > 0 and page.text_end[at] <= position:
+            at = page.parents[at]
+        return max(at, 0)
+
+    def _is_linked(self, at: int, share: float) -> bool:
+        """Tell whether so much of a block, or more, is links."""
+        begin, end = self.page.run_begin[at], self.page.run_end[at]
+        return sum(self.page.linked[begin:end]) >= share * sum(self.page.units[begin:end])
+
+    def _is_all(self, at: int, position: int) -> bool:
+        """Tell whether a block says nothing behind a position."""
+        return not self.page.line(position, self.page.text_end[at])
+
+    def _behind(self, at: int) -> int:
+        """Return the position of the first block behind a block and all within it."""
+        return bisect_left(self.page.text_begin, self.page.text_end[at], at)
 
     def _with_comments_if_all(self, found: list[int], total: int) -> list[int]:
         """Leave the comments in the page if there is hardly anything else on it."""
@@ -230,7 +380,7 @@ class _Finder:
             sizes = [self.held(at, sums) for at in found]
             largest = max(sizes)
             best = found[sizes.index(largest)]
-            if len(found) > 1 and largest < _ONE_OF_MANY * sum(sizes):
+            if len(found) > 1 and largest < (_NEARLY if self.replies else _ONE_OF_MANY) * sum(sizes):
                 many = [at for at, size in zip(found, sizes, strict=True) if size > 0.1 * largest]
                 best = self._around(many)
                 if page.names[best] in ("body", "html"):
@@ -244,7 +394,13 @@ class _Finder:
             size = self.held(best, sums)
             if size >= (with_title if titled else share) * total and (size >= _ENOUGH or size >= 0.5 * total):
                 return best
-        return self._narrowed(sums)
+        return self._narrowed(sums, heads)
+
+    def with_replies(self, kept: int) -> int:
+        """Return the block that holds the chosen one and what readers wrote."""
+        page = self.page
+        blocks = [at for at, role in enumerate(page.roles) if role.drops == COMMENTS and self.held(at, self.readable)]
+        return self._around(sorted({kept, *self._topmost(blocks)})) if blocks else kept
 
     def _innermost(self, at: int, claims: Sequence[int], sums: _Sums) -> int:
         """Return the innermost block of the same claim that holds nearly all of one that has others within it."""
@@ -263,19 +419,24 @@ class _Finder:
             at = page.parents[at]
         return at
 
-    def _narrowed(self, sums: _Sums) -> int:
+    def _narrowed(self, sums: _Sums, heads: Sequence[int]) -> int:
         """Go down from the body as long as one block holds nearly all of what there is to read."""
         page = self.page
         children: dict[int, list[int]] = {}
         for at, parent in enumerate(page.parents):
             if page.names[at] in _BOXES:
                 children.setdefault(parent, []).append(at)
-        at = 0
+        at, title = 0, heads[0] if len(heads) == 1 else -1
         while below := children.get(at):
             sizes = [self.held(child, sums) for child in below]
             if max(sizes) < _NARROW * self.held(at, sums):
                 break
-            at = below[sizes.index(max(sizes))]
+            largest = sizes.index(max(sizes))
+            # What stands between the page's title and a block is not passed over for it.
+            between = zip(below[:largest], sizes, strict=False)
+            if title >= 0 and sum(size for child, size in between if page.text_begin[child] > title) >= _BELOW_TITLE:
+                break
+            at = below[largest]
         return at
 
     def link_lists(self, kept: int, dropped: Sequence[int]) -> list[int]:
@@ -341,6 +502,17 @@ class _Finder:
             if not page.line(head.end, end, content.without[at : bisect_left(content.without, (end, 0))]):
                 found.append((head.begin, head.end))
         return found
+
+
+def _is_linked(head: Heading, links: Sequence[tuple[int, int, str]]) -> bool:
+    """Tell whether a heading is a link to another page, or in one."""
+    at = bisect_left(links, (head.begin - 3,))
+    for begin, end, target in links[at : at + 3]:
+        if begin > head.end:
+            return False
+        if target[0] != "#" and end > head.begin and end >= head.end - 2:
+            return True
+    return False
 
 
 def _outermost(stretches: Iterable[Stretch]) -> list[Stretch]:

@@ -31,6 +31,7 @@ _TEASER = 1000  # characters of text; with fewer it may be the teaser of an arti
 _MUCH_MORE = 3  # times as long must be what is then found
 _ARTICLE_BODY = re.compile(r"\"articleBody\"\s*+:\s*+(\"(?:[^\"\\]++|\\.)*+\")", re.DOTALL)
 # Possessive, so that a value of many blanks or digits takes no time that grows with its square.
+_FORUM = re.compile(r"\b(?:viewtopic|showthread|comments-page|thread_view|topic-page|forum)\b")
 _REFRESH = re.compile(r"\s*+(\d*+\.?\d*+)\s*+[;,]\s*+(?:url\s*+=\s*+)?[\"']?([^\"']+)", re.IGNORECASE)
 _AT_ONCE = 1.0  # seconds
 _LONGEST_TERM = 200  # characters; a longer dt is no term
@@ -115,7 +116,7 @@ def parse_html(html: str, url: str, robots: str = "") -> Document:
     page = flatten(limit_markup(_with_ends(html)))
     head = _head(page, url)
     asks = set(re.split(r"[\s,;:]+", f"{head.robots} {robots}".lower()))
-    main = boilerplate.find_main(page)
+    main = boilerplate.find_main(page, replies=_is_forum(html))
     text = page.text(main.begin, main.end, main.without)
     if len(text) < _SHORT:
         main, text = _more(page, main, text)
@@ -144,6 +145,12 @@ def _with_ends(html: str) -> str:
     if "/>" in html and (html.startswith("<?xml") or _XHTML.search(html, 0, _HEAD)):
         html = _SELF_CLOSED.sub(r"<\1\2></\1>", html)
     return html
+
+
+def _is_forum(html: str) -> bool:
+    """Tell whether a page says that it is a thread of a forum."""
+    body = html.find("<body")
+    return "DiscussionForumPosting" in html or bool(body >= 0 and _FORUM.search(html[body : html.find(">", body)]))
 
 
 def _more(page: PageTree, main: MainContent, text: str) -> tuple[MainContent, str]:
@@ -210,21 +217,24 @@ def _head(page: PageTree, url: str) -> _Head:
 
 def _links(page: PageTree, main: MainContent, url: str, base: str, nofollow: bool) -> list[Link]:
     """Return links to other pages in order (those of maps and frames last), each target, text and zone once."""
-    found: dict[tuple[str, str, bool, str], None] = {}
-    folder = folder_of(base)
-    for link in page.links:
-        given = link.attributes
+    found: dict[tuple[str, str, bool, str, float], None] = {}
+    folder, texts = folder_of(base), page.texts
+    for given, begin, end, picture in page.links:
         target = link_address(given.get("href") or given.get("xlink:href") or "", base, folder)
         if target is None or target == url:
             continue
-        anchor = page.line(link.begin, link.end) or collapse_spaces(link.picture) or _label(given)
-        distrusted = nofollow or not _UNTRUSTED.isdisjoint((given.get("rel") or "").lower().split())
-        found[target, anchor[:_LONGEST_ANCHOR], distrusted, MAIN if main.holds(link.begin) else NAVIGATION] = None
+        anchor = collapse_spaces(texts[begin]) if end == begin + 1 else page.line(begin, end)
+        if "\xad" in anchor or not anchor:
+            anchor = page.line(begin, end) or collapse_spaces(picture) or _label(given)
+        distrusted = nofollow or ("rel" in given and not _UNTRUSTED.isdisjoint((given["rel"] or "").lower().split()))
+        zone = MAIN if main.begin <= begin < main.end and main.holds(begin) else NAVIGATION
+        found[target, anchor[:_LONGEST_ANCHOR], distrusted, zone, 0.0 if distrusted else WEIGHTS[zone]] = None
     for given, zone in chain(((area, NAVIGATION) for area in page.areas), ((frame, MAIN) for frame in page.frames)):
         target = link_address(given.get("href") or given.get("src") or "", base, folder)
         if target is not None and target != url:
-            found[target, _label(given)[:_LONGEST_ANCHOR], nofollow, zone] = None
-    return [Link(*link, 0.0 if link[2] else WEIGHTS[link[3]]) for link in found]
+            weight = 0.0 if nofollow else WEIGHTS[zone]
+            found[target, _label(given)[:_LONGEST_ANCHOR], nofollow, zone, weight] = None
+    return list(map(Link._make, found))
 
 
 def _label(given: Attributes) -> str:

@@ -18,8 +18,9 @@ NAMED = 4  # called menu, share, related, …
 COMMENTS = 5  # what readers wrote below
 DETAIL = 6  # author, date, tags of an article: not main text where they are short
 FORM = 7
+CAPTION = 8  # of a picture
 # How a block says that it is main text, surest first; 0 for one that does not.
-BODY, ARTICLE, STORY, MAIN = 1, 2, 3, 4
+PRODUCT, BODY, ARTICLE, STORY, MAIN = 1, 2, 3, 4, 5
 
 
 class Role(NamedTuple):
@@ -84,18 +85,56 @@ _WORDS = (
     r"popup|pop up|overlay|lightbox|paywall|sr only|screen reader text|visually hidden|visuallyhidden|assistive text|"
     r"prev next|next prev|prevnext|post navigation|up next|next article|teasers?|back to top|printfooter|catlinks|"
     r"siteSub|jump to nav|signature|post profile|postprofile|user info|feedback|helpful|rate this|call to action|cta|"
-    r"announcement|flash|ticker|hidden|invisible"
+    r"announcement|flash|ticker|hidden|invisible|offscreen|off screen|onetrust|usercentrics|cookiebot|didomi|cmp|"
+    r"cmpbox|qc cmp2?|fc consent|also from|rich link|recirculation link|contributions|factbox|fact box|"
+    r"teaser ?(?:box|list|liste)|"
+    # German, French, Spanish and Portuguese, Italian, Dutch
+    r"seitenleiste|randspalte|fusszeile|teilen|werbung|anzeige|verwandte|partager|partage|colonne|pied|publicite|"
+    r"a lire aussi|lire aussi|barra lateral|pie|compartir|compartilhar|publicidad|publicidade|"
+    r"relacionad[oa]s|notas relacionadas|"
+    r"veja mais|leia mais|leia tambem|condividi|pubblicita|correlati|delen|reclame|verwant"
 )
 _MENU_WORD = re.compile(rf"(?:^| )({_WORDS})(?: |$)")
+# Words that are said of nothing but what they mean; of the others a wrapper of the whole page may be called.
+SURE = frozenset(
+    (
+        *("nav", "footer", "navigation", "contentinfo", "cookie", "cookies", "consent", "gdpr", "onetrust", "didomi"),
+        *(
+            "related",
+            "recommended",
+            "recommendations",
+            "recirc",
+            "recirculation",
+            "more stories",
+            "more news",
+            "more from",
+        ),
+        *("more on", "more articles", "also from", "read next", "read also", "also like", "also read", "you may like"),
+        *("trending", "most popular", "popular posts", "most read", "most viewed", "latest news", "latest posts"),
+        *("outbrain", "taboola", "zergnet", "newsletter", "newsletters", "breadcrumb", "breadcrumbs", "pagination"),
+        *(
+            "qc cmp",
+            "qc cmp2",
+            "cmp",
+            "usercentrics",
+            "cookiebot",
+            "share",
+            "sharedaddy",
+            "addtoany",
+            "taglist",
+            "tagcloud",
+        ),
+    )
+)
 # What a wrapper is called after the side bar that it has or has not.
 _ABOUT_LAYOUT = re.compile(
     r"(?:^| )(?:with|has|no|without|wrap|wrapper|layout|main|page|site|grid|row|columns?)(?: |$)"
 )
 _COMMENT_WORD = re.compile(
-    r"^(?:(?:post|article|entry|user|reader|the|js|all|view|wp|fb|facebook) )*(?:comments?|commentlist|"
-    r"commentarea|respond|"
-    r"disqus|livefyre|replies|discussion|conversation)(?: (?:list|area|section|wrapper|wrap|container|box|block|"
-    r"thread|"
+    r"^(?:(?:post|article|entry|user|reader|readers|the|js|all|view|wp|fb|facebook) )*(?:comments?|commentlist|"
+    r"commentarea|respond|responses|d comment|leserkommentare|kommentare?|commentaires?|comentarios?|commenti|reacties|"
+    r"disqus|livefyre|replies|discussion|conversation)(?: (?:list|area|section|wrapper|wrap|container|box|block|item|"
+    r"items|entry|row|card|node|thread|"
     r"threads|form|respond|content|body|text|holder|module|template|embed|wp|\d+))*$"
 )
 _DETAIL_WORD = re.compile(
@@ -103,17 +142,28 @@ _DETAIL_WORD = re.compile(
     r"dateline|timestamp|pubdate|publish date|published|posted on|post date|entry date|post tags|entry tags|"
     r"tag links|"
     r"cat links|entry utility|entry footer|post footer|credits?|photo credit|reading time|read time|edit link|reply|"
-    r"permalink|post views|viewcount|print|post nav|headerlink|votecell|vote)(?: |$)"
+    r"permalink|post views|viewcount|print|post nav|headerlink|votecell|vote|posthead|postfoot|userinfo|autor|auteur|"
+    r"autore|fecha|datum|standfirst credit)(?: |$)"
+)
+_CAPTION_WORD = re.compile(
+    r"(?:^| )(?:captions?|imagecaption|figcaption|(?:image|photo|picture|media|story image) (?:text|credit|copyright)|"
+    r"bildunterschrift|legende|pie de foto|didascalia)(?: |$)"
 )
 _BODY_WORD = re.compile(
-    r"(?:^| )(?:(?:article|entry|story|post|news|art|review|recipe) ?(?:body|content|text|copy)|"
-    r"body ?(?:copy|text)|mw content text|mw parser output|markdown body|rich ?text|prose|"
-    r"post ?body ?text|content ?body|main ?text|full ?text|fulltext|postarea|"
+    r"(?:^| )(?:(?:article|entry|story|post|news|art|review|recipe|release|artikel|beitrag|noticia|nota|"
+    r"articulo|articolo|materia) ?(?:main |detail |full |inner |page |js )?(?:body|content|text|copy|paragraphs|inhalt|"
+    r"texte|texto|testo|contenido|contenu|conteudo|cuerpo)|(?:text|texte|texto|testo|cuerpo|content|contenu|contenido) "
+    r"(?:article|articulo|articolo|noticia|nota)|"
+    r"articletext|articlebody|storytext|newstext|the content|available content|detail text|"
+    r"mw content text|mw parser output|markdown body|post ?body ?text|main ?text|full ?text|fulltext|postarea|"
     r"field name body|story ?body ?text)(?: (?:text|content|inner|wrapper|container|main|\d+))*(?: |$)"
+)
+_PRODUCT_WORD = re.compile(
+    r"^(?:product|(?:single|main) product|product (?:main|detail|details|single|page|view|essential)|pdp)$"
 )
 _STORY_WORD = re.compile(
     r"^(?:story|article|post|entry|hentry|main ?content|(?:single|blog|text) ?content|content ?main|"
-    r"primary ?content|blog ?post|single ?post|"
+    r"primary ?content|blog ?post|single ?post|body ?(?:copy|text)|rich ?text|prose|content ?body|"
     r"article (?:container|wrapper|wrap|page|detail|main)|post (?:container|wrapper|single|detail)|topic body|"
     r"question|answer|message ?body|postbody)$"
 )
@@ -160,9 +210,11 @@ def role_of(
         drops = MENU
         word = tag if tag in _MENU_TAGS else role
     elif hidden != "" or (aria_hidden or "").lower() == "true" or (style and _STYLED_AWAY.search(style)):
-        drops = HIDDEN
+        drops, word = HIDDEN, "unseen"
     elif tag == "form":
         drops = FORM
+    elif tag == "figcaption":
+        drops = CAPTION
     else:
         drops, word = _by_name(tag, classes or "", identity or "")
     if tag in _NO_DROP:
@@ -201,7 +253,9 @@ def _by_name(tag: str, classes: str, identity: str) -> tuple[int, str]:
         found = _MENU_WORD.search(words)
         if found and not (found[1].startswith("side") and _ABOUT_LAYOUT.search(words)):
             return NAMED, found[1]
-        if number < in_classes and _DETAIL_WORD.search(words):
+        if tag not in ("table", "caption") and number < in_classes and _CAPTION_WORD.search(words):
+            detail = CAPTION
+        elif number < in_classes and _DETAIL_WORD.search(words):
             detail = DETAIL
     return detail, ""
 
@@ -212,7 +266,11 @@ def _claim(classes: str, identity: str, item: str) -> int:
     best = 0
     for words in _names(classes, identity, "div"):
         claimed = BODY if _BODY_WORD.search(words) and not _MENU_WORD.search(words) else 0
-        claimed = claimed or (STORY if _STORY_WORD.match(words) else MAIN if _MAIN_WORD.match(words) else 0)
+        claimed = (
+            PRODUCT
+            if _PRODUCT_WORD.match(words)
+            else claimed or (STORY if _STORY_WORD.match(words) else MAIN if _MAIN_WORD.match(words) else 0)
+        )
         if claimed and (not best or claimed < best):
             best = claimed
     return best

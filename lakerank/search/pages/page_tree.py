@@ -1,26 +1,27 @@
-"""An HTML page as flat lists: its blocks, texts, links and headings in document order, made in one pass over the tree.
+"""An HTML page as flat lists: its blocks, texts, links and headings in document order, from one pass over its markup.
 
-lexbor parses as browsers do. Each node of its tree is visited once, which costs a tenth of a microsecond; asking the
-tree (by selectors, for the text of an element) costs a visit of all below it each time. What follows works on positions
-in the lists: the text of a block is a slice, the sum over a block a difference of two prefix sums.
+lexbor parses as browsers do and writes the tree down again, in C: every element closed, every attribute quoted, every
+`<` and `>` that is no tag escaped. One expression cuts that into tags and texts, and what is to be done at a tag is
+remembered by the tag as it stands, because a site's pages repeat most of theirs. Asking the tree for each node's name,
+parent and attributes makes Python objects of them and takes twice as long. What follows works on positions in the
+lists: the text of a block is a slice, the sum over a block a difference of two prefix sums.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
-from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 from selectolax.lexbor import LexborHTMLParser
 
-from lakerank.search.pages.names import HARD, ROLE_ATTRIBUTES, TITLED, Role, role_of
+from lakerank.search.pages.names import HARD, NOTHING, ROLE_ATTRIBUTES, TITLED, Role, role_of
 
 # Record and unit separators: no page has them as text, and to Python they are white space.
 BREAK, CELL = "\x1e", "\x1f"
-_RAW = frozenset(("script", "style", "xmp", "iframe", "noembed", "noframes", "-comment", "-document-type"))
+# Elements whose content is no markup, and templates, which no reader sees; taken out in C.
+_NO_MARKUP = ["script", "style", "xmp", "iframe", "noembed", "noframes", "plaintext", "template"]
 _AROUND = frozenset(
     (
         *("html", "body", "p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "dl", "table", "blockquote"),
@@ -39,26 +40,45 @@ _VOID = frozenset(
     )
 )
 _CODE = frozenset(("pre", "textarea", "listing"))
-_HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6", "dfn", "dt"))
+_HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6", "dt"))
 _LINE_ENDS = frozenset(("br", "hr"))
 _HEAD = frozenset(("meta", "link", "base"))
-# Elements that say nothing here, taken out in C: a quarter of a manual's nodes colour its code.
-_PLAIN = [
-    *("pre span", "code span", "dt span"),
-    *(f"{tag}:not([class],[style],[hidden])" for tag in ("b", "em", "strong", "code")),
-]
+# Formatting that says nothing here, unwrapped in C: a quarter of a manual's nodes colour its code.
+_MARKS = "".join(f":not([{name}])" for name in ("class", "id", "style", "hidden", "role", "itemprop", "aria-hidden"))
+_FORMATS = ("b", "em", "strong", "code", "span", "i", "font", "sup", "sub", "small", "u", "kbd", "var", "tt")
+_PLAIN = ["pre span, code span, dt span, h2 button, h3 button, h4 button, dt button, summary button"]
 _WITHIN_LINES = HARD - _BLOCKS
-_AT_BEGINNING = _CODE | {"html", "head", "noscript", "svg"}
-_AT_END = _CODE | _HEADINGS | {"head", "noscript", "svg"}
-_INLINE, _BLOCK, _LEAF, _ANCHOR, _NO_MARKUP = range(5)
-_KINDS = {
-    **dict.fromkeys(_BLOCKS | HARD, _BLOCK),
-    **dict.fromkeys(_VOID, _LEAF),
-    **dict.fromkeys((*_RAW, ""), _NO_MARKUP),
-    "a": _ANCHOR,
-}
+_SPECIAL = _CODE | _HEADINGS | {"html", "head", "noscript", "svg"}
+_TERMS = frozenset(("dfn", "title"))
+# Elements that are blocks whatever they are called; others are if their name tells what they are for.
+_ROWS = frozenset(
+    (
+        "div",
+        "section",
+        "article",
+        "main",
+        "td",
+        "table",
+        "center",
+        "form",
+        "body",
+        "html",
+        "aside",
+        "ul",
+        "ol",
+        "dir",
+        "p",
+    )
+)
+# What is to be done at a tag; those from `_OPEN_INLINE_ROW` on end a run, and so do inline blocks where they end.
+_OPEN_LINK, _CLOSE_LINK, _OPEN_INLINE, _CLOSE_INLINE, _LEAF, _OPEN_TERM, _CLOSE_TERM = range(7)
+_OPEN_INLINE_ROW, _OPEN_BLOCK, _OPEN_ROW, _OPEN_SPECIAL, _CLOSE_BLOCK, _CLOSE_SPECIAL = range(7, 13)
+_ATTRIBUTE = re.compile(r" ([^\s=]+)=\"([^\"]*)\"")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_MOST_TAGS = 1 << 16  # remembered
 _MARKED = frozenset(("class", "id", "hidden", "style", "role", "itemprop", "aria-hidden"))
 _SELF_LINKS = frozenset(("#", "¶", "§", "🔗", "\uf0c1", ""))  # links of headings to themselves
+_LONGEST_SELF_LINK = 100  # characters, blanks around it with it
 _SELF_CLASSES = re.compile(r"\b(?:headerlink|anchor)\b")
 _READABLE = 25  # units from which on a run of text reads like a sentence or a part of one
 _MOSTLY = 0.5  # share of links' text from which on a run does not
@@ -157,72 +177,51 @@ class PageTree:
 def flatten(html: str) -> PageTree:
     """Parse a page into flat lists.
 
-    One long loop, because it runs for each node of each page, and what it asks for it asks for once.
+    One long loop, because it runs for each tag of each page.
 
     Args:
         html: the page; its markup must not be deeper than a parser can take.
     """
     tree = LexborHTMLParser(html)
     page = PageTree()
-    root: Any = tree.root
-    if root is None:
+    if tree.root is None:
         return page
+    tree.strip_tags(_NO_MARKUP)
     tree.unwrap_tags(_PLAIN)
-    tree.merge_text_nodes()
+    markup = (tree.root.html or "").replace("&nbsp;", "\xa0")
+    if "<!--" in markup:
+        markup = _COMMENT.sub("", markup)
     texts, links = page.texts, page.links
     blocks: list[list[Any]] = []  # rows of the columns that a page has of its blocks
     units, linked, readable = page.units, page.linked, page.readable
     run = in_link = 0  # units of the run so far, and those of them in links
-    code = foreign = no_script = raw = 0  # how many such elements are open; the last element of no markup
+    tags = _TAGS
+    code = foreign = no_script = 0  # how many such elements are open
     parent, in_head, picture = -1, False, ""
     open_links: list[tuple[Attributes, int, int]] = []  # attributes, position of the first text, units before
-    # Of each open element: its id, its name if something is to be done at its end, the position of its block or text.
-    base = root.parent.mem_id
-    ids, names, places = [base], [""], [0]
-    nodes: Iterable[Any] = chain(root.traverse(include_text=True), (SimpleNamespace(tag="", parent=root.parent),))
+    places: list[int] = []  # of each open element but links: the position of its block, -1 if it has none
+    begins: list[int] = []  # of each open heading, term and title: the position of its text
 
-    for node in nodes:
-        tag = node.tag
-        if tag == "-text":
-            text = node.text_content
-            said = text.strip()
-            if not said:  # on whichever side of an element's end it stands: one space more or less says nothing
-                texts.append(BREAK if code and "\n" in text else " ")
-                continue
-        above = node.parent.mem_id
-        while ids[-1] != above:
-            ids.pop()
-            at = places.pop()
-            name = names.pop()
-            if not name:
-                continue
-            if name == "a":
-                given, first, before = open_links.pop()
-                said = "".join(texts[first:]).strip()
-                if said in _SELF_LINKS and _is_self_link(given, said, picture):
-                    run, in_link = min(run, before), 0
-                    texts[first:] = [""] * (len(texts) - first)
-                if given:
-                    links.append(Link(given, first, len(texts), picture))
-                picture = ""
-            elif name == "title":
-                page.title = page.title or collapse_spaces("".join(texts[at:]))
-                texts[at:] = []
+    for piece in markup.split("<")[1:]:
+        tag, _, text = piece.partition(">")
+        step, name, role, given, mark = tags[tag]
+        if step >= _OPEN_INLINE_ROW:
+            if run:
+                units.append(run)
+                linked.append(in_link)
+                readable.append(run - in_link if run >= _READABLE and in_link < _MOSTLY * run else 0)
                 run = in_link = 0
-            elif name == "dfn":
-                page.headings.append(Heading(name, at, len(texts)))
-            else:  # a block
-                if run:
-                    units.append(run)
-                    linked.append(in_link)
-                    readable.append(run - in_link if run >= _READABLE and in_link < _MOSTLY * run else 0)
-                    run = in_link = 0
-                block = blocks[at]
-                parent, block[4], block[6], block[8] = block[2], len(texts), len(units), len(links)
-                if name in _AROUND:
-                    texts.append(BREAK)
-                if name in _AT_END:
-                    if name in _CODE:
+            if step >= _CLOSE_BLOCK:
+                at = places.pop()
+                if at >= 0:
+                    block = blocks[at]
+                    parent, block[4], block[6], block[8] = block[2], len(texts), len(units), len(links)
+                if step == _CLOSE_SPECIAL:
+                    begin = begins.pop()
+                    if name in _HEADINGS:
+                        if begin >= 0:
+                            page.headings.append(Heading(name, begin, len(texts)))
+                    elif name in _CODE:
                         code -= 1
                     elif name == "head":
                         in_head = False
@@ -230,93 +229,148 @@ def flatten(html: str) -> PageTree:
                         no_script -= 1
                     elif name == "svg":
                         foreign -= 1
-                    elif name != "dt" or block[1].has_id:
-                        page.headings.append(Heading(name, block[3], block[4]))
-        if tag == "-text":
-            if above != raw:
-                size = len(said) if said.isascii() else len(said.encode("utf-8", "replace"))
-                run += size
-                if open_links:
-                    in_link += size
-                texts.append(text.replace("\n", BREAK) if code else text)
-            continue
-        name = tag
-        kind = _KINDS.get(name, _INLINE)
-        if kind == _LEAF:
-            given = node.attributes
-            if name in _LINE_ENDS:
-                texts.append(BREAK)
-            elif name == "img":
-                if open_links and not picture:
-                    picture = given.get("alt") or ""
-            elif name == "area":
-                page.areas.append(given)
-            elif name == "frame":
-                page.frames.append(given)
-            elif in_head and not no_script and name in _HEAD:
-                page.head.append((name, given))
-            continue
-        if kind == _NO_MARKUP:
-            if name:
-                raw = node.mem_id
-                ids.append(raw)
-                names.append("")
-                places.append(0)
-            continue
-        given = node.attributes
-        ids.append(node.mem_id)
-        if kind == _ANCHOR:
-            open_links.append((given if "href" in given or "xlink:href" in given else {}, len(texts), run))
-            names.append(name)
-            places.append(0)
-            continue
-        if kind == _BLOCK or (given and not _MARKED.isdisjoint(given)):
-            if not given:
-                role = role_of(name)
-            elif len(given) == 1 and "class" in given:
-                role = role_of(name, given["class"])
+                if mark:
+                    texts.append(mark)
             else:
-                # An id of a heading or a paragraph tells nothing; without it more of them are alike.
-                if "id" in given and name in TITLED:
-                    given = given | {"id": "-"}
-                role = role_of(name, *[given.get(key, "") for key in ROLE_ATTRIBUTES])
-            if kind == _BLOCK or role.drops:
+                if mark:
+                    texts.append(mark)
+                if step == _OPEN_BLOCK:
+                    places.append(-1)
+                else:
+                    places.append(len(blocks))
+                    blocks.append([name, role, parent, len(texts), 0, len(units), 0, len(links), 0])
+                    parent = len(blocks) - 1
+                    if step == _OPEN_SPECIAL:
+                        begins.append(len(texts) if name != "dt" or role.has_id else -1)
+                        if name in _CODE:
+                            code += 1
+                        elif name == "html":
+                            page.root = given
+                        elif name == "head":
+                            in_head = True
+                        elif name == "noscript":
+                            no_script += 1
+                        elif name == "svg":
+                            foreign += 1
+        elif step == _OPEN_LINK:
+            open_links.append((given, len(texts), run))
+        elif step == _CLOSE_LINK:
+            given, first, before = open_links.pop()
+            said = texts[first] if len(texts) == first + 1 else "".join(texts[first:])
+            short = said.strip() if len(said) < _LONGEST_SELF_LINK else said
+            if short in _SELF_LINKS and _is_self_link(given, short, picture):
+                run, in_link = min(run, before), 0
+                texts[first:] = [""] * (len(texts) - first)
+            if given:
+                links.append(Link(given, first, len(texts), picture))
+            picture = ""
+        elif step == _OPEN_INLINE:
+            places.append(-1)
+        elif step == _CLOSE_INLINE:
+            at = places.pop()
+            if at >= 0:
                 if run:
                     units.append(run)
                     linked.append(in_link)
                     readable.append(run - in_link if run >= _READABLE and in_link < _MOSTLY * run else 0)
                     run = in_link = 0
-                if name in _CELLS:
-                    texts.append(CELL)
-                elif kind == _BLOCK and name not in _WITHIN_LINES:
-                    texts.append(BREAK)
-                if name in _AT_BEGINNING:
-                    if name in _CODE:
-                        code += 1
-                    elif name == "html":
-                        page.root = given
-                    elif name == "head":
-                        in_head = True
-                    elif name == "noscript":
-                        no_script += 1
-                    else:
-                        foreign += 1
-                names.append(name)
-                places.append(len(blocks))
-                blocks.append([name, role, parent, len(texts), 0, len(units), 0, len(links), 0])
-                parent = len(blocks) - 1
-                continue
-        if name == "dfn" or (name == "title" and not foreign):
-            names.append(name)
-            places.append(len(texts))
-        else:
-            names.append("")
-            places.append(0)
+                block = blocks[at]
+                parent, block[4], block[6], block[8] = block[2], len(texts), len(units), len(links)
+        elif step == _LEAF:
+            if mark:
+                texts.append(mark)
+            elif name == "img":
+                if open_links and not picture:
+                    picture = given.get("alt") or ""
+            elif in_head and not no_script and name in _HEAD:
+                page.head.append((name, given))
+            elif name == "area":
+                page.areas.append(given)
+            elif name == "frame":
+                page.frames.append(given)
+        elif step == _OPEN_TERM:
+            begins.append(len(texts))
+        elif step == _CLOSE_TERM:
+            begin = begins.pop()
+            if name == "dfn":
+                page.headings.append(Heading(name, begin, len(texts)))
+            elif not foreign:
+                page.title = page.title or collapse_spaces("".join(texts[begin:]))
+                texts[begin:] = []
+                run = in_link = 0
+        if text:
+            said = text.strip()
+            if said:
+                if "&" in text:
+                    text, said = _unescape(text), _unescape(said)
+                size = len(said) if said.isascii() else len(said.encode("utf-8", "replace"))
+                run += size
+                if open_links:
+                    in_link += size
+                texts.append(text.replace("\n", BREAK) if code else text)
+            else:  # one space more or less says nothing
+                texts.append(BREAK if code and "\n" in text else " ")
     if blocks:
         columns = [*zip(*blocks, strict=True)]
         page.names, page.roles, page.parents, page.text_begin, page.text_end = columns[:5]
         page.run_begin, page.run_end, page.link_begin, page.link_end = columns[5:]
     return page
+
+
+class _Tags(dict[str, tuple[int, str, Role, Attributes, str]]):
+    """What is to be done at a tag, by the tag as it stands in serialised markup."""
+
+    def __missing__(self, tag: str) -> tuple[int, str, Role, Attributes, str]:
+        if len(self) > _MOST_TAGS:
+            self.clear()
+        self[tag] = found = _operation(tag)
+        return found
+
+
+_TAGS = _Tags()
+
+
+def _operation(tag: str) -> tuple[int, str, Role, Attributes, str]:
+    """Return what is to be done at a tag: a step, the element's name, role and attributes, the mark for its break."""
+    if tag[0] == "/":
+        name = tag[1:]
+        if name in _VOID:
+            return _LEAF, "", NOTHING, {}, ""
+        if name in _BLOCKS or name in HARD:
+            mark = BREAK if name in _AROUND else ""
+            return _CLOSE_SPECIAL if name in _SPECIAL else _CLOSE_BLOCK, name, NOTHING, {}, mark
+        return _CLOSE_LINK if name == "a" else _CLOSE_TERM if name in _TERMS else _CLOSE_INLINE, name, NOTHING, {}, ""
+    name, _, written = tag.partition(" ")
+    given = _attributes(" " + written)
+    if name == "a":
+        return _OPEN_LINK, name, NOTHING, given if "href" in given or "xlink:href" in given else {}, ""
+    if name in _VOID:
+        return _LEAF, name, NOTHING, given, BREAK if name in _LINE_ENDS else ""
+    if name in _TERMS:
+        return _OPEN_TERM, name, NOTHING, {}, ""
+    block, role = name in _BLOCKS or name in HARD, NOTHING
+    if block or not _MARKED.isdisjoint(given):
+        named = given | {"id": "-"} if "id" in given and name in TITLED else given  # made of a heading's words
+        role = role_of(name, *[(named[key] or None) if key in named else "" for key in ROLE_ATTRIBUTES])
+    if not block:
+        return _OPEN_INLINE_ROW if role.drops else _OPEN_INLINE, name, role, {}, ""
+    mark = CELL if name in _CELLS else "" if name in _WITHIN_LINES else BREAK
+    if name in _SPECIAL:
+        return _OPEN_SPECIAL, name, role, given, mark
+    return _OPEN_ROW if name in _ROWS or role.drops or role.claims else _OPEN_BLOCK, name, role, {}, mark
+
+
+def _attributes(written: str) -> Attributes:
+    """Return the attributes of a serialised tag, written as name="value", each after one blank."""
+    found = dict(_ATTRIBUTE.findall(written))
+    if "&" in written:
+        return {name: _unescape(value.replace("&quot;", '"')) for name, value in found.items()}
+    return found
+
+
+def _unescape(text: str) -> str:
+    """Resolve the references that a serialiser writes."""
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def _is_self_link(given: Attributes, said: str, picture: str) -> bool:

@@ -189,3 +189,63 @@ def test_time_grows_with_size(unit: str) -> None:
     begun = time.process_time()
     parse_html(unit * 30_000, URL)
     assert time.process_time() - begun < 15
+
+
+def test_text_behind_a_link_counts_as_long_as_it_is() -> None:
+    page = flatten("<p><a href=x>A title of some length</a> end</p>")
+    assert (page.units, page.linked) == ([25], [22])
+
+
+def test_markup_is_read_as_the_parser_reads_it() -> None:
+    odd = (
+        "<!-- <p>no --><p a<b='1' c\"d=\"2>x\" title='a>b&lt;&quot;'>one &lt;two&gt; &amp;amp; &nbsp;three</p>"
+        "<a href='?a=1&b=2\"'>four</a><textarea>\n<b>five</b></textarea><script>'<p>no</p>'</script>"
+        "<style>p>a{}</style><a href=y>six<img alt=no></a>"
+    )
+    page = flatten(odd)
+    assert page.text(0, len(page.texts)).split() == ["one", "<two>", "&amp;", "three", "four", "<b>five</b>", "six"]
+    assert [link.attributes["href"] for link in page.links] == ['?a=1&b=2"', "y"]
+
+
+@pytest.mark.parametrize("name", ["teasers", "related", "replies", "captions", "box"])
+def test_parts_of_an_article_that_are_not_its_text(name: str) -> None:
+    other = {
+        "teasers": "".join(f"<div><h4><a href=/{n}>Other {n}</a></h4><p>Other. {WORDS}</p></div>" for n in range(3)),
+        "related": "<div><h3>More stories</h3><a href=/1>Other one</a><p>Other.</p><a href=/2>Other two</a></div>",
+        "replies": f"<div><h3>12 Kommentare</h3><p>Other. {WORDS}</p></div>",
+        "captions": f"<figure><img src=x><figcaption>Other. {WORDS}</figcaption></figure>",
+        "box": f"<div class='seitenleiste'><p>Other. {WORDS}</p></div>",
+    }[name]
+    said = text(f"<body><h1>T</h1><p>{WORDS * 9}</p>{other}<p>Last words of the article.</p></body>")
+    assert "Last words" in said
+    assert "Other" not in said
+
+
+def test_what_looks_like_such_parts_and_is_text() -> None:
+    begin = f"<main><h1>T</h1><p>{WORDS * 9}</p>"
+    for wanted in (
+        f"<section><h2>More on otters</h2><p>Wanted. {WORDS * 2}<a href=x>one</a> and <a href=y>two</a></p></section>",
+        "<pre>code</pre><figure><pre>more code</pre><figcaption>Wanted words</figcaption></figure>",
+        "<figure><img src=x><figcaption>Table 3-1: Wanted words</figcaption></figure>",
+        f"<div><h2><a href='#a'>Wanted</a></h2><p>{WORDS}</p></div>" * 3,
+        f"<h3><button>Wanted?</button></h3><p>{WORDS}</p>",
+    ):
+        assert "Wanted" in text(f"{begin}{wanted}</main>"), wanted
+
+
+def test_a_product_and_a_thread_are_more_than_their_largest_text() -> None:
+    page = (
+        f"<div class=product><div class=summary><h1>T</h1><p>Wanted. {WORDS}</p></div><div class=entry-content>"
+        f"<p>{WORDS * 3}</p></div></div><p>{WORDS}</p>"
+    )
+    assert "Wanted" in text(page)
+    assert "Wanted" not in text(page.replace("product", "box"))
+    replies = f"<div class=comments><p>Reply. {WORDS * 2}</p></div>"
+    thread = f"{{}}<div class=entry-content><p>{WORDS * 5}</p></div>{replies}</body>"
+    assert "Reply" not in text(thread.format("<body>"))
+    assert "Reply" in text(thread.format("<body class='section-viewtopic viewtopic'>"))
+
+
+def test_kinds_of_pages_without_names() -> None:
+    scores = [shingle_f1(page.text, text(page.without_names().html))[2] for page in PAGES.values()]
+    assert fmean(scores) >= 0.92
