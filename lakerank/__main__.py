@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "content": "spark",
     "recommend": "spark",
     "predict": "spark",
+    "export-factors": "spark",
     "evaluate": "spark",
     "ingest-pages": "spark,search",
     "build-index": "spark,search",

@@ -22,7 +22,7 @@ from lakerank.lake.schemas import EXPLANATIONS, RATINGS, RECOMMENDATIONS
 from lakerank.recommend.data.format_recommendations import format_recommendations
 from lakerank.recommend.data.item_filter import allowed_items
 from lakerank.recommend.models.registry import DEFAULT_MODEL, MODELS, PARTS, model_spec
-from lakerank.recommend.models.store import open_model, read_data
+from lakerank.recommend.models.store import open_model, read_data, within_rules
 from lakerank.spark.job import run_job
 from lakerank.spark.ml_persistence import workspace
 
@@ -39,6 +39,8 @@ class RecommendArgs(JobArgs):
     genre: str = flag("", "only items of one of these genres, separated by commas")
     year: str = flag("", "only items of this year or these years, e.g. 1994, 1990-1999, 2000-")
     items: str = flag("", "file with one item id per line: recommend only these")
+    exclude: str = flag("", "file with one item id per line: recommend none of these")
+    rules: str = flag("", "table or file of rules: what to exclude, allow, boost, and how many of a genre at most")
     include_seen: bool = flag(False, "recommend also what the user has rated")
     relearn: bool = flag(False, "of a blend: learn the weights anew although its parts have not changed")
     ratings: str = flag("", "ratings table: what users have seen (default: `ratings` in the lake)")
@@ -58,12 +60,15 @@ def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:
         users = read_ids(spark, "--users", args.users, "user_id", types["user_id"])
     listed = read_ids(spark, "--items", args.items, "item_id", types["item_id"]) if args.items else None
     allowed = allowed_items(items, args.genre, args.year, listed)
+    excluded = read_ids(spark, "--exclude", args.exclude, "item_id", types["item_id"]) if args.exclude else None
     seen = ratings.select("user_id", "item_id")
     explanations = None
     with workspace(spark, args.scratch, "--scratch") as store:
         model = open_model(spark, published, spec, data, source, store, args.relearn)
         for remark in spec.remarks(model.params()):
             print(f"recommend: {remark}")
+        if args.rules or args.exclude:
+            model, allowed = within_rules(model, args.rules, excluded, data, store, allowed)
         with publishing(lambda: spark, args.lake, RECOMMENDATIONS.name) as tables:
             best = model.recommend(users, seen.limit(0) if args.include_seen else seen, args.top, allowed)
             target = tables.write(RECOMMENDATIONS, best, args.out)

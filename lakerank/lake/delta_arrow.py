@@ -5,13 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.extras import require
-from lakerank.lake.delta_table import TableRef, TableSink, again, has_scheme, write_problem
+from lakerank.lake.delta_table import TableRef, TableSink, again, has_scheme, is_catalog_name, write_problem
 from lakerank.lake.schemas import Relation
 
 if TYPE_CHECKING:  # tables in a folder are read where neither is installed
@@ -60,6 +63,39 @@ def in_folder(
     ):  # no table, or one with features that delta-rs does not know
         return None
     return pa.table({new: found.column(name) for new, name in wanted.items()})
+
+
+def read_any(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
+    """Read a table that people keep by hand: a Delta table, a CSV file, whose columns are text then, or Parquet files.
+
+    Args:
+        flag: that names it, for messages.
+        where: place of a table, or of a local file.
+        get_spark: gives a session, for tables that only Spark can read.
+
+    Raises:
+        UserError: there is nothing, or it cannot be read.
+    """
+    path = Path(where.removeprefix("file:"))
+    if has_scheme(where) or (is_catalog_name(where) and not path.exists()):
+        ref, spark = TableRef(where), get_spark()
+        if not ref.exists(spark):
+            raise UserError(f"{flag} {where}: no such table: give a Delta table or a local CSV or Parquet file")
+        return cast(pa.Table, ref.frame(spark).toArrow())
+    if not path.exists():
+        raise UserError(f"{flag} {where}: no such table or file")
+    try:
+        if (path / "_delta_log").is_dir():
+            return _deltalake().DeltaTable(str(path)).to_pyarrow_table()
+        if path.suffix == ".parquet" or path.is_dir():
+            return pyarrow.parquet.read_table(path)
+        with path.open("rb") as file:
+            head = file.readline().decode("utf-8-sig", "replace").strip()
+        names = [name.strip().strip('"') for name in head.split(",")]
+        options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        return pyarrow.csv.read_csv(path, convert_options=options)
+    except (OSError, pa.ArrowException, _deltalake().exceptions.DeltaError) as error:
+        raise UserError(f"{flag} {where}: cannot read it ({' '.join(str(error).split())[:200]})") from error
 
 
 class NoTableError(UserError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,17 @@ def follow_files(
     refuse_tables(folder)
     failed: list[UserError] = []
 
+    told: set[Path] = set()
+
     def do_batch(batch: DataFrame, number: int) -> None:
+        for empty in _empty_files(folder) - told:  # Spark plans no scan of them, so they are in no batch
+            told.add(empty)
+            print(
+                f"note: {empty} is empty, nothing was read from it; what comes into it later is not read either: give "
+                "it under another name",
+                file=sys.stderr,
+                flush=True,
+            )
         for path in sorted(plain_path(row["path"]) for row in batch.select("path").collect()):
             try:
                 on_file(path)
@@ -67,3 +78,11 @@ def follow_files(
         raise
     finally:
         query.stop()
+
+
+def _empty_files(folder: str) -> set[Path]:
+    """Return the files without content in a local folder; those with names for bookkeeping are none."""
+    if has_scheme(folder):
+        return set()
+    files = (path for path in Path(folder).iterdir() if not path.name.startswith(("_", ".")))
+    return {path for path in files if path.is_file() and not path.stat().st_size}

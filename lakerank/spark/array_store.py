@@ -12,6 +12,7 @@ the manifest of a folder of blocks: what is in it and missing, or altered, is an
 
 from __future__ import annotations
 
+import gc
 import json
 import mmap
 import os
@@ -344,6 +345,17 @@ def added_up(rows: list[tuple[str, float, int]]) -> Sums:
     return result
 
 
+def freeze_imports() -> None:
+    """Take what is imported by now out of garbage collection, once in each process that works for Spark.
+
+    pyspark collects garbage after each task. With the compiler of the kernels loaded there is much to look at and
+    nothing to find: some 60 ms of a core for each task, which is longer than many a task of an iteration takes.
+    """
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+
+
 def on_workers(spark: SparkSession, blocks: int, work: Work) -> Sums:
     """Do `work(p)` for p < blocks, one Spark task each.
 
@@ -366,6 +378,7 @@ def on_workers(spark: SparkSession, blocks: int, work: Work) -> Sums:
                         "n": pa.array(counts, pa.int64()),
                     }
                 )
+        freeze_imports()
 
     rows = spark.range(0, blocks, 1, blocks).mapInArrow(task, "p bigint, name string, total double, n bigint").collect()
     for row in rows:

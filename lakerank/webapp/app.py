@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,13 +29,14 @@ _PLAIN = {
 }
 
 
-def create_app(current: Callable[[], Site], allowed_hosts: Collection[str] = ()) -> ASGIApp:
+def create_app(current: Callable[[], Site], allowed_hosts: Collection[str] = (), more: Sequence[Route] = ()) -> ASGIApp:
     """Create the search page as an ASGI application.
 
     Args:
         current: the version of the index to answer from; asked once for each request, so that a new version can take
             the place of an old one between two of them.
         allowed_hosts: host names it answers to besides those of the own machine.
+        more: further routes (`recommend_api.recommend_routes`).
     """
     pages = _Pages(current, Renderer())
     app = Starlette(
@@ -43,6 +44,7 @@ def create_app(current: Callable[[], Site], allowed_hosts: Collection[str] = ())
             Route("/", pages.search),
             Route("/page/{page_id}", pages.page),
             Route("/api/search", pages.api_search),
+            *more,
             Route("/healthz", pages.health),
             Route("/{name}", pages.file),
         ],

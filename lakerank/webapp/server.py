@@ -1,4 +1,4 @@
-"""Serve a lake's search page: listen, answer until somebody ends it, take up new versions of the index."""
+"""Serve a lake's search page and recommendations: listen, answer until somebody ends it, take up new versions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import GetSpark
+from lakerank.lake.schemas import INDEX
 from lakerank.webapp.app import create_app
-from lakerank.webapp.store import NewestSite
+from lakerank.webapp.recommend_api import NewestModel, recommend_routes, recommender_app
+from lakerank.webapp.store import NewestSite, has_published
 
 _LAST_ANSWERS = 5  # seconds for requests under way when it is ended
 WAITED_FOR_REQUEST = 10.0  # seconds a connection may stay open without a whole request
@@ -33,6 +35,8 @@ def serve(
     refresh: float,
     cache_dir: str,
     get_spark: GetSpark,
+    model: str = "",
+    rules: str = "",
 ) -> dict[str, Any]:
     """Serve the search page of a lake until Ctrl-C or SIGTERM; prints its address when it answers.
 
@@ -40,30 +44,53 @@ def serve(
         lake, links, cache_dir, get_spark: as for `NewestSite`.
         host, port: as for `bind`.
         allowed_hosts: host names it answers to besides `host` and those of the own machine.
-        refresh: seconds between looks for a new version of the index; 0: never.
+        refresh: seconds between looks for a new version of the index and of the model; 0: never.
+        model, rules: as for `NewestModel.find`.
 
     Returns:
-        `address`, `pages` and `seconds`.
+        `address`, `pages`, `users` and `seconds`.
 
     Raises:
-        UserError: there is no index, or the address cannot be listened on.
+        UserError: there is neither an index nor a model, or the address cannot be listened on.
     """
     started = time.monotonic()
     over = threading.Event()
     with closing(bind(host, port)) as bound:  # first: a taken port is said at once
-        newest = NewestSite(lake, links, cache_dir, get_spark)
-        app = create_app(lambda: newest.site, [host, *allowed_hosts])
+        recommender = NewestModel.find(lake, model, rules, cache_dir, get_spark)
+        newest = _newest_site(lake, links, cache_dir, get_spark, needed=recommender is None)
+        app = _app(newest, recommender, [host, *allowed_hosts])
         bound.listen()  # whoever reads the address may call at once
         address = address_of(bound)
-        print(f"serve: {address} shows {len(newest.site):,} pages; Ctrl-C ends it", flush=True)
+        pages, users = 0 if newest is None else len(newest.site), 0 if recommender is None else len(recommender.model)
+        shown = [f"shows {pages:,} pages"] if newest else []
+        shown += [f"recommends to {users:,} users"] if recommender else []
+        print(f"serve: {address} {' and '.join(shown)}; Ctrl-C ends it", flush=True)
         try:
-            if refresh:
-                threading.Thread(target=newest.watch, args=(refresh, over), daemon=True).start()
+            watchers = [one.watch for one in (newest, recommender) if one is not None and refresh]
+            for watch in watchers:
+                threading.Thread(target=watch, args=(refresh, over), daemon=True).start()
             answer(app, bound)
         finally:
             over.set()
     print("serve: ended", flush=True)
-    return {"address": address, "pages": len(newest.site), "seconds": round(time.monotonic() - started, 3)}
+    pages = 0 if newest is None else len(newest.site)
+    return {"address": address, "pages": pages, "users": users, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _newest_site(lake: str, links: str, cache_dir: str, get_spark: GetSpark, needed: bool) -> NewestSite | None:
+    """Open the index; None if there is none and something else is there to serve."""
+    if not needed and not has_published(lake, INDEX, get_spark):
+        return None
+    return NewestSite(lake, links, cache_dir, get_spark)
+
+
+def _app(newest: NewestSite | None, recommender: NewestModel | None, hosts: Sequence[str]) -> ASGIApp:
+    if recommender is None:
+        assert newest is not None
+        return create_app(lambda: newest.site, hosts)
+    if newest is None:
+        return recommender_app(lambda: recommender.model, hosts)
+    return create_app(lambda: newest.site, hosts, recommend_routes(lambda: recommender.model))
 
 
 def bind(host: str, port: int) -> socket.socket:

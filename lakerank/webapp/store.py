@@ -82,3 +82,8 @@ def warm_up(engine: SearchEngine) -> None:
         engine.search(f"{engine.index.string('title', 0)} qwxyzzyx", reasons=True)
         engine.search('"a b" +c', feedback="on")
         engine.related(0)
+
+
+def has_published(lake: str, what: str, get_spark: GetSpark) -> bool:
+    """Tell whether a lake's jobs have published something, such as an index or a model, by its name."""
+    return Publications.read(lake, get_spark).newest(what) is not None

@@ -27,6 +27,7 @@ def commands(folder: Path) -> list[list[str]]:
         ["linear"],
         ["content", "--method", "model"],
         ["recommend", "--model", "neighbors", "--top", "3", "--explain"],
+        ["export_factors", "--out", f"{folder}/vectors"],
         ["predict", "--pairs", f"{folder}/ratings/ratings.csv"],
         ["evaluate", "--models", "popular", "--n-bootstrap", "0", "--metrics", "ndcg@10"],
         ["ingest_pages", "--source", f"{ROOT}/examples/site", "--base-url", "https://lakerank.example/"],

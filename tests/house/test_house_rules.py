@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "spark": {"cli", "lake"},
     **{room: {"cli", "spark", "lake"} for room in ("graph", "search", "recommend")},
     "report": {"cli", "spark", "lake", "graph", "search", "recommend"},
-    "webapp": {"cli", "spark", "lake", "search"},
+    "webapp": {"cli", "spark", "lake", "search", "recommend"},
 }
 # A room's own tables: the one file in it with input and output.
 STORES = ("store.py",)

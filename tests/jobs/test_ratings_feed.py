@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
 from pathlib import Path
 
@@ -170,7 +171,11 @@ def test_a_folder_is_followed(spark: SparkSession, tmp_path: Path, capsys: pytes
     command = ("--follow", "once", "--source", feed, "--lake", lake)
     first = run(capsys, *command)
     assert {name: first[name] for name in ("files", "read", "kept")} == {"files": 1, "read": 2, "kept": 2}
-    assert run(capsys, *command)["files"] == 0
+    (feed / "empty.csv").touch()
+    assert main([*map(str, command), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["files"] == 0
+    assert f"{feed}/empty.csv is empty, nothing was read" in said.err
     ratings_file(feed / "b.csv", (1, 10, 5, 6))
     assert run(capsys, *command)["files"] == 1
     assert kept(lake) == [(1, 10, 5.0), (2, 10, 3.0)]

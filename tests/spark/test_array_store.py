@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from lakerank.cli.errors import UserError
 from lakerank.spark import array_store
-from lakerank.spark.array_store import MANIFEST, SEAL, BlockStore, hidden_name, is_hidden_name
+from lakerank.spark.array_store import MANIFEST, SEAL, BlockStore, freeze_imports, hidden_name, is_hidden_name
 
 
 @pytest.fixture
@@ -177,3 +178,12 @@ def test_a_damaged_note_is_told(store: BlockStore) -> None:
 def test_names_of_what_is_unfinished_are_known_again() -> None:
     assert is_hidden_name(hidden_name("user-0"))
     assert not any(map(is_hidden_name, (".used", ".sealed.json", "user-0", "lakerank-" + "0" * 32)))
+
+
+def test_what_is_imported_is_frozen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(gc, "freeze", lambda: calls.append("freeze"))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: len(calls))
+    freeze_imports()
+    freeze_imports()
+    assert calls == ["freeze"]

@@ -68,8 +68,14 @@ def _checked_type(frame: DataFrame, setting: str, name: str, known: Sequence[str
     return kind
 
 
+_INDEXED = "ml_attr"  # in the metadata of columns that pyspark.ml has numbered
+
+
 def id_column(frame: DataFrame, setting: str, name: str, trained: str = "") -> Column:
-    """Return ids as models have them: whole numbers as bigint, or strings. A fraction ends the job that meets it.
+    """Return ids as models have them: whole numbers as bigint, or strings.
+
+    A column that may hold fractions is looked through at once, so that a fraction is said before anything is computed;
+    of a stream it ends the query. An indexer's column (`StringIndexer`) holds none, and is not looked through.
 
     Args:
         frame: any frame.
@@ -78,14 +84,23 @@ def id_column(frame: DataFrame, setting: str, name: str, trained: str = "") -> C
         trained: bigint or string, which it must be; empty takes either.
 
     Raises:
-        UserError: there is no such column, or it is of another type.
+        UserError: there is no such column, it is of another type, or an id is a fraction.
     """
     kind = _id_type(frame, setting, name, trained)
     if kind == "string" or kind in WHOLE:
         return quoted(name) if kind == "string" else quoted(name).cast("bigint")
-    told = F.concat(F.lit(f"{setting} {name!r} is no whole number (or one beyond 2^53): "), quoted(name).cast("string"))
+    problem = f"{setting} {name!r} is no whole number (or one beyond 2^53): "
+    told = F.concat(F.lit(problem), quoted(name).cast("string"))
     given = quoted(name).isNotNull()
+    if not frame.isStreaming and _INDEXED not in _metadata(frame, name):
+        odd = frame.where(given & _whole_number(name, kind).isNull()).select(quoted(name).cast("string")).first()
+        if odd is not None:
+            raise UserError(f"{problem}{odd[0]}")
     return F.coalesce(_whole_number(name, kind), F.when(given, F.raise_error(told)).cast("bigint"))
+
+
+def _metadata(frame: DataFrame, name: str) -> Mapping[str, Any]:
+    return next((field.metadata for field in frame.schema.fields if field.name == name), {})
 
 
 def _id_type(frame: DataFrame, setting: str, name: str, trained: str = "") -> str:

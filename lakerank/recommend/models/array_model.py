@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from lakerank.recommend.models.base import Floats, Reason, Scorer
+from lakerank.recommend.models.base import Floats, Reason, Recommender, Scorer
 from lakerank.recommend.models.batch_shuffle import batch_of, block_of, pack, unpack, with_seen
+from lakerank.recommend.models.rules import BOOSTED, Rules
 from lakerank.recommend.models.top_n import top_k
 from lakerank.recommend.models.user_histories import Biases, Histories
 from lakerank.spark.array_store import BlockStore
@@ -53,6 +54,7 @@ class ArrayModel:
         biases: for predictions of items outside the scorer's catalogue, and the rating scale.
         frames, notes: what `tables` and `facts` return.
         reasons, sources: the words in `recommendations.reason`, and in `source` of predictions.
+        rules: what `recommend` and `explain` keep to besides; None: nothing.
     """
 
     scorer: Scorer
@@ -62,6 +64,7 @@ class ArrayModel:
     saved_params: Mapping[str, Any] = field(default_factory=dict)
     reasons: Reasons = default_reasons
     sources: Reasons = default_sources
+    rules: Rules | None = None
 
     def with_ratings(self, ratings: DataFrame) -> ArrayModel:
         """Return this model with other histories: for the users of these ratings."""
@@ -89,7 +92,7 @@ class ArrayModel:
         return self._by_batch(
             users.select("user_id"),
             seen,
-            _recommender(self.scorer, hidden_I, top, self.reasons),
+            _recommender(self.scorer, hidden_I, top, self.reasons, self.rules),
             f"user_id {user_type}, rank int, item_id {self._item_type}, score double, reason string",
         )
 
@@ -116,7 +119,7 @@ class ArrayModel:
         return self._by_batch(
             recommendations.select("user_id", "rank", "item_id"),
             None,
-            explainer(self.scorer, most),
+            explainer(self.scorer, most, self.rules),
             f"user_id {user_type}, rank int, position int, source string, because_id {self._item_type}, "
             "contribution double",
         )
@@ -156,8 +159,23 @@ class ArrayModel:
         return batches.cogroup(packed.groupBy("batch")).applyInArrow(work, schema)
 
 
+def under_rules(model: Recommender, rules: Rules, ratings: DataFrame, store: BlockStore) -> ArrayModel:
+    """Return a model that recommends within rules.
+
+    Args:
+        model: any.
+        rules: for the items of its scorer.
+        ratings: what its users have rated.
+        store: a folder that all workers see.
+    """
+    if isinstance(model, ArrayModel):
+        return replace(model, rules=rules)
+    scorer = model.as_scorer(store)
+    return ArrayModel(scorer, ratings, Biases(0.0, np.zeros(0), 0.0, 0.0), rules=rules)
+
+
 def _recommender(
-    scorer: Scorer, hidden_I: NDArray[np.bool_], top: int, reasons: Reasons
+    scorer: Scorer, hidden_I: NDArray[np.bool_], top: int, reasons: Reasons, rules: Rules | None
 ) -> Callable[[pa.Table, pa.Table], pa.Table]:
     def work(users: pa.Table, packed: pa.Table) -> pa.Table:
         ids = users.column("user_id").combine_chunks()
@@ -165,16 +183,23 @@ def _recommender(
         hidden_UI = np.repeat(hidden_I[None, :], len(block), axis=0)
         rows, positions = _positions(ids, scorer.items, seen)
         hidden_UI[rows[positions >= 0], positions[positions >= 0]] = True
-        positions_UN, best_UN = top_k(scorer.scores(block), hidden_UI, top)
+        if rules is None:
+            positions_UN, best_UN = top_k(scorer.scores(block), hidden_UI, top)
+        else:
+            rules.hide(ids.to_pylist(), hidden_UI)
+            positions_UN, best_UN = rules.choose(rules.boosted(scorer.scores(block)), hidden_UI, top)
         rows, ranks = np.nonzero(positions_UN >= 0)
         chosen = positions_UN[rows, ranks]
+        words = reasons(scorer, block, rows, chosen)
+        if rules is not None:
+            words = rules.described(words, chosen)
         return pa.table(
             {
                 "user_id": ids.take(pa.array(rows)),
                 "rank": pa.array(ranks.astype(np.int32) + 1),
                 "item_id": scorer.items.take(pa.array(chosen)),
                 "score": pa.array(best_UN[rows, ranks]),
-                "reason": pa.array(reasons(scorer, block, rows, chosen), pa.string()),
+                "reason": pa.array(words, pa.string()),
             }
         )
 
@@ -258,7 +283,16 @@ def largest(reasons: list[Reason], most: int) -> list[Reason]:
     return [*ordered[:most], Reason(REST, -1, sum(reason.value for reason in ordered[most:]))]
 
 
-def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
+def summands(scorer: Scorer, block: Histories, row: int, position: int, rules: Rules | None) -> list[Reason]:
+    """Return the summands of a score, among them what a rule adds to it."""
+    found = scorer.explain(block, row, position)
+    if rules is None or not rules.boost[position]:
+        return found
+    own = scorer.scores(block.part(row, row + 1))
+    return [*found, Reason(BOOSTED, -1, float(rules.boosted(own)[0, position] - own[0, position]))]
+
+
+def explainer(scorer: Scorer, most: int, rules: Rules | None = None) -> Callable[[pa.Table, pa.Table], pa.Table]:
     """Return work for a batch of (user_id, rank, item_id) and the packed ratings of these users."""
 
     def work(asked: pa.Table, packed: pa.Table) -> pa.Table:
@@ -271,7 +305,7 @@ def explainer(scorer: Scorer, most: int) -> Callable[[pa.Table, pa.Table], pa.Ta
         for row, position, rank in zip(rows, positions, asked.column("rank").to_pylist(), strict=True):
             if position is None:  # no item of this model
                 continue
-            for n, reason in enumerate(largest(scorer.explain(block, row, position), most), start=1):
+            for n, reason in enumerate(largest(summands(scorer, block, row, position, rules), most), start=1):
                 owners.append(row)
                 columns["rank"].append(rank)
                 columns["position"].append(n)

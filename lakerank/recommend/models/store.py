@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.publications import Publication, Publications, Publishing, publishing
 from lakerank.lake.schemas import ITEMS, RATINGS, RELATIONS, TAGS, Relation
+from lakerank.recommend.models.array_model import under_rules
 from lakerank.recommend.models.base import Data, ModelSpec, Recommender, SavedModel
+from lakerank.recommend.models.rules import exclusions, make_rules, read_rules
 from lakerank.spark.array_store import BlockStore
 
 
@@ -143,3 +146,39 @@ def open_model(
         with publishing(lambda: spark, published.lake, spec.name) as run:
             save_model(run, spec, model, ratings)
     return model
+
+
+def within_rules(
+    model: Recommender,
+    where: str,
+    excluded: DataFrame | None,
+    data: Data,
+    store: BlockStore,
+    allowed: DataFrame | None = None,
+) -> tuple[Recommender, DataFrame | None]:
+    """Return a model that recommends within rules, and the only items to choose from, for its `recommend`.
+
+    Args:
+        model: any.
+        where: table or file of rules (`rules.read_rules`); empty: there are none but `excluded`.
+        excluded: frame (item_id), never recommended; None: nothing is.
+        data: what the model was opened with.
+        store: a folder that all workers see.
+        allowed: frame (item_id) of the only items to choose from so far; None allows all.
+
+    Raises:
+        UserError: the rules cannot be read, or one is none.
+    """
+    spark = data.ratings.sparkSession
+    tables = [read_rules("--rules", where, lambda: spark)] if where else []
+    if excluded is not None:
+        tables.append(exclusions(excluded.select("item_id").toArrow().column("item_id").combine_chunks()))
+    catalogue = None if data.items is None else data.items.select("item_id", "genres").toArrow()
+    items = model.as_scorer(store).items
+    users = pa.int64() if dict(data.ratings.dtypes)["user_id"] == "bigint" else pa.string()
+    rules = make_rules(f"--rules {where}", pa.concat_tables(tables), items, catalogue, users)
+    if not rules.only_hides:
+        return under_rules(model, rules, data.ratings, store), allowed
+    # Every model can do so by itself, and some faster than by their scores.
+    shown = spark.createDataFrame(pa.table({"item_id": items.filter(pa.array(~rules.hidden))}))
+    return model, shown if allowed is None else shown.join(allowed.select("item_id"), "item_id", "left_semi")
