@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.webapp.app import create_app
-from lakerank.webapp.store import NewestSite
+from lakerank.webapp.store import NewestSite, describe_memory
 
 _LAST_ANSWERS = 5  # seconds for requests under way when it is ended
 WAITED_FOR_REQUEST = 10.0  # seconds a connection may stay open without a whole request
@@ -55,7 +55,7 @@ def serve(
         app = create_app(lambda: newest.site, [host, *allowed_hosts])
         bound.listen()  # whoever reads the address may call at once
         address = address_of(bound)
-        print(f"serve: {address} shows {len(newest.site):,} pages; Ctrl-C ends it", flush=True)
+        print(f"serve: {address} shows {describe_memory(len(newest.site))}; Ctrl-C ends it", flush=True)
         try:
             if refresh:
                 threading.Thread(target=newest.watch, args=(refresh, over), daemon=True).start()
