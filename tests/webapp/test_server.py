@@ -183,6 +183,7 @@ def test_suggestions_by_keyboard_and_by_hand(
     options.first.click()
     expect(page.locator(".result").first).to_contain_text("Broadcasting")
     assert "q=Broadcasting" in page.url
+    page.wait_for_load_state()
     page.keyboard.press("/")
     page.keyboard.type("/")
     expect(box).to_have_value("/")
