@@ -10,7 +10,7 @@ with positions to disk, bm25s title and body as one text, without positions. Luc
 fewer pages match and fewer known items are found. Update: 1 % of the pages get another text and `build_index` runs
 again; afterwards the answers to 200 queries are compared with those of a rebuild, ids and scores.
 
-Queries: the Spark session is closed. Single: `SearchEngine.search`, ten results with snippets, also with `site:`, `+` and
+Queries: the Spark session is closed. Single: `SearchEngine.search`, ten results with snippets, also with `site:`, `+`,
 `-` and with all matches counted. Opening: whole, and after each update. Memory: what the process holds besides mapped
 files. Batched: the first ten by `Searcher.find`, feedback auto, in two processes that map the same index, as `search.py
 --queries` does in Spark's workers; in one process; in two threads. Pruned answers are compared with exhaustive ones for
