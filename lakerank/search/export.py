@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from lakerank.cli.errors import UserError
-from lakerank.cli.files import atomic_path
+from lakerank.cli.files import write_lines
 from lakerank.search.query.index import NO_DAY, Index
 
 
@@ -58,17 +55,5 @@ def write_opensearch_bulk(index: Index, path: str | Path, flag: str = "path") ->
     Raises:
         UserError: it cannot be written.
     """
-    target = Path(path)
-    try:
-        with atomic_path(target) as fresh:
-            packed = target.name.endswith(".gz")
-            with (
-                gzip.open(fresh, "wt", 6, encoding="utf-8", newline="\n")
-                if packed
-                else fresh.open("w", encoding="utf-8", newline="\n") as file
-            ):
-                for line in bulk_lines(index):
-                    file.write(f"{line}\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+    write_lines(Path(path), bulk_lines(index), flag)
     return len(index)
