@@ -10,9 +10,11 @@ with positions to disk, bm25s title and body as one text, without positions. Luc
 fewer pages match and fewer known items are found. Update: 1 % of the pages get another text and `build_index` runs
 again; afterwards the answers to 200 queries are compared with those of a rebuild, ids and scores.
 
-Queries: the Spark session is closed. Single: `SearchEngine.search`, ten results with snippets. Batched: the first ten
-by `Searcher.find`, feedback auto, in two processes that map the same index, as `search.py --queries` does in Spark's
-workers; in one process; in two threads. Pruned answers are compared with exhaustive ones for all queries.
+Queries: the Spark session is closed. Single: `SearchEngine.search`, ten results with snippets, also with `site:`, `+`,
+`-` and with all matches counted. Opening: whole, and after each update. Memory: what the process holds besides mapped
+files. Batched: the first ten by `Searcher.find`, feedback auto, in two processes that map the same index, as `search.py
+--queries` does in Spark's workers; in one process; in two threads. Pruned answers are compared with exhaustive ones for
+all queries.
 
 A ratio is the peer's time over ours, of medians: above 1 ours is faster. bm25s has two backends, Lucene and tantivy
 several ways to be asked: ratios are to each one's fastest.
@@ -59,6 +61,7 @@ from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.parse import plain
 from lakerank.search.query.store import open_index
 from lakerank.spark.session import session
+from lakerank.webapp.store import own_memory
 from spark_jobs import build_index
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +74,8 @@ WARM_UP_PAGES = 500
 CHANGED_SHARE = 0.01
 COMPARED = 200
 PASSES = 5
+# How the same queries are asked one by one.
+FORMS = {"plain": "{}", "site": "site:numpy.org {}", "must": "+{}", "must not": "{} -matrix", "counted": "{}"}
 Best = tuple[list[int], list[float]]  # page ids and scores of one query
 
 
@@ -129,13 +134,16 @@ def index_and_update(spark: SparkSession, queries: Sequence[str], repeats: int) 
         change(spark, WARM_LAKE, turn)
         build(spark, WARM_LAKE)
     build(spark, WARM_LAKE, rebuild=True)
-    whole, updates, changed = [], [], []
+    whole, updates, changed, opens = [], [], [], []
     for _ in range(repeats):
         whole.append(build(spark, LAKE, rebuild=True))
         print(f"index: {whole[-1]:.2f} s", flush=True)
     for turn in range(repeats):
         changed.append(change(spark, LAKE, turn))
         updates.append(build(spark, LAKE))
+        begun = time.perf_counter()
+        opened(LAKE)
+        opens.append(round(time.perf_counter() - begun, 3))
         print(f"update of {changed[-1]:,} pages: {updates[-1]:.2f} s", flush=True)
     asked = queries[:COMPARED]
     updated = best(opened(LAKE), asked)
@@ -144,6 +152,7 @@ def index_and_update(spark: SparkSession, queries: Sequence[str], repeats: int) 
         "index_seconds": [round(second, 3) for second in whole],
         "update_seconds": [round(second, 3) for second in updates],
         "pages_changed": changed,
+        "open_after_update_seconds": opens,
         "update_share_of_rebuild": round(statistics.median(updates) / statistics.median(whole), 4),
         "update_against_rebuild": compare(updated, best(opened(LAKE), asked)),
     }
@@ -182,19 +191,26 @@ def serve(items: Sequence[KnownItem]) -> dict[str, Any]:
     """Open the index, answer queries one by one and in batches, check against exhaustive scoring."""
     shutil.rmtree(LAKE / "_index_cache", ignore_errors=True)
     facts: dict[str, Any] = {}
+    before = own_memory()
     for name in ("first_open_seconds", "later_open_seconds"):
         begun = time.perf_counter()
         engine = opened(LAKE)
         facts[name] = round(time.perf_counter() - begun, 3)
     queries = [item.query for item in items]
-    taken: list[float] = []
+    taken: dict[str, list[float]] = {name: [] for name in FORMS}
     for turn in range(2):
         for query in queries:
-            begun = time.perf_counter()
-            engine.search(query)
-            if turn:
-                taken.append(1000 * (time.perf_counter() - begun))
-    facts["single_ms"] = percentiles(taken)
+            for name, form in FORMS.items():  # one after another, so that all meet the same machine
+                asked = form.format(query)
+                begun = time.perf_counter()
+                engine.search(asked, count=name == "counted")
+                if turn:
+                    taken[name].append(1000 * (time.perf_counter() - begun))
+    facts["single_ms"] = percentiles(taken["plain"])
+    facts["ms_by_form"] = {name: percentiles(one) for name, one in taken.items()}
+    middle = statistics.median(taken["plain"])
+    facts["forms_against_plain"] = {name: round(statistics.median(one) / middle, 3) for name, one in taken.items()}
+    facts["own_bytes_per_page"] = round((own_memory() - before) / max(len(engine.index), 1))
     parts = [queries[at : at + 100] for at in range(0, len(queries), 100)]
     rates = {"1 process": rate(lambda: best(engine, queries), len(queries))}
     with ThreadPoolExecutor(CORES) as threads:

@@ -1,7 +1,7 @@
-"""Search the index: one query answered at once, or a file of queries as a TREC run, on Spark.
+"""Search the index: one query answered at once, or a file of queries on Spark, as a TREC run or a table.
 
-Reads `index_documents`, `index_postings` and `pages`; a single query needs no Spark for a lake in a folder. The guide
-is docs/search-engine.md.
+Reads `index_documents`, `index_postings` and `pages`; writes `search_results` where --out says. A single query needs no
+Spark for a lake in a folder, nor does --export-opensearch. The guide is docs/search-engine.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.settings import AT_LEAST_ONE, NOT_NEGATIVE, JobArgs, flag
 from lakerank.lake.delta_arrow import GetSpark
-from lakerank.search.query.batch import QueryBatch, answer_batch, read_queries, rejected_lines, run_lines
+from lakerank.lake.publications import publishing
+from lakerank.lake.schemas import SEARCH_RESULTS
+from lakerank.search.export import write_opensearch_bulk
+from lakerank.search.query.batch import QueryBatch, answer_batch, answers_table, read_queries, rejected_lines, run_lines
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.parse import parse, plain
 from lakerank.search.query.searcher import Ranking
@@ -34,6 +37,10 @@ class Args(JobArgs):
     query: str = flag("", 'what to look for: words, "phrases", +must, -not, a OR b, site:host, title:word')
     queries: str = flag("", "file of queries, `id<TAB>text` lines (or text alone: numbered)", metavar="FILE")
     run_file: str = flag("", "where to write the answers to --queries, in TREC's run format", metavar="FILE")
+    out: str = flag("", "table for the answers to --queries, instead of a run or beside it", metavar="TABLE")
+    export_opensearch: str = flag(
+        "", "write all documents of the index in OpenSearch's bulk form; .gz packs it", metavar="FILE"
+    )
     top: int = flag(0, "results (default: 10, with --queries 1000)", within=NOT_NEGATIVE)
     page: int = flag(1, "which page of results", within=AT_LEAST_ONE)
     rank_weight: float = flag(Ranking().rank_weight, "how much links count; 0: not at all", within=NOT_NEGATIVE)
@@ -59,12 +66,24 @@ class Args(JobArgs):
 
 def run(args: Args) -> Mapping[str, Any]:
     """Answer the query or the queries."""
-    if bool(args.query) == bool(args.queries):
-        raise UserError("say what to look for: --query TEXT, or --queries FILE with --run-file OUT")
-    if args.queries and not args.run_file:
-        raise UserError("--queries needs --run-file OUT")
+    if sum(map(bool, (args.query, args.queries, args.export_opensearch))) != 1:
+        raise UserError(
+            "say what to look for: --query TEXT, or --queries FILE with --run-file OUT or --out TABLE; or "
+            "--export-opensearch FILE"
+        )
+    if args.queries and not args.run_file and not args.out:
+        raise UserError("--queries needs --run-file OUT, or --out TABLE")
     with spark_on_demand("lakerank-search", args.master, args.remote) as get_spark:
+        if args.export_opensearch:
+            return _export(args, get_spark)
         return _answer_file(args, get_spark) if args.queries else _answer(args, get_spark)
+
+
+def _export(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
+    index = open_index(args.lake, args.cache_dir, get_spark).index
+    count = write_opensearch_bulk(index, args.export_opensearch, "--export-opensearch")
+    print(f"search: {count:,} documents in {args.export_opensearch}")
+    return {"documents": count}
 
 
 def _answer(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
@@ -74,6 +93,8 @@ def _answer(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
         args.language,
     )  # fmt: skip
     print(f"search: {len(engine.index):,} pages, {1000 * answer.seconds:.1f} ms")
+    for note in answer.notes:
+        print(f"search: {note}")
     print("\n".join(hit.as_text() for hit in answer.hits) or "search: nothing found")
     if answer.suggestion:
         print(f"search: did you mean: {answer.suggestion}")
@@ -81,24 +102,27 @@ def _answer(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
 
 
 def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
-    """Read queries, answer them, write the run."""
+    """Read queries, answer them, write the run, the table."""
     started = time.monotonic()
     queries, rejected = read_queries(read_bytes(args.queries, "--queries"), args.queries)
     reader = parse if args.syntax == "full" else plain
     parsed = {name: reader(text) for name, text in queries.items()}
     batch = QueryBatch(parsed, args.top or 1000, args.rank_weight, args.feedback, language=args.language)
-    lines = run_lines(
-        answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir), list(queries), "lakerank"
-    )
-    write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
-    beside = Path(f"{args.run_file}.rejected.tsv")
+    answers = answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir)
+    if args.out:
+        with publishing(get_spark, args.lake, SEARCH_RESULTS.name) as tables:
+            tables.write(SEARCH_RESULTS, answers_table(answers, queries), args.out)
+    if args.run_file:
+        lines = run_lines(answers, list(queries), "lakerank")
+        write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
+    beside = Path(f"{args.run_file or args.queries}.rejected.tsv")
     beside.unlink(missing_ok=True)  # of another run
     if rejected:
         write_file(beside, rejected_lines(rejected), "--run-file")
         print(f"search: {len(rejected):,} lines of {args.queries} are no queries: see {beside}")
-    seconds = time.monotonic() - started
-    print(f"search: {len(queries):,} queries, {len(lines):,} answers in {args.run_file}, {seconds:.1f} s")
-    counts = {"queries": len(queries), "rejected": len(rejected), "answers": len(lines)}
+    seconds, where = time.monotonic() - started, " and ".join(filter(None, (args.run_file, args.out)))
+    print(f"search: {len(queries):,} queries, {len(answers):,} answers in {where}, {seconds:.1f} s")
+    counts = {"queries": len(queries), "rejected": len(rejected), "answers": len(answers)}
     return {**counts, "seconds": round(seconds, 3)}
 
 

@@ -56,6 +56,7 @@ def pages_table(docs: Sequence[Doc]) -> pa.Table:
     shown = {"url": lambda doc: f"https://example.org/{doc['page_id']}"}
     columns = {"page_id": pa.array([doc["page_id"] for doc in docs], pa.int64())}
     columns["language"] = pa.array([doc.get("language", "en") for doc in docs], pa.string())
+    columns["fetched_at"] = pa.array([doc.get("fetched_at") for doc in docs], pa.timestamp("us", "UTC"))
     for name in ("url", "doc_id", "title", "description", "text", *SHOWN):
         values = [doc.get(name, shown[name](doc) if name in shown else "") for doc in docs]
         columns[name] = pa.array(values, pa.string())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -62,4 +63,26 @@ def write_file(path: Path, content: str | bytes, flag: str = "") -> None:
     except OSError as error:
         if not flag:
             raise
+        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+
+
+def write_lines(path: Path, lines: Iterable[str], flag: str) -> None:
+    """Write a text file line by line, in one step; packed with gzip if its name ends in `.gz`.
+
+    Args:
+        path: the file; its folder is made if it is not there.
+        lines: without their ends.
+        flag: that names the file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        with atomic_path(path) as fresh, fresh.open("wb") as raw:
+            packed = gzip.GzipFile("", "wb", 6, raw, 0) if path.name.endswith(".gz") else None
+            for line in lines:
+                (packed or raw).write(f"{line}\n".encode())
+            if packed:
+                packed.close()
+    except OSError as error:
         raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error

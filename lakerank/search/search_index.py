@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import GetSpark
+from lakerank.search.export import write_opensearch_bulk
 from lakerank.search.index.fields import Weighting
 from lakerank.search.index.segment import SegmentBuilder, unpacked_pages
 from lakerank.search.pages.urls import page_id
@@ -111,6 +113,17 @@ class SearchIndex:
     def search_many(self, queries: Iterable[str], top: int = 10) -> list[list[Hit]]:
         """Find the best documents of each query, in the order of the queries; errors as `search`."""
         return [self.search(query, top) for query in queries]
+
+    def export_opensearch(self, path: str | Path) -> int:
+        """Write the documents as a file for OpenSearch's `_bulk` (`export.bulk_lines`); return how many there are.
+
+        Args:
+            path: packed with gzip if its name ends in `.gz`.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        return write_opensearch_bulk(self.engine.index, path)
 
     def update(self, df: Frame) -> None:
         """Add rows, and replace those whose id is there; answers are then those of an index built anew.

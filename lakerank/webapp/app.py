@@ -16,12 +16,13 @@ from starlette.types import ASGIApp
 from lakerank.webapp.limits import Guard
 from lakerank.webapp.render import Renderer
 from lakerank.webapp.site import Site
-from lakerank.webapp.view_model import as_json
+from lakerank.webapp.view_model import SEARCH_SCHEMA, as_json
 
 LONGEST_QUERY = 500  # characters
 LAST_PAGE = 100  # of results
 MOST_RESULTS = 100  # on one page of the JSON answer
 TOP = 10
+SUGGESTIONS = 8
 _ID = re.compile(r"-?[0-9]{1,19}")
 _PLAIN = {
     404: ("Not found", "There is no such page here."),
@@ -43,6 +44,11 @@ def create_app(current: Callable[[], Site], allowed_hosts: Collection[str] = (),
         routes=[
             Route("/", pages.search),
             Route("/page/{page_id}", pages.page),
+            Route("/page/{page_id}/text", pages.text),
+            Route("/suggest", pages.suggest),
+            Route("/opensearch.xml", pages.opensearch),
+            Route("/api", pages.api),
+            Route("/api/schema.json", pages.api_schema),
             Route("/api/search", pages.api_search),
             *more,
             Route("/healthz", pages.health),
@@ -63,9 +69,9 @@ class _Pages:
     def search(self, request: Request) -> Response:
         site, query = self.current(), _query(request)
         if not query:
-            return HTMLResponse(self.render("home", query="", size=len(site)))
+            return HTMLResponse(self.render("home", query="", size=len(site), site=site))
         page = _whole(request, "page", 1, LAST_PAGE)
-        answer = site.engine.search(query, TOP, page, reasons=True)
+        answer = site.engine.search(query, TOP, page, reasons=True, count=True)
         return HTMLResponse(
             self.render("results", query=query, size=len(site), page=page, answer=answer, site=site, last=LAST_PAGE)
         )
@@ -77,6 +83,35 @@ class _Pages:
             raise HTTPException(404, "The index has no page with this number. It may have been removed since.")
         return HTMLResponse(self.render("page", query=query, size=len(site), seen=view))
 
+    def text(self, request: Request) -> Response:
+        """Show the whole text of a page as it was indexed."""
+        site, asked, query = self.current(), request.path_params["page_id"], _query(request)
+        found = site.text(int(asked), query) if _ID.fullmatch(asked) else None
+        if found is None:
+            raise HTTPException(404, "The index has no page with this number. It may have been removed since.")
+        page, text, fetched = found
+        return HTMLResponse(self.render("text", query=query, size=len(site), page=page, text=text, fetched=fetched))
+
+    def suggest(self, request: Request) -> Response:
+        """Complete what is typed; the form is that of browsers' search boxes (OpenSearch suggestions)."""
+        typed = request.query_params.get("q", "")[:LONGEST_QUERY].lstrip()
+        found = self.current().suggester.suggest(typed, SUGGESTIONS)
+        return JSONResponse([typed, found], media_type="application/x-suggestions+json")
+
+    def opensearch(self, request: Request) -> Response:
+        """Describe the search to browsers, which can then offer it in their own boxes."""
+        address = str(request.base_url)
+        return Response(self.render.description(address), media_type="application/opensearchdescription+xml")
+
+    def api(self, request: Request) -> Response:
+        """Describe the JSON answers for people."""
+        site = self.current()
+        return HTMLResponse(self.render("api", query="", size=len(site), site=site, schema=SEARCH_SCHEMA))
+
+    def api_schema(self, request: Request) -> Response:
+        """Describe the JSON answers for programs."""
+        return JSONResponse(SEARCH_SCHEMA, media_type="application/schema+json")
+
     def api_search(self, request: Request) -> Response:
         site = self.current()
         try:
@@ -87,7 +122,7 @@ class _Pages:
         except HTTPException as error:
             return JSONResponse({"error": error.detail}, error.status_code)
         explain = request.query_params.get("explain", "0") not in ("", "0", "false")
-        answer = site.engine.search(query, top, page, reasons=explain)
+        answer = site.engine.search(query, top, page, reasons=explain, count=True)
         return JSONResponse(as_json(query, page, answer, site.engine.index))
 
     def health(self, request: Request) -> Response:
@@ -108,14 +143,16 @@ class _Pages:
         title, sentence = _PLAIN.get(status, ("That did not work", "The request cannot be answered."))
         given = str(getattr(error, "detail", ""))
         detail = given if given.endswith(".") else sentence
-        return self._said(status, title, detail, getattr(error, "headers", None))
+        query = request.query_params.get("q", "")[:LONGEST_QUERY]
+        return self._said(status, title, detail, query, getattr(error, "headers", None))
 
     def failure(self, request: Request, error: Exception) -> Response:
         """Answer after a mistake of ours; the server's log has the trace, the reader gets none of it."""
-        return self._said(500, "Something went wrong", "The search page made a mistake; its log says which.")
+        query = request.query_params.get("q", "")[:LONGEST_QUERY]
+        return self._said(500, "Something went wrong", "The search page made a mistake; its log says which.", query)
 
-    def _said(self, status: int, title: str, detail: str, headers: Any = None) -> Response:
-        return HTMLResponse(self.render("problem", query="", title=title, detail=detail), status, headers)
+    def _said(self, status: int, title: str, detail: str, query: str, headers: Any = None) -> Response:
+        return HTMLResponse(self.render("problem", query=query, title=title, detail=detail), status, headers)
 
 
 def _query(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""The one template and the two files beside it."""
+"""The template of the pages, the one that describes the search to browsers, and the files beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lakerank.webapp import view_model
 
-_STATIC = {"style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
+_STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "suggest.js": "text/javascript; charset=utf-8",
+}
 
 
 class Renderer:
@@ -38,7 +42,14 @@ class Renderer:
         whole = "".join(content for content, _ in self.files.values())
         self._stamp = hashlib.sha256(whole.encode()).hexdigest()[:12]
         self._template = self._environment.get_template("site.html.j2")
+        self._description = self._environment.get_template("opensearch.xml.j2")
 
     def __call__(self, view: str, **values: Any) -> str:
-        """Render a page: `home`, `results`, `page` or `problem`, and what it shows. All text is escaped."""
-        return self._template.render(view=view, stamp=self._stamp, reasons=view_model.reasons, **values)
+        """Render a page: `home`, `results`, `page`, `text`, `api` or `problem`, and what it shows. All is escaped."""
+        return self._template.render(
+            view=view, stamp=self._stamp, reasons=view_model.reasons, facets=view_model.facets, **values
+        )
+
+    def description(self, address: str) -> str:
+        """Render the OpenSearch description of a server at an address."""
+        return self._description.render(address=address, stamp=self._stamp)

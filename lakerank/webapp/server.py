@@ -20,7 +20,7 @@ from lakerank.lake.delta_arrow import GetSpark
 from lakerank.lake.schemas import INDEX
 from lakerank.webapp.app import create_app
 from lakerank.webapp.recommend_api import NewestModel, recommend_routes, recommender_app
-from lakerank.webapp.store import NewestSite, has_published
+from lakerank.webapp.store import NewestSite, describe_memory, has_published
 
 _LAST_ANSWERS = 5  # seconds for requests under way when it is ended
 WAITED_FOR_REQUEST = 10.0  # seconds a connection may stay open without a whole request
@@ -61,9 +61,8 @@ def serve(
         app = _app(newest, recommender, [host, *allowed_hosts])
         bound.listen()  # whoever reads the address may call at once
         address = address_of(bound)
-        pages, users = 0 if newest is None else len(newest.site), 0 if recommender is None else len(recommender.model)
-        shown = [f"shows {pages:,} pages"] if newest else []
-        shown += [f"recommends to {users:,} users"] if recommender else []
+        shown = [f"shows {describe_memory(len(newest.site))}"] if newest else []
+        shown += [f"recommends to {len(recommender.model):,} users"] if recommender else []
         print(f"serve: {address} {' and '.join(shown)}; Ctrl-C ends it", flush=True)
         try:
             watchers = [one.watch for one in (newest, recommender) if one is not None and refresh]

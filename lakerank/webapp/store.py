@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from pathlib import Path
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
@@ -40,7 +41,9 @@ class NewestSite:
     def _site(self, version: int) -> Site:
         engine = SearchEngine(open_index(self._lake, self._cache_dir, self._get_spark).index)
         warm_up(engine)
-        return Site.of(engine, self._links(engine.index), version)
+        site = Site.of(engine, self._links(engine.index), version)
+        site.suggester.warm_up()
+        return site
 
     def _links(self, index: Index) -> Links | None:
         if self._links_table == NO_LINKS:
@@ -62,7 +65,7 @@ class NewestSite:
             if newest != self._version:
                 self.site = self._site(newest[1])
                 self._version = newest
-                print(f"serve: version {newest[1]} of the index, {len(self.site):,} pages", flush=True)
+                print(f"serve: version {newest[1]} of the index, {describe_memory(len(self.site))}", flush=True)
             self._last_problem = ""
         except Exception as error:  # whatever it is, readers go on with what they have
             problem = f"serve: cannot open the newest index, the old one stays: {error}"
@@ -76,11 +79,32 @@ class NewestSite:
             self.refresh()
 
 
+def describe_memory(pages: int) -> str:
+    """Say how many pages there are, and how much memory of its own the process holds for each.
+
+    What is mapped from the cache's files is not counted: the system takes it back when it needs it.
+    """
+    own = own_memory()
+    said = f", {own / 2**20:,.0f} MiB of memory ({own / max(pages, 1):,.0f} bytes a page)" if own else ""
+    return f"{pages:,} pages{said}"
+
+
+def own_memory() -> int:
+    """Return the bytes of memory that the process holds besides mapped files; 0 where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
 def warm_up(engine: SearchEngine) -> None:
     """Call every kernel once and make the lists of spellings, before the first reader comes."""
     if len(engine.index):
         engine.search(f"{engine.index.string('title', 0)} qwxyzzyx", reasons=True)
-        engine.search('"a b" +c', feedback="on")
+        engine.search('"a b" +c', feedback="on", count=True)
+        engine.search("a -b")
+        engine.search("a site:b")
         engine.related(0)
 
 

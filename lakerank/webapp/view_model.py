@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from lakerank.search.query.engine import Hit, ResultPage
+from lakerank.search.query.engine import Counts, Hit, ResultPage
 from lakerank.search.query.index import Index
 from lakerank.search.query.presentation import Explanation, Pieces
 
 TEXT_SHOWN = 900  # characters of a page's text
 ADDRESS_SHOWN = 110  # characters of an address; what is longer loses its middle
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A filter that can be put on a query, or taken from it.
+
+    Attributes:
+        name: what it says. pages: how many match, or None of one that is taken away. query: with it, or without it.
+    """
+
+    name: str
+    pages: int | None
+    query: str
+
+
+def facets(query: str, counts: Counts | None) -> list[tuple[str, list[Choice]]]:
+    """List the filters of a query by kind: those it has, to be taken away, else those it may get, with their counts."""
+    out: list[tuple[str, list[Choice]]] = []
+    for kind, keys in (("Site", "site"), ("Fetched", "after|before")):
+        bare = " ".join(re.sub(rf'(?<!\S)(?:{keys}):(?:"[^"]*"|\S+)', " ", query, flags=re.IGNORECASE).split())
+        if bare != " ".join(query.split()):
+            if bare:
+                out.append((kind, [Choice("any", None, bare)]))
+        elif counts is not None and kind == "Site" and len(counts.sites) > 1:
+            out.append((kind, [Choice(host, pages, f"{bare} site:{host}") for host, pages in counts.sites]))
+        elif counts is not None and kind == "Fetched" and len(counts.periods) > 1:
+            choices = (Choice(p.name, p.pages, f"{bare} after:{p.name} before:{p.end}") for p in counts.periods)
+            out.append((kind, list(choices)))
+    return out
 
 
 @dataclass(frozen=True)
@@ -91,6 +121,7 @@ def beginning(text: str) -> str:
 
 def as_json(query: str, page: int, answer: ResultPage, index: Index) -> dict[str, Any]:
     """Return an answer as JSON for programs; ids are text, since they have more digits than JavaScript's numbers."""
+    counts = answer.counts
     return {
         "query": query,
         "page": page,
@@ -99,6 +130,10 @@ def as_json(query: str, page: int, answer: ResultPage, index: Index) -> dict[str
         "more": answer.more,
         "suggestion": answer.suggestion,
         "expanded": answer.expanded,
+        "notes": list(answer.notes),
+        "matches": counts.pages if counts else None,
+        "sites": [{"site": host, "pages": pages} for host, pages in counts.sites] if counts else [],
+        "fetched": [{"after": p.name, "before": p.end, "pages": p.pages} for p in counts.periods] if counts else [],
         "results": [_hit(hit, index) for hit in answer.hits],
     }
 
@@ -125,3 +160,57 @@ def _hit(hit: Hit, index: Index) -> Mapping[str, Any]:
 
 def _marked_parts(text_parts: Pieces) -> list[dict[str, Any]]:
     return [{"text": text, "match": match} for text, match in text_parts]
+
+
+def _typed(kind: str | list[str], meaning: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "description": meaning, **more}
+
+
+def _rows(meaning: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    items = {"type": "object", "properties": dict(properties), "required": list(properties)}
+    return {"type": "array", "description": meaning, "items": items}
+
+
+_RESULT = {
+    "rank": _typed("integer", "from 1, over all pages of results"),
+    "page_id": _typed("string", "number of the page, as text: it has 64 bits, more than JavaScript's numbers"),
+    "url": _typed("string", "address; may be empty"),
+    "title": _typed("string", "may be empty"),
+    "score": _typed("number", "higher is better; says nothing between queries"),
+    "pagerank": _typed("number", "probability; 0: unknown"),
+    "prominence": _typed("number", "0 to 1, how much links count, of the highest"),
+    "snippet": _rows(
+        "passage of the text, in pieces", {"text": _typed("string", "piece"), "match": _typed("boolean", "is marked")}
+    ),
+    "fields": _typed("object", "stored fields that are shown, by column"),
+    "copies": _typed("array", "addresses of pages with the same content", items={"type": "string"}),
+}
+SEARCH_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Answer of /api/search",
+    "type": "object",
+    "properties": {
+        "query": _typed("string", "as it was asked"),
+        "page": _typed("integer", "of results, from 1"),
+        "pages_indexed": _typed("integer", "pages in the index"),
+        "milliseconds": _typed("number", "time taken"),
+        "more": _typed("boolean", "whether there is a further page of results"),
+        "suggestion": _typed(["string", "null"], "the query as it was probably meant"),
+        "expanded": _typed("boolean", "whether words of the first results were added"),
+        "notes": _typed("array", "what of the query is not understood, in sentences", items={"type": "string"}),
+        "matches": _typed(["integer", "null"], "pages that match; those with the same content each for itself"),
+        "sites": _rows(
+            "hosts with most matches", {"site": _typed("string", "host"), "pages": _typed("integer", "matches there")}
+        ),
+        "fetched": _rows(
+            "years or months in which matching pages were fetched, as `after:` and `before:` take them",
+            {
+                "after": _typed("string", "its beginning"),
+                "before": _typed("string", "the next one's"),
+                "pages": _typed("integer", "matches"),
+            },
+        ),
+        "results": _rows("best first", _RESULT),
+    },
+}
+SEARCH_SCHEMA["required"] = list(SEARCH_SCHEMA["properties"])

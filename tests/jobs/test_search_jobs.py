@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from lakerank.lake.delta_arrow import ArrowSink
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.publications import Publications
-from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS
+from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, SEARCH_RESULTS
 from lakerank.search.pages.urls import page_id
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.store import open_index
@@ -184,6 +184,14 @@ def test_queries_from_a_file_and_from_the_command_line(
     flags = ["--lake", lake, "--queries", str(queries), "--top", "3"]
     assert search.main([*flags, "--run-file", str(shards), "--shards", "2"]) == 0
     assert shards.read_text() == run.read_text()
+    for more in ([], ["--shards", "2"]):
+        assert search.main([*flags, "--out", str(tmp_path / "answers"), *more]) == 0
+        rows = TableRef(str(tmp_path / "answers")).read(spark, SEARCH_RESULTS).orderBy("query_id", "rank").collect()
+        assert [(row.query_id, row.document, row["rank"]) for row in rows] == [
+            (line[0], line[2], int(line[3])) for line in lines
+        ]
+        assert {row["query"] for row in rows} == {'fox "lazy', "-wolf tracks"}
+        assert {row.page_id for row in rows if row.document == "https://w.org/9"} == {page_id("https://w.org/9")}
     assert search.main([*flags, "--run-file", str(shards), "--shards", "9"]) == 2
     assert "has only 2 segments" in capsys.readouterr().err
 
@@ -194,6 +202,13 @@ def test_queries_from_a_file_and_from_the_command_line(
     assert summary["hits"][0]["copies"] == ["https://w.org/copy"]
     assert "A [fox] in the [snow]" in out
     assert "idf" in out
+    assert search.main(["--lake", lake, "--export-opensearch", str(tmp_path / "bulk.ndjson")]) == 0
+    bulk = [json.loads(line) for line in (tmp_path / "bulk.ndjson").read_text(encoding="utf-8").splitlines()]
+    assert len(bulk) == 2 * len(docs)
+    sources = {row["url"]: row for row in bulk[1::2]}
+    assert sources["https://w.org/copy"]["duplicate_of"] == str(page_id("https://w.org/8"))
+    assert [row["index"]["_id"] for row in bulk[::2]] == [row["page_id"] for row in bulk[1::2]]
+    capsys.readouterr()
     assert search.main(["--lake", lake, "--query", "foxs wlof", "--feedback", "off"]) == 0
     assert "did you mean: foxs wolf" in capsys.readouterr().out
 

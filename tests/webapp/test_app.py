@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import replace
+from html import unescape
 from typing import Any
+from xml.etree import ElementTree
 
 import httpx
 import pyarrow as pa
@@ -100,7 +103,7 @@ def test_stored_fields_with_a_label_are_shown_wherever_hits_are(monkeypatch: pyt
 def test_markup_in_queries_titles_texts_and_links_is_text(client: TestClient) -> None:
     for path, params in (("/", {"q": '<script>alert("q")</script> hostile arrays'}), ("/page/3", {}), ("/page/1", {})):
         page = client.get(path, params=params).text
-        assert "<script" not in page
+        assert page.count("<script") == 1, "our own file"
         assert "<img src=x" not in page
         assert "&lt;script&gt;alert(" in page
         assert 'href="javascript:' not in page
@@ -259,7 +262,8 @@ def test_every_answer_has_the_headers(client: TestClient, path: str) -> None:
     assert {name: headers[name] for name in HEADERS} == HEADERS
     policy = headers["content-security-policy"]
     assert policy.startswith("default-src 'none'")
-    assert "script-src" not in policy
+    assert "script-src 'self';" in policy, "our own file, nothing within pages"
+    assert "unsafe" not in policy
     assert "frame-ancestors 'none'" in policy
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -305,7 +309,7 @@ def test_a_wrong_question_in_json_is_one_sentence(client: TestClient, params: st
 
 def test_health_and_files(client: TestClient, site: Site) -> None:
     assert client.get("/healthz").json() == {"status": "ok", "pages": 30, "version": 1}
-    for name, media_type in re.findall(r'href="(/[\w.?]+)"(?: type="(.*?)")?>', client.get("/").text):
+    for name, media_type in re.findall(r'href="(/\w+\.\w+\?\w+)"(?: type="(.*?)")?>', client.get("/").text):
         file = client.get(name)
         assert file.status_code == 200
         assert file.headers["content-type"].startswith(media_type or "text/css")
@@ -353,3 +357,128 @@ def test_only_web_addresses_become_links(url: str) -> None:
     assert not linkable(url)
     assert linkable("https://a.b/c")
     assert linkable("http://a")
+
+
+DATED: list[dict[str, Any]] = [
+    {
+        "page_id": n,
+        "title": f"Solar energy {n}",
+        "text": f"Solar panels and wind number {n}.",
+        "url": f"https://{'www.a.org' if n % 3 else 'b.org'}/{n}",
+        "fetched_at": datetime.datetime(2023 + n % 2, 5, n, tzinfo=datetime.UTC) if n != 9 else None,
+    }
+    for n in range(1, 10)
+]
+
+
+@pytest.fixture(scope="module")
+def dated() -> TestClient:
+    site = Site.of(small_engine(DATED), None, 1)
+    return TestClient(create_app(lambda: site), base_url=ADDRESS)
+
+
+def links(html: str) -> list[str]:
+    return [unescape(one) for one in re.findall(r'href="(/\?q=[^"]*)"', html)]
+
+
+def test_matches_are_counted_by_site_and_time_and_each_count_is_a_filter(dated: TestClient) -> None:
+    page = dated.get("/?q=solar").text
+    assert "of 9 that match, from 9 pages" in plain(page)
+    filters = page.split('aria-label="Filters"')[1].split("</nav>")[0]
+    assert "www.a.org 6 b.org 3" in plain(filters)
+    assert "2024 4 2023 4" in plain(filters)
+    for path in links(filters):
+        told = int(re.search(re.escape(path.replace("&", "&amp;")) + r'"[^0-9]*[^<]*</bdi> <[^>]*>(\d+)<', filters)[1])
+        assert f"of {told} that match" in plain(dated.get(path).text), path
+    page = dated.get("/?q=solar site:b.org after:2024 before:2024-06").text
+    assert "of 1 that match" in plain(page), "page 3 is of 2024, 6 of 2023, 9 of nobody knows when"
+    assert links(page.split('aria-label="Filters"')[1].split("</nav>")[0]) == [
+        "/?q=solar%20after%3A2024%20before%3A2024-06",
+        "/?q=solar%20site%3Ab.org",
+    ]
+
+
+def test_examples_are_links_that_find_something_here(dated: TestClient, client: TestClient) -> None:
+    for asked in (dated, client):
+        shown = links(asked.get("/").text)
+        assert len(shown) >= 3
+        for path in shown:
+            assert '<ol class="results"' in asked.get(path).text, path
+    assert any("site%3Awww.a.org" in path for path in links(dated.get("/").text))
+    assert any("after%3A202" in path for path in links(dated.get("/").text))
+
+
+def test_suggestions_come_from_titles_and_words(client: TestClient) -> None:
+    answer = client.get("/suggest", params={"q": "broad"})
+    assert answer.headers["content-type"] == "application/x-suggestions+json"
+    typed, found = answer.json()
+    assert typed == "broad"
+    assert found[0] == "Broadcasting arrays"
+    assert "broadcasting" in found
+    assert "Broadcasting arrays" in client.get("/suggest?q=arr").json()[1], "by any of its words"
+    assert "title:zebra" in client.get("/suggest?q=title:ze").json()[1]
+    assert "salt +pepper" in client.get("/suggest", params={"q": "salt +pep"}).json()[1]
+    for nothing in ("", "  ", "qqq", "\x00", '"', "site:exa"):
+        assert client.get("/suggest", params={"q": nothing}).json()[1] == []
+
+
+def test_the_cached_text_is_whole_marked_and_escaped(client: TestClient) -> None:
+    page = client.get("/page/100/text?q=zebras").text
+    assert "<mark>zebra</mark>" in page
+    page = client.get("/page/3/text?q=arrays").text
+    assert "Hostile &lt;img src=x onerror=alert(1)&gt; <mark>arrays</mark> stand here." in page
+    assert 'href="/page/1/text?q=arrays"' in client.get("/?q=arrays").text
+    assert client.get("/page/77/text").status_code == 404
+
+
+def test_what_is_wrong_keeps_the_query(client: TestClient) -> None:
+    for path in ("/page/77?q=salt", "/?q=salt&page=x", "/nothing?q=salt"):
+        assert 'value="salt"' in client.get(path).text
+    assert 'value="&lt;b&gt;"' in client.get("/page/77?q=<b>").text
+
+
+def test_signs_that_mean_nothing_are_said(client: TestClient) -> None:
+    assert "arr*: a * stands for a whole word within quotes" in client.get("/?q=arr*").text
+    assert "after:soon is no date" in client.get("/?q=salt after:soon").text
+    assert client.get("/api/search?q=salt~2").json()["notes"] == [
+        "Signs for similar words (~) and for weights (^) mean nothing here; they were left out."
+    ]
+    assert client.get("/api/search", params={"q": '"large * arrays" +salt -a_b*'}).json()["notes"] != []
+    assert client.get("/api/search", params={"q": '"no * made" C++ f(x) a^b'}).json()["notes"] == []
+
+
+def test_browsers_are_told_how_to_search_here(client: TestClient) -> None:
+    link = re.search(r'<link rel="search" href="([^"]*)"', client.get("/").text)[1]
+    told = client.get(link)
+    assert told.headers["content-type"].startswith("application/opensearchdescription+xml")
+    space = "{http://a9.com/-/spec/opensearch/1.1/}"
+    urls = {url.get("type"): url.get("template") for url in ElementTree.fromstring(told.text).iter(f"{space}Url")}
+    for kind, template in urls.items():
+        asked = re.sub(r"\{\w+\?\}", "1", template.replace("{searchTerms}", "salt"))
+        assert asked.startswith(ADDRESS)
+        assert client.get(asked).headers["content-type"].startswith(kind)
+
+
+def conforms(value: Any, schema: dict[str, Any]) -> bool:
+    kinds = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "null": type(None), "array": list}
+    kinds["object"] = dict
+    wanted = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    if not any(isinstance(value, kinds[kind]) for kind in wanted):
+        return False
+    if isinstance(value, list) and "items" in schema:
+        return all(conforms(one, schema["items"]) for one in value)
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        return set(known) == set(value) and all(conforms(value[name], known[name]) for name in known)
+    return True
+
+
+def test_answers_are_what_the_schema_says(client: TestClient, dated: TestClient) -> None:
+    schema = client.get("/api/schema.json").json()
+    answer = dated.get("/api/search?q=solar&top=3").json()
+    assert conforms(answer, schema)
+    assert not conforms(answer | {"more": None}, schema)
+    assert (answer["matches"], answer["sites"][0]) == (9, {"site": "www.a.org", "pages": 6})
+    assert answer["fetched"][0] == {"after": "2024", "before": "2025", "pages": 4}
+    page = client.get("/api").text
+    assert all(f"<code>{name}</code>" in page for name in (*schema["properties"], "prominence", "page_id"))

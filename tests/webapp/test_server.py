@@ -153,6 +153,43 @@ def test_a_reader_searches_asks_why_and_follows_links(
     assert said == []
 
 
+def test_suggestions_by_keyboard_and_by_hand(
+    server: Server, open_at: Callable[[int, int], Page], said: list[str]
+) -> None:
+    page = open_at(390, 844)
+    page.goto(f"{server.address}/?q=noodles")
+    box = page.get_by_role("combobox", name="Search the pages")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the results")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the results")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.keyboard.press("/")
+    expect(box).to_be_focused()
+    assert box.input_value() == "noodles", "the sign went to the box, not into it"
+    page.keyboard.type("broad")
+    options = page.get_by_role("option")
+    expect(options.first).to_have_text("Broadcasting arrays")
+    expect(box).to_have_attribute("aria-expanded", "true")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.keyboard.press("ArrowDown")
+    expect(box).to_have_value("Broadcasting arrays")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    assert box.get_attribute("aria-activedescendant") == options.first.get_attribute("id")
+    page.keyboard.press("Escape")
+    expect(box).to_have_value("broad")
+    expect(options).to_have_count(0)
+    page.keyboard.type("c")
+    options.first.click()
+    expect(page.locator(".result").first).to_contain_text("Broadcasting")
+    assert "q=Broadcasting" in page.url
+    page.wait_for_load_state()
+    page.keyboard.press("/")
+    page.keyboard.type("/")
+    expect(box).to_have_value("/")
+    assert said == []
+
+
 def test_hostile_markup_runs_nothing(server: Server, open_at: Callable[[int, int], Page], said: list[str]) -> None:
     page = open_at(390, 844)
     page.on("dialog", lambda dialog: said.append(dialog.message))

@@ -40,3 +40,18 @@ INDEX_DOCUMENTS = Relation(
     "build_index",
     "pages",
 )
+SEARCH_RESULTS = Relation(
+    "search_results",
+    "Answers to a file of queries: the best pages of each.",
+    (
+        Column("query_id", "string", "id of the query in the file, or its line's number among the queries"),
+        Column("query", "string", "what was looked for"),
+        Column("rank", "int", "from 1, best first"),
+        Column("page_id", "bigint", "page"),
+        Column("document", "string", "its id in a collection of documents, or its address, as in a TREC run"),
+        Column("score", "double", "higher is better; says nothing between queries"),
+    ),
+    ("query_id", "rank"),
+    "search",
+    "queries × --top",
+)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.schemas import SEARCH_RESULTS
 from lakerank.search.index.fields import Weighting
 from lakerank.search.query.index import Index
 from lakerank.search.query.parse import AnalyzedQuery, Query, Vocabulary, analyze_query
@@ -111,7 +112,17 @@ def run_lines(answers: Sequence[Mapping[str, Any]], order: Sequence[str], tag: s
     ]
 
 
-_ANSWERS = "query_id string, rank int, document string, score double"
+_ANSWERS = "query_id string, rank int, page_id bigint, document string, score double"
+
+
+def answers_table(answers: Sequence[Mapping[str, Any]], queries: Mapping[str, str]) -> pa.Table:
+    """Return answers of `answer_batch` as rows of `search_results`, queries in their order, best answers first."""
+    position = {name: at for at, name in enumerate(queries)}
+    rows = sorted(answers, key=lambda row: (position[row["query_id"]], row["rank"]))
+    found = [{**row, "query": queries[row["query_id"]]} for row in rows]
+    return pa.Table.from_pylist(found, SEARCH_RESULTS.arrow_schema())
+
+
 _FEWEST = 50  # queries in a share
 FIRST_RESULTS = (
     "query string, page_id bigint, document string, score double, terms array<string>, weights array<double>"
@@ -206,7 +217,7 @@ def best_results(
 
 
 def merge_shards(batch: QueryBatch, statistics: Statistics, run: RunStep) -> list[dict[str, Any]]:
-    """Answer queries from all shards: `query_id`, `rank`, `document`, `score`, by query in any order, best first.
+    """Answer queries from all shards: the columns of `answer_batch`, by query in any order, best first.
 
     Args:
         batch: the queries.
@@ -226,18 +237,21 @@ def merge_shards(batch: QueryBatch, statistics: Statistics, run: RunStep) -> lis
             expanding[name] = known[name]
     weights_by_query: dict[str, dict[str, float]] = {}
     first: dict[str, list[tuple[str, float]]] = {}
+    ids: dict[str, int] = {}
     if expanding:
         for name, rows in _by_query(run(first_results(batch, expanding), FIRST_RESULTS)).items():
             weights_by_query[name] = _expand(known[name].weights, rows, batch.ranking)
             first[name] = [(row["document"], row["score"]) for row in rows]
+            ids |= {row["document"]: row["page_id"] for row in rows}
     found = _by_query(run(best_results(batch, known, weights_by_query), BEST_RESULTS))
     answers = []
     for name, rows in found.items():
         best = [(row["document"], row["score"]) for row in rows[: batch.top]]
+        ids |= {row["document"]: row["page_id"] for row in rows}
         if name in first:
             best = keep_first(first[name], best, feedback.keep, batch.top)
         answers += [
-            {"query_id": name, "rank": rank, "document": document, "score": score}
+            {"query_id": name, "rank": rank, "page_id": ids[document], "document": document, "score": score}
             for rank, (document, score) in enumerate(best, start=1)
         ]
     return answers
@@ -279,7 +293,7 @@ def answer_batch(
         cache_dir: folder for decoded indexes, seen by all workers, or empty for the usual one.
 
     Returns:
-        `query_id`, `rank`, `document`, `score`, in any order of queries.
+        `query_id`, `rank`, `page_id`, `document`, `score`, in any order of queries.
 
     Raises:
         UserError: there is no index, or it cannot be cut into so many shards.
@@ -307,6 +321,7 @@ def _answer_from_whole_index(spark: SparkSession, folder: tuple[str, str], batch
                     {
                         "query_id": pa.array([name] * len(pages), pa.string()),
                         "rank": pa.array(range(1, len(pages) + 1), pa.int32()),
+                        "page_id": index.block["page_ids"][found.pages],
                         "document": pa.array([index.name(page) for page in pages], pa.string()),
                         "score": found.scores,
                     }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lakerank.search.query.index import Index, Page, ShownField
+from lakerank.search.query.index import NO_DAY, Index, Page, ShownField
 from lakerank.search.query.kernels import score_all, sum_impacts
-from lakerank.search.query.parse import AnalyzedQuery, Occur, analyze_query, parse
+from lakerank.search.query.parse import AnalyzedQuery, Occur, analyze_query, not_understood, parse
 from lakerank.search.query.presentation import Explanation, Highlighter, Pieces, Speller, explain
 from lakerank.search.query.searcher import Ranking, Searcher, TopPages
 
@@ -87,6 +88,56 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Period:
+    """A year or a month in which pages were fetched.
+
+    Attributes:
+        name: `2024` or `2024-05`. end: the next one's, as `before:` takes it. pages: how many match.
+    """
+
+    name: str
+    end: str
+    pages: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The pages that match a query as it was asked, counted; pages with the same content each for itself.
+
+    Attributes:
+        pages: how many have one of its words and pass its filters.
+        sites: hosts with most of them, and how many each has.
+        periods: in which they were fetched, the latest first; of pages of which that is known.
+    """
+
+    pages: int
+    sites: tuple[tuple[str, int], ...]
+    periods: tuple[Period, ...]
+
+
+_MOST_COUNTED = 8  # sites, and periods
+
+
+def count_matches(index: Index, matching: NDArray[np.int32]) -> Counts:
+    """Count pages by host and by the year in which they were fetched; by month if all are of one year."""
+    hosts = np.bincount(index.block["page_hosts"][matching], minlength=len(index.hosts))
+    best = [int(at) for at in np.lexsort((np.arange(len(hosts)), -hosts))[:_MOST_COUNTED] if hosts[at]]
+    sites = tuple((index.hosts[at], int(hosts[at])) for at in best if index.hosts[at])
+    days = index.block["days"][matching]
+    dates = days[days != NO_DAY].astype("datetime64[D]")
+    unit: Literal["M", "Y"] = "Y"
+    found, counts = np.unique(dates.astype("datetime64[Y]"), return_counts=True)
+    if len(found) == 1:
+        unit = "M"
+        found, counts = np.unique(dates.astype("datetime64[M]"), return_counts=True)
+    periods = tuple(
+        Period(str(one), str(one + np.timedelta64(1, unit)), int(n))
+        for one, n in zip(found[::-1][:_MOST_COUNTED], counts[::-1][:_MOST_COUNTED], strict=True)
+    )
+    return Counts(len(matching), sites, periods)
+
+
+@dataclass(frozen=True)
 class ResultPage:
     """One page of results.
 
@@ -96,6 +147,8 @@ class ResultPage:
         suggestion: the query as it was probably meant, or None.
         expanded: whether feedback added words.
         seconds: time taken.
+        counts: how many pages match, and where they stand; None unless asked for.
+        notes: sentences on what of the query is not understood.
     """
 
     hits: tuple[Hit, ...]
@@ -103,12 +156,15 @@ class ResultPage:
     suggestion: str | None
     expanded: bool
     seconds: float
+    counts: Counts | None = None
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return hits (`Hit.as_json`), more, suggestion, expanded and seconds."""
+        """Return hits (`Hit.as_json`), more, suggestion, expanded, seconds and notes."""
         return {
             "hits": [hit.as_json() for hit in self.hits], "more": self.more, "suggestion": self.suggestion,
             "expanded": self.expanded, "seconds": round(self.seconds, 6),
+            "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -130,6 +186,7 @@ class SearchEngine:
         collapse_duplicates: bool = True,
         reasons: bool = False,
         language: str = "",
+        count: bool = False,
     ) -> ResultPage:
         """Answer a query.
 
@@ -142,6 +199,7 @@ class SearchEngine:
             collapse_duplicates: show of pages with the same content only the best.
             reasons: explain each score.
             language: that the query is in; empty: any that the index has.
+            count: count all pages that match.
         """
         started = time.perf_counter()
         query = parse(text)
@@ -162,8 +220,15 @@ class SearchEngine:
             for rank, at in enumerate(kept[skipped : skipped + top], start=skipped + 1)
         ]
         suggestion = self.speller.query(text, found.query.unknown) if found.query.unknown else None
+        counts = count_matches(self.index, self.searcher.matching(found.query)) if count else None
+        more, notes = len(kept) > skipped + top, tuple(not_understood(text))
         seconds = time.perf_counter() - started
-        return ResultPage(tuple(hits), len(kept) > skipped + top, suggestion, found.expanded, seconds)
+        return ResultPage(tuple(hits), more, suggestion, found.expanded, seconds, counts, notes)
+
+    def marked(self, text: str, shown: str) -> Pieces:
+        """Cut a text where the words of a query begin and end."""
+        known = analyze_query(parse(text), self.searcher.vocabulary, self.searcher.ranking.forms)
+        return Highlighter(self._shown_words(known)).highlight(shown)
 
     def related(self, number: int, top: int = 5) -> list[Page]:
         """Find pages that share the heaviest terms of a page; copies of it and of one another are left out."""
@@ -176,8 +241,7 @@ class SearchEngine:
         scores, found = np.empty(size, np.float64), np.empty(size, np.int32)
         size, _ = score_all(
             terms[chosen].astype(np.int64), values[chosen], block["ends"], block["docs"], block["values"],
-            self.searcher.prior, 0.0, np.empty(0, np.uint8), np.empty(0), block["tiebreak_rank"], np.zeros(n),
-            scores, found,
+            self.searcher.prior, 0.0, np.empty(0, np.uint8), 0, block["tiebreak_rank"], np.zeros(n), scores, found,
         )  # fmt: skip
         seen, out = {int(block["groups"][number])}, []
         for at in found[:size].tolist():
@@ -253,7 +317,7 @@ class SearchEngine:
             highlighter.highlight(page.title or page.url),
             highlighter.snippet(self.index.bytes_of("text", number), page.description),
             float(self.index.block["pageranks"][number]),
-            prior / float(self.searcher.prior.max()) if prior > 0 else 0.0,
+            prior / self.searcher.highest_prior if prior > 0 else 0.0,
             copies,
             explain(self.index, found.query, number, rank_weight * prior, float(found.scores[at])) if reasons else None,
         )

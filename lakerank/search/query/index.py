@@ -6,9 +6,9 @@ Needs no Spark; any number of threads may use it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,13 @@ from lakerank.search.query.statistics import collection_statistics, score_arrays
 from lakerank.search.query.word_classes import page_languages, with_classes
 from lakerank.spark.array_store import Block
 
-FORMAT = 5  # of the arrays; those of another one are decoded anew
+FORMAT = 6  # of the arrays; those of another one are decoded anew
 SHOWN = {column.name: column.shown for column in PAGES.columns if column.shown}  # stored field → its label
 _TEXTS = tuple(dict.fromkeys(("url", "doc_id", "title", "description", "text", *SHOWN)))
-PAGE_COLUMNS = ("page_id", "language", *_TEXTS)  # of `pages`, that an index stores
+PAGE_COLUMNS = ("page_id", "language", "fetched_at", *_TEXTS)  # of `pages`, that an index stores
+NO_DAY = np.iinfo(np.int32).min  # of pages of which nobody knows when they were fetched
+_HOST = r"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?//(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^/?#:]*)"
+_MOST_REMEMBERED = 50_000  # terms whose numbers are remembered
 
 
 class ShownField(NamedTuple):
@@ -67,12 +70,19 @@ class Index:
             among equal scores); `lengths`, `norms` (n, F); `ends` (t), where each term's postings end; `docs`,
             `values`, `position_ends` (p), `tfs` (p, F); `positions` (field and position of each occurrence);
             `block_firsts`, `maxima`; `page_begins` (n + 1), `page_terms`, `page_values`: the terms by page; texts as
-            `…_data` and `…_ends`; `language_pages` and texts `languages`: which languages pages are in, most first.
+            `…_data` and `…_ends`; `language_pages` and texts `languages`: which languages pages are in, most first;
+            `id_order`, `day_order` (n): pages by id and by `days` (n, since 1970, when they were fetched); texts
+            `hosts`, labels in reverse order (`org.example.`), sorted, of which each page has the number `page_hosts`;
+            `host_docs`: the pages by host, of which each one's end at `host_docs_ends`.
         weighting: that `values` are computed for.
     """
 
     block: Block
     weighting: Weighting
+
+    def __post_init__(self) -> None:
+        """Take arrays as plain views of what is mapped: slices of `np.memmap` cost ten times as much."""
+        object.__setattr__(self, "block", {name: np.asarray(array) for name, array in self.block.items()})
 
     def __len__(self) -> int:
         return len(self.block["page_ids"])
@@ -82,11 +92,22 @@ class Index:
         """Number of distinct terms."""
         return len(self.block["ends"])
 
+    @functools.cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {}
+
     def term_number(self, term: str) -> int:
         """Return a term's number, or -1 if no page has it."""
+        known = self._numbers.get(term)
+        if known is not None:
+            return known
         wanted = np.frombuffer(term.encode("utf-8"), np.uint8)
         number = int(find_term(self.block["term_data"], self.block["term_ends"], wanted))
-        return number if number >= 0 and self.frequency(number) else -1
+        number = number if number >= 0 and self.frequency(number) else -1
+        if len(self._numbers) >= _MOST_REMEMBERED:
+            self._numbers.clear()
+        self._numbers[term] = number
+        return number
 
     @functools.cached_property
     def languages(self) -> tuple[str, ...]:
@@ -139,9 +160,52 @@ class Index:
 
     def number_of(self, page_id: int) -> int | None:
         """Return a page's number from its id, or None."""
-        ids: NDArray[Any] = self.block["page_ids"]
-        found = np.flatnonzero(ids == page_id)
-        return int(found[0]) if len(found) else None
+        ids, order = self.block["page_ids"], self.block["id_order"]
+        if not -(2**63) <= page_id < 2**63:
+            return None
+        at = int(np.searchsorted(ids, page_id, sorter=order))
+        number = int(order[at]) if at < len(order) else -1
+        return number if number >= 0 and int(ids[number]) == page_id else None
+
+    @functools.cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts of the pages, in the order of `page_hosts`; one is empty if pages have no address."""
+        return tuple(".".join(reversed(host.removesuffix(".").split("."))) for host in self.strings("hosts"))
+
+    def on_sites(self, sites: Sequence[str]) -> NDArray[np.int32]:
+        """Return the pages on one of the hosts or below it, ascending."""
+        parts = []
+        for site in sites:
+            key = reversed_host(site).encode()
+            first, last = (self._host_at(wanted) for wanted in (key, key[:-1] + bytes([key[-1] + 1])))
+            ends = self.block["host_docs_ends"]
+            begin, end = (int(ends[at - 1]) if at else 0 for at in (first, last))
+            parts.append(self.block["host_docs"][begin:end])
+            if last - first > 1 or len(sites) > 1:
+                parts[-1] = np.unique(parts[-1])
+        return np.unique(np.concatenate(parts)) if len(parts) > 1 else parts[0]
+
+    def _host_at(self, wanted: bytes) -> int:
+        """Return the number of the first host that is not before `wanted`."""
+        low, high = 0, len(self.block["hosts_ends"])
+        while low < high:
+            middle = (low + high) // 2
+            if self.bytes_of("hosts", middle).tobytes() < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def fetched_between(self, first: int, end: int) -> NDArray[np.int32]:
+        """Return the pages fetched from day `first` to before day `end` (since 1970), ascending."""
+        days, order = self.block["days"], self.block["day_order"]
+        begin, stop = (int(np.searchsorted(days, day, sorter=order)) for day in (max(first, NO_DAY + 1), end))
+        return np.sort(order[begin:stop])
+
+
+def reversed_host(host: str) -> str:
+    """Return a host's labels in reverse order, each followed by a dot: what is below it begins like it."""
+    return "".join(f"{label}." for label in reversed(host.split(".")))
 
 
 def build_arrays(
@@ -251,10 +315,9 @@ def _chosen_pages(documents: pa.Table, pages: pa.Table) -> pa.Table:
 def _pages(documents: pa.Table, chosen: pa.Table, snippets: bool) -> Block:
     """Gather what is known of each page, in the order of the documents."""
     ids = _column(documents, "page_id")
-    urls = chosen["url"].to_pylist()
+    order = np.argsort(ids, kind="stable")
     # A shard shows no snippets: its pages were read without their texts.
     texts = {name: chosen[name] if snippets or name != "text" else [""] * len(ids) for name in _TEXTS}
-    texts["host"] = [urlsplit(url).hostname or "" for url in urls]
     copies = documents["duplicate_of"]
     group = pc.fill_null(copies, 0).to_numpy()
     rank = pc.fill_null(documents["pagerank"], 0.0).to_numpy()
@@ -262,11 +325,40 @@ def _pages(documents: pa.Table, chosen: pa.Table, snippets: bool) -> Block:
         "page_ids": ids,
         "groups": np.where(pc.is_valid(copies).to_numpy(zero_copy_only=False), group, ids).astype(np.int64),
         "pageranks": rank.astype(np.float64),
-        "tiebreak_rank": np.argsort(np.argsort(ids, kind="stable"), kind="stable").astype(np.int32),
+        "tiebreak_rank": np.argsort(order, kind="stable").astype(np.int32),
+        "id_order": order.astype(np.int32),
     }
+    block |= _hosts(chosen["url"]) | _days(chosen)
     for name, values in texts.items():
         block |= _strings(name, values)
     return block
+
+
+def _hosts(urls: pa.ChunkedArray) -> Block:
+    """Group pages by the host of their address, hosts sorted by their labels in reverse order."""
+    found = pc.struct_field(pc.extract_regex(pc.fill_null(urls.cast(pa.string()), ""), _HOST), "host")
+    coded = pc.fill_null(found, "").combine_chunks()
+    coded = pa.concat_arrays(coded.chunks) if isinstance(coded, pa.ChunkedArray) else coded
+    coded = coded.dictionary_encode()
+    names = [reversed_host(host.strip("[]").rstrip(".").lower()).encode() for host in coded.dictionary.to_pylist()]
+    distinct = sorted(set(names))
+    number = {name: at for at, name in enumerate(distinct)}
+    numbers = np.array([number[name] for name in names], np.int32)[coded.indices.to_numpy(zero_copy_only=False)]
+    return {
+        "page_hosts": numbers,
+        "host_docs": np.argsort(numbers, kind="stable").astype(np.int32),
+        "host_docs_ends": np.cumsum(np.bincount(numbers, minlength=len(distinct)), dtype=np.int64),
+        **_strings("hosts", [name.decode() for name in distinct]),
+    }
+
+
+def _days(chosen: pa.Table) -> Block:
+    """Return the day on which each page was fetched, and the pages in its order."""
+    days = np.full(len(chosen), NO_DAY, np.int32)
+    if "fetched_at" in chosen.column_names and pa.types.is_temporal(chosen["fetched_at"].type):
+        known = chosen["fetched_at"].cast(pa.date32(), safe=False).cast(pa.int32())
+        days = pc.fill_null(known, int(NO_DAY)).to_numpy().astype(np.int32)
+    return {"days": days, "day_order": np.argsort(days, kind="stable").astype(np.int32)}
 
 
 def _strings(name: str, values: Any) -> Block:

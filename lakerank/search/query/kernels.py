@@ -226,8 +226,8 @@ def score_all(
     values: NDArray[np.float32],
     prior: NDArray[np.float32],
     prior_weight: float,
-    allowed: NDArray[np.uint8],
-    extra: NDArray[np.float64],
+    marks: NDArray[np.uint8],
+    wanted: int,
     tiebreak: NDArray[np.int32],
     sums: NDArray[np.float64],
     scores: NDArray[np.float64],
@@ -238,8 +238,7 @@ def score_all(
     Args:
         terms, weights: of the query, in the order in which shares are added.
         ends, docs, values: of the index. prior: float32 of the pages, times `prior_weight` in each score.
-        allowed: uint8 of the pages (0: not a result), or empty: all are.
-        extra: float64 of the pages, more to add (phrases), or empty; pages with some count as found.
+        marks, wanted: uint8 of the pages, and which of them may be results; empty: all are.
         tiebreak: int32, order of pages with equal scores. sums: float64 of the pages, zeros; zeros again afterwards.
         scores, found: out, the best, best first.
 
@@ -255,13 +254,90 @@ def score_all(
     for doc in range(len(sums)):
         total = sums[doc]
         sums[doc] = 0.0
-        if len(extra) > 0:
-            total += extra[doc]
-        if total > 0.0 and (len(allowed) == 0 or allowed[doc]):
+        if total > 0.0 and (len(marks) == 0 or marks[doc] == wanted):
             matches += 1
             size = _offer(doc, total + prior_weight * prior[doc], size, scores, found, tiebreak)
     _sort_heap(scores, found, tiebreak, size)
     return size, matches
+
+
+@compiled(nogil=True)
+def score_listed(
+    candidates: NDArray[np.int32],
+    shares: NDArray[np.float64],
+    terms: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    ends: NDArray[np.int64],
+    docs: NDArray[np.int32],
+    values: NDArray[np.float32],
+    prior: NDArray[np.float32],
+    prior_weight: float,
+    tiebreak: NDArray[np.int32],
+    scores: NDArray[np.float64],
+    found: NDArray[np.int32],
+) -> tuple[int, int]:
+    """Score some pages, looking each one up in the lists of the terms; what they score elsewhere, to the last bit.
+
+    Args:
+        candidates: int32, ascending: the pages that may be results.
+        shares: float64 of the candidates, more to add (phrases), or empty; those with some count as found.
+        Others as in `score_all`.
+
+    Returns:
+        How many of the best there are, and how many pages were found.
+    """
+    count, size, matches = len(terms), 0, 0
+    at, stop = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for i in range(count):
+        at[i] = ends[terms[i] - 1] if terms[i] > 0 else 0
+        stop[i] = ends[terms[i]]
+    for n in range(len(candidates)):
+        doc = candidates[n]
+        total = 0.0
+        for i in range(count):
+            low = seek(docs, at[i], stop[i], doc)
+            at[i] = low
+            if low < stop[i] and docs[low] == doc:
+                total += weights[i] * values[low]
+        if len(shares) > 0:
+            total += shares[n]
+        if total > 0.0:
+            matches += 1
+            size = _offer(doc, total + prior_weight * prior[doc], size, scores, found, tiebreak)
+    _sort_heap(scores, found, tiebreak, size)
+    return size, matches
+
+
+@compiled(nogil=True)
+def pages_having(
+    terms: NDArray[np.int64], ends: NDArray[np.int64], docs: NDArray[np.int32], marks: NDArray[np.uint8]
+) -> NDArray[np.int32]:
+    """Find the pages that have one of the terms, ascending; `marks`: uint8 of the pages, zeros before and after."""
+    n = 0
+    for i in range(len(terms)):
+        for at in range(ends[terms[i] - 1] if terms[i] > 0 else 0, ends[terms[i]]):
+            n += marks[docs[at]] == 0
+            marks[docs[at]] = 1
+    out = np.empty(n, np.int32)
+    n = 0
+    for doc in range(len(marks)):
+        if marks[doc]:
+            marks[doc] = 0
+            out[n] = doc
+            n += 1
+    return out
+
+
+@compiled(nogil=True)
+def common(one: NDArray[np.int32], other: NDArray[np.int32], there: bool) -> NDArray[np.int32]:
+    """Keep those of the first ascending list that the second has (`there`), or those that it has not."""
+    out, n, at = np.empty(len(one), np.int32), 0, np.int64(0)
+    for i in range(len(one)):
+        at = seek(other, at, len(other), one[i])
+        if (at < len(other) and other[at] == one[i]) == there:
+            out[n] = one[i]
+            n += 1
+    return out[:n]
 
 
 @compiled(nogil=True)
@@ -276,6 +352,8 @@ def score_best(
     prior: NDArray[np.float32],
     prior_weight: float,
     highest_prior: float,
+    marks: NDArray[np.uint8],
+    wanted: int,
     tiebreak: NDArray[np.int32],
     scores: NDArray[np.float64],
     found: NDArray[np.int32],
@@ -290,6 +368,7 @@ def score_best(
     Args:
         block_firsts, maxima: of `block_maxima`; weights must not be negative.
         highest_prior: the largest of `prior_weight · prior`.
+        marks, wanted: uint8 of the pages, and which of them may be results; empty: all are.
         Others as in `score_all`.
 
     Returns:
@@ -325,6 +404,8 @@ def score_best(
                 share[i] = weights[i] * values[at[i]]
                 total += share[i]
                 at[i] += 1
+        if len(marks) > 0 and marks[doc] != wanted:
+            continue
         full = size == len(scores)
         threshold = scores[0] if full else -1.0
         alive = True

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import Enum
 
 from lakerank.search.query.word_classes import classes_of
@@ -13,10 +14,16 @@ from lakerank.search.text.analyzer import PART, WHOLE, Analyzer, Term
 from lakerank.search.text.languages import NONE, stop_words
 
 _PIECE = re.compile(
-    r"""(?P<sign>[+-])?(?:(?P<key>site|title):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))""", re.IGNORECASE
+    r"""(?P<sign>[+-])?(?:(?P<key>site|title|after|before):)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))""",
+    re.IGNORECASE,
 )
 # Words joined by a dot (but not `e.g.`) or `_`, brackets of a call, a capital within a word.
 _NAME = re.compile(r"\w\w[._]\w|\w[._]\w\w|\(\)|__|[a-z0-9][A-Z]|::")
+
+_ANY_WORD = re.compile(r"(?:(?<=\s)|^)\*(?=\s|$)")
+_WILDCARD = re.compile(r"\w\*|\*\w|\w\?\w")
+_DAY = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?(?:-([0-9]{1,2}))?")
+_ALL_DAYS = (-(2**31) + 1, 2**31 - 1)
 
 _SIGNS = re.compile(r"\w\w\.\w|\w\.\w\w|[@+#]|^\.")  # within names; hyphens and slashes are mere punctuation
 
@@ -60,17 +67,19 @@ class Query:
         clauses: in order.
         sites: hosts of which one has to be the page's own or above it.
         not_sites: hosts that must not be.
+        fetched: days since 1970 from which and before which the page was fetched; None: whenever.
     """
 
     clauses: tuple[Clause, ...] = ()
     sites: tuple[str, ...] = ()
     not_sites: tuple[str, ...] = field(default=())
+    fetched: tuple[int, int] | None = None
 
     @property
     def plain(self) -> bool:
         """Whether it consists of words alone."""
         ordinary = all(clause.occur is Occur.SHOULD for clause in self.clauses)
-        return ordinary and not self.sites and not self.not_sites
+        return ordinary and not self.sites and not self.not_sites and not self.fetched
 
     @property
     def words(self) -> str:
@@ -83,16 +92,22 @@ def parse(text: str) -> Query:
     """Read a query; anything is one, an unclosed quote ends with the text.
 
     Quoted phrases, words for the title and words around OR must be there (one of those around OR). Other words add to
-    a page's score, none of them must be there. A hyphen is a sign only at the start of a word.
+    a page's score, none of them must be there. A hyphen is a sign only at the start of a word. `a AND b` is `+a +b`,
+    `NOT a` is `-a`, where not all of the query is in capitals. `after:` and `before:` take a year, a month or a day.
     """
+    signs = not text.isupper()
     clauses: list[Clause] = []
     sites: list[str] = []
     not_sites: list[str] = []
-    joining = False
+    joining = requiring = denying = False
+    first_day, end_day = _ALL_DAYS
     for found in _PIECE.finditer(text):
         word, phrase = found["word"], found["phrase"]
         if word == "OR" and not found["sign"] and not found["key"]:
             joining = bool(clauses)
+            continue
+        if signs and word in ("AND", "NOT") and not found["sign"] and not found["key"]:
+            requiring, denying = requiring or (word == "AND" and bool(clauses)), denying or word == "NOT"
             continue
         content = (phrase if phrase is not None else word).strip()
         if not any(char.isalnum() for char in content):
@@ -100,18 +115,59 @@ def parse(text: str) -> Query:
         key = (found["key"] or "").lower()
         if key == "site":
             host = content.lower().split("//")[-1].split("/")[0].removeprefix("*.").strip(".")
-            (not_sites if found["sign"] == "-" else sites).append(host)
+            (not_sites if found["sign"] == "-" or denying else sites).append(host)
+            requiring = denying = False
             continue
+        if key in ("after", "before"):
+            day = day_number(content)
+            if day is not None:
+                first_day, end_day = (
+                    (max(first_day, day), end_day) if key == "after" else (first_day, min(end_day, day))
+                )
+                continue
+            content, key = f"{key}:{content}", ""  # no date: words
         part = Part(content, phrase is not None, key == "title")
         occur = Occur.MUST if part.phrase or part.title or found["sign"] == "+" else Occur.SHOULD
-        if found["sign"] == "-":
+        if found["sign"] == "-" or denying:
             occur = Occur.NOT
+        elif requiring:
+            occur = Occur.MUST
+            if clauses[-1].occur is Occur.SHOULD:
+                clauses[-1] = Clause(clauses[-1].parts, Occur.MUST)
         if joining and occur is not Occur.NOT and clauses[-1].occur is not Occur.NOT:
             clauses[-1] = Clause((*clauses[-1].parts, part), Occur.MUST)
         else:
             clauses.append(Clause((part,), occur))
-        joining = False
-    return Query(tuple(clauses), tuple(sites), tuple(not_sites))
+        joining = requiring = denying = False
+    fetched = None if (first_day, end_day) == _ALL_DAYS else (first_day, end_day)
+    return Query(tuple(clauses), tuple(sites), tuple(not_sites), fetched)
+
+
+def day_number(text: str) -> int | None:
+    """Return the number since 1970 of the first day of a year, a month or a day: `2024`, `2024-05`, `2024-05-01`."""
+    parts = _DAY.fullmatch(text)
+    if parts is None:
+        return None
+    try:
+        return date(*(int(part or 1) for part in parts.groups())).toordinal() - date(1970, 1, 1).toordinal()
+    except ValueError:
+        return None
+
+
+def not_understood(text: str) -> list[str]:
+    """Say in sentences what stands in a query that looks like a sign of other query languages, and is none here."""
+    said = []
+    if words := [found["word"] for found in _PIECE.finditer(text) if found["word"] and _WILDCARD.search(found["word"])]:
+        said.append(
+            f"{words[0]}: a * stands for a whole word within quotes, not for a part of a word; it was left out."
+        )
+    for found in _PIECE.finditer(text):
+        key, word = (found["key"] or "").lower(), found["word"] or ""
+        if key in ("after", "before") and day_number(word) is None:
+            said.append(f"{key}:{word} is no date: give a year, a month or a day, such as {key}:2024-05.")
+    if re.search(r'"(~|\^)\d', text) or re.search(r"\w(~\d?|\^\d[\d.]*)(\s|$)", text):
+        said.append("Signs for similar words (~) and for weights (^) mean nothing here; they were left out.")
+    return said
 
 
 def plain(text: str) -> Query:
@@ -234,9 +290,7 @@ def analyze_query(
             )
     main = language or _spoken(list(lookups), languages, idf)
     stops = stop_words(main)
-    clauses = tuple(
-        (clause, tuple((part, _terms(part.text, stops)) for part in clause.parts)) for clause in query.clauses
-    )
+    clauses = tuple((clause, tuple((part, _terms(part, stops)) for part in clause.parts)) for clause in query.clauses)
     only_stops = all(term.stop or not term.is_word for _, parts in clauses for _, terms in parts for term in terms)
     wanted: dict[str, float] = {}
     units = words = 0
@@ -262,12 +316,18 @@ def analyze_query(
     return AnalyzedQuery(clauses, lookups, wanted, units, words, tuple(unknown), main)
 
 
-def _terms(text: str, stops: frozenset[str]) -> tuple[Term, ...]:
-    """Return a text's terms, each compound and part once."""
+def _terms(part: Part, stops: frozenset[str]) -> tuple[Term, ...]:
+    """Return a part's terms, each compound and part once; in a phrase a lone `*` takes the place of one word."""
     out: dict[tuple[str, int, int], Term] = {}
-    for term in Analyzer().analyze(text):
-        key = (term.text, term.kind, -1 if term.kind == PART else term.position)
-        out.setdefault(key, Term(term.text, term.word, term.position, term.text in stops, term.kind))
+    begin = 0
+    for text in _ANY_WORD.split(part.text) if part.phrase else [part.text]:
+        last = begin - 1
+        for term in Analyzer().analyze(text):
+            place = begin + term.position
+            last = max(last, place) if term.is_word else last
+            key = (term.text, term.kind, -1 if term.kind == PART else place)
+            out.setdefault(key, Term(term.text, term.word, place, term.text in stops, term.kind))
+        begin = last + 2  # a word between
     return tuple(out.values())
 
 

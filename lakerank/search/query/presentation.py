@@ -23,9 +23,12 @@ from lakerank.spark.jit import compiled
 
 Pieces = list[tuple[str, bool]]  # text, and whether it is a match to be marked
 LOOKED_AT = 40_000  # bytes of a text
+_LOOKED_AT_FIRST = 4_000
 SIZE = 240  # bytes of a snippet, about
 MOST = 100  # occurrences of one word that are looked at
 _MOST_OTHERS = 4000  # words with letters beyond ASCII that are looked at
+# An end of a sentence and white space before what is no small letter, or a line's end; and full stops of East Asia.
+_SENTENCE_END = re.compile(rb"[.!?][\"')\]]*\s+(?=[^a-z\s])|\n\s*|(?:\xe3\x80\x82|\xef\xbc\x81|\xef\xbc\x9f)\s*")
 _OTHER_SIDE = 1 / 6  # of a snippet stands before the first match
 
 
@@ -126,10 +129,15 @@ class Highlighter:
 
     def __init__(self, words: Mapping[str, tuple[str, float]]) -> None:
         self.words = words
-        self.weights = dict(words.values())
+        weights = dict(words.values())
+        self._names = list(weights)
+        self._weights = np.fromiter(weights.values(), np.float64, len(weights))
+        numbers = {name: number for number, name in enumerate(self._names)}
+        self._numbers = numbers
         self._ascii = [word for word in words if word.isascii()]
         coded = [word.encode() for word in self._ascii]
         self._bytes = np.frombuffer(b"".join(coded), np.uint8)
+        self._name_of = np.array([numbers[words[word][0]] for word in self._ascii], np.int32)
         self._ends = np.cumsum([len(word) for word in coded], dtype=np.int64)
         self._others = len(coded) < len(words)
         unspaced = sorted((word for word in words if UNSPACED.search(word)), key=lambda word: -len(word))
@@ -138,21 +146,34 @@ class Highlighter:
 
     def matches(self, data: NDArray[np.uint8]) -> list[tuple[int, int, str]]:
         """Find the words of a text that are one of the words: first byte, end, word of the query; in order."""
+        begins, ends, names = (array.tolist() for array in self._spots(data))
+        return [(begin, end, self._names[name]) for begin, end, name in zip(begins, ends, names, strict=True)]
+
+    def _spots(self, data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Find the same as arrays: first bytes, ends, numbers of the query's words."""
         room = MOST * len(self._ends) + _MOST_OTHERS
-        if not self.words:
-            return []
         begins, ends, which = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
-        n = find_words(data, self._bytes, self._ends, self._others, MOST, CLASSES, LOWER, begins, ends, which)
-        found = []
-        for begin, end, word in zip(begins[:n].tolist(), ends[:n].tolist(), which[:n].tolist(), strict=True):
-            if word >= 0:
-                found.append((begin, end, self.words[self._ascii[word]][0]))
-                continue
+        n = 0
+        if self.words:
+            n = find_words(data, self._bytes, self._ends, self._others, MOST, CLASSES, LOWER, begins, ends, which)
+        begins, ends, which = begins[:n], ends[:n], which[:n]
+        others = np.flatnonzero(which < 0)
+        if not len(others):
+            return begins, ends, self._name_of[which] if n else which
+        found: list[tuple[int, int, int]] = []
+        for begin, end in zip(begins[others].tolist(), ends[others].tolist(), strict=True):
             token = data[begin:end].tobytes()
             if token not in self._known:
                 self._known[token] = self._within(token.decode("utf-8", "replace"))
-            found += [(begin + first, begin + last, name) for first, last, name in self._known[token]]
-        return found
+            found += [(begin + first, begin + last, self._numbers[name]) for first, last, name in self._known[token]]
+        pure = np.flatnonzero(which >= 0)
+        names = self._name_of[which[pure]] if len(pure) else np.empty(0, np.int32)
+        if not found:
+            return begins[pure], ends[pure], names
+        more = np.array(found, np.int64).T
+        begins, ends = np.concatenate([begins[pure], more[0]]), np.concatenate([ends[pure], more[1]])
+        order = np.argsort(begins, kind="stable")
+        return begins[order], ends[order], np.concatenate([names, more[2].astype(np.int32)])[order]
 
     def _within(self, token: str) -> list[tuple[int, int, str]]:
         """Find words within a run with letters beyond ASCII, as `matches`; the whole run where they cannot be told."""
@@ -200,34 +221,66 @@ class Highlighter:
         Returns:
             Pieces that together are the snippet; `…` where text was left out.
         """
-        hits = [(begin, word) for begin, _, word in self.matches(data[:LOOKED_AT])]
-        if not hits:
+        first = last = 0
+        for looked_at in (_LOOKED_AT_FIRST, LOOKED_AT):
+            begins, ends, names = self._spots(data[:looked_at])
+            if len(begins):
+                first, last = best_window(begins, names, self._weights, 0.8 * size)
+            if looked_at >= len(data) or len(np.unique(names[first : last + 1])) == len(self._weights):
+                break  # a passage with all words near the beginning is as good as any
+        if not len(begins):
             plain = " ".join((otherwise.strip() or _decoded(data[: 2 * size])).split())
             return [(plain if len(plain) <= size else _cut(plain, size) + " …", False)]
-        start = _best_window(hits, self.weights, 0.8 * size)
-        begin = max(0, start - int(size * _OTHER_SIDE))
-        if begin:  # at a word's beginning
+        start = int(begins[first])
+        spare = size - (int(ends[last]) - start)
+        begin = _sentence_begin(data, start, spare)
+        before = ""
+        if begin is None:  # none is near: at a word's beginning
+            before, begin = "… ", max(0, start - int(size * _OTHER_SIDE))
             spaces = np.flatnonzero(data[begin:start] <= 32)
             begin = begin + int(spaces[0]) + 1 if len(spaces) else start
         shown = " ".join(_cut(_decoded(data[begin : begin + size + 64]), size).split())
         end = " …" if begin + size < len(data) else ""
-        return self.highlight(("… " if begin else "") + shown + end)
+        return self.highlight(before + shown + end)
 
 
-def _best_window(hits: list[tuple[int, str]], weights: Mapping[str, float], width: float) -> int:
-    """Find where the window begins whose words weigh most; repetitions count a little, and three at most."""
-    best, start = -1.0, 0
-    inside: dict[str, int] = {}
-    last = 0
-    for first, (at, stem) in enumerate(hits):
-        while last < len(hits) and hits[last][0] <= at + width:
-            inside[hits[last][1]] = inside.get(hits[last][1], 0) + 1
+def _sentence_begin(data: NDArray[np.uint8], start: int, spare: int) -> int | None:
+    """Return where the sentence or line begins that a byte of a text is in, if that is at most `spare` bytes before."""
+    first = max(0, start - max(spare, 0))
+    found = 0 if first == 0 else None
+    for end in _SENTENCE_END.finditer(data[max(0, first - 8) : start + 1].tobytes()):
+        at = max(0, first - 8) + end.end()
+        if first <= at <= start:
+            found = at
+    return found
+
+
+@compiled(nogil=True)
+def best_window(
+    begins: NDArray[np.int64], names: NDArray[np.int32], weights: NDArray[np.float64], width: float
+) -> tuple[int, int]:
+    """Find the window whose words weigh most: the numbers of its first match and its last one.
+
+    Repetitions of a word count a little, and three at most; of equals it is the first.
+
+    Args:
+        begins: int64, of the matches, ascending. names: int32, which word each is. weights: float64 of the words.
+        width: bytes from the first match to the beginning of the last one, at most.
+    """
+    inside = np.zeros(len(weights), np.int64)
+    best, first_best, last_best, last = -1.0, 0, 0, 0
+    for first in range(len(begins)):
+        while last < len(begins) and begins[last] <= begins[first] + width:
+            inside[names[last]] += 1
             last += 1
-        worth = sum(weights[s] * (1 + 0.1 * min(n - 1, 3)) for s, n in inside.items() if n)
+        worth = 0.0
+        for name in range(len(weights)):
+            if inside[name] > 0:
+                worth += weights[name] * (1.0 + 0.1 * min(inside[name] - 1, 3))
         if worth > best + 1e-12:
-            best, start = worth, hits[first][0]
-        inside[stem] -= 1
-    return start
+            best, first_best, last_best = worth, first, last - 1
+        inside[names[first]] -= 1
+    return first_best, last_best
 
 
 def _decoded(data: NDArray[Any]) -> str:

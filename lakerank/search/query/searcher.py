@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from lakerank.search.index.fields import FIELDS, TITLE
 from lakerank.search.query.index import Index
-from lakerank.search.query.kernels import phrase_frequencies, score_all, score_best, sum_impacts
+from lakerank.search.query.kernels import (
+    common,
+    pages_having,
+    phrase_frequencies,
+    score_all,
+    score_best,
+    score_listed,
+    sum_impacts,
+)
 from lakerank.search.query.parse import (
     AnalyzedQuery,
     Clause,
@@ -122,16 +130,20 @@ class CompiledQuery:
 
     Attributes:
         terms: number of each term → its weight, in the order they were written.
-        allowed: uint8 of the pages, or empty if all may be found.
-        extra: float64 of the pages, shares of phrases, or empty.
+        asked: the same before expansion.
+        candidates: int32, ascending: the pages that may be found; None: all.
+        excluded: int32, ascending: pages that may not.
+        shares: float64 of the candidates, what phrases add, or empty.
         phrases: each phrase with its pages and their shares, for explanations.
         unknown: words that no page has.
         units: words that count, a pair and its halves as one.
     """
 
     terms: dict[int, float] = field(default_factory=dict)
-    allowed: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
-    extra: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
+    asked: dict[int, float] = field(default_factory=dict)
+    candidates: NDArray[np.int32] | None = None
+    excluded: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    shares: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
     phrases: list[tuple[str, NDArray[np.int32], NDArray[np.float64]]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     units: int = 0
@@ -151,21 +163,48 @@ class Compiler:
         """Look up a query's terms, evaluate what must and must not be there."""
         out = CompiledQuery(units=known.units, unknown=list(known.unknown))
         out.terms = self.numbers(known.weights)
-        masks: list[NDArray[np.bool_]] = []
+        out.asked = dict(out.terms)
+        wanted: list[NDArray[np.int32]] = []
+        unwanted: list[NDArray[np.int32]] = []
         for clause, parts in known.clauses:
             if clause.occur is not Occur.NOT:
                 for part, terms in parts:
                     self._add_phrase(out, part, [term for term in terms if term.is_word], known.lookups)
             if clause.occur is not Occur.SHOULD:
-                masks.append(self._mask(clause, [list(terms) for _, terms in parts], known.lookups))
-        for hosts, wanted in ((query.sites, True), (query.not_sites, False)):
-            if hosts:
-                masks.append(self._on_site(hosts) == wanted)
-        if masks:
-            out.allowed = np.logical_and.reduce(masks).astype(np.uint8)
-            if not any(clause.occur is not Occur.NOT for clause in query.clauses):
-                out.extra = np.full(len(self.index), 1e-9)  # only filters: all that pass them, by their rank
+                having = self._having(clause, [list(terms) for _, terms in parts], known.lookups)
+                (unwanted if clause.occur is Occur.NOT else wanted).append(having)
+        if query.sites:
+            wanted.append(self.index.on_sites(query.sites))
+        if query.not_sites:
+            unwanted.append(self.index.on_sites(query.not_sites))
+        if query.fetched:
+            wanted.append(self.index.fetched_between(*query.fetched))
+        only_filters = not any(clause.occur is not Occur.NOT for clause in query.clauses)
+        if only_filters and unwanted and not wanted:
+            wanted.append(np.arange(len(self.index), dtype=np.int32))
+        if wanted:
+            wanted.sort(key=len)
+            pages = wanted[0]
+            for other, there in (*((one, True) for one in wanted[1:]), *((one, False) for one in unwanted)):
+                pages = common(pages, other, there)
+            out.candidates = pages
+            self._add_shares(out, only_filters)
+        elif unwanted:
+            out.excluded = union(unwanted)
         return out
+
+    def _add_shares(self, out: CompiledQuery, only_filters: bool) -> None:
+        """Add up what the candidates have of phrases, which must all be there."""
+        assert out.candidates is not None
+        if only_filters:
+            out.shares = np.full(len(out.candidates), 1e-9)  # all that pass the filters, by their rank
+        elif out.phrases:
+            out.shares = np.zeros(len(out.candidates), np.float64)
+            for _, docs, shares in out.phrases:
+                at = np.searchsorted(docs, out.candidates)
+                at[at == len(docs)] = 0
+                if len(docs):
+                    out.shares += np.where(docs[at] == out.candidates, shares[at], 0.0)
 
     def numbers(self, weights: Mapping[str, float]) -> dict[int, float]:
         """Return the weights by the numbers of those terms that the index has."""
@@ -185,9 +224,6 @@ class Compiler:
             docs, tfs = self._phrase(numbers)
             idf = float(sum(self.index.block["idfs"][number] for term, number in numbers if not term.stop))
             shares = impacts_of(docs, tfs, self.index.block["norms"], idf, self.index.weighting.k1)
-            if not len(out.extra):
-                out.extra = np.zeros(len(self.index), np.float64)
-            out.extra[docs] += shares
             out.phrases.append((part.text, docs, shares))
 
     def _phrase(self, numbers: list[tuple[Term, int]]) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
@@ -199,44 +235,51 @@ class Compiler:
         )
         return found
 
-    def _mask(self, clause: Clause, analysed: list[list[Term]], lookups: Mapping[str, Lookup]) -> NDArray[np.bool_]:
-        """Mark the pages in which one of the parts stands, or none for NOT."""
-        mask = np.zeros(len(self.index), np.bool_)
-        for part, terms in zip(clause.parts, analysed, strict=True):
-            mask |= self._having(part, [term for term in terms if term.is_word], lookups)
-        return ~mask if clause.occur is Occur.NOT else mask
+    def _having(self, clause: Clause, analysed: list[list[Term]], lookups: Mapping[str, Lookup]) -> NDArray[np.int32]:
+        """Return the pages that have one of the clause's parts, ascending."""
+        return union(
+            self._having_part(part, [term for term in terms if term.is_word], lookups)
+            for part, terms in zip(clause.parts, analysed, strict=True)
+        )
 
-    def _having(self, part: Part, terms: list[Term], lookups: Mapping[str, Lookup]) -> NDArray[np.bool_]:
-        """Mark the pages that have a part: the phrase as written, or all words in any of their forms."""
-        mask = np.zeros(len(self.index), np.bool_)
+    def _having_part(self, part: Part, terms: list[Term], lookups: Mapping[str, Lookup]) -> NDArray[np.int32]:
+        """Return the pages that have a part: the phrase as written, or all words in any of their forms."""
         block = self.index.block
         if part.phrase and len(terms) > 1:
             numbers = self._numbered(terms, lookups)
-            if all(number >= 0 for _, number in numbers):
-                docs, tfs = self._phrase(numbers)
-                mask[docs[tfs[:, TITLE] > 0] if part.title else docs] = True
-            return mask
-        mask[:] = bool(terms)
+            if any(number < 0 for _, number in numbers):
+                return np.empty(0, np.int32)
+            docs, tfs = self._phrase(numbers)
+            return docs[tfs[:, TITLE] > 0] if part.title else docs
+        found: NDArray[np.int32] | None = None
         for term in terms:
-            one = np.zeros(len(self.index), np.bool_)
-            lookup = lookups[term.text]
+            lookup, lists = lookups[term.text], []
             for name in lookup.forms if part.phrase else (*lookup.forms, *lookup.classes):
                 number = self.index.term_number(name)
                 if number >= 0:
                     at = self.index.postings(number)
                     docs = block["docs"][at]
-                    one[docs[block["tfs"][at, TITLE] > 0] if part.title else docs] = True
-            mask &= one
-        return mask
-
-    def _on_site(self, hosts: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Mark the pages on one of the hosts or below it."""
-        own = np.array(self.index.strings("host"), dtype=object)
-        fits = {host: any(host == site or host.endswith("." + site) for site in hosts) for host in set(own)}
-        return np.fromiter((fits[host] for host in own), np.bool_, len(own))
+                    lists.append(docs[block["tfs"][at, TITLE] > 0] if part.title else docs)
+            one = union(lists)
+            found = one if found is None else common(one, found, True)
+        return np.empty(0, np.int32) if found is None else found
 
 
-_FEW_TERMS = 10  # longer queries are scored list after list: nearly every page has one of their terms
+def union(lists: Iterable[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Return what stands in one of several ascending lists, ascending."""
+    kept = sorted((one for one in lists if len(one)), key=len)
+    if not kept:
+        return np.empty(0, np.int32)
+    whole = kept.pop()
+    for one in kept:
+        more = common(one, whole, False)
+        if len(more):
+            whole = np.insert(whole, np.searchsorted(whole, more), more)
+    return whole
+
+
+_NO_MARKS = np.empty(0, np.uint8)
+_FEW_TERMS = 24  # longer (expanded) queries are scored list after list: nearly every page has one of their terms
 
 
 @dataclass(frozen=True)
@@ -266,6 +309,7 @@ class Searcher:
         self.ranking = ranking or Ranking()
         self.prior: NDArray[np.float32] = index.block["prior"]
         self.vocabulary = Vocabulary(index.languages, index.idf, len(index))
+        self.highest_prior = float(self.prior.max(initial=0.0))
         self._compiler = Compiler(index)
         self._local = threading.local()
 
@@ -319,32 +363,56 @@ class Searcher:
         terms, weights = query.arrays()
         top = min(top, max(1, len(self.index)))
         scores, found = np.empty(top, np.float64), np.empty(top, np.int32)
-        simple = not len(query.allowed) and not len(query.extra)
-        if simple and not exhaustive and len(terms) <= _FEW_TERMS:
+        candidates = query.candidates
+        listed = candidates is not None and (
+            len(query.shares) > 0 or len(candidates) * len(terms) <= sum(self.index.frequency(int(t)) for t in terms)
+        )
+        if candidates is not None and listed:
+            size, matches = score_listed(
+                candidates, query.shares, terms, weights, block["ends"], block["docs"], block["values"], self.prior,
+                rank_weight, block["tiebreak_rank"], scores, found,
+            )  # fmt: skip
+            return found[:size], scores[:size], matches
+        marked = query.excluded if candidates is None else candidates
+        wanted = int(candidates is not None)
+        marks = self._zeros("marks", np.uint8) if len(marked) or wanted else _NO_MARKS
+        marks[marked] = 1
+        if not exhaustive and len(terms) <= _FEW_TERMS:
             size, matches = (
                 score_best(
                     terms, weights, block["ends"], block["docs"], block["values"], block["block_firsts"],
-                    block["maxima"], self.prior, rank_weight, self._highest(rank_weight), block["tiebreak_rank"],
-                    scores, found,
+                    block["maxima"], self.prior, rank_weight, self._highest(rank_weight), marks, wanted,
+                    block["tiebreak_rank"], scores, found,
                 ),
                 -1,
             )  # fmt: skip
         else:
             size, matches = score_all(
                 terms, weights, block["ends"], block["docs"], block["values"], self.prior, rank_weight,
-                query.allowed, query.extra, block["tiebreak_rank"], self._sums(), scores, found,
+                marks, wanted, block["tiebreak_rank"], self._zeros("sums", np.float64), scores, found,
             )  # fmt: skip
+        marks[marked] = 0
         return found[:size], scores[:size], matches
 
-    def _highest(self, rank_weight: float) -> float:
-        return rank_weight * float(self.prior.max(initial=0.0))
+    def matching(self, query: CompiledQuery) -> NDArray[np.int32]:
+        """Return the pages that have something of a query as it was asked, ascending."""
+        if query.candidates is not None and len(query.shares):
+            return query.candidates
+        terms, block = np.fromiter(query.asked, np.int64, len(query.asked)), self.index.block
+        found = pages_having(terms, block["ends"], block["docs"], self._zeros("marks", np.uint8))
+        if query.candidates is not None:
+            return common(found, query.candidates, True)
+        return common(found, query.excluded, False) if len(query.excluded) else found
 
-    def _sums(self) -> NDArray[np.float64]:
-        """Return zeros for the pages, one array for each thread."""
-        if not hasattr(self._local, "sums"):
-            self._local.sums = np.zeros(len(self.index), np.float64)
-        sums: NDArray[np.float64] = self._local.sums
-        return sums
+    def _highest(self, rank_weight: float) -> float:
+        return rank_weight * self.highest_prior
+
+    def _zeros(self, name: str, kind: type[np.uint8] | type[np.float64]) -> NDArray[Any]:
+        """Return zeros for the pages, one array for each thread, which is to leave it as it was."""
+        if not hasattr(self._local, name):
+            setattr(self._local, name, np.zeros(len(self.index), kind))
+        zeros: NDArray[Any] = getattr(self._local, name)
+        return zeros
 
     def _expand(self, query: CompiledQuery, pages: NDArray[np.int32], scores: NDArray[np.float64]) -> None:
         """Add the heaviest terms of the first results."""

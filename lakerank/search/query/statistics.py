@@ -200,10 +200,22 @@ def expandable(block: Block) -> NDArray[np.bool_]:
         np.bool_,
         len(terms),
     )
-    inside: NDArray[np.int64] = np.zeros(len(block["docs"]) + 1, np.int64)
-    np.cumsum((block["tfs"][:, :PARTS] > 0).any(axis=1), out=inside[1:])
-    ends = block["ends"]
-    return wanted & (np.diff(inside[ends], prepend=0) > 0)
+    return wanted & stand_alone(block["ends"], block["tfs"], PARTS)
+
+
+@compiled(nogil=True)
+def stand_alone(ends: NDArray[np.int64], tfs: NDArray[np.uint16], fields: int) -> NDArray[np.bool_]:
+    """Tell which terms stand on some page in one of the first `fields` fields."""
+    out, begin = np.zeros(len(ends), np.bool_), 0
+    for term in range(len(ends)):
+        for at in range(begin, ends[term]):
+            for field in range(fields):
+                if tfs[at, field] > 0:
+                    out[term] = True
+            if out[term]:
+                break
+        begin = ends[term]
+    return out
 
 
 def link_prior(pageranks: NDArray[np.float64], ranked: int, total: float) -> NDArray[np.float32]:
