@@ -88,6 +88,9 @@ class LfmConfig(CheckedSettings):
         reg_power: ν: `als` and `ials` weigh a row's L2 norm by λ·d^ν.
         reg_scale: what d is: `pairs` (n + α₀·(rows of the other side), the weight of all of a row's pairs) or
             `ratings` (n, of `ials` those above 0, as MLlib has it).
+        recency: of `ials`, when a user is asked about: what they chose n choices ago counts as chosen to a share of
+            (1 + n)^−recency, and as unseen to the rest. None: chosen after training (`choose_recency`), where there are
+            times. Training itself weighs all alike.
         width: factors of a row that are solved for at once; 0: all, which is exact.
         nonnegative: no factor is below 0.
         init: `normal:SIGMA` (divided by √K) or `uniform:LOW,HIGH`.
@@ -137,6 +140,12 @@ class LfmConfig(CheckedSettings):
     alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
     reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
     reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))
+    recency: float = flag(
+        None,
+        "ials: power by which older choices of who is asked about count less; 0: all alike; auto: chosen",
+        within=NOT_NEGATIVE,
+        auto=True,
+    )
     width: int = flag(32, "als, ials: factors of a row solved for at once; 0: all", within=NOT_NEGATIVE)
     nonnegative: bool = flag(False, "als, ials: no factor below 0")
     init: str = flag("normal:0.1", "first factors: normal:SIGMA (over sqrt K) or uniform:LOW,HIGH")
@@ -152,6 +161,10 @@ class LfmConfig(CheckedSettings):
         for name, value in {**CHOSEN, **MODELS[self.model]}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.recency is None and self.model != "ials":
+            object.__setattr__(self, "recency", 0.0)
+        if self.recency and self.model != "ials":
+            raise UserError(f"--recency {self.recency:g} goes with --model ials, not {self.model}")
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
         self._check_plain()

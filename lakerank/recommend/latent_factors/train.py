@@ -23,8 +23,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
@@ -46,6 +48,7 @@ from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
 from lakerank.recommend.latent_factors.warm_start import WarmStart
+from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_workers
 
 ROWS_AT_ONCE = 8192
@@ -469,6 +472,9 @@ def train(
         models += [(run, model_state(run, epoch)) for epoch in epochs]
         if n == 0:
             resumed_from, kept = resumed, epochs[-1]
+    if config.recency is None:
+        chosen_recency = _choose_recency(ratings, config, blocks, *models[0])
+        config = replace(config, recency=chosen_recency)
     # How good a ranking is stands in its learning curve; it has no rating to be wrong by.
     errors = () if config.ranks else ("train", *blocks.held_out)
     sums = on_workers(spark, blocks.blocks, error_of(models, errors)) if errors else {}
@@ -496,6 +502,26 @@ def model_state(run: Run, epoch: int) -> str:
     """Return the name of the state that makes the model: of a sampler the mean of its samples, once there is one."""
     state = f"epoch-{epoch}"
     return f"{state}/{gibbs.MEAN}" if run.store.keys(f"{state}/{gibbs.MEAN}") else state
+
+
+def _choose_recency(ratings: DataFrame, config: LfmConfig, blocks: RatingBlocks, run: Run, state: str) -> float:
+    """Return what older choices shall count, by the last choices of some users; 0 without times."""
+    if "rated_at" not in ratings.columns:
+        return 0.0
+    share = int(min(1.0, als.ASKED / max(blocks.n_users, 1)) * (1 << 20))
+    some = F.pmod(F.xxhash64(F.col("user_id"), F.lit(config.seed)), F.lit(1 << 20)) < F.lit(share)
+    timed = ratings.where((F.col("part") == "train") & F.col("rated_at").isNotNull() & some)
+    table = timed.select("user_id", "item_id", "rating", "rated_at").toArrow()
+    if not table.num_rows:
+        return 0.0
+    parts = [(unpack_ids(blocks.store.get(f"ids/item-{p}")), run.store.get(f"{state}/item-{p}")["factors"])
+             for p in range(blocks.blocks)]  # fmt: skip
+    items = pa.concat_arrays([ids for ids, _ in parts])
+    q_IK = np.concatenate([factors for _, factors in parts]).astype(np.float64)
+    users = table.column("user_id").combine_chunks().unique()
+    chosen = als.choose_recency(config, Histories.of(users.take(pc.sort_indices(users)), items, table), q_IK)
+    print(f"lfm: chose --recency {chosen:g} by what users chose last", flush=True)
+    return chosen
 
 
 def _with_choice(spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, store: BlockStore) -> LfmConfig:
