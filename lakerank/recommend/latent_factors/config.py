@@ -65,7 +65,8 @@ class LfmConfig(CheckedSettings):
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
         auto: which of `reg`, `lr` and `epochs` are chosen on validation ratings, with commas between; `none`: nothing
-            is. None takes those that are not given, if `reg` is not; of the Gibbs sampler `epochs`.
+            is. None takes those that are not given, if `reg` is not; of the Gibbs sampler `epochs`; of `ials` `reg`,
+            and with it `unobserved`.
         average: predict by the mean of so many SGD runs that differ in their seeds; of the Gibbs sampler, keep the mean
             of its samples in at most so many times K factors.
         implicit: whose factors are drawn to what they rated, or were rated by: none, user, item or both.
@@ -83,7 +84,8 @@ class LfmConfig(CheckedSettings):
         time_bins: an item's time is divided into so many parts with equally many ratings of all items.
         bias: learn μ, b_u and b_i.
         unobserved: α₀, weight of a pair of user and item that was not seen; one that was weighs 1 + `alpha`·rating.
-            Of `ials`, 0 for this or for `reg` takes what fits the size of the ratings (`als.sized`).
+            Of `ials`, 0 for this or for `reg` takes what fits the size of the ratings (`als.sized`), from which a
+            search begins where `reg` is chosen (`choose_weights`).
         alpha: see `unobserved`.
         reg_power: ν: `als` and `ials` weigh a row's L2 norm by λ·d^ν.
         reg_scale: what d is: `pairs` (n + α₀·(rows of the other side), the weight of all of a row's pairs) or
@@ -126,7 +128,7 @@ class LfmConfig(CheckedSettings):
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
     reg: float = flag(
         None,
-        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01, "
+        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01; "
         "ials 0: by size",
         within=NOT_NEGATIVE,
         auto=True,
@@ -136,7 +138,9 @@ class LfmConfig(CheckedSettings):
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
     time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
     bias: bool = flag(None, "learn the mean and the biases (default: all but als, ials and bpr)")
-    unobserved: float = flag(0.0, "ials: weight of a pair that was not seen; 0: by size", within=PROBABILITY)
+    unobserved: float = flag(
+        0.0, "ials: weight of a pair that was not seen; 0: by size, or chosen with --reg", within=PROBABILITY
+    )
     alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
     reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
     reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))
@@ -189,6 +193,8 @@ class LfmConfig(CheckedSettings):
         unset = [name for name in (*CHOSEN, "epochs") if getattr(self, name) is None]
         if self.early_stop and "epochs" in unset:
             unset.remove("epochs")
+        if self.model == "ials":
+            return [name for name in unset if name == "reg"]
         if self.by_least_squares or self.ranks:
             return []
         if self.bayesian:

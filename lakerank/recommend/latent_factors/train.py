@@ -38,6 +38,7 @@ from lakerank.recommend.latent_factors.auto_settings import (
     MOST_SWEEPS,
     SECOND_BURN_IN,
     choose_settings,
+    choose_weights,
     describe_choice,
     hold_out,
     stops_falling,
@@ -457,12 +458,12 @@ def train(
     )
     if config.model == "timesvdpp" and not blocks.days:
         raise UserError("--model timesvdpp: the ratings have no times (`rated_at` is null): use --model svdpp")
-    config = als.sized(config, blocks)
+    given, config = config, als.sized(config, blocks)
     members = 1 if config.bayesian else config.average
     curves: list[list[Epoch]] = []
     models: list[tuple[Run, str]] = []
     resumed_from, kept = 0, 0
-    asked, config = config.auto, _with_choice(spark, config, blocks, store)
+    asked, config = config.auto, _with_choice(spark, config, blocks, store, open_weight=not given.unobserved)
     for n in range(members):
         own = store if n == 0 else store.below(f"run-{n}")
         run = Run(replace(config, seed=config.seed + n), blocks, own.root)
@@ -524,8 +525,15 @@ def _choose_recency(ratings: DataFrame, config: LfmConfig, blocks: RatingBlocks,
     return chosen
 
 
-def _with_choice(spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, store: BlockStore) -> LfmConfig:
-    """Return settings in which all is decided: what is open is chosen on validation ratings, once in a store."""
+def _with_choice(
+    spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, store: BlockStore, open_weight: bool
+) -> LfmConfig:
+    """Return settings in which all is decided: what is open is chosen on validation ratings, once in a store.
+
+    Args:
+        spark, config, blocks, store: see `train`.
+        open_weight: whether `unobserved` of `ials` is chosen with `reg`.
+    """
     if not config.chosen:
         return config
     saved = store.read_json(CHOICE)
@@ -535,11 +543,14 @@ def _with_choice(spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, s
         if n >= FEWEST_RATINGS:
             work, whole = store.below("search"), partial(on_workers, spark, blocks.blocks)
             held = hold_out(blocks, work.below("data"), validation_share(n), config.seed, whole)
-            saved = (_choose_sweeps if config.bayesian else _choose_by_trials)(spark, config, held, work)
+            if config.ranks:
+                saved = _choose_weights(spark, config, held, work, open_weight)
+            else:
+                saved = (_choose_sweeps if config.bayesian else _choose_by_trials)(spark, config, held, work)
             if not config.bayesian:
                 work.drop("")
         store.write_json(CHOICE, saved)
-    decided = {name: value for name, value in saved.items() if name in (*config.chosen, "burn_in")}
+    decided = {name: value for name, value in saved.items() if name in (*config.chosen, "burn_in", "unobserved")}
     return replace(config, auto=NOTHING, **decided)
 
 
@@ -558,6 +569,29 @@ def _choose_by_trials(spark: SparkSession, config: LfmConfig, held: RatingBlocks
     found, trials = choose_settings(config, train_trial)
     print(f"lfm: {describe_choice(found, trials)}", flush=True)
     return found
+
+
+def _choose_weights(
+    spark: SparkSession, config: LfmConfig, held: RatingBlocks, work: BlockStore, open_weight: bool
+) -> dict[str, Any]:
+    """Return the weights of preferences that rank best in a search among short trainings."""
+    numbers = itertools.count(1)
+
+    def train_trial(settings: LfmConfig) -> float:
+        folder = f"trial-{next(numbers)}"
+        run = Run(settings, held, work.below(folder).root)
+        title = f"trying --reg {settings.reg:.3g} --unobserved {settings.unobserved:.3g}"
+        curve, *_ = _train_member(spark, run, lambda _: None, title, None)
+        work.drop(folder)
+        return curve[-1].valid_ndcg or 0.0
+
+    names = ("reg", "unobserved") if open_weight else ("reg",)
+    found, trials = choose_weights(config, names, train_trial)
+    if not found:
+        return {}
+    told = f"--reg {found['reg']:.3g} --unobserved {found['unobserved']:.3g} by {len(trials)} short trainings"
+    print(f"lfm: chose {told}, nDCG@10 {max(trial.ndcg for trial in trials):.4f}", flush=True)
+    return dict(found)
 
 
 def _choose_sweeps(spark: SparkSession, config: LfmConfig, held: RatingBlocks, work: BlockStore) -> dict[str, Any]:
