@@ -3,10 +3,11 @@
 For each set a tenth of the ratings is test. `defaults` is the model as it is without any flag; the grid's best is
 chosen by the test ratings themselves, at its best epoch: no honest search can be better than that, so the gap is an
 upper bound. `cost` is what defaults took beside a plain training with fixed settings. For `linear` and `neighbors` each
-user's last rating is the test, and the score is nDCG@10.
+user's last rating is the test, and the score is nDCG@10; with `ials` they are clicks.
 
     python benchmarks/bench_defaults.py [--movielens FOLDER] [--filmtrust FILE] [--like 100k,1m]
-        [--generated N[:DENSITY],…] [--models mf,svdpp,bayesian,linear,neighbors] [--no-grid] [--quick] [--json]
+        [--generated N[:DENSITY],…] [--models mf,svdpp,bayesian,linear,neighbors,ials] [--candidates N]
+        [--no-grid] [--quick] [--json]
 
 --like 100k,1m makes ratings of MovieLens-100K's and 1M's numbers of users, items and ratings that have what people's
 ratings have (`ratings_like_movielens`). --generated 1000000:0.04 makes about a million ratings of so large a share of
@@ -37,7 +38,7 @@ from pyspark.sql import functions as F
 from lakerank.recommend.data.rating_input import read_ratings_of
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.data.synthetic import generate_ratings
-from lakerank.recommend.evaluation.evaluate_model import EvaluationConfig, evaluate_models
+from lakerank.recommend.evaluation.evaluate_model import FULL, EvaluationConfig, evaluate_models
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.train import train
 from lakerank.recommend.models.base import Data
@@ -50,6 +51,13 @@ LIKE = {"100k": (943, 1_682, 100_000), "1m": (6_040, 3_706, 1_000_209)}  # users
 REGS, RATES, EPOCHS = (0.0125, 0.025, 0.05, 0.1, 0.2), (0.05, 0.1), 40
 TASTE, NOISE = 0.7, 0.71  # as in make_ratings.py
 LINEAR_GRID = [{"reg": reg, "top": top} for reg in (50.0, 200.0, 800.0, 3200.0) for top in (300, 100_000)]
+IALS_GRID = [
+    {"reg": reg, "unobserved": unobserved, "recency": recency}
+    for reg in (0.005, 0.01, 0.02)
+    for unobserved in (0.1, 0.25)
+    for recency in (0.0, 0.8)
+]
+RANKERS = ("linear", "neighbors", "ials")
 NEIGHBOR_GRID = [
     {"measure": "cosine", "weighting": weighting, "shrink": shrink, "recency": recency}
     for weighting in ("none", "tf-idf", "bm25")
@@ -175,19 +183,24 @@ def factors_row(name: str, model: str, ratings: DataFrame, grid: list[dict[str, 
     return Row(name, model, own.test_rmse, chosen, seconds, best and best[0], best[1] if best else "", plain)
 
 
-def ranking_row(name: str, model: str, ratings: DataFrame, grid: list[dict[str, Any]], store: BlockStore) -> Row:
+def ranking_row(
+    name: str, model: str, ratings: DataFrame, grid: list[dict[str, Any]], store: BlockStore, candidates: str
+) -> Row:
     """Evaluate the defaults and the grid on each user's last rating."""
     spec = model_spec(model)
 
     def with_settings(settings: dict[str, Any]) -> Any:
         return replace(spec, name=f"{model}-{settings}", fit=partial(_fit, spec, settings))
 
-    how = EvaluationConfig(metrics="ndcg@10", n_bootstrap=0)
+    how = EvaluationConfig(metrics="ndcg@10,hr@10", candidates=candidates, n_bootstrap=0)
     found = evaluate_models([spec, *map(with_settings, grid)], Data(ratings), how, store)
-    scores = {score.model: score.value for score in found.everyone}
+    scores = {score.model: score.value for score in found.everyone if score.metric == "ndcg@10"}
+    hits = {score.model: score.value for score in found.everyone if score.metric == "hr@10"}
     own = scores.pop(spec.name)
     best = max(scores, key=lambda one: scores[one], default="")
-    return Row(name, model, own, "", found.seconds[spec.name], scores.get(best), best, None, higher=True)
+    told = f"HR@10 {hits[spec.name]:.4f}"
+    where = name if candidates == FULL else f"{name}, among {candidates} not rated"
+    return Row(where, model, own, told, found.seconds[spec.name], scores.get(best), best, None, higher=True)
 
 
 def _fit(spec: Any, settings: dict[str, Any], data: Data, store: BlockStore, _: Any = None, /) -> Any:
@@ -201,7 +214,8 @@ def main() -> None:
     parser.add_argument("--filmtrust", default="", help="file of FilmTrust's ratings")
     parser.add_argument("--like", default="", help="MovieLens editions whose shape is generated: 100k, 1m")
     parser.add_argument("--generated", default="", metavar="N[:DENSITY],…")
-    parser.add_argument("--models", default="mf,svdpp,bayesian,linear,neighbors")
+    parser.add_argument("--models", default="mf,svdpp,bayesian,linear,neighbors,ials")
+    parser.add_argument("--candidates", default=FULL, help="ranked beside each last rating: full, or a number")
     parser.add_argument("--no-grid", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -211,7 +225,12 @@ def main() -> None:
     by_sgd = [{"reg": reg, "lr": lr, "epochs": EPOCHS} for reg in REGS for lr in RATES]
     if args.quick:
         by_sgd = by_sgd[2:6]
-    grids: dict[str, list[dict[str, Any]]] = {"linear": LINEAR_GRID, "neighbors": NEIGHBOR_GRID, "bayesian": []}
+    grids: dict[str, list[dict[str, Any]]] = {
+        "linear": LINEAR_GRID,
+        "neighbors": NEIGHBOR_GRID,
+        "ials": IALS_GRID,
+        "bayesian": [],
+    }
     out, rows = Path(args.out), []
     with (
         session("bench-defaults", os.environ.get("BENCH_MASTER", "local[2]"), "") as spark,
@@ -222,8 +241,10 @@ def main() -> None:
             for model in models:
                 store = BlockStore.open(f"{scratch}/{number}-{model}", "scratch")
                 grid = [] if args.no_grid else grids.get(model, by_sgd)
-                work = ranking_row if model in ("linear", "neighbors") else factors_row
-                row = work(name, model, ratings, grid, store)
+                if model in RANKERS:
+                    row = ranking_row(name, model, ratings, grid, store, args.candidates)
+                else:
+                    row = factors_row(name, model, ratings, grid, store)
                 rows.append(row)
                 gap = "" if row.gap is None else f", grid {row.grid:.4f} ({row.grid_settings}), gap {row.gap:+.2%}"
                 cost = f", cost {row.seconds / row.plain_seconds:.1f}x" if row.plain_seconds else ""

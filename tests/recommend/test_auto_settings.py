@@ -141,9 +141,10 @@ def test_a_chain_has_settled_when_the_error_hardly_falls() -> None:
 
 
 def weights_at(best: tuple[float, float], tried: list[LfmConfig], config: LfmConfig) -> float:
-    """A made-up training: nDCG falls with the distance from the best weights, by its logarithm."""
+    """A made-up training: nDCG falls with the distance from the best α₀ and from the best λ·α₀, by its logarithm."""
     tried.append(config)
-    return 0.3 - 0.02 * abs(np.log2(config.reg / best[0])) - 0.02 * abs(np.log2(config.unobserved / best[1]))
+    product = config.reg * config.unobserved / (best[0] * best[1])
+    return 0.3 - 0.02 * abs(np.log2(product)) - 0.02 * abs(np.log2(config.unobserved / best[1]))
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,7 @@ def weights_at(best: tuple[float, float], tried: list[LfmConfig], config: LfmCon
         ((0.005, 0.1), (0.005, 0.1)),
         ((0.04, 0.2), (0.04, 0.2)),
         ((0.0101, 0.2), (0.01, 0.2)),
+        ((0.02, 0.1), (0.02, 0.1)),
         ((0.01, 0.9), (0.01, 0.8)),
     ],
 )

@@ -44,7 +44,7 @@ AS_GOOD = 2e-3  # of the error: a lower rate that is no more than this worse is 
 PATIENCE = 2  # epochs without a better error, after which a trial ends
 MOST_EPOCHS = 40
 WEIGHT_FACTORS, WEIGHT_EPOCHS, WEIGHT_STEPS = 32, 8, 2  # of a trial of `ials`, a seventh of its usual training
-AS_GOOD_RANKING = 0.01  # of nDCG@10
+AS_GOOD_RANKING = 0.02  # of nDCG@10: small models of few epochs order close weights otherwise than large ones do
 FEWEST_SWEEPS = 20  # that the error is watched for
 GAIN = 3e-4  # of the error: what a fifth of the sweeps must bring for the chain to go on
 MOST_SWEEPS = 600
@@ -157,9 +157,10 @@ def choose_weights(
 ) -> tuple[dict[str, float], list[WeightsOutcome]]:
     """Search for λ and α₀ of `ials`, from those that fit the size of the ratings; return them by name, and the trials.
 
-    λ is doubled or halved for as long as that ranks better, at most `WEIGHT_STEPS` times, then α₀ is. Small models of
-    few epochs are compared, for no more than `BUDGET` allows. What fits the size is kept unless other weights rank
-    `AS_GOOD_RANKING` better, as a held-out part is small.
+    λ is doubled or halved for as long as that ranks better, at most `WEIGHT_STEPS` times; then α₀ is, and λ the other
+    way, as their product decides how many factors matter (on check-ins the best weights lie along such a line). Small
+    models of few epochs are compared, for no more than `BUDGET` allows. What fits the size is kept unless other weights
+    rank `AS_GOOD_RANKING` better, as a held-out part is small.
 
     Args:
         config: what will be trained, with both weights.
@@ -189,6 +190,8 @@ def choose_weights(
             for _ in range(WEIGHT_STEPS):
                 values = {"reg": best.reg, "unobserved": best.unobserved}
                 values[name] *= factor
+                if name == "unobserved" and "reg" in open_:
+                    values["reg"] /= factor
                 if values["unobserved"] > 1 or len(found) + 1 > most:
                     break
                 further = trial(**values)
