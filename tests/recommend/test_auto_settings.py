@@ -165,8 +165,8 @@ def test_weights_of_preferences_are_those_that_rank_best(best: tuple[float, floa
     assert (chosen["reg"], chosen["unobserved"]) == pytest.approx(found)
     assert {(one.factors, one.epochs, one.auto) for one in tried} == {(32, 8, "none")}
     assert len(trials) * 8 * (32 + 8) <= 16 * (128 + 8)  # never dearer than the training
-    kept, _ = choose_weights(config, ("reg",), partial(weights_at, (0.01, 0.8), []))
-    assert kept == {"reg": 0.01, "unobserved": 0.2}
+    given, _ = choose_weights(config, ("reg",), partial(weights_at, (0.01, 0.8), []))
+    assert given == {"reg": 0.04, "unobserved": 0.2}
 
 
 def test_hardly_better_weights_are_not_taken_and_small_trainings_search_nothing() -> None:
