@@ -3,9 +3,9 @@
 Check-ins (their own test), ml-latest-small as clicks (a tenth of the ratings is the test) and generated clicks.
 Everyone's settings are chosen by nDCG@10 on a tenth of the training clicks out of nine; then it is fitted to all of
 them, and nDCG@10 of the test among all items but those of training is told with the seconds it took, on two cores:
-ours and MLlib's from a frame of pairs to the factors, implicit's from a sparse matrix in memory. `ials defaults`
-is the model without a flag. A row's `curve` has nDCG after each iteration; `seconds to equal` are those after which ours (by its
-defaults) first was as good as that peer at its best, the peer's own to there, and their ratio.
+ours and MLlib's from a frame of pairs to the factors, implicit's from a sparse matrix in memory. `ials defaults` is the
+model without a flag. A row's `curve` has nDCG after each iteration; `seconds to equal` are those after which ours (by
+its defaults) first was as good as that peer at its best, the peer's own to there, and their ratio.
 
     python benchmarks/bench_implicit.py --sets foursquare,movielens,generated:1000000 --data ../shared/data [--quick]
 """

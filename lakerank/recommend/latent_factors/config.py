@@ -144,7 +144,7 @@ class LfmConfig(CheckedSettings):
     alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
     reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
     reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))
-    recency: float = flag(
+    recency: float | None = flag(
         None,
         "ials: power by which older choices of who is asked about count less; 0: all alike; auto: chosen",
         within=NOT_NEGATIVE,
