@@ -1,11 +1,11 @@
 """Who ranks clicks best, and how soon: `lfm --model ials`, implicit's ALS and BPR, MLlib's ALS and EASE in one run.
 
 Check-ins (their own test), ml-latest-small as clicks (a tenth of the ratings is the test) and generated clicks.
-Everyone's settings are chosen by nDCG@10 on a tenth of the training clicks out of six; then it is fitted to all of
+Everyone's settings are chosen by nDCG@10 on a tenth of the training clicks out of nine; then it is fitted to all of
 them, and nDCG@10 of the test among all items but those of training is told with the seconds it took, on two cores:
-ours and MLlib's from a frame of pairs to the factors, implicit's from a sparse matrix in memory. `ials defaults`
-chooses nothing. A row's `curve` has nDCG after each iteration; `seconds to equal` are those after which ours (by its
-defaults) first was as good as that peer at its best, the peer's own to there, and their ratio.
+ours and MLlib's from a frame of pairs to the factors, implicit's from a sparse matrix in memory. `ials defaults` is the
+model without a flag. A row's `curve` has nDCG after each iteration; `seconds to equal` are those after which ours (by
+its defaults) first was as good as that peer at its best, the peer's own to there, and their ratio.
 
     python benchmarks/bench_implicit.py --sets foursquare,movielens,generated:1000000 --data ../shared/data [--quick]
 """
@@ -43,8 +43,8 @@ from lakerank.spark.session import session
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("numpy==1.26.4", "scipy==1.13.1", "implicit==0.7.2")
-OURS = {"reg": (0.005, 0.01, 0.02), "unobserved": (0.1, 0.3)}
-MLLIB = {"regParam": (0.01, 0.1, 0.5), "alpha": (1.0, 10.0)}
+OURS = {"reg": (0.005, 0.01, 0.02), "unobserved": (0.05, 0.1, 0.3)}
+MLLIB = {"regParam": (0.03, 0.1, 0.3), "alpha": (3.0, 10.0, 30.0)}
 MLLIB_ITERATIONS = (1, 2, 3, 5, 10, 15)
 TASTE, POPULARITY = 1.5, 1.3  # of generated clicks: deviations of taste and popularity beside a Gumbel of 1.28
 USERS_AT_ONCE = 256
@@ -149,8 +149,10 @@ def fit_ours(
     return curve, trained
 
 
-def run_ours(spark: SparkSession, made: Clicks, shape: tuple[int, int], folder: Path, quick: bool) -> dict[str, Any]:
-    """Tune and fit ours; then with its defaults."""
+def run_ours(
+    spark: SparkSession, made: Clicks, shape: tuple[int, int], folder: Path, quick: bool, tune: bool
+) -> dict[str, Any]:
+    """Tune and fit ours; then, or without `tune` only, with its defaults."""
     known, both = matrix([made["train"]], shape), matrix([made["train"], made["valid"]], shape)
     held = matrix([made["test"]], shape)
     tuning = parted(spark, [made["train"]], made["valid"]).persist()
@@ -159,17 +161,18 @@ def run_ours(spark: SparkSession, made: Clicks, shape: tuple[int, int], folder: 
         frame.count()
     grid = [dict(zip(OURS, values, strict=True)) for values in itertools.product(*OURS.values())]
     tried = []
-    for n, settings in enumerate(grid[3:5] if quick else grid):
+    for n, settings in enumerate((grid[3:5] if quick else grid) if tune else []):
         curve, _ = fit_ours(spark, tuning, folder / f"try-{n}", **settings)
         tried.append((curve[-1][1], settings))
-    valid, best = max(tried, key=lambda pair: pair[0])
+    valid, best = max(tried, key=lambda pair: pair[0], default=(0.0, {}))
     told = {}
-    for name, settings in (("ials", best), ("ials defaults", {})):
+    for name, settings in ([("ials", best)] if tune else []) + [("ials defaults", {})]:
         curve, trained = fit_ours(spark, final, folder / name, **settings)
         sides = (trained.user_factors.select("user_id", "factors"), trained.item_factors.select("item_id", "factors"))
         told[name] = {"settings": settings, "curve": curve, "ndcg": score_factors(sides, both, held)}
         told[name] |= {"used": {"reg": trained.config.reg, "unobserved": trained.config.unobserved}}
-    told["ials"] |= {"valid": valid, "tried": len(tried)}
+    if tune:
+        told["ials"] |= {"valid": valid, "tried": len(tried)}
     for frame in (tuning, final):
         frame.unpersist()
     assert known.shape == both.shape
@@ -256,12 +259,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data", help="folder of the data sets")
     parser.add_argument("--sets", default="foursquare,movielens,generated:1000000", help="which, with commas between")
+    parser.add_argument("--only", default="ials,mllib,peers", help="who runs beside our defaults, with commas between")
     parser.add_argument("--quick", action="store_true", help="few settings, small models: that it runs")
     parser.add_argument("--out", type=Path, default=RESULTS / "implicit.json", help="JSON to write the results to")
     args = parser.parse_args()
     machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     versions = {"python": platform.python_version(), "peers": PACKAGES}
     results: dict[str, Any] = {"machine": machine, "versions": versions, "sets": {}}
+    only = args.only.split(",")
     for name in args.sets.split(","):
         made = load(name, args.data)
         shape = tuple(int(max(part[side].max() for part in made.values())) + 1 for side in ("user_id", "item_id"))
@@ -270,9 +275,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows: dict[str, Any] = {}
             with session("bench-implicit", "local[2]") as spark:
-                rows |= run_ours(spark, made, shape, Path(folder), args.quick)
-                rows["MLlib ALS"] = run_mllib(spark, made, shape, args.quick)
-            rows |= run_peers(made, shape, Path(folder), args.quick)
+                rows |= run_ours(spark, made, shape, Path(folder), args.quick, tune="ials" in only)
+                if "mllib" in only:
+                    rows["MLlib ALS"] = run_mllib(spark, made, shape, args.quick)
+            if "peers" in only:
+                rows |= run_peers(made, shape, Path(folder), args.quick)
         for row, found in summarise(rows).items():
             equal = found.get("seconds to equal")
             print(f"  {row:14} nDCG@10 {found['ndcg']:.4f}  {found['seconds']:8.1f} s  {found['settings']}"

@@ -101,13 +101,21 @@ def run_ease(known, held, reg):
 
 
 def grids(quick):
-    """Name → (how to run it, its settings): six of each."""
-    als = {"factors": [64] if quick else [128], "reg": [0.1] if quick else [0.01, 0.1, 1.0], "alpha": [1.0, 10.0]}
-    bpr = {"factors": [64], "learning_rate": [0.05] if quick else [0.02, 0.05, 0.1], "reg": [0.01, 0.001]}
+    """Name → (how to run it, its settings): nine of each; implicit's λ is that of a whole row, ours of a click."""
+    als = {
+        "factors": [64] if quick else [128],
+        "reg": [1.0] if quick else [1.0, 5.0, 25.0],
+        "alpha": [2.0, 10.0] if quick else [2.0, 5.0, 20.0],
+    }
+    bpr = {
+        "factors": [64],
+        "learning_rate": [0.05] if quick else [0.02, 0.05, 0.1],
+        "reg": [0.01, 0.001] if quick else [0.1, 0.01, 0.001],
+    }
     found = {
         "implicit ALS": (run_als, als),
         "implicit BPR": (run_bpr, bpr),
-        "EASE": (run_ease, {"reg": [200.0] if quick else [50.0, 100.0, 200.0, 400.0, 800.0, 1600.0]}),
+        "EASE": (run_ease, {"reg": [200.0] if quick else [25.0 * 2.0**n for n in range(9)]}),
     }
     return {
         name: (run, [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())])

@@ -62,7 +62,8 @@ def serve(
         bound.listen()  # whoever reads the address may call at once
         address = address_of(bound)
         shown = [f"shows {describe_memory(len(newest.site))}"] if newest else []
-        shown += [f"recommends to {len(recommender.model):,} users"] if recommender else []
+        users = 0 if recommender is None else len(recommender.model)
+        shown += [f"recommends to {users:,} users"] if recommender else []
         print(f"serve: {address} {' and '.join(shown)}; Ctrl-C ends it", flush=True)
         try:
             watchers = [one.watch for one in (newest, recommender) if one is not None and refresh]

@@ -15,6 +15,7 @@ from lakerank.recommend.latent_factors.auto_settings import (
     MOST_EPOCHS,
     OVERHEAD,
     choose_settings,
+    choose_weights,
     hold_out,
     stops_falling,
     validation_share,
@@ -137,3 +138,41 @@ def test_a_chain_has_settled_when_the_error_hardly_falls() -> None:
     assert stops_falling([1.0] * 60, 20)
     assert stops_falling([1 + 0.01 * n for n in range(60)], 20)  # rising
     assert MOST_EPOCHS >= 20
+
+
+def weights_at(best: tuple[float, float], tried: list[LfmConfig], config: LfmConfig) -> float:
+    """A made-up training: nDCG falls with the distance from the best α₀ and from the best λ·α₀, by its logarithm."""
+    tried.append(config)
+    product = config.reg * config.unobserved / (best[0] * best[1])
+    return 0.3 - 0.02 * abs(np.log2(product)) - 0.02 * abs(np.log2(config.unobserved / best[1]))
+
+
+@pytest.mark.parametrize(
+    ("best", "found"),
+    [
+        ((0.02, 0.2), (0.02, 0.2)),
+        ((0.005, 0.1), (0.005, 0.1)),
+        ((0.04, 0.2), (0.04, 0.2)),
+        ((0.0101, 0.2), (0.01, 0.2)),
+        ((0.02, 0.1), (0.02, 0.1)),
+        ((0.01, 0.9), (0.01, 0.8)),
+    ],
+)
+def test_weights_of_preferences_are_those_that_rank_best(best: tuple[float, float], found: tuple[float, float]) -> None:
+    tried: list[LfmConfig] = []
+    config = LfmConfig("ials", reg=0.01, unobserved=0.2)
+    chosen, trials = choose_weights(config, ("reg", "unobserved"), partial(weights_at, best, tried))
+    assert (chosen["reg"], chosen["unobserved"]) == pytest.approx(found)
+    assert {(one.factors, one.epochs, one.auto) for one in tried} == {(32, 8, "none")}
+    assert len(trials) * 8 * (32 + 8) <= 16 * (128 + 8)  # never dearer than the training
+    given, _ = choose_weights(config, ("reg",), partial(weights_at, (0.01, 0.8), []))
+    assert given == {"reg": 0.04, "unobserved": 0.2}
+
+
+def test_hardly_better_weights_are_not_taken_and_small_trainings_search_nothing() -> None:
+    config = LfmConfig("ials", reg=0.01, unobserved=0.2)
+    close = choose_weights(config, ("reg",), lambda one: 0.3 * (1 + 0.003 * (one.reg > 0.01)))[0]
+    assert close == {"reg": 0.01, "unobserved": 0.2}
+    assert choose_weights(LfmConfig("ials", factors=32, epochs=8), ("reg",), lambda _: 1.0) == ({}, [])
+    assert LfmConfig("ials").chosen == ("reg",)
+    assert LfmConfig("ials", reg=0.02).chosen == ()

@@ -396,6 +396,7 @@ def test_parameters_as_pyspark_has_them() -> None:
     preferences = LFM(implicitPrefs=True, alpha=4.0, regParam=0.3, nonnegative=True).config()
     assert (preferences.model, preferences.factors, preferences.epochs) == ("ials", 10, 10)
     assert (preferences.unobserved, preferences.alpha, preferences.reg) == (1.0, 4.0, 0.3)
+    assert (preferences.recency, preferences.chosen) == (0.0, ())  # MLlib's loss, as it is
     assert (preferences.reg_scale, preferences.nonnegative) == ("ratings", True)
     assert LFM().solvers() == ("als", "mf")
     assert LFM(learningRate=0.1).solvers() == ("mf",)

@@ -160,6 +160,61 @@ def test_folding_in_gives_the_users_of_training_and_explains_them(tmp_path: Path
     assert np.argmax(scorer.scores(nobody)[0]) == np.argmax(scorer.popularity)
 
 
+def test_older_choices_count_as_seen_to_a_share_and_as_unseen_to_the_rest() -> None:
+    rng = np.random.default_rng(5)
+    q, config = rng.standard_normal((9, 4)), dataclasses.replace(SETTINGS, recency=0.7, alpha=0.5)
+    table = pa.table(
+        {"user_id": [0] * 4, "item_id": [1, 3, 5, 8], "rating": [1.0, 3.0, -2.0, 1.0], "seconds": [40, 10, 30, 20]}
+    )
+    block = Histories.of(pa.array([0]), pa.array(np.arange(9)), table)
+    share = np.zeros(9)
+    share[[1, 5, 8, 3]] = (1.0 + np.arange(4)) ** -0.7
+    weight, wanted = np.zeros(9), np.zeros(9)
+    weight[[1, 3, 5, 8]], wanted[[1, 3, 8]] = [1.5, 2.5, 2.0, 1.5], 1
+    seen, ridge = share * weight, config.reg * (share.sum() + config.unobserved * 9)
+    a = (q.T * (seen + (1 - share) * config.unobserved)) @ q + ridge * np.eye(4)
+    expected = np.linalg.solve(a, q.T @ (seen * wanted))
+    np.testing.assert_allclose(als.fold_in_users(config, block, q, als.gram_of(q))[0], expected, rtol=1e-5)
+    popularity, biases = np.zeros(9), Biases(3.0, np.zeros(9), 1, 5)
+    arrays = {"q": q, "gram": als.gram_of(q)}
+    scorer = PreferenceScorer(pa.array(np.arange(9)), arrays, config, biases, popularity)
+    reasons = scorer.explain(block, 0, 6)
+    assert sum(reason.value for reason in reasons) == pytest.approx(float(q[6] @ expected), abs=1e-6)
+    assert {reason.because for reason in reasons} == {1, 3, 8, -1}
+
+
+def tastes(users: int, change: bool, timed: bool = True) -> Histories:
+    """Ten choices of one of two camps of 30 items, then, with `change`, three of the other, one a day."""
+    rng = np.random.default_rng(7)
+    rows = {"user_id": [], "item_id": [], "rating": [], "seconds": []}
+    for user in range(users):
+        camp = user % 2
+        chosen = [rng.permutation(30)[:10] + 30 * camp, rng.permutation(30)[10:13] + 30 * ((camp + change) % 2)]
+        if not change:
+            chosen[1] = np.setdiff1d(np.arange(30) + 30 * camp, chosen[0])[:3]
+        items = np.concatenate(chosen)
+        rows["user_id"] += [user] * 13
+        rows["item_id"] += items.tolist()
+        rows["rating"] += [1.0] * 13
+        rows["seconds"] += (np.arange(13) * 86_400 * timed).tolist()
+    return Histories.of(pa.array(np.arange(users)), pa.array(np.arange(60)), pa.table(rows))
+
+
+def test_recency_is_chosen_by_what_users_chose_last() -> None:
+    rng = np.random.default_rng(8)
+    q = 0.3 * rng.standard_normal((60, 4))
+    q[:30, 0] += 1
+    q[30:, 1] += 1
+    config = dataclasses.replace(SETTINGS, factors=4, recency=None)
+    assert als.choose_recency(config, tastes(80, change=True), q) > 0
+    assert als.choose_recency(config, tastes(80, change=True, timed=False), q) == 0
+    assert als.choose_recency(config, tastes(20, change=True), q) == 0  # too few to choose by
+    steady = tastes(80, change=False)
+    only = q * [1, 1, 0, 0]  # nothing but the camp can be told
+    only[:30, 0], only[30:, 1], only[:30, 1], only[30:, 0] = 1, 1, 0, 0
+    assert als.choose_recency(config, steady, only) == 0
+
+
 PAIRS = LfmConfig("bpr", factors=6, epochs=60, lr=0.2, init="normal:0.5")
 
 
@@ -254,6 +309,7 @@ def test_weights_follow_the_size_of_the_ratings() -> None:
         ({"model": "bpr", "optimizer": "adam"}, "--optimizer adam: --model bpr goes with adagrad"),
         ({"model": "als", "bias": True}, "--bias: --model als has factors alone"),
         ({"model": "mf", "nonnegative": True}, "--nonnegative goes with --model als and ials, not mf"),
+        ({"model": "bpr", "recency": 0.4}, "--recency 0.4 goes with --model ials, not bpr"),
     ],
 )
 def test_settings_that_have_no_meaning_are_named(settings: dict[str, Any], said: str) -> None:

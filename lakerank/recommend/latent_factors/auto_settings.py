@@ -11,6 +11,9 @@ chosen, an epoch of K factors counting K + `OVERHEAD`. The decisions, with figur
 
 A Gibbs sampler has only its length to choose (`choose_sweeps`): a chain runs without the validation ratings until its
 error on them stops falling, and another one goes on from there with all ratings.
+
+Preferences (`ials`) have two weights to choose (`choose_weights`), which small models find in the same way, by how they
+rank what was held out.
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ RATES = {"adagrad": (0.1, 0.05), "sgd": (0.02, 0.01), "adam": (0.004, 0.002)}
 AS_GOOD = 2e-3  # of the error: a lower rate that is no more than this worse is taken, as many factors gain more by it
 PATIENCE = 2  # epochs without a better error, after which a trial ends
 MOST_EPOCHS = 40
+WEIGHT_FACTORS, WEIGHT_EPOCHS, WEIGHT_STEPS = 32, 8, 2  # of a trial of `ials`, a seventh of its usual training
+AS_GOOD_RANKING = 0.02  # of nDCG@10: small models of few epochs order close weights otherwise than large ones do
 FEWEST_SWEEPS = 20  # that the error is watched for
 GAIN = 3e-4  # of the error: what a fifth of the sweeps must bring for the chain to go on
 MOST_SWEEPS = 600
@@ -136,6 +141,68 @@ def choose_settings(config: LfmConfig, train_trial: TrainTrial) -> tuple[dict[st
         return {}, list(found.values())
     values = {"reg": best.reg, "lr": best.lr, "epochs": best.epochs}
     return {name: values[name] for name in config.chosen}, list(found.values())
+
+
+@dataclass(frozen=True)
+class WeightsOutcome:
+    """What a short training of preferences reached: its settings, and nDCG@10 of what was held out."""
+
+    reg: float
+    unobserved: float
+    ndcg: float
+
+
+def choose_weights(
+    config: LfmConfig, open_: tuple[str, ...], train_trial: Callable[[LfmConfig], float]
+) -> tuple[dict[str, float], list[WeightsOutcome]]:
+    """Search for λ and α₀ of `ials`, from those that fit the size of the ratings; return them by name, and the trials.
+
+    λ is doubled or halved for as long as that ranks better, at most `WEIGHT_STEPS` times; then α₀ is, and λ the other
+    way, as their product decides how many factors matter (on check-ins the best weights lie along such a line). Small
+    models of few epochs are compared, for no more than `BUDGET` allows. What fits the size is kept unless other weights
+    rank `AS_GOOD_RANKING` better, as a held-out part is small.
+
+    Args:
+        config: what will be trained, with both weights.
+        open_: of `reg` and `unobserved`.
+        train_trial: trains with some settings on a part of the ratings; returns nDCG@10 of the rest.
+    """
+    small = replace(
+        config,
+        auto=NOTHING,
+        factors=min(WEIGHT_FACTORS, config.factors),
+        epochs=min(WEIGHT_EPOCHS, max(config.epochs, 1)),
+        early_stop=0,
+    )
+    most = BUDGET * config.epochs * (config.factors + OVERHEAD) / (small.epochs * (small.factors + OVERHEAD))
+    found: list[WeightsOutcome] = []
+
+    def trial(reg: float, unobserved: float) -> WeightsOutcome:
+        found.append(WeightsOutcome(reg, unobserved, train_trial(replace(small, reg=reg, unobserved=unobserved))))
+        return found[-1]
+
+    if most < 3:  # nothing could be compared
+        return {}, []
+    first = best = trial(config.reg, config.unobserved)
+    for name in open_:
+        for factor in (STEP, 1 / STEP):
+            start = best
+            for _ in range(WEIGHT_STEPS):
+                values = {"reg": best.reg, "unobserved": best.unobserved}
+                values[name] *= factor
+                if name == "unobserved" and "reg" in open_:
+                    values["reg"] /= factor
+                if values["unobserved"] > 1 or len(found) + 1 > most:
+                    break
+                further = trial(**values)
+                if further.ndcg <= best.ndcg:
+                    break
+                best = further
+            if best is not start:
+                break  # it is better this way, so it is not that way
+    if best.ndcg < first.ndcg * (1 + AS_GOOD_RANKING):
+        best = first
+    return {"reg": best.reg, "unobserved": best.unobserved}, found
 
 
 def validation_share(n: int) -> float:

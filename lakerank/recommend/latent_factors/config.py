@@ -65,7 +65,8 @@ class LfmConfig(CheckedSettings):
         factors: K, length of a factor vector.
         epochs: passes over the training ratings; a sweep of the Gibbs sampler is one.
         auto: which of `reg`, `lr` and `epochs` are chosen on validation ratings, with commas between; `none`: nothing
-            is. None takes those that are not given, if `reg` is not; of the Gibbs sampler `epochs`.
+            is. None takes those that are not given, if `reg` is not; of the Gibbs sampler `epochs`; of `ials` `reg`,
+            and with it `unobserved`.
         average: predict by the mean of so many SGD runs that differ in their seeds; of the Gibbs sampler, keep the mean
             of its samples in at most so many times K factors.
         implicit: whose factors are drawn to what they rated, or were rated by: none, user, item or both.
@@ -83,11 +84,15 @@ class LfmConfig(CheckedSettings):
         time_bins: an item's time is divided into so many parts with equally many ratings of all items.
         bias: learn μ, b_u and b_i.
         unobserved: α₀, weight of a pair of user and item that was not seen; one that was weighs 1 + `alpha`·rating.
-            Of `ials`, 0 for this or for `reg` takes what fits the size of the ratings (`als.sized`).
+            Of `ials`, 0 for this or for `reg` takes what fits the size of the ratings (`als.sized`), from which a
+            search begins where `reg` is chosen (`choose_weights`).
         alpha: see `unobserved`.
         reg_power: ν: `als` and `ials` weigh a row's L2 norm by λ·d^ν.
         reg_scale: what d is: `pairs` (n + α₀·(rows of the other side), the weight of all of a row's pairs) or
             `ratings` (n, of `ials` those above 0, as MLlib has it).
+        recency: of `ials`, when a user is asked about: what they chose n choices ago counts as chosen to a share of
+            (1 + n)^−recency, and as unseen to the rest. None: chosen after training (`choose_recency`), where there are
+            times. Training itself weighs all alike.
         width: factors of a row that are solved for at once; 0: all, which is exact.
         nonnegative: no factor is below 0.
         init: `normal:SIGMA` (divided by √K) or `uniform:LOW,HIGH`.
@@ -123,7 +128,7 @@ class LfmConfig(CheckedSettings):
     lr_decay_steps: float = flag(1.0, "exponential: epochs per decay", within=POSITIVE)
     reg: float = flag(
         None,
-        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01, "
+        f"L2 weight of factors, per rating; auto: chosen ({CHOSEN['reg']} if nothing is). als takes 0.1, bpr 0.01; "
         "ials 0: by size",
         within=NOT_NEGATIVE,
         auto=True,
@@ -133,10 +138,18 @@ class LfmConfig(CheckedSettings):
     reg_time: float = flag(10.0, "ratings without effect added to each time effect", within=POSITIVE)
     time_bins: int = flag(30, "parts an item's time is divided into", within=POSITIVE)
     bias: bool = flag(None, "learn the mean and the biases (default: all but als, ials and bpr)")
-    unobserved: float = flag(0.0, "ials: weight of a pair that was not seen; 0: by size", within=PROBABILITY)
+    unobserved: float = flag(
+        0.0, "ials: weight of a pair that was not seen; 0: by size, or chosen with --reg", within=PROBABILITY
+    )
     alpha: float = flag(0.0, "ials: weight that each count adds to the 1 of a pair that was seen", within=NOT_NEGATIVE)
     reg_power: float = flag(1.0, "als, ials: power of a row's frequency in its L2 weight", within=NOT_NEGATIVE)
     reg_scale: str = flag("pairs", "ials: what a row's frequency counts", choices=list(REG_SCALES))
+    recency: float | None = flag(
+        None,
+        "ials: power by which older choices of who is asked about count less; 0: all alike; auto: chosen",
+        within=NOT_NEGATIVE,
+        auto=True,
+    )
     width: int = flag(32, "als, ials: factors of a row solved for at once; 0: all", within=NOT_NEGATIVE)
     nonnegative: bool = flag(False, "als, ials: no factor below 0")
     init: str = flag("normal:0.1", "first factors: normal:SIGMA (over sqrt K) or uniform:LOW,HIGH")
@@ -152,6 +165,10 @@ class LfmConfig(CheckedSettings):
         for name, value in {**CHOSEN, **MODELS[self.model]}.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        if self.recency is None and self.model != "ials":
+            object.__setattr__(self, "recency", 0.0)
+        if self.recency and self.model != "ials":
+            raise UserError(f"--recency {self.recency:g} goes with --model ials, not {self.model}")
         if self.implicit not in IMPLICIT:
             raise UserError(f"--implicit {self.implicit}: must be one of {', '.join(IMPLICIT)}")
         self._check_plain()
@@ -176,6 +193,8 @@ class LfmConfig(CheckedSettings):
         unset = [name for name in (*CHOSEN, "epochs") if getattr(self, name) is None]
         if self.early_stop and "epochs" in unset:
             unset.remove("epochs")
+        if self.model == "ials":
+            return [name for name in unset if name == "reg"]
         if self.by_least_squares or self.ranks:
             return []
         if self.bayesian:

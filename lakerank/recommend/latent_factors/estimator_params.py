@@ -296,7 +296,7 @@ class LFMParams(LFMModelParams, HasMaxIter, HasRegParam, HasCheckpointInterval, 
         own = {"rank": "factors", "maxIter": "epochs", "average": "average", "implicitFeedback": "implicit"}
         chosen = {setting: self.getOrDefault(name) for name, setting in own.items() if self.isSet(name)}
         if self.getOrDefault("implicitPrefs"):
-            chosen |= {"unobserved": 1.0, "alpha": self.getOrDefault("alpha"), "reg_scale": "ratings"}
+            chosen |= {"unobserved": 1.0, "alpha": self.getOrDefault("alpha"), "reg_scale": "ratings", "recency": 0.0}
             chosen["reg"] = self.getOrDefault("regParam") or _NO_REG  # 0 would be a choice by size
             chosen = {"factors": _ALS_RANK, "epochs": _ALS_ITERATIONS} | chosen
         with parameter_names():

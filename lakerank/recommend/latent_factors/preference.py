@@ -2,7 +2,8 @@
 
 Users' factors are not read from a table but solved for from their ratings at hand: x = A⁻¹ Σ w q_j over the items j
 they have seen (`als.py`). So newcomers and what was seen a minute ago count at once, and the score of an item i is a
-sum over what the user has seen, Σ_j w·q_iᵀA⁻¹q_j, which explains it (Hu, Koren and Volinsky 2008, section 5).
+sum over what the user has seen, Σ_j w·q_iᵀA⁻¹q_j, which explains it (Hu, Koren and Volinsky 2008, section 5). What was
+chosen long ago counts as chosen to a share only, and as unseen to the rest, where that ranks better (`recency`).
 
 Shape suffixes: U users of a block, I items, K factors, P ratings.
 """
@@ -23,13 +24,19 @@ from pyspark.sql import functions as F
 from lakerank.cli.settings import flag
 from lakerank.lake.schemas import ITEM_FACTORS, USER_FACTORS
 from lakerank.recommend.latent_factors import bpr
-from lakerank.recommend.latent_factors.als import LEAST_RIDGE, gram_of, observations, ridges, solve_side
+from lakerank.recommend.latent_factors.als import LEAST_RIDGE, fold_in_users, gram_of, observations, ridges
 from lakerank.recommend.latent_factors.config import RANKING, LfmConfig
 from lakerank.recommend.latent_factors.train import train
 from lakerank.recommend.models.array_model import ArrayModel, default_sources
 from lakerank.recommend.models.base import Data, ModelSpec, Reason, SavedModel, Scorer
 from lakerank.recommend.models.training_matrix import MemmapArrays
-from lakerank.recommend.models.user_histories import ITEM_PRIOR, POPULARITY_SHARE, Biases, Histories
+from lakerank.recommend.models.user_histories import (
+    ITEM_PRIOR,
+    POPULARITY_SHARE,
+    Biases,
+    Histories,
+    recency_weights,
+)
 from lakerank.spark.array_store import BlockStore
 
 NAME = "ials"
@@ -70,10 +77,7 @@ class PreferenceScorer:
     def users(self, block: Histories) -> NDArray[np.float64]:
         """Solve for the factors of users, (U, K); zeros for those without ratings."""
         q_IK = np.asarray(self.arrays["q"])
-        rows = np.zeros((len(block), q_IK.shape[1]))
-        gram = np.asarray(self.arrays["gram"])
-        solve_side(self.config, block.starts, block.positions, block.ratings, q_IK, gram, rows, exact=True)
-        return rows
+        return fold_in_users(self.config, block, q_IK, np.asarray(self.arrays["gram"]))
 
     def scores(self, block: Histories) -> NDArray[np.float64]:
         """Return the preferences x·q, (U, I), and a millionth of the popularity."""
@@ -98,9 +102,11 @@ class PreferenceScorer:
         if not len(one.positions):
             return [popular]
         weights, targets, _ = observations(self.config, one.ratings.astype(np.float64))
+        shares = recency_weights(one, self.config.recency or 0.0)
+        weights, targets = weights * shares, targets * shares
         seen = np.asarray(q_IK[one.positions])
         preferred = one.ratings > 0 if self.config.reg_scale == "ratings" else one.ratings == one.ratings
-        ridge = ridges(self.config, np.array([np.count_nonzero(preferred)]), len(q_IK))[0]
+        ridge = ridges(self.config, np.array([shares[preferred].sum()]), len(q_IK))[0]
         a = self.config.unobserved * np.asarray(self.arrays["gram"]) + (seen.T * weights) @ seen
         a[np.diag_indices(len(a))] += ridge + least_ridge(a)
         free = np.ones(len(a), np.bool_)

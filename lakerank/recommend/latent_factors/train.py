@@ -23,8 +23,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
@@ -36,6 +38,7 @@ from lakerank.recommend.latent_factors.auto_settings import (
     MOST_SWEEPS,
     SECOND_BURN_IN,
     choose_settings,
+    choose_weights,
     describe_choice,
     hold_out,
     stops_falling,
@@ -46,6 +49,7 @@ from lakerank.recommend.latent_factors.config import LfmConfig, parse_init
 from lakerank.recommend.latent_factors.predictions import effect_of_each, error_of
 from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layouts
 from lakerank.recommend.latent_factors.warm_start import WarmStart
+from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_workers
 
 ROWS_AT_ONCE = 8192
@@ -454,12 +458,12 @@ def train(
     )
     if config.model == "timesvdpp" and not blocks.days:
         raise UserError("--model timesvdpp: the ratings have no times (`rated_at` is null): use --model svdpp")
-    config = als.sized(config, blocks)
+    given, config = config, als.sized(config, blocks)
     members = 1 if config.bayesian else config.average
     curves: list[list[Epoch]] = []
     models: list[tuple[Run, str]] = []
     resumed_from, kept = 0, 0
-    asked, config = config.auto, _with_choice(spark, config, blocks, store)
+    asked, config = config.auto, _with_choice(spark, config, blocks, store, open_weight=not given.unobserved)
     for n in range(members):
         own = store if n == 0 else store.below(f"run-{n}")
         run = Run(replace(config, seed=config.seed + n), blocks, own.root)
@@ -469,6 +473,9 @@ def train(
         models += [(run, model_state(run, epoch)) for epoch in epochs]
         if n == 0:
             resumed_from, kept = resumed, epochs[-1]
+    if config.recency is None:
+        chosen_recency = _choose_recency(ratings, config, blocks, *models[0])
+        config = replace(config, recency=chosen_recency)
     # How good a ranking is stands in its learning curve; it has no rating to be wrong by.
     errors = () if config.ranks else ("train", *blocks.held_out)
     sums = on_workers(spark, blocks.blocks, error_of(models, errors)) if errors else {}
@@ -498,8 +505,35 @@ def model_state(run: Run, epoch: int) -> str:
     return f"{state}/{gibbs.MEAN}" if run.store.keys(f"{state}/{gibbs.MEAN}") else state
 
 
-def _with_choice(spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, store: BlockStore) -> LfmConfig:
-    """Return settings in which all is decided: what is open is chosen on validation ratings, once in a store."""
+def _choose_recency(ratings: DataFrame, config: LfmConfig, blocks: RatingBlocks, run: Run, state: str) -> float:
+    """Return what older choices shall count, by the last choices of some users; 0 without times."""
+    if "rated_at" not in ratings.columns:
+        return 0.0
+    share = int(min(1.0, als.ASKED / max(blocks.n_users, 1)) * (1 << 20))
+    some = F.pmod(F.xxhash64(F.col("user_id"), F.lit(config.seed)), F.lit(1 << 20)) < F.lit(share)
+    timed = ratings.where((F.col("part") == "train") & F.col("rated_at").isNotNull() & some)
+    table = timed.select("user_id", "item_id", "rating", "rated_at").toArrow()
+    if not table.num_rows:
+        return 0.0
+    parts = [(unpack_ids(blocks.store.get(f"ids/item-{p}")), run.store.get(f"{state}/item-{p}")["factors"])
+             for p in range(blocks.blocks)]  # fmt: skip
+    items = pa.concat_arrays([ids for ids, _ in parts])
+    q_IK = np.concatenate([factors for _, factors in parts]).astype(np.float64)
+    users = table.column("user_id").combine_chunks().unique()
+    chosen = als.choose_recency(config, Histories.of(users.take(pc.sort_indices(users)), items, table), q_IK)
+    print(f"lfm: chose --recency {chosen:g} by what users chose last", flush=True)
+    return chosen
+
+
+def _with_choice(
+    spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, store: BlockStore, open_weight: bool
+) -> LfmConfig:
+    """Return settings in which all is decided: what is open is chosen on validation ratings, once in a store.
+
+    Args:
+        spark, config, blocks, store: see `train`.
+        open_weight: whether `unobserved` of `ials` is chosen with `reg`.
+    """
     if not config.chosen:
         return config
     saved = store.read_json(CHOICE)
@@ -509,11 +543,14 @@ def _with_choice(spark: SparkSession, config: LfmConfig, blocks: RatingBlocks, s
         if n >= FEWEST_RATINGS:
             work, whole = store.below("search"), partial(on_workers, spark, blocks.blocks)
             held = hold_out(blocks, work.below("data"), validation_share(n), config.seed, whole)
-            saved = (_choose_sweeps if config.bayesian else _choose_by_trials)(spark, config, held, work)
+            if config.ranks:
+                saved = _choose_weights(spark, config, held, work, open_weight)
+            else:
+                saved = (_choose_sweeps if config.bayesian else _choose_by_trials)(spark, config, held, work)
             if not config.bayesian:
                 work.drop("")
         store.write_json(CHOICE, saved)
-    decided = {name: value for name, value in saved.items() if name in (*config.chosen, "burn_in")}
+    decided = {name: value for name, value in saved.items() if name in (*config.chosen, "burn_in", "unobserved")}
     return replace(config, auto=NOTHING, **decided)
 
 
@@ -532,6 +569,29 @@ def _choose_by_trials(spark: SparkSession, config: LfmConfig, held: RatingBlocks
     found, trials = choose_settings(config, train_trial)
     print(f"lfm: {describe_choice(found, trials)}", flush=True)
     return found
+
+
+def _choose_weights(
+    spark: SparkSession, config: LfmConfig, held: RatingBlocks, work: BlockStore, open_weight: bool
+) -> dict[str, Any]:
+    """Return the weights of preferences that rank best in a search among short trainings."""
+    numbers = itertools.count(1)
+
+    def train_trial(settings: LfmConfig) -> float:
+        folder = f"trial-{next(numbers)}"
+        run = Run(settings, held, work.below(folder).root)
+        title = f"trying --reg {settings.reg:.3g} --unobserved {settings.unobserved:.3g}"
+        curve, *_ = _train_member(spark, run, lambda _: None, title, None)
+        work.drop(folder)
+        return curve[-1].valid_ndcg or 0.0
+
+    names = ("reg", "unobserved") if open_weight else ("reg",)
+    found, trials = choose_weights(config, names, train_trial)
+    if not found:
+        return {}
+    told = f"--reg {found['reg']:.3g} --unobserved {found['unobserved']:.3g} by {len(trials)} short trainings"
+    print(f"lfm: chose {told}, nDCG@10 {max(trial.ndcg for trial in trials):.4f}", flush=True)
+    return dict(found)
 
 
 def _choose_sweeps(spark: SparkSession, config: LfmConfig, held: RatingBlocks, work: BlockStore) -> dict[str, Any]:
