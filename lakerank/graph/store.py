@@ -15,7 +15,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.graph import edge_lists
 from lakerank.graph.base import Graph
-from lakerank.graph.build_graph import SEED, build_graph, example_frame
+from lakerank.graph.build_graph import SEED, build_graph, example_frame, host_numbers
 from lakerank.graph.edge_lists import EDGE, NODE, Parsed
 from lakerank.graph.iterate import Iteration
 from lakerank.graph.local_graph import ArrowGraph
@@ -195,6 +195,15 @@ def names_of(spark: SparkSession, lake: str, location: str, ids: Sequence[Any]) 
     both = links.select(F.col("src").alias("id"), F.col("src_url").alias("url")).union(links.select("dst", "dst_url"))
     named = both.where(F.col("id").isin(list(ids))).groupBy("id").agg(F.min("url").alias("url")).collect()
     return {row["id"]: row["url"] for row in named if row["url"]}
+
+
+def hosts_at(spark: SparkSession, lake: str, location: str) -> DataFrame | None:
+    """Return `id`, `host` (`host_numbers`) of the pages of a links table with addresses; None if it has none."""
+    table = published_at(spark, lake, location)
+    if not table.exists(spark):
+        return None
+    links = table.frame(spark)
+    return host_numbers(links) if {"src", "dst", "src_url", "dst_url"} <= set(links.columns) else None
 
 
 def previous_iterations(spark: SparkSession, lake: str, tol: float) -> int | None:

@@ -9,12 +9,14 @@ import networkx as nx
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import SHARED
 from numpy.typing import NDArray
 from tests_root import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from link_farms import SHAPES, attack
+from link_farms import SHAPES, Attacked, attack
+from site_webs import FARMS, STYLES, attempt, defend_sites, read_sites, sites, weigh
 
 from lakerank.graph.csr_block import pack
 from lakerank.graph.encode_ids import to_chunks
@@ -48,14 +50,25 @@ GOOD = good_edges()
 CLEAN = defend(web(GOOD, PAGES))
 
 
-def figures(verdict: Verdict, good: int, target: int) -> tuple[float, float, float]:
-    """Position of the target (share of pages at least as high), AUC, Spearman with the clean ranks."""
+def honest_place(graph: Attacked) -> float:
+    """Where the links of honest pages alone, talked into them or not, put the target: share of those ranking higher."""
+    ranks = defend(web(graph.edges[graph.edges[:, 0] < graph.good], graph.nodes)).pagerank
+    return float((ranks[: graph.good] > ranks[graph.target]).mean())
+
+
+def behind_honest_links(graph: Attacked, verdict: Verdict) -> bool:
+    """Whether the target stands behind where honest links alone put it, or outside of the best quarter."""
+    place = float((verdict.trusted_rank[: graph.good] > verdict.trusted_rank[graph.target]).mean())
+    return place >= min(honest_place(graph) - 0.01, 0.25)
+
+
+def figures(verdict: Verdict, good: int, target: int) -> tuple[float, float]:
+    """AUC, Spearman with the clean ranks."""
     from scipy.stats import rankdata, spearmanr
 
     bad = len(verdict.farm) - good
     auc = (rankdata(verdict.spam_score)[good:].sum() - bad * (bad + 1) / 2) / (bad * good)
-    position = float((verdict.trusted_rank >= verdict.trusted_rank[target]).mean())
-    return position, float(auc), float(spearmanr(verdict.trusted_rank[:good], CLEAN.pagerank).statistic)
+    return float(auc), float(spearmanr(verdict.trusted_rank[:good], CLEAN.pagerank).statistic)
 
 
 def test_a_web_without_farms_keeps_its_ranks() -> None:
@@ -72,8 +85,8 @@ def test_farms_of_every_shape_lose_their_rank_and_nobody_else_does(shape: str, h
     graph = attack(GOOD, PAGES, 600, hijacked, shape, seed=hijacked)
     verdict = defend(web(graph.edges, graph.nodes))
     assert (verdict.pagerank >= verdict.pagerank[graph.target]).mean() < 0.1, "the farm does not work: nothing to test"
-    position, auc, spearman = figures(verdict, PAGES, graph.target)
-    assert position > 0.25
+    auc, spearman = figures(verdict, PAGES, graph.target)
+    assert behind_honest_links(graph, verdict)
     assert auc >= 0.95
     assert spearman >= 0.95
     assert verdict.farm[graph.target] > 0
@@ -86,15 +99,15 @@ def test_farms_of_every_shape_lose_their_rank_and_nobody_else_does(shape: str, h
 def test_hijacking_the_best_pages_does_not_help(shape: str) -> None:
     graph = attack(GOOD, PAGES, 1000, 30, shape, best=True)
     verdict = defend(web(graph.edges, graph.nodes))
-    position, auc, spearman = figures(verdict, PAGES, graph.target)
-    assert (position > 0.25, auc >= 0.95, spearman >= 0.95) == (True, True, True)
+    auc, spearman = figures(verdict, PAGES, graph.target)
+    assert (behind_honest_links(graph, verdict), auc >= 0.95, spearman >= 0.95) == (True, True, True)
 
 
 def test_all_targets_of_a_farm_are_of_it() -> None:
     graph = attack(GOOD, PAGES, 600, 10, "many_targets")
     verdict = defend(web(graph.edges, graph.nodes))
     assert (verdict.farm[PAGES:] > 0).all()
-    assert verdict.links_cut == 10
+    assert behind_honest_links(graph, verdict)
 
 
 def test_a_farm_larger_than_the_web_is_still_the_farm() -> None:
@@ -223,3 +236,55 @@ def test_the_task_names_a_seed_that_is_no_page_and_survives_a_web_without_links(
     assert [(row["part"], row["id"]) for row in rows] == [("unknown", 7)]
     rows = solved([(5, None, None), (6, None, None)], weighted=False, seeded=False)
     assert [row["trusted_rank"] for row in rows if row["part"] == "page"] == [0.5, 0.5]
+
+
+def hosts_of(ids: list[str]) -> list[int] | None:
+    found = plans.hosts_in(pa.array(ids))
+    return None if found is None else found.tolist()
+
+
+def test_hosts_are_read_from_addresses_and_told_apart() -> None:
+    ids = ["http://a.org/x", "https://A.org.:8080/y", "no address", "http://me@b.org", "neither"]
+    a, same, alone, b, other = hosts_of(ids) or []
+    assert a == same
+    assert len({a, alone, b, other}) == 4
+    assert hosts_of(["http://a.org/x", "http://a.org/y"]) is None, "one host tells nothing"
+    assert hosts_of(["x", "y"]) is None
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("known", [True, False])
+def test_honest_sites_with_menus_are_no_farms(style: str, known: bool) -> None:
+    made = sites(12, style, seed=5)
+    verdict = defend_sites(made.edges, made.hosts if known else None, len(made.hosts))
+    assert not verdict.farm.any()
+    np.testing.assert_array_equal(verdict.trusted_rank, verdict.pagerank)
+
+
+def test_the_honest_sites_of_the_cases_are_no_farms() -> None:
+    path = SHARED.parent / "cases" / "graphs" / "honest_sites.tsv"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    made, names = read_sites(path)
+    seeds = np.isin(names, path.with_suffix(".seeds.txt").read_text(encoding="utf-8").split())
+    for start in (None, seeds):
+        assert not defend_sites(made.edges, made.hosts, len(made.hosts), start).farm.any()
+
+
+@pytest.mark.parametrize("spread", [True, False])
+@pytest.mark.parametrize("shape", [*FARMS, "first"])
+def test_attacks_on_honest_sites_gain_nothing_and_honest_pages_lose_nothing(shape: str, spread: bool) -> None:
+    made = sites(12, seed=6)
+    found = weigh(made, attempt(made, shape, spread, seed=1))
+    assert found.missed == 0.0
+    assert found.lost <= 0.05
+    assert found.flagged <= 1
+
+
+@pytest.mark.parametrize("shape", ["expired", "exchange"])
+def test_votes_that_honest_pages_were_made_to_give_do_not_count(shape: str) -> None:
+    made = sites(12, seed=6)
+    found = weigh(made, attempt(made, shape, False, seed=1))
+    assert found.plain > found.missed
+    assert found.missed <= 0.05
+    assert (found.flagged, found.lost <= 0.05) == (0, True)

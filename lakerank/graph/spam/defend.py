@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from lakerank.graph.csr_block import Floats, pack
 from lakerank.graph.iterate import StoppingRule, power_iteration
-from lakerank.graph.spam.farms import Farm, find_farms, trusted_part
+from lakerank.graph.spam.farms import Farm, find_farms, mask, trusted_part
+from lakerank.graph.spam.groups import exchanges, funnels
 from lakerank.graph.spam.web import Mask, Web, grow, support
 
+WHOLLY = 0.9  # links from elsewhere to a page of a farm that owes the farm so much of its rank came with the farm
 LEFT_TO_FARMS = 1e-3  # fresh starts in all farms together, in those of one good page: ranks must not be 0
 
 
@@ -42,6 +44,17 @@ class Verdict:
     links_cut: int
 
 
+def bought_links(web: Web, flagged: Mask) -> Mask:
+    """Find the links, bool[e], between honest pages that are no votes: funnels into one page, and exchanges."""
+    cut = np.zeros(len(web.src), dtype=bool)
+    for target, pages in funnels(web):
+        cut |= (web.dst == target) & mask(web.nodes, pages)[web.src]
+    for members in exchanges(web):
+        cut |= members[web.src] & members[web.dst] & web.mutual
+    cut &= ~flagged[web.src]
+    return cut
+
+
 def defend(web: Web, seeds: Mask | None = None, smallest: int = 50, tol: float = 1e-8, max_iter: int = 100) -> Verdict:
     """Find the farms and rank the pages as if nobody outside linked to them and nobody started there.
 
@@ -59,17 +72,19 @@ def defend(web: Web, seeds: Mask | None = None, smallest: int = 50, tol: float =
         number[farm.pages] = k
     flagged = number > 0
     supported = np.clip(support(web, ~flagged), 0.0, 1.0)
-    mass = np.clip(web.rank_from(flagged) / web.pagerank, 0.0, 1.0) if farms else np.zeros(web.nodes)
+    made = np.clip(web.rank_from(flagged) / web.pagerank, 0.0, 1.0) if farms else np.zeros(web.nodes)
     even = np.full(web.nodes, 1.0 / web.nodes)
     rule = StoppingRule(tol)
     pagerank, _ = power_iteration(web.block, even, web.damping, rule, max_iter)
-    defended, links_cut = pagerank, 0
-    if farms:
-        into = flagged[web.dst]
-        links_cut = int((into & ~flagged[web.src]).sum())
-        weight = np.where(into, 0.0, web.share)
-        open_links = pack(web.src, web.dst, weight, nodes=web.nodes)
-        start = np.where(flagged, LEFT_TO_FARMS / int(flagged.sum()), 1.0)
+    owned = flagged & (made >= WHOLLY)
+    cut = bought_links(web, flagged)
+    cut |= owned[web.dst] & ~flagged[web.src]
+    links_cut = int(cut.sum())
+    cut |= flagged[web.src] & flagged[web.dst]
+    defended = pagerank
+    if cut.any():
+        open_links = pack(web.src, web.dst, np.where(cut, 0.0, web.share), nodes=web.nodes)
+        start = np.where(owned, LEFT_TO_FARMS / max(int(owned.sum()), 1), 1.0)
         defended, _ = power_iteration(open_links, start / start.sum(), web.damping, rule, max_iter)
     score = np.where(flagged, 0.5, 0.0) + 0.5 * (1.0 - supported)
-    return Verdict(pagerank, defended, supported, mass, score, number, farms, trusted, links_cut)
+    return Verdict(pagerank, defended, supported, made, score, number, farms, trusted, links_cut)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.graph.csr_block import Floats
+from lakerank.graph.spam.groups import closed_groups, cores, links_like_a_site
 from lakerank.graph.spam.web import ENOUGH, Mask, Web, grow
 
 ALIKE = 0.8  # a cluster whose ranks spread less than so much of the trusted pages' is of one make
@@ -135,8 +136,10 @@ def keepers(web: Web, smallest: int) -> Iterator[tuple[int, Mask]]:
     kept = kept_pages(web)
     src, dst = web.src[kept], web.dst[kept]
     given = np.bincount(dst, weights=web.pagerank[src] * web.share[kept], minlength=web.nodes)
-    many = np.bincount(dst, minlength=web.nodes) >= smallest
-    for target in np.flatnonzero(many & (given >= MOSTLY * web.received)):
+    count = np.bincount(dst, minlength=web.nodes)
+    own = np.bincount(dst[web.same_host[kept]], minlength=web.nodes)
+    must = np.where(2 * own > count, _WHOLLY, MOSTLY)  # a home keeps deep pages of its site, too
+    for target in np.flatnonzero((count >= smallest) & (given >= must * web.received)):
         yield int(target), mask(web.nodes, src[dst == target].astype(np.int64))
 
 
@@ -177,7 +180,7 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
         if pages.sum() + 1 < smallest or not of_one_make(web, target, pages, width):
             return False
         share = share_from(web, target, pages)
-        if share < speaks_for_itself(web, target, pages):
+        if share < speaks_for_itself(web, target, pages) or links_like_a_site(web, pages, target):
             return False
         pages |= lifted_by(web, pages, trusted)
         pages[target] = True
@@ -185,6 +188,13 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
         farms.append(Farm(target, pages, share))
         return True
 
+    main, parts = main_part(web, trusted, smallest)
+    for group in closed_groups(web, parts, smallest):
+        farm = lifting(web, group, main)
+        if farm is None:
+            continue
+        farms.append(farm)
+        flagged = flagged | farm.pages
     for target, pages in keepers(web, smallest):
         judge(target, pages)
     high = np.flatnonzero(~trusted & (web.pagerank >= TOWERS * float(web.pagerank.min())))
@@ -203,6 +213,59 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
     return farms
 
 
+def range_of(web: Web, pages: Mask) -> float:
+    """Return how widely the ranks of `pages` range, weighted by the logarithm of their number."""
+    return robust_deviation(web.log_rank[pages]) * float(np.log(max(int(pages.sum()), 1)))
+
+
+def is_apart(web: Web, group: Mask, main: Mask) -> bool:
+    """Test whether the ranks of `group` range more widely than those of the main part: then it is a web of its own.
+
+    One that the main part does not link to need not range quite so widely.
+    """
+    if (group[web.dst] & main[web.src] & ~group[web.src]).any():
+        return ALIKE * range_of(web, group) >= range_of(web, main)
+    return robust_deviation(web.log_rank[group]) >= ALIKE * robust_deviation(web.log_rank[main])
+
+
+def main_part(web: Web, trusted: Mask, smallest: int) -> tuple[Mask, Mask]:
+    """Return the part of the web in which every page leads to every other, with the widest range of ranks, bool[n].
+
+    Where there is none of at least `smallest` pages, `trusted`. And the same with all that are apart from it. Of parts
+    that range about as widely, one that links to others goes before one that does not: farms keep what they get.
+    """
+    found = cores(web, smallest)
+    if found:
+        wide = [range_of(web, part) for part in found]
+        near = [part for part, width in zip(found, wide, strict=True) if width >= ALIKE * max(wide)]
+        open_ones = [part for part in near if (part[web.src] & ~part[web.dst]).any()]
+        main = max(open_ones or near, key=lambda part: range_of(web, part))
+    else:
+        main = trusted
+    every = main.copy()
+    for part in found:
+        if is_apart(web, part, main):
+            every |= part
+    return main, every
+
+
+def lifting(web: Web, group: Mask, main: Mask) -> Farm | None:
+    """Return the farm that a closed group is: it owes its rank to itself, and one page towers over the others.
+
+    Pages of the group that owe most of their rank to the rest of the web are not of it.
+    """
+    apart = is_apart(web, group, main)
+    own = group & (web.rank_from(group, 1e-4) >= ENOUGH * web.pagerank)
+    if apart or not own.any():
+        return None
+    target = int(np.argmax(np.where(own, web.pagerank, 0.0)))
+    if web.pagerank[target] < TOWERS * float(np.median(web.pagerank[own])):
+        return None
+    others = own.copy()
+    others[target] = False
+    return Farm(target, own, share_from(web, target, others))
+
+
 def share_from(web: Web, target: int, pages: Mask) -> float:
     """Return the part of the rank `target` receives along links that comes straight from `pages`."""
     to_it = web.dst == target
@@ -215,4 +278,5 @@ def lifted_by(web: Web, pages: Mask, trusted: Mask) -> Mask:
     """Find further targets, bool[n]: pages of high rank, not trusted, that owe nearly all of it to `pages`."""
     owed = web.rank_from(pages, 1e-4)
     high = web.pagerank >= TOWERS * float(np.median(web.pagerank[pages]))
-    return high & ~trusted & (owed >= _WHOLLY * web.pagerank)
+    straight = web.inflow(web.pagerank * pages) >= ENOUGH * web.received  # not what a target passes on to its site
+    return high & ~trusted & straight & (owed >= _WHOLLY * web.pagerank)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -112,26 +113,29 @@ def defend_links(
     rows = graph.edges.count() if graph.rows is None else graph.rows
     try:
         if rows <= config.one_task_edges:
-            return run_one_task(graph, config), links
+            return run_one_task(graph, config, store.hosts_at(spark, args.lake, location)), links
         tell(f"link_spam: {rows} links: TrustRank and spam mass only; to find farms raise --one-task-edges")
         return run_distributed(graph, config), links
     except UserError as error:
         raise UserError(f"{seeds or location}: {str(error).removeprefix('seeds: ')}") from error
 
 
-def run_one_task(graph: Graph, config: SpamConfig) -> Defended:
+def run_one_task(graph: Graph, config: SpamConfig, hosts: DataFrame | None = None) -> Defended:
     """Find farms and defended ranks of a graph whose links fit into one worker.
 
     Args:
         graph: its `teleport`, if given, are the pages known to be good; their weights do not count.
         config: settings.
+        hosts: `id`, `host` double ≥ 1, the number of each page's host; None: those in ids that are addresses.
 
     Raises:
         UserError: no nodes, or a seed that is no page.
     """
     work = partial(solve, config=config, weighted=graph.weighted, seeded=graph.teleport is not None)
     seeds = None if graph.teleport is None else graph.teleport.select("id", F.lit(1.0).alias("weight"))
-    chunks = incidence(replace(graph, teleport=seeds)).mapInArrow(to_chunks, CHUNK)
+    # Hosts travel where earlier ranks do, as negative weights: nothing here starts from earlier ranks.
+    numbers = None if hosts is None or graph.id_type == "string" else hosts.withColumnRenamed("host", "pagerank")
+    chunks = incidence(replace(graph, teleport=seeds, warm_start=numbers)).mapInArrow(to_chunks, CHUNK)
     found = checkpoint(chunks.repartition(1).mapInArrow(work, _out(graph.id_type)), config.scratch)
     notes = found.where("part NOT IN ('page', 'target')").select("part", "id", "pages").collect()
     counts = {row["part"]: int(row["pages"]) for row in notes}
@@ -175,11 +179,16 @@ def solve(
         return
     link = dst >= 0
     seeds = None
+    hosts = hosts_in(ids)
+    if len(weight) and (hosted := ~link & (weight < 0)).any():
+        hosts = np.zeros(nodes, dtype=np.int64)
+        hosts[src[hosted]] = weight[hosted].astype(np.int64)
+        hosts = hosts_or_none(hosts, hosts < 0)
     if seeded:
-        named = src[~link & ~np.isnan(weight)] if len(weight) else src[:0]
+        named = src[~link & (weight >= 0)] if len(weight) else src[:0]
         known = np.zeros(nodes, dtype=bool)
         known[dst[link]] = True
-        known[src[link | np.isnan(weight)]] = True
+        known[src[link | ~(weight >= 0)]] = True
         for number in named[~known[named]][:1]:
             yield _count_row(ids.type, "unknown", 0, ids[int(number)].as_py())
             return
@@ -189,7 +198,7 @@ def solve(
     shares = None
     if weighted:
         shares = weight[link] if len(weight) else np.zeros(len(src))
-    web = Web(pack(src, dst, shares, nodes=nodes), config.damping)
+    web = Web(pack(src, dst, shares, nodes=nodes), config.damping, hosts)
     verdict = defend(web, seeds, config.smallest, config.tol, config.max_iter)
     flagged = verdict.farm > 0
     for part, count in (
@@ -204,6 +213,30 @@ def solve(
     yield from _targets(ids, web, verdict)
     for at in range(0, nodes, OUT_ROWS):
         yield _pages(ids, verdict, slice(at, at + OUT_ROWS))
+
+
+_HOST = r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
+
+
+def hosts_in(ids: pa.Array) -> NDArray[np.int64] | None:
+    """Return the number of the host in each address, int64[n]; None where ids are no addresses, or all of one host."""
+    if pa.types.is_integer(ids.type):
+        return None
+    found = pc.extract_regex(plain_ids(ids), _HOST)
+    hosts = pc.utf8_lower(pc.struct_field(found, "host"))
+    codes = pc.dictionary_encode(pc.utf8_rtrim(hosts, ".")).indices
+    return hosts_or_none(pc.fill_null(codes, 0).to_numpy(zero_copy_only=False), pc.is_valid(codes).to_numpy(False))
+
+
+def hosts_or_none(hosts: NDArray[Any], known: Mask) -> NDArray[np.int64] | None:
+    """Return hosts as numbers from 0, each unknown one apart; None where fewer than two are known."""
+    numbers, code = np.unique(hosts[known], return_inverse=True)
+    if len(numbers) < 2:
+        return None
+    out = np.empty(len(hosts), np.int64)
+    out[known] = code
+    out[~known] = len(numbers) + np.arange(int((~known).sum()))
+    return out
 
 
 def _targets(ids: pa.Array, web: Web, verdict: Verdict) -> Iterator[pa.RecordBatch]:

@@ -38,10 +38,12 @@ class Web:
     Attributes:
         block: all links, with B = 1 (`csr_block.pack`).
         damping: d, in [0, 1).
+        host: int64[n], the number of each page's host; None if nothing is known of hosts: each page is its own.
     """
 
     block: Block
     damping: float = 0.85
+    host: NDArray[np.int64] | None = None
 
     @property
     def nodes(self) -> int:
@@ -50,13 +52,13 @@ class Web:
 
     @cached_property
     def src(self) -> NDArray[Any]:
-        """The source page of each link, uint32[e]."""
-        return self.block.src
+        """The source page of each link, int64[e]."""
+        return self.block.src.astype(np.int64)
 
     @cached_property
     def dst(self) -> NDArray[Any]:
-        """The target page of each link, uint32[e], ascending."""
-        return np.repeat(self.block.dst, np.diff(self.block.ptr))
+        """The target page of each link, int64[e], ascending."""
+        return np.repeat(self.block.dst.astype(np.int64), np.diff(self.block.ptr))
 
     @cached_property
     def share(self) -> Floats:
@@ -65,6 +67,25 @@ class Web:
         if len(self.block.weight):
             share = share * self.block.weight
         return share
+
+    @cached_property
+    def hosts(self) -> NDArray[np.int64]:
+        """The number of each page's host, int64[n]; where no hosts are known, of the page itself."""
+        return np.arange(self.nodes) if self.host is None else self.host
+
+    @cached_property
+    def same_host(self) -> Mask:
+        """Whether each link stays inside its host, bool[e]."""
+        same: Mask = self.hosts[self.src] == self.hosts[self.dst]
+        return same
+
+    @cached_property
+    def mutual(self) -> Mask:
+        """Whether there is a link back, bool[e]; not for links of a page to itself."""
+        n = np.int64(self.nodes)
+        back: Mask = np.isin(self.src * n + self.dst, self.dst * n + self.src)
+        back &= self.src != self.dst
+        return back
 
     @cached_property
     def links_in(self) -> NDArray[np.int64]:
