@@ -91,7 +91,7 @@ def read_any(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
             return pyarrow.parquet.read_table(path)
         with path.open("rb") as file:
             head = file.readline().decode("utf-8-sig", "replace").strip()
-        names = [name.strip().strip('"') for name in head.split(",")]
+        names = {one for name in head.split(",") for one in (name, name.strip(), name.strip().strip('"'))}
         options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
         return pyarrow.csv.read_csv(path, convert_options=options)
     except (OSError, pa.ArrowException, _deltalake().exceptions.DeltaError) as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -45,9 +48,11 @@ def follow_files(
     failed: list[UserError] = []
 
     told: set[Path] = set()
+    listed = [time.time()]  # files that were there before the batch before this one began are in this one's list
 
     def do_batch(batch: DataFrame, number: int) -> None:
-        for empty in _empty_files(folder) - told:  # Spark plans no scan of them, so they are in no batch
+        before, listed[0] = listed[0], time.time()
+        for empty in _empty_files(folder, before) - told:  # Spark plans no scan of them, so they are in no batch
             told.add(empty)
             print(
                 f"note: {empty} is empty, nothing was read from it; what comes into it later is not read either: give "
@@ -80,9 +85,15 @@ def follow_files(
         query.stop()
 
 
-def _empty_files(folder: str) -> set[Path]:
-    """Return the files without content in a local folder; those with names for bookkeeping are none."""
+def _empty_files(folder: str, before: float) -> set[Path]:
+    """Return the files without content in a local folder that are as old as that; those with names for bookkeeping are
+    none."""
     if has_scheme(folder):
         return set()
-    files = (path for path in Path(folder).iterdir() if not path.name.startswith(("_", ".")))
-    return {path for path in files if path.is_file() and not path.stat().st_size}
+    found = set()
+    for path in Path(folder).iterdir():
+        with suppress(OSError):  # moved away meanwhile
+            facts = path.stat()
+            if stat.S_ISREG(facts.st_mode) and not facts.st_size and facts.st_mtime <= before:
+                found.add(path)
+    return {path for path in found if not path.name.startswith(("_", "."))}

@@ -69,7 +69,11 @@ class NewestModel:
         Raises:
             UserError: see the class.
         """
-        if name == NO_MODEL or (not name and not has_published(lake, "lfm", get_spark)):
+        if name == NO_MODEL:
+            return None
+        if not name and not has_published(lake, "lfm", get_spark):
+            if rules:
+                raise UserError(f"--rules {rules}: {lake} has no model `lfm` to serve: run lfm, or give --model")
             return None
         try:
             return cls(lake, name or "lfm", rules, cache_dir, get_spark)

@@ -12,6 +12,7 @@ from typing import Any
 import lake_tables
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from starlette.testclient import TestClient
 
@@ -241,6 +242,46 @@ def test_boosts_are_in_deviations_and_add_up() -> None:
     assert chosen(boosted, SCORES, 2) == [3, 6]
 
 
+def test_scores_that_are_no_numbers_leave_the_others_their_boosts() -> None:
+    boosted = rules_of({"rule": "boost", "item_id": "103", "value": "9"})
+    scores = SCORES.copy()
+    scores[0, 7] = np.nan
+    assert chosen(boosted, scores, 2) == [3, 0]
+
+
+def test_genres_of_several_spellings_are_one() -> None:
+    items = pa.array(item_ids(False), pa.int64())
+    catalogue = pa.table(
+        {"item_id": items, "genres": [["Drama", "drama"] if i % 2 else ["DRAMA"] for i in range(N_ITEMS)]}
+    )
+    columns = {name: pa.array([None], pa.string()) for name in COLUMNS}
+    for value, left in (("exclude", []), ("cap", [0])):
+        limit = {"value": pa.array(["1"])} if value == "cap" else {}
+        table = pa.table(columns | {"rule": [value], "genre": ["dRAMA"]} | limit)
+        assert chosen(make_rules("--rules", table, items, catalogue, pa.int64()), SCORES, 3) == left
+
+
+@pytest.mark.parametrize("value", ["9223372036854775807", "-9223372036854775808"])
+def test_ids_are_as_long_as_their_type(value: str) -> None:
+    rules = rules_of({"rule": "exclude", "item_id": "100", "user_id": value})
+    assert chosen(rules, SCORES, 1, user=int(value)) == [1]
+    assert len(exclusions(pa.array([int(value)])).column("item_id")) == 1
+
+
+def test_ids_beside_empty_cells_and_spaces_in_a_header_are_read_as_they_stand(tmp_path: Path) -> None:
+    """As pandas writes whole numbers beside nothing; and 007 is no 7."""
+    pq.write_table(
+        pa.table({"rule": ["boost", "cap"], "item_id": [12345678901.0, None], "genre": [None, "Drama"]}),
+        tmp_path / "a.parquet",
+    )
+    assert read_rules("--rules", str(tmp_path / "a.parquet"), no_session).column("item_id").to_pylist() == [
+        "12345678901",
+        None,
+    ]
+    (tmp_path / "b.csv").write_text("rule, item_id\nexclude,007\n", encoding="utf-8")
+    assert read_rules("--rules", str(tmp_path / "b.csv"), no_session).column("item_id").to_pylist() == ["007"]
+
+
 def test_caps_hold_and_lists_are_filled_from_further_down() -> None:
     capped = rules_of({"rule": "cap", "genre": "Drama", "value": "1"}, {"rule": "cap", "genre": "Comedy", "value": "0"})
     assert chosen(capped, SCORES, 4) == [0, 2, 5, 8]
@@ -265,6 +306,9 @@ def test_caps_hold_and_lists_are_filled_from_further_down() -> None:
         ({"rule": "boost", "item_id": "100", "value": "1", "user_id": "1"}, "only exclude"),
         ({"rule": "cap", "genre": "Drama", "value": "1.5"}, "whole number from 0"),
         ({"rule": "cap", "item_id": "100", "value": "1"}, "cap needs a `genre`"),
+        ({"rule": "cap", "genre": "Drama", "value": "1e30"}, "whole number from 0"),
+        ({"rule": "boost", "item_id": "100", "value": "1e308"}, "boost needs a number"),
+        ({"rule": "exclude", "item_id": "100", "user_id": "9223372036854775808"}, "must be a whole number"),
         ({"rule": "cap", "genre": "Opera", "value": "1"}, "no item has the genre Opera; there are Comedy, Drama"),
     ],
 )

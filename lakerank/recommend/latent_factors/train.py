@@ -536,6 +536,8 @@ def _with_choice(
     """
     if not config.chosen:
         return config
+    if config.ranks and (config.model != "ials" or "reg" not in config.chosen):
+        return replace(config, auto=NOTHING)  # weights are all that is searched for, and only those of `ials`
     saved = store.read_json(CHOICE)
     if saved is None:
         n = blocks.counts["train"]

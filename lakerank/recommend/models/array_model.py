@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -283,13 +284,20 @@ def largest(reasons: list[Reason], most: int) -> list[Reason]:
     return [*ordered[:most], Reason(REST, -1, sum(reason.value for reason in ordered[most:]))]
 
 
-def summands(scorer: Scorer, block: Histories, row: int, position: int, rules: Rules | None) -> list[Reason]:
-    """Return the summands of a score, among them what a rule adds to it."""
+def summands(
+    scorer: Scorer, block: Histories, row: int, position: int, rules: Rules | None, spread: Callable[[int], float]
+) -> list[Reason]:
+    """Return the summands of a score, among them what a rule adds to it.
+
+    Args:
+        scorer, block, row, position: see `Scorer.explain`.
+        rules: those that hold; None: none.
+        spread: of a row, the standard deviation of its user's scores; asked only where a boost is explained.
+    """
     found = scorer.explain(block, row, position)
     if rules is None or not rules.boost[position]:
         return found
-    own = scorer.scores(block.part(row, row + 1))
-    return [*found, Reason(BOOSTED, -1, float(rules.boosted(own)[0, position] - own[0, position]))]
+    return [*found, Reason(BOOSTED, -1, spread(row) * float(rules.boost[position]))]
 
 
 def explainer(scorer: Scorer, most: int, rules: Rules | None = None) -> Callable[[pa.Table, pa.Table], pa.Table]:
@@ -302,10 +310,15 @@ def explainer(scorer: Scorer, most: int, rules: Rules | None = None) -> Callable
         positions = pc.index_in(asked.column("item_id"), value_set=scorer.items).to_pylist()
         columns: dict[str, list[object]] = {"rank": [], "position": [], "source": [], "because": [], "contribution": []}
         owners: list[int] = []
+
+        @cache
+        def spread(row: int) -> float:
+            return float(Rules.spread(scorer.scores(block.part(row, row + 1)))[0])
+
         for row, position, rank in zip(rows, positions, asked.column("rank").to_pylist(), strict=True):
             if position is None:  # no item of this model
                 continue
-            for n, reason in enumerate(largest(summands(scorer, block, row, position, rules), most), start=1):
+            for n, reason in enumerate(largest(summands(scorer, block, row, position, rules, spread), most), start=1):
                 owners.append(row)
                 columns["rank"].append(rank)
                 columns["position"].append(n)

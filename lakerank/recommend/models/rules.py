@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +20,15 @@ from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import GetSpark, read_any
+from lakerank.spark.jit import compiled
 
 KINDS = ("exclude", "allow", "boost", "cap")
 COLUMNS = ("rule", "item_id", "genre", "user_id", "value")
 EACH = "*"  # of a cap: each genre by itself
 BOOSTED = "boosted by a rule"
+_LARGEST_BOOST = 1e6  # standard deviations; more would leave nothing of the scores themselves
 _MORE = 4  # times as many items as are asked for are ranked before caps are looked at
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,13 @@ class Rules:
         scores = np.asarray(scores_UI, np.float64)
         if not self.boost.any():
             return scores
-        return np.asarray(scores + scores.std(axis=1)[:, None] * self.boost)
+        return np.asarray(scores + self.spread(scores)[:, None] * self.boost)
+
+    @staticmethod
+    def spread(scores_UI: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the standard deviation of each user's scores, (U); those that are no numbers do not count."""
+        scores = np.asarray(scores_UI, np.float64)
+        return np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else 0.0 for row in scores])
 
     def described(self, words: list[str], positions: NDArray[Any]) -> list[str]:
         """Return the reasons of recommended items, which say where a rule has moved one."""
@@ -99,17 +108,34 @@ class Rules:
             best[row, : len(chosen)] = scores_UI[row, chosen]
         return positions, best
 
-    def _within_caps(self, order: NDArray[Any], top: int) -> list[int]:
-        left, chosen = self.caps.copy(), []
-        for item in order.tolist():
-            mine = self.groups[self.starts[item] : self.starts[item + 1]]
-            if len(mine) and left[mine].min() <= 0:
-                continue
-            left[mine] -= 1
-            chosen.append(item)
-            if len(chosen) == top:
-                break
-        return chosen
+    def _within_caps(self, order: NDArray[Any], top: int) -> NDArray[np.int64]:
+        chosen = np.empty(top, np.int64)
+        taken = _take_within_caps(order.astype(np.int64), self.starts, self.groups, self.caps.copy(), chosen)
+        return chosen[:taken]
+
+
+@compiled(nogil=True)
+def _take_within_caps(
+    order: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    groups: NDArray[np.int32],
+    left: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+) -> int:
+    """Take items in order unless one of their groups is used up; return how many, at most as `chosen` holds."""
+    taken = 0
+    for item in order:
+        if taken == len(chosen):
+            break
+        fits = True
+        for group in groups[starts[item] : starts[item + 1]]:
+            fits = fits and left[group] > 0
+        if fits:
+            for group in groups[starts[item] : starts[item + 1]]:
+                left[group] -= 1
+            chosen[taken] = item
+            taken += 1
+    return taken
 
 
 def read_rules(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
@@ -137,6 +163,8 @@ def read_rules(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
     for name in COLUMNS:
         column = table.column(names[name]) if name in names else pa.nulls(table.num_rows, pa.string())
         try:
+            if pa.types.is_floating(column.type) and name != "value":  # ids beside empty cells, as pandas keeps them
+                column = column.cast(pa.int64())
             text = pc.utf8_trim_whitespace(column.cast(pa.string()))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise UserError(f"{flag} {where}: column `{name}` must be text or numbers, not {column.type}") from error
@@ -173,20 +201,21 @@ def make_rules(flag: str, table: pa.Table, items: pa.Array, catalogue: pa.Table 
     caps: dict[str, int] = {}
     alone: dict[Any, list[NDArray[np.int64]]] = {}
     allows = False
+    position_of = _positions(table, items)
     for number, row in enumerate(table.to_pylist(), start=1):
         try:
             kind, value = _checked(row)
             if kind == "cap":
+                if not genres:
+                    raise ValueError("`items` has no genres to cap")
                 for name in genres if row["genre"] == EACH else [_genre(row["genre"], genres)]:
                     caps[name] = min(int(value), caps.get(name, int(value)))
                 continue
             if row["genre"] is not None:
                 at = genres[_genre(row["genre"], genres)]
             else:
-                found = pc.index_in(
-                    pa.array([typed_id(row["item_id"], items.type, "item")], items.type), value_set=items
-                )
-                at = found.drop_null().to_numpy(zero_copy_only=False).astype(np.int64)
+                found = position_of.get(typed_id(row["item_id"], items.type, "item"))
+                at = np.array([] if found is None else [found], np.int64)
             if row["user_id"] is not None:
                 alone.setdefault(typed_id(row["user_id"], users, "user"), []).append(at)
             elif kind == "exclude":
@@ -225,9 +254,9 @@ def _checked(row: Mapping[str, Any]) -> tuple[str, float]:
         value = float(row["value"] or "")
     except ValueError:
         value = math.nan
-    if kind == "boost" and not math.isfinite(value):
+    if kind == "boost" and not abs(value) <= _LARGEST_BOOST:
         raise ValueError(f"boost needs a number as `value`, in standard deviations, not {row['value'] or 'nothing'}")
-    if kind == "cap" and (row["genre"] is None or not (value >= 0 and value == value // 1)):
+    if kind == "cap" and (row["genre"] is None or not (0 <= value < 1 << 31 and value == value // 1)):
         raise ValueError(f"cap needs a `genre` and a whole number from 0 as `value`, not {row['value'] or 'nothing'}")
     return kind, value
 
@@ -240,20 +269,32 @@ def typed_id(text: str, kind: pa.DataType, side: str) -> Any:
     """
     if not pa.types.is_integer(kind):
         return text
-    if not _WHOLE.fullmatch(text):
+    number = int(text) if _WHOLE.fullmatch(text) else None
+    if number is None or not -(1 << 63) <= number < 1 << 63:
         raise ValueError(f"`{side}_id` must be a whole number, as in the ratings, not {text[:40]}")
-    return int(text)
+    return number
+
+
+def _positions(table: pa.Table, items: pa.Array) -> dict[Any, int]:
+    """Return the positions of all items that rules name, where there are such items."""
+    wanted = []
+    for text in table.column("item_id").drop_null().unique().to_pylist():
+        with suppress(ValueError):  # said with the number of its row
+            wanted.append(typed_id(text, items.type, "item"))
+    found = pc.index_in(pa.array(wanted, items.type), value_set=items).to_pylist()
+    return {item: at for item, at in zip(wanted, found, strict=True) if at is not None}
 
 
 def _genres(items: pa.Array, catalogue: pa.Table | None) -> dict[str, NDArray[np.int64]]:
-    """Return the positions of the items of each genre."""
+    """Return the positions of the items of each genre; of several spellings by case the first counts for all."""
     if catalogue is None:
         return {}
     at = pc.index_in(catalogue.column("item_id").cast(items.type), value_set=items)
     lists = catalogue.append_column("at", at).filter(pc.is_valid(at)).select(["at", "genres"])
     owners: dict[str, list[int]] = {}
+    spelling: dict[str, str] = {}
     for position, names in zip(lists.column("at").to_pylist(), lists.column("genres").to_pylist(), strict=True):
-        for name in dict.fromkeys(names or ()):
+        for name in dict.fromkeys(spelling.setdefault(name.lower(), name) for name in names or ()):
             owners.setdefault(name, []).append(position)
     return {name: np.array(positions, np.int64) for name, positions in sorted(owners.items())}
 

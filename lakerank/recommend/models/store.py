@@ -180,5 +180,6 @@ def within_rules(
     if not rules.only_hides:
         return under_rules(model, rules, data.ratings, store), allowed
     # Every model can do so by itself, and some faster than by their scores.
-    shown = spark.createDataFrame(pa.table({"item_id": items.filter(pa.array(~rules.hidden))}))
+    kind = "bigint" if pa.types.is_integer(items.type) else "string"  # with it also of no rows on Connect
+    shown = spark.createDataFrame(pa.table({"item_id": items.filter(pa.array(~rules.hidden))}), f"item_id {kind}")
     return model, shown if allowed is None else shown.join(allowed.select("item_id"), "item_id", "left_semi")

@@ -68,6 +68,9 @@ def export_factors(
         "index": index,
         "score": "offset of the user + product of the vectors" if metric == "product" else "order alone, by cosine",
     }
+    others = (f"{side}.{kind}" for side in ("items", "users") for kind in (*FORMATS, *INDEXES) if kind != form)
+    for old in ("manifest.json", *others):  # of an earlier export; the manifest first, which vouches for the others
+        (Path(out) / old).unlink(missing_ok=True)
     _write(out, "items", form, _table("item", tables["item"][0], items))
     _write(out, "users", form, _table("user", tables["user"][0], users, offset))
     if builder is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -164,6 +164,8 @@ class ServedModel:
         Raises:
             ValueError: ids are whole numbers, and one is none.
         """
+        if not texts:  # the search below would make a table of all items all the same
+            return np.empty(0, np.int64)
         ids = pa.array([typed_id(text, self.items.type, "item") for text in texts], self.items.type)
         return _numbers(pc.index_in(ids, value_set=self.items).drop_null())
 
@@ -241,6 +243,11 @@ class ServedModel:
                 self.rules.hide([user], hidden_UI)
                 positions, scores = self.rules.choose(self.rules.boosted(found), hidden_UI, top)
         chosen = positions[0][positions[0] >= 0]
+
+        @cache
+        def spread(_: int) -> float:
+            return float(Rules.spread(scorer.scores(block))[0])
+
         words = default_reasons(scorer, block, np.zeros(len(chosen), np.int64), chosen)
         if self.rules is not None:
             words = self.rules.described(words, chosen)
@@ -249,7 +256,7 @@ class ServedModel:
                 position,
                 float(score),
                 word,
-                largest(summands(scorer, block, 0, position, self.rules), REASONS_SHOWN) if explain else (),
+                largest(summands(scorer, block, 0, position, self.rules, spread), REASONS_SHOWN) if explain else (),
             )
             for position, score, word in zip(chosen.tolist(), scores[0].tolist(), words, strict=False)
         ]

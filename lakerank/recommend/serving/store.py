@@ -30,6 +30,7 @@ from lakerank.spark.array_store import Block, BlockStore
 Factors = Mapping[str, tuple[pa.Array, NDArray[np.float32], NDArray[np.float32]]]
 FORMAT = 1  # of the arrays; another one is made anew
 CACHE_BYTES = 20e9
+_IDLE_SECONDS = 300.0  # a feed of ratings makes a version a minute; what is mapped survives its removal
 SERVED: Mapping[str, tuple[Relation, ...]] = {
     "lfm": (USER_FACTORS, ITEM_FACTORS),
     "linear": (LINEAR_WEIGHTS,),
@@ -98,7 +99,7 @@ class PublishedModel:
         parent = BlockStore.open(cache_dir, "--cache-dir")
         remove_leftovers(parent)
         block = cached(parent.below(self.key), "arrays", self._arrays)
-        trim(parent, CACHE_BYTES, {self.key})
+        trim(parent, CACHE_BYTES, {self.key}, _IDLE_SECONDS)
         catalogue = self.tables.get(ITEMS.name)
         rows = None if catalogue is None else catalogue.read(ITEMS.names)
         return ServedModel.of(self.name, self.publication, block, rows)
