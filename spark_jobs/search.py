@@ -71,6 +71,8 @@ def run(args: Args) -> Mapping[str, Any]:
             "say what to look for: --query TEXT, or --queries FILE with --run-file OUT or --out TABLE; or "
             "--export-opensearch FILE"
         )
+    if not args.queries and (args.out or args.run_file):
+        raise UserError("--out and --run-file are for the answers to --queries FILE")
     if args.queries and not args.run_file and not args.out:
         raise UserError("--queries needs --run-file OUT, or --out TABLE")
     with spark_on_demand("lakerank-search", args.master, args.remote) as get_spark:
@@ -109,17 +111,17 @@ def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
     parsed = {name: reader(text) for name, text in queries.items()}
     batch = QueryBatch(parsed, args.top or 1000, args.rank_weight, args.feedback, language=args.language)
     answers = answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir)
-    if args.out:
-        with publishing(get_spark, args.lake, SEARCH_RESULTS.name) as tables:
-            tables.write(SEARCH_RESULTS, answers_table(answers, queries), args.out)
     if args.run_file:
         lines = run_lines(answers, list(queries), "lakerank")
         write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
     beside = Path(f"{args.run_file or args.queries}.rejected.tsv")
     beside.unlink(missing_ok=True)  # of another run
     if rejected:
-        write_file(beside, rejected_lines(rejected), "--run-file")
+        write_file(beside, rejected_lines(rejected), "--run-file" if args.run_file else "--queries")
         print(f"search: {len(rejected):,} lines of {args.queries} are no queries: see {beside}")
+    if args.out:  # last: what is published should not be followed by an error
+        with publishing(get_spark, args.lake, SEARCH_RESULTS.name) as tables:
+            tables.write(SEARCH_RESULTS, answers_table(answers, queries), args.out)
     seconds, where = time.monotonic() - started, " and ".join(filter(None, (args.run_file, args.out)))
     print(f"search: {len(queries):,} queries, {len(answers):,} answers in {where}, {seconds:.1f} s")
     counts = {"queries": len(queries), "rejected": len(rejected), "answers": len(answers)}

@@ -43,7 +43,8 @@ from sr_model.training.samples import plot_curve, read_history, sample_grid, sav
 from sr_model.training.trainer import Trainer
 from sr_model.weights import load_generator, save_generator
 
-# Steps after which several processes agree on their time and on whether to stop: each such message waits for the GPU.
+# Steps after which processes with a GPU each agree on their time and on whether to stop: each such message waits for
+# the GPU. On CPUs there is nothing to wait for, and steps are long.
 _AGREE_EVERY = 16
 _SAMPLE = 64  # LR pixels that a sample is wide and high, where the pictures are that large
 
@@ -169,8 +170,12 @@ class Run:
             self.phase_step += 1
             images += len(hr_NCHW) * self.world
             stop = told_to_stop.seen or 0 < config.stop_after <= time.perf_counter() - started
+            every = _AGREE_EVERY if self.device.type == "cuda" else 1
+            agree = self.world == 1 or self._due(every) or self.phase_step == phase.steps
+            if agree and self.world > 1 and self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # or the time would be that of giving orders
             elapsed += time.perf_counter() - begun
-            if self.world == 1 or self._due(_AGREE_EVERY) or self.phase_step == phase.steps:
+            if agree:
                 agreed, stop = self._agreed(elapsed, stop)
                 self.seconds += agreed
                 elapsed = 0.0
@@ -187,11 +192,15 @@ class Run:
                 meter.set_postfix_str(self._words(parts), refresh=False)
             if stop or self._share(phase) >= 1:
                 break  # what is due at the last step is done below, once
-            if self._due(config.valid_every):
+            valid, sample = self._due(config.valid_every), self._due(config.sample_every)
+            save = self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps))
+            if valid or sample or save:
+                batches.pause()
+            if valid:
                 self._validate()
-            if self._due(config.sample_every):
+            if sample:
                 self._write_samples(phase)
-            if self._due(config.checkpoint_every) or self._due(round(config.checkpoint_epochs * epoch_steps)):
+            if save:
                 self._save_checkpoint(parts)
         meter.close()
         self.waited = waited_before + batches.waited()

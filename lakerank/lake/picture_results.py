@@ -124,6 +124,10 @@ def update_results(
     if rows:
         chosen = spark.createDataFrame(pa.Table.from_pylist(rows).select(["path", "content_hash", "instalment"]))
         new = waiting.frame(spark).join(F.broadcast(chosen), chosen.columns, "left_semi")
+        if new.count() != len(rows):
+            raise UserError(
+                f"{waiting.location}: another run has ended and removed rows of this one; run the command again"
+            )
     else:
         new = spark.createDataFrame([], UPSCALED_UNFINISHED.schema())
     if rows or (kept and gone):

@@ -30,17 +30,22 @@ class Choice:
 
 
 def facets(query: str, counts: Counts | None) -> list[tuple[str, list[Choice]]]:
-    """List the filters of a query by kind: those it has, to be taken away, else those it may get, with their counts."""
+    """List the filters of a query by kind: those it has, to be taken away, else those it may get, with their counts.
+
+    They are put first: a quote or a NOT that ends the query would take in what comes behind.
+    """
     out: list[tuple[str, list[Choice]]] = []
     for kind, keys in (("Site", "site"), ("Fetched", "after|before")):
-        bare = " ".join(re.sub(rf'(?<!\S)(?:{keys}):(?:"[^"]*"|\S+)', " ", query, flags=re.IGNORECASE).split())
+        # With a NOT before it, and not within quotes.
+        filters = rf'(?P<kept>"[^"]*"?)|(?<!\S)(?:(?-i:AND|NOT)\s+)?[-+]?(?:{keys}):(?:"[^"]*"?|\S+)'
+        bare = " ".join(re.sub(filters, lambda found: found["kept"] or " ", query, flags=re.IGNORECASE).split())
         if bare != " ".join(query.split()):
             if bare:
                 out.append((kind, [Choice("any", None, bare)]))
         elif counts is not None and kind == "Site" and len(counts.sites) > 1:
-            out.append((kind, [Choice(host, pages, f"{bare} site:{host}") for host, pages in counts.sites]))
+            out.append((kind, [Choice(host, pages, f"site:{host} {bare}") for host, pages in counts.sites]))
         elif counts is not None and kind == "Fetched" and len(counts.periods) > 1:
-            choices = (Choice(p.name, p.pages, f"{bare} after:{p.name} before:{p.end}") for p in counts.periods)
+            choices = (Choice(p.name, p.pages, f"after:{p.name} before:{p.end} {bare}") for p in counts.periods)
             out.append((kind, list(choices)))
     return out
 

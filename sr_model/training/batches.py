@@ -67,6 +67,10 @@ class Batches:
             lr_NCHW, hr_NCHW = to_device(next(self._source), self._device, self._degrade)
         self._ahead = lr_NCHW, hr_NCHW, self._stream.position
 
+    def pause(self) -> None:
+        """Leave out of `waited` what comes before the next batch is asked for: something else is computed."""
+        self._begun = None
+
     def waited(self) -> float:
         """Return the seconds in which the device had no batch to compute on.
 

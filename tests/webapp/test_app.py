@@ -17,12 +17,13 @@ from starlette.testclient import TestClient
 from webapp.small_lake import BIG, small_engine, small_site
 
 from lakerank.search.index.fields import Weighting
-from lakerank.search.query.engine import SearchEngine
+from lakerank.search.query.engine import Counts, SearchEngine
 from lakerank.search.query.index import _TEXTS, Index, build_arrays
+from lakerank.search.query.parse import parse
 from lakerank.webapp.app import LONGEST_QUERY, create_app
 from lakerank.webapp.limits import HEADERS, host_of
 from lakerank.webapp.site import Site
-from lakerank.webapp.view_model import address, beginning, linkable, milliseconds, number_of
+from lakerank.webapp.view_model import address, beginning, facets, linkable, milliseconds, number_of
 
 ADDRESS = "http://127.0.0.1:8080"
 
@@ -396,6 +397,27 @@ def test_matches_are_counted_by_site_and_time_and_each_count_is_a_filter(dated: 
         "/?q=solar%20after%3A2024%20before%3A2024-06",
         "/?q=solar%20site%3Ab.org",
     ]
+
+
+@pytest.mark.parametrize(
+    ("query", "bare"),
+    [
+        ('solar "wind num', 'solar "wind num'),
+        ("solar NOT", "solar NOT"),
+        ("NOT site:a.org solar", "solar"),
+        ('"see site:foo bar" solar', '"see site:foo bar" solar'),
+        ("-site:b.org solar", "solar"),
+    ],
+)
+def test_filters_leave_the_rest_of_a_query_as_it_is(query: str, bare: str) -> None:
+    counts = Counts(9, (("a.org", 6), ("b.org", 3)), ())
+    ((kind, choices),) = facets(query, counts)
+    assert kind == "Site"
+    if bare == query:
+        assert [one.query for one in choices] == [f"site:a.org {bare}", f"site:b.org {bare}"]
+        assert parse(choices[0].query).clauses == parse(query).clauses
+    else:
+        assert [one.query for one in choices] == [bare]
 
 
 def test_examples_are_links_that_find_something_here(dated: TestClient, client: TestClient) -> None:

@@ -236,23 +236,23 @@ def merge_shards(batch: QueryBatch, statistics: Statistics, run: RunStep) -> lis
         if asked and known[name].weights:
             expanding[name] = known[name]
     weights_by_query: dict[str, dict[str, float]] = {}
-    first: dict[str, list[tuple[str, float]]] = {}
-    ids: dict[str, int] = {}
+    first: dict[str, list[tuple[int, float]]] = {}
+    names: dict[int, str] = {}  # documents of several pages may be called alike
     if expanding:
         for name, rows in _by_query(run(first_results(batch, expanding), FIRST_RESULTS)).items():
             weights_by_query[name] = _expand(known[name].weights, rows, batch.ranking)
-            first[name] = [(row["document"], row["score"]) for row in rows]
-            ids |= {row["document"]: row["page_id"] for row in rows}
+            first[name] = [(row["page_id"], row["score"]) for row in rows]
+            names |= {row["page_id"]: row["document"] for row in rows}
     found = _by_query(run(best_results(batch, known, weights_by_query), BEST_RESULTS))
     answers = []
     for name, rows in found.items():
-        best = [(row["document"], row["score"]) for row in rows[: batch.top]]
-        ids |= {row["document"]: row["page_id"] for row in rows}
+        best = [(row["page_id"], row["score"]) for row in rows[: batch.top]]
+        names |= {row["page_id"]: row["document"] for row in rows}
         if name in first:
             best = keep_first(first[name], best, feedback.keep, batch.top)
         answers += [
-            {"query_id": name, "rank": rank, "page_id": ids[document], "document": document, "score": score}
-            for rank, (document, score) in enumerate(best, start=1)
+            {"query_id": name, "rank": rank, "page_id": page, "document": names[page], "score": score}
+            for rank, (page, score) in enumerate(best, start=1)
         ]
     return answers
 

@@ -120,21 +120,39 @@ _MOST_COUNTED = 8  # sites, and periods
 
 def count_matches(index: Index, matching: NDArray[np.int32]) -> Counts:
     """Count pages by host and by the year in which they were fetched; by month if all are of one year."""
-    hosts = np.bincount(index.block["page_hosts"][matching], minlength=len(index.hosts))
-    best = [int(at) for at in np.lexsort((np.arange(len(hosts)), -hosts))[:_MOST_COUNTED] if hosts[at]]
-    sites = tuple((index.hosts[at], int(hosts[at])) for at in best if index.hosts[at])
+    hosts = np.bincount(index.block["page_hosts"][matching], minlength=len(index.block["hosts_ends"]))
+    some = np.flatnonzero(hosts)
+    if len(some) > _MOST_COUNTED:  # only these are worth sorting
+        some = some[hosts[some] >= np.partition(hosts[some], -_MOST_COUNTED)[-_MOST_COUNTED]]
+    best = some[np.lexsort((some, -hosts[some]))][:_MOST_COUNTED].tolist()
+    sites = []
+    for at in best:
+        if host := index.hosts[at]:
+            first, last = index.hosts_below(host)  # as `site:` has it: the host and those below it
+            sites.append((host, int(hosts[first:last].sum())))
     days = index.block["days"][matching]
     dates = days[days != NO_DAY].astype("datetime64[D]")
-    unit: Literal["M", "Y"] = "Y"
-    found, counts = np.unique(dates.astype("datetime64[Y]"), return_counts=True)
-    if len(found) == 1:
-        unit = "M"
-        found, counts = np.unique(dates.astype("datetime64[M]"), return_counts=True)
+    months, of_month = _counted(dates.astype("datetime64[M]"))
+    years, at_year = np.unique(months.astype("datetime64[Y]"), return_inverse=True)
+    unit: Literal["M", "Y"] = "M" if len(years) == 1 else "Y"
+    found = months if unit == "M" else years
+    counts = of_month if unit == "M" else np.bincount(at_year, weights=of_month).astype(np.int64)
     periods = tuple(
         Period(str(one), str(one + np.timedelta64(1, unit)), int(n))
         for one, n in zip(found[::-1][:_MOST_COUNTED], counts[::-1][:_MOST_COUNTED], strict=True)
     )
-    return Counts(len(matching), sites, periods)
+    return Counts(len(matching), tuple(sites), periods)
+
+
+def _counted(months: NDArray[np.datetime64]) -> tuple[NDArray[np.datetime64], NDArray[np.int64]]:
+    """Return the different months, ascending, and how often each is there."""
+    numbers = months.astype(np.int64)
+    if not len(numbers):
+        return months, numbers
+    low = int(numbers.min())
+    counts = np.bincount(numbers - low)
+    there = np.flatnonzero(counts)
+    return (there + low).astype("datetime64[M]"), counts[there].astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -176,14 +176,18 @@ class Index:
         """Return the pages on one of the hosts or below it, ascending."""
         parts = []
         for site in sites:
-            key = reversed_host(site).encode()
-            first, last = (self._host_at(wanted) for wanted in (key, key[:-1] + bytes([key[-1] + 1])))
+            first, last = self.hosts_below(site)
             ends = self.block["host_docs_ends"]
             begin, end = (int(ends[at - 1]) if at else 0 for at in (first, last))
             parts.append(self.block["host_docs"][begin:end])
             if last - first > 1 or len(sites) > 1:
                 parts[-1] = np.unique(parts[-1])
         return np.unique(np.concatenate(parts)) if len(parts) > 1 else parts[0]
+
+    def hosts_below(self, site: str) -> tuple[int, int]:
+        """Return the numbers of the first host that is a site or below it, and of the first behind them."""
+        key = reversed_host(site).encode(errors="replace")
+        return self._host_at(key), self._host_at(key[:-1] + bytes([key[-1] + 1]))
 
     def _host_at(self, wanted: bytes) -> int:
         """Return the number of the first host that is not before `wanted`."""

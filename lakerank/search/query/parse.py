@@ -95,13 +95,14 @@ def parse(text: str) -> Query:
     a page's score, none of them must be there. A hyphen is a sign only at the start of a word. `a AND b` is `+a +b`,
     `NOT a` is `-a`, where not all of the query is in capitals. `after:` and `before:` take a year, a month or a day.
     """
-    signs = not text.isupper()
+    pieces = list(_PIECE.finditer(text))
+    signs = not _shouted(pieces)
     clauses: list[Clause] = []
     sites: list[str] = []
     not_sites: list[str] = []
     joining = requiring = denying = False
     first_day, end_day = _ALL_DAYS
-    for found in _PIECE.finditer(text):
+    for found in pieces:
         word, phrase = found["word"], found["phrase"]
         if word == "OR" and not found["sign"] and not found["key"]:
             joining = bool(clauses)
@@ -114,13 +115,16 @@ def parse(text: str) -> Query:
             continue
         key = (found["key"] or "").lower()
         if key == "site":
-            host = content.lower().split("//")[-1].split("/")[0].removeprefix("*.").strip(".")
-            (not_sites if found["sign"] == "-" or denying else sites).append(host)
-            requiring = denying = False
+            hosts = site_hosts(content)
+            (not_sites if found["sign"] == "-" or denying else sites).extend(hosts)
+            joining = requiring = denying = False
             continue
         if key in ("after", "before"):
             day = day_number(content)
             if day is not None:
+                if found["sign"] == "-" or denying:
+                    key = "before" if key == "after" else "after"
+                joining = requiring = denying = False
                 first_day, end_day = (
                     (max(first_day, day), end_day) if key == "after" else (first_day, min(end_day, day))
                 )
@@ -143,6 +147,36 @@ def parse(text: str) -> Query:
     return Query(tuple(clauses), tuple(sites), tuple(not_sites), fetched)
 
 
+def _shouted(pieces: Sequence[re.Match[str]]) -> bool:
+    """Tell whether all of a query's own words are in capitals, so that AND and NOT may be words like them.
+
+    Filters and the signs themselves are none: what is put to a query changes nothing about how the rest is read.
+    """
+    own = [
+        found["phrase"] if found["phrase"] is not None else found["word"] for found in pieces if not _is_aside(found)
+    ]
+    return " ".join(own).isupper()
+
+
+def _is_aside(found: re.Match[str]) -> bool:
+    return (found["key"] or "").lower() in ("site", "after", "before") or found["word"] in ("AND", "OR", "NOT")
+
+
+def site_hosts(text: str) -> list[str]:
+    """Return the host that `site:` names, by its name or by an address, in each form that pages may have it in."""
+    host = text.lower().split("://", 1)[-1].removeprefix("//")
+    host = re.split(r"[/?#]", host, maxsplit=1)[0].rpartition("@")[2].removeprefix("*.")
+    if host.startswith("[") or host.count(":") == 1:
+        host = re.sub(r":[0-9]*$", "", host)
+    host = host.strip("[].")
+    if host.isascii():
+        return [host] if host else []
+    try:
+        return [host, host.encode("idna").decode()]
+    except UnicodeError:
+        return [host]
+
+
 def day_number(text: str) -> int | None:
     """Return the number since 1970 of the first day of a year, a month or a day: `2024`, `2024-05`, `2024-05-01`."""
     parts = _DAY.fullmatch(text)
@@ -157,13 +191,17 @@ def day_number(text: str) -> int | None:
 def not_understood(text: str) -> list[str]:
     """Say in sentences what stands in a query that looks like a sign of other query languages, and is none here."""
     said = []
-    if words := [found["word"] for found in _PIECE.finditer(text) if found["word"] and _WILDCARD.search(found["word"])]:
+    text = text.encode(errors="replace").decode()  # it is printed
+    pieces = list(_PIECE.finditer(text))
+    written = (found["word"] for found in pieces if found["word"] and not found["key"])
+    if words := [word for word in written if _WILDCARD.search(word) and "://" not in word and "=" not in word]:
         said.append(
-            f"{words[0]}: a * stands for a whole word within quotes, not for a part of a word; it was left out."
+            f"{words[0]}: a * stands for a whole word within quotes, not for a part of a word, and a ? for nothing; it "
+            "was left out."
         )
-    for found in _PIECE.finditer(text):
-        key, word = (found["key"] or "").lower(), found["word"] or ""
-        if key in ("after", "before") and day_number(word) is None:
+    for found in pieces:
+        key, word = (found["key"] or "").lower(), found["word"] if found["phrase"] is None else found["phrase"]
+        if key in ("after", "before") and day_number(word.strip()) is None:
             said.append(f"{key}:{word} is no date: give a year, a month or a day, such as {key}:2024-05.")
     if re.search(r'"(~|\^)\d', text) or re.search(r"\w(~\d?|\^\d[\d.]*)(\s|$)", text):
         said.append("Signs for similar words (~) and for weights (^) mean nothing here; they were left out.")

@@ -379,6 +379,7 @@ def explain(index: Index, query: CompiledQuery, page: int, prior: float, shown: 
     return Explanation(tuple(shares), tuple(phrases), prior, rank, lengths, score + kept, kept)
 
 
+_MOST_CORRECTED = 5  # words of a query; each is compared with the words of about its length
 _SHORTEST = 4  # letters; shorter words have too many neighbours
 
 
@@ -417,7 +418,7 @@ class Speller:
     def query(self, text: str, unknown: list[str]) -> str | None:
         """Return the query with its unknown words replaced, or None if none of them has a neighbour."""
         corrected = text
-        for wrong in dict.fromkeys(unknown):
+        for wrong in list(dict.fromkeys(unknown))[:_MOST_CORRECTED]:
             right = self.word(wrong)
             if right:
                 corrected = re.sub(rf"\b{re.escape(wrong)}\b", right, corrected, flags=re.IGNORECASE)

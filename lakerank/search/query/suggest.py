@@ -80,7 +80,9 @@ class Suggester:
         counts = np.diff(ends[low:high], prepend=ends[low - 1] if low else 0)
         before = f"{head} " if head else ""
         out = []
-        for at in np.argsort(-counts, kind="stable")[: 4 * most].tolist():
+        k = 4 * most
+        near = np.flatnonzero(counts >= np.partition(counts, -k)[-k]) if len(counts) > k else np.arange(len(counts))
+        for at in near[np.argsort(-counts[near], kind="stable")][:k].tolist():
             term = self.index.string("term", low + at)
             if counts[at] and term != word and all(char.isalnum() or char in "_-'’" for char in term):
                 out.append(f"{before}{sign}{key}{colon}{term}")
@@ -106,10 +108,9 @@ class Suggester:
 
 def _list_titles(index: Index) -> _Titles:
     """List the titles of the pages with the highest priors; of those written alike the first."""
-    order = np.argsort(-index.block["prior"], kind="stable").tolist()
     written: dict[str, str] = {}
-    for page in order:
-        title = " ".join(index.string("title", page).split())
+    for page in np.argsort(-index.block["prior"], kind="stable"):
+        title = " ".join(index.string("title", int(page)).split())
         if 0 < len(title) <= _LONGEST:
             written.setdefault(title.lower(), title)
             if len(written) >= MOST_TITLES:
