@@ -15,8 +15,8 @@ from tests_root import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from link_farms import SHAPES, Attacked, attack
-from site_webs import FARMS, STYLES, attempt, defend_sites, read_sites, sites, weigh
+from link_farms import SHAPES, Attacked, attack, links
+from site_webs import FARMS, STYLES, SiteWeb, attempt, defend_sites, inside, once, read_sites, sites, weigh
 
 from lakerank.graph.csr_block import pack
 from lakerank.graph.encode_ids import to_chunks
@@ -288,3 +288,82 @@ def test_votes_that_honest_pages_were_made_to_give_do_not_count(shape: str) -> N
     assert found.plain > found.missed
     assert found.missed <= 0.05
     assert (found.flagged, found.lost <= 0.05) == (0, True)
+
+
+INNER = ("related", "hierarchies", "menus", "no home", "blog")
+
+
+def closed_site(built: str, pages: int, heard: int, leaving: int = 0, seed: int = 0) -> tuple[SiteWeb, slice]:
+    """Honest sites and one more that leads back to none of them, and its pages.
+
+    `heard` pages of others link to it, mostly to its home; `leaving` of its pages to 60 pages that were not crawled.
+    """
+    rng = np.random.default_rng(seed)
+    made, own = sites(12, seed=5), np.arange(pages)
+    if built == "no home":
+        count = rng.integers(2, 15, pages)
+        popular = 1 / (own + 3.0)
+        inner = [links(np.repeat(own, count), rng.choice(pages, count.sum(), p=popular / popular.sum()))]
+        inner.append(links(rng.integers(0, pages, pages), own))
+    elif built == "blog":  # a home with all posts, the one before and the one after, and two of seven tags
+        posts = np.repeat(own[8:], 2)
+        tags = rng.choice(own[1:8], len(posts))
+        inner = [links(own, 0), links(0, own[8:]), links(own[1:], own[:-1]), links(own[:-1], own[1:])]
+        inner += [links(posts, tags), links(tags, posts)]
+    else:
+        inner = inside(rng, own, built)
+    first = len(made.hosts)
+    talkers = rng.choice(first, heard, replace=False)
+    to = np.where(rng.random(heard) < 0.8, 0, rng.integers(0, pages, heard))
+    parts = [made.edges, links(talkers, to + first), *(part + first for part in inner)]
+    away = first + pages + rng.integers(0, 60, leaving)
+    parts.append(links(first + rng.permutation(pages)[:leaving], away))
+    elsewhere = 60 if leaving else 0
+    hosts = np.concatenate([made.hosts, np.full(pages, 12), 13 + np.arange(elsewhere)])
+    return SiteWeb(once(*parts), hosts), slice(first, first + pages)
+
+
+@pytest.mark.parametrize("heard", [5, 40])
+@pytest.mark.parametrize("pages", [60, 300])
+@pytest.mark.parametrize("built", INNER)
+def test_sites_that_link_to_nobody_are_no_farms_if_they_are_built_like_sites(
+    built: str, pages: int, heard: int
+) -> None:
+    for seed in (0, 1):
+        made, _ = closed_site(built, pages, heard, seed=seed)
+        assert not defend_sites(made.edges, made.hosts, len(made.hosts)).farm.any()
+
+
+@pytest.mark.parametrize("heard", [5, 40])
+@pytest.mark.parametrize("built", INNER)
+def test_sites_that_lead_out_of_the_crawl_are_no_farms(built: str, heard: int) -> None:
+    made, _ = closed_site(built, 300, heard, leaving=150)
+    assert not defend_sites(made.edges, made.hosts, len(made.hosts)).farm.any()
+
+
+def test_a_wiki_with_an_ordinary_star_of_a_home_is_open_if_it_leads_out_of_the_crawl() -> None:
+    # All pages link to the home and the next only: a farm, were it not for the pages that were not crawled.
+    made, own = closed_site("related", 300, 5, leaving=150)
+    away = made.edges[(made.edges[:, 1] >= own.stop) | (made.edges[:, 0] < own.start)]
+    pages = np.arange(own.start, own.stop)
+    ring = [links(pages, own.start), links(own.start, pages), links(pages[:-1], pages[1:])]
+    for kept, farms in ((away, 0), (away[away[:, 1] < own.stop], 1)):
+        verdict = defend_sites(once(kept, *ring), made.hosts, len(made.hosts))
+        assert len(verdict.farms) == farms
+    # Nor do links to one such page open it: that may be what it lifts. It then is part of the farm.
+    one = once(away[away[:, 1] < own.stop], *ring, links(pages[::2], own.stop))
+    verdict = defend_sites(one, made.hosts, len(made.hosts))
+    assert (verdict.farm[own.start : own.stop + 1] == 1).all()
+
+
+def test_sites_that_share_a_page_that_was_not_crawled_are_judged_each_alone() -> None:
+    made, own = closed_site("no home", 300, 5)
+    n = len(made.hosts)
+    star = np.arange(n, n + 100)
+    farm = [links(star, n), links(n, star), links([3, 4, 5, 6], n)]
+    shared = [links(own.start + np.arange(3), n + 100), links(star[1:4], n + 100)]
+    hosts = np.concatenate([made.hosts, np.full(100, 13), [14]])
+    verdict = defend_sites(once(made.edges, *farm, *shared), hosts, n + 101)
+    assert (verdict.farm[n : n + 100] == 1).all()
+    assert not verdict.farm[:n].any()
+    assert [farm.target for farm in verdict.farms] == [n]
