@@ -11,16 +11,17 @@ import pyarrow as pa
 import pytest
 from conftest import SHARED
 from numpy.typing import NDArray
+from scipy import sparse
 from tests_root import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from link_farms import SHAPES, Attacked, attack
-from site_webs import FARMS, STYLES, attempt, defend_sites, read_sites, sites, weigh
+from link_farms import SHAPES, Attacked, attack, links
+from site_webs import FARMS, STYLES, SiteWeb, attempt, defend_sites, inside, once, read_sites, sites, weigh
 
 from lakerank.graph.csr_block import pack
 from lakerank.graph.encode_ids import to_chunks
-from lakerank.graph.spam import plans
+from lakerank.graph.spam import groups, plans
 from lakerank.graph.spam.defend import Verdict, defend
 from lakerank.graph.spam.farms import kept_pages, robust_deviation, share_from
 from lakerank.graph.spam.web import Web, grow, support
@@ -238,6 +239,19 @@ def test_the_task_names_a_seed_that_is_no_page_and_survives_a_web_without_links(
     assert [row["trusted_rank"] for row in rows if row["part"] == "page"] == [0.5, 0.5]
 
 
+def test_pages_of_which_only_the_host_is_known_are_none() -> None:
+    # Hosts come as negative weights; 4 is in no link. The host of 9, a page without links, is known, too.
+    hosts = [(page, None, -float(host)) for page, host in ((1, 1), (2, 1), (3, 2), (4, 2), (9, 3))]
+    rows = solved([(1, 2, None), (2, 1, None), (3, 1, None), (9, None, None), *hosts], weighted=False, seeded=False)
+    assert sorted(row["id"] for row in rows if row["part"] == "page") == [1, 2, 3, 9]
+    assert [row["pages"] for row in rows if row["part"] == "nodes"] == [4]
+    plain = solved([(1, 2, None), (2, 1, None), (3, 1, None), (9, None, None)], weighted=False, seeded=False)
+    ranks = [{row["id"]: row["trusted_rank"] for row in some if row["part"] == "page"} for some in (rows, plain)]
+    assert ranks[0] == pytest.approx(ranks[1], abs=1e-12)
+    rows = solved([(1, 2, None), (2, 1, None), *hosts, (4, None, 1.0)], weighted=False, seeded=True)
+    assert [(row["part"], row["id"]) for row in rows] == [("unknown", 4)]
+
+
 def hosts_of(ids: list[str]) -> list[int] | None:
     found = plans.hosts_in(pa.array(ids))
     return None if found is None else found.tolist()
@@ -288,3 +302,140 @@ def test_votes_that_honest_pages_were_made_to_give_do_not_count(shape: str) -> N
     assert found.plain > found.missed
     assert found.missed <= 0.05
     assert (found.flagged, found.lost <= 0.05) == (0, True)
+
+
+INNER = ("related", "hierarchies", "menus", "no home", "blog")
+
+
+def closed_site(built: str, pages: int, heard: int, leaving: int = 0, seed: int = 0) -> tuple[SiteWeb, slice]:
+    """Honest sites and one more that leads back to none of them, and its pages.
+
+    `heard` pages of others link to it, mostly to its home; `leaving` of its pages to 60 pages that were not crawled.
+    """
+    rng = np.random.default_rng(seed)
+    made, own = sites(12, seed=5), np.arange(pages)
+    if built == "no home":
+        count = rng.integers(2, 15, pages)
+        popular = 1 / (own + 3.0)
+        inner = [links(np.repeat(own, count), rng.choice(pages, count.sum(), p=popular / popular.sum()))]
+        inner.append(links(rng.integers(0, pages, pages), own))
+    elif built == "blog":  # a home with all posts, the one before and the one after, and two of seven tags
+        posts = np.repeat(own[8:], 2)
+        tags = rng.choice(own[1:8], len(posts))
+        inner = [links(own, 0), links(0, own[8:]), links(own[1:], own[:-1]), links(own[:-1], own[1:])]
+        inner += [links(posts, tags), links(tags, posts)]
+    else:
+        inner = inside(rng, own, built)
+    first = len(made.hosts)
+    talkers = rng.choice(first, heard, replace=False)
+    to = np.where(rng.random(heard) < 0.8, 0, rng.integers(0, pages, heard))
+    parts = [made.edges, links(talkers, to + first), *(part + first for part in inner)]
+    away = first + pages + rng.integers(0, 60, leaving)
+    parts.append(links(first + rng.permutation(pages)[:leaving], away))
+    elsewhere = 60 if leaving else 0
+    hosts = np.concatenate([made.hosts, np.full(pages, 12), 13 + np.arange(elsewhere)])
+    return SiteWeb(once(*parts), hosts), slice(first, first + pages)
+
+
+@pytest.mark.parametrize("heard", [5, 40])
+@pytest.mark.parametrize("pages", [60, 300])
+@pytest.mark.parametrize("built", INNER)
+def test_sites_that_link_to_nobody_are_no_farms_if_they_are_built_like_sites(
+    built: str, pages: int, heard: int
+) -> None:
+    for seed in (0, 1):
+        made, _ = closed_site(built, pages, heard, seed=seed)
+        assert not defend_sites(made.edges, made.hosts, len(made.hosts)).farm.any()
+
+
+@pytest.mark.parametrize("heard", [5, 40])
+@pytest.mark.parametrize("built", INNER)
+def test_sites_that_lead_out_of_the_crawl_are_no_farms(built: str, heard: int) -> None:
+    made, _ = closed_site(built, 300, heard, leaving=150)
+    assert not defend_sites(made.edges, made.hosts, len(made.hosts)).farm.any()
+
+
+def test_a_wiki_with_an_ordinary_star_of_a_home_is_open_if_it_leads_out_of_the_crawl() -> None:
+    # All pages link to the home and the next only: a farm, were it not for the pages that were not crawled.
+    made, own = closed_site("related", 300, 5, leaving=150)
+    away = made.edges[(made.edges[:, 1] >= own.stop) | (made.edges[:, 0] < own.start)]
+    pages = np.arange(own.start, own.stop)
+    ring = [links(pages, own.start), links(own.start, pages), links(pages[:-1], pages[1:])]
+    for kept, farms in ((away, 0), (away[away[:, 1] < own.stop], 1)):
+        verdict = defend_sites(once(kept, *ring), made.hosts, len(made.hosts))
+        assert len(verdict.farms) == farms
+    # Nor do links to one such page open it: that may be what it lifts. It then is part of the farm.
+    one = once(away[away[:, 1] < own.stop], *ring, links(pages[::2], own.stop))
+    verdict = defend_sites(one, made.hosts, len(made.hosts))
+    assert (verdict.farm[own.start : own.stop + 1] == 1).all()
+
+
+def test_sites_that_share_a_page_that_was_not_crawled_are_judged_each_alone() -> None:
+    made, own = closed_site("no home", 300, 5)
+    n = len(made.hosts)
+    star = np.arange(n, n + 100)
+    farm = [links(star, n), links(n, star), links([3, 4, 5, 6], n)]
+    shared = [links(own.start + np.arange(3), n + 100), links(star[1:4], n + 100)]
+    hosts = np.concatenate([made.hosts, np.full(100, 13), [14]])
+    verdict = defend_sites(once(made.edges, *farm, *shared), hosts, n + 101)
+    assert (verdict.farm[n : n + 100] == 1).all()
+    assert not verdict.farm[:n].any()
+    assert [farm.target for farm in verdict.farms] == [n]
+
+
+def test_mentions_are_counted_a_bounded_number_of_links_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    links_to = sparse.csr_array((rng.random((300, 40)) < 0.2).astype(np.int32))
+    src, dst = (rng.integers(0, 40, 500) for _ in range(2))
+    links_in = np.asarray(links_to.sum(axis=0), np.int64)
+    taken: list[int] = []
+
+    class Watched(sparse.csc_array):
+        def __getitem__(self, key: Any) -> Any:
+            found = super().__getitem__(key)
+            taken.append(found.nnz)
+            return found
+
+    monkeypatch.setattr(groups, "_AT_ONCE", 1000)
+    together = groups._mentions(Watched(links_to), links_in, src, dst)
+    dense = links_to.toarray()
+    np.testing.assert_array_equal(together, (dense[:, src] * dense[:, dst]).sum(axis=0))
+    assert max(taken) <= 1000 + 2 * links_in.max()
+    assert len(taken) > 10
+
+
+def test_a_core_is_what_networkx_finds_and_a_long_tail_is_peeled_link_by_link() -> None:
+    graph = nx.gnp_random_graph(200, 0.06, seed=1)
+    links_both = sparse.csr_array(nx.to_scipy_sparse_array(graph, dtype=np.int32))
+    left = groups._core(links_both, 8)
+    assert set(np.flatnonzero(np.diff(left.indptr))) == set(nx.k_core(graph, 8)) != set()
+    # 40,000 layers with one page each: by rounds over all links this would take minutes.
+    n = 40_000
+    path = sparse.csr_array(sparse.diags_array([1, 1], offsets=[-1, 1], shape=(n, n), dtype=np.int32))
+    assert groups._core(path, 2).nnz == 0
+
+
+def test_many_closed_groups_take_one_run_of_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    stars = [PAGES + 60 * k + np.arange(60) for k in range(30)]
+    farms = [part for star in stars for part in (links(star, star[0]), links(star[0], star), links(3, star[0]))]
+    here = web(once(GOOD, *farms), PAGES + 1800)
+    runs: list[int] = []
+    rank_from = Web.rank_from
+    monkeypatch.setattr(Web, "rank_from", lambda *args: runs.append(1) or rank_from(*args))
+    verdict = defend(here)
+    assert [int(farm.pages.sum()) for farm in verdict.farms] == [60] * 30
+    assert len(runs) <= 4
+
+
+def test_funnels_are_found_all_at_once() -> None:
+    # Two pages that six and seven expired ones link to, all mentioned by others; 40 pages with more to say.
+    others = np.arange(40)
+    parts = [links(others, (others + step) % 40) for step in (1, 2, 3)]
+    parts += [links(np.arange(6), np.arange(42, 48)), links(np.arange(7), np.arange(48, 55))]
+    bought = [links(np.arange(42, 48), 40), links(np.arange(48, 55), 41)]
+    parts += [links(40, [1, 2]), links(41, [3, 4])]
+    here = web(once(*parts, *bought), 55)
+    found = groups.funnels(here)
+    assert {tuple(one) for one in np.column_stack([here.src, here.dst])[found].tolist()} == {
+        tuple(one) for one in np.concatenate(bought).tolist()
+    }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lakerank.graph.csr_block import Floats, pack
 from lakerank.graph.iterate import StoppingRule, power_iteration
-from lakerank.graph.spam.farms import Farm, find_farms, mask, trusted_part
+from lakerank.graph.spam.farms import Farm, find_farms, trusted_part
 from lakerank.graph.spam.groups import exchanges, funnels
 from lakerank.graph.spam.web import Mask, Web, grow, support
 
@@ -46,11 +46,9 @@ class Verdict:
 
 def bought_links(web: Web, flagged: Mask) -> Mask:
     """Find the links, bool[e], between honest pages that are no votes: funnels into one page, and exchanges."""
-    cut = np.zeros(len(web.src), dtype=bool)
-    for target, pages in funnels(web):
-        cut |= (web.dst == target) & mask(web.nodes, pages)[web.src]
-    for members in exchanges(web):
-        cut |= members[web.src] & members[web.dst] & web.mutual
+    cut = funnels(web)
+    group = exchanges(web)
+    cut |= (group[web.src] > 0) & (group[web.src] == group[web.dst]) & web.mutual
     cut &= ~flagged[web.src]
     return cut
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.graph.csr_block import Floats
-from lakerank.graph.spam.groups import closed_groups, cores, links_like_a_site
+from lakerank.graph.spam.groups import closed_groups, cores, links_like_a_site, sites_in
 from lakerank.graph.spam.web import ENOUGH, Mask, Web, grow
 
 ALIKE = 0.8  # a cluster whose ranks spread less than so much of the trusted pages' is of one make
@@ -182,6 +182,8 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
         share = share_from(web, target, pages)
         if share < speaks_for_itself(web, target, pages) or links_like_a_site(web, pages, target):
             return False
+        if is_part_of_a_site(web, pages, target, smallest):
+            return False
         pages |= lifted_by(web, pages, trusted)
         pages[target] = True
         flagged = flagged | pages
@@ -189,12 +191,15 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
         return True
 
     main, parts = main_part(web, trusted, smallest)
-    for group in closed_groups(web, parts, smallest):
-        farm = lifting(web, group, main)
+    closed, groups = closed_groups(web, parts, smallest)
+    owed = web.rank_from(closed) if groups else web.pagerank  # groups do not lead to one another: one run serves all
+    is_apart = apart_from(web, main)
+    for group in groups:
+        farm = None if is_apart(group) else lifting(web, group, owed, smallest)
         if farm is None:
             continue
         farms.append(farm)
-        flagged = flagged | farm.pages
+        flagged[farm.pages] = True
     for target, pages in keepers(web, smallest):
         judge(target, pages)
     high = np.flatnonzero(~trusted & (web.pagerank >= TOWERS * float(web.pagerank.min())))
@@ -213,19 +218,34 @@ def find_farms(web: Web, trusted: Mask, smallest: int) -> list[Farm]:
     return farms
 
 
-def range_of(web: Web, pages: Mask) -> float:
+def is_part_of_a_site(web: Web, pages: Mask, target: int, smallest: int) -> bool:
+    """Test whether most of `pages` are on the target's host, and that is built like a site."""
+    if web.host is None:
+        return False
+    host = web.host == web.host[target]
+    return bool(2 * int((pages & host).sum()) > int(pages.sum()) and len(sites_in(web, np.flatnonzero(host), smallest)))
+
+
+def range_of(web: Web, pages: NDArray[np.int64]) -> float:
     """Return how widely the ranks of `pages` range, weighted by the logarithm of their number."""
-    return robust_deviation(web.log_rank[pages]) * float(np.log(max(int(pages.sum()), 1)))
+    return robust_deviation(web.log_rank[pages]) * float(np.log(max(len(pages), 1)))
 
 
-def is_apart(web: Web, group: Mask, main: Mask) -> bool:
-    """Test whether the ranks of `group` range more widely than those of the main part: then it is a web of its own.
+def apart_from(web: Web, main: Mask) -> Callable[[NDArray[np.int64]], bool]:
+    """Return a test whether the ranks of pages range more widely than those of the main part: a web of its own.
 
     One that the main part does not link to need not range quite so widely.
     """
-    if (group[web.dst] & main[web.src] & ~group[web.src]).any():
-        return ALIKE * range_of(web, group) >= range_of(web, main)
-    return robust_deviation(web.log_rank[group]) >= ALIKE * robust_deviation(web.log_rank[main])
+    heard = mask(web.nodes, web.dst[main[web.src]])
+    own = np.flatnonzero(main)
+    wide, deviation = range_of(web, own), robust_deviation(web.log_rank[own])
+
+    def is_apart(group: NDArray[np.int64]) -> bool:
+        if heard[group].any():
+            return ALIKE * range_of(web, group) >= wide
+        return robust_deviation(web.log_rank[group]) >= ALIKE * deviation
+
+    return is_apart
 
 
 def main_part(web: Web, trusted: Mask, smallest: int) -> tuple[Mask, Mask]:
@@ -234,44 +254,50 @@ def main_part(web: Web, trusted: Mask, smallest: int) -> tuple[Mask, Mask]:
     Where there is none of at least `smallest` pages, `trusted`. And the same with all that are apart from it. Of parts
     that range about as widely, one that links to others goes before one that does not: farms keep what they get.
     """
-    found = cores(web, smallest)
+    found = [np.flatnonzero(part) for part in cores(web, smallest)]
     if found:
         wide = [range_of(web, part) for part in found]
         near = [part for part, width in zip(found, wide, strict=True) if width >= ALIKE * max(wide)]
-        open_ones = [part for part in near if (part[web.src] & ~part[web.dst]).any()]
-        main = max(open_ones or near, key=lambda part: range_of(web, part))
+        number = np.full(web.nodes, -1)
+        for k, part in enumerate(near):
+            number[part] = k
+        leaving = np.zeros(len(near) + 1, dtype=bool)
+        leaving[number[web.src[number[web.src] != number[web.dst]]]] = True  # those of other parts: at the end
+        open_ones = [part for k, part in enumerate(near) if leaving[k]]
+        main = mask(web.nodes, max(open_ones or near, key=lambda part: range_of(web, part)))
     else:
         main = trusted
     every = main.copy()
+    is_apart = apart_from(web, main)
     for part in found:
-        if is_apart(web, part, main):
-            every |= part
+        if is_apart(part):
+            every[part] = True
     return main, every
 
 
-def lifting(web: Web, group: Mask, main: Mask) -> Farm | None:
+def lifting(web: Web, group: NDArray[np.int64], owed: Floats, smallest: int) -> Farm | None:
     """Return the farm that a closed group is: it owes its rank to itself, and one page towers over the others.
 
-    Pages of the group that owe most of their rank to the rest of the web are not of it.
+    Pages of the group that owe most of their rank to the rest of the web (`owed` began in closed groups) are not of it,
+    nor are hosts that are built like sites.
     """
-    apart = is_apart(web, group, main)
-    own = group & (web.rank_from(group, 1e-4) >= ENOUGH * web.pagerank)
-    if apart or not own.any():
+    own = group[owed[group] >= ENOUGH * web.pagerank[group]]
+    own = own[~np.isin(own, sites_in(web, own, smallest))]
+    if len(own) < smallest:
         return None
-    target = int(np.argmax(np.where(own, web.pagerank, 0.0)))
+    target = int(own[np.argmax(web.pagerank[own])])
     if web.pagerank[target] < TOWERS * float(np.median(web.pagerank[own])):
         return None
-    others = own.copy()
-    others[target] = False
-    return Farm(target, own, share_from(web, target, others))
+    pages = mask(web.nodes, own)
+    return Farm(target, pages, share_from(web, target, pages))
 
 
 def share_from(web: Web, target: int, pages: Mask) -> float:
     """Return the part of the rank `target` receives along links that comes straight from `pages`."""
-    to_it = web.dst == target
+    to_it = slice(*np.searchsorted(web.dst, [target, target + 1]))
     given = web.pagerank[web.src[to_it]] * web.share[to_it]
     total = float(given.sum())
-    return float(given[pages[web.src[to_it]]].sum()) / total if total > 0 else 0.0
+    return float(given[pages[web.src[to_it]] & (web.src[to_it] != target)].sum()) / total if total > 0 else 0.0
 
 
 def lifted_by(web: Web, pages: Mask, trusted: Mask) -> Mask:

@@ -32,7 +32,7 @@ from lakerank.graph.engines import run_native, say
 from lakerank.graph.local_graph import incidence, plain_ids
 from lakerank.graph.local_plan import OUT_ROWS
 from lakerank.graph.spam.defend import Verdict, defend
-from lakerank.graph.spam.farms import MIN_STARTS, START_SHARE, TOWERS, share_from
+from lakerank.graph.spam.farms import MIN_STARTS, START_SHARE, TOWERS, mask, share_from
 from lakerank.graph.spam.web import Mask, Web
 from lakerank.spark.checkpoint import checkpoint
 
@@ -174,26 +174,29 @@ def solve(
         seeded: whether there are seeds; else a good part of the graph is looked for.
     """
     ids, src, dst, weight = gather(batches)
+    link = dst >= 0
+    seeds = numbers = None
+    if seeded or len(weight):
+        seed, hosted = (~link & (weight >= 0), ~link & (weight < 0)) if len(weight) else (np.zeros(len(src), bool),) * 2
+        known = np.zeros(len(ids), dtype=bool)
+        known[dst[link]] = True
+        known[src[~seed & ~hosted]] = True
+        for number in src[seed & ~known[src]][:1]:
+            yield _count_row(ids.type, "unknown", 0, ids[int(number)].as_py())
+            return
+        if seeded:
+            seeds = mask(len(ids), src[seed].astype(np.int64))[known]
+        if hosted.any():
+            numbers = np.zeros(len(ids), dtype=np.int64)
+            numbers[src[hosted]] = weight[hosted].astype(np.int64)
+            numbers = numbers[known]
+        if not known.all():  # hosts of pages that are not in these links
+            place = np.cumsum(known, dtype=np.int32) - np.int32(1)
+            ids, src, dst = ids.filter(pa.array(known)), place[src], np.where(link, place[dst], dst)
     nodes = len(ids)
     if not nodes:
         return
-    link = dst >= 0
-    seeds = None
-    hosts = hosts_in(ids)
-    if len(weight) and (hosted := ~link & (weight < 0)).any():
-        hosts = np.zeros(nodes, dtype=np.int64)
-        hosts[src[hosted]] = weight[hosted].astype(np.int64)
-        hosts = hosts_or_none(hosts, hosts < 0)
-    if seeded:
-        named = src[~link & (weight >= 0)] if len(weight) else src[:0]
-        known = np.zeros(nodes, dtype=bool)
-        known[dst[link]] = True
-        known[src[link | ~(weight >= 0)]] = True
-        for number in named[~known[named]][:1]:
-            yield _count_row(ids.type, "unknown", 0, ids[int(number)].as_py())
-            return
-        seeds = np.zeros(nodes, dtype=bool)
-        seeds[named] = True
+    hosts = hosts_in(ids) if numbers is None else hosts_or_none(numbers, numbers < 0)
     src, dst = src[link], dst[link]
     shares = None
     if weighted:
