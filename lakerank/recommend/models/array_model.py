@@ -285,19 +285,19 @@ def largest(reasons: list[Reason], most: int) -> list[Reason]:
 
 
 def summands(
-    scorer: Scorer, block: Histories, row: int, position: int, rules: Rules | None, spread: Callable[[int], float]
+    scorer: Scorer, block: Histories, row: int, position: int, rules: Rules | None, deviation: Callable[[int], float]
 ) -> list[Reason]:
     """Return the summands of a score, among them what a rule adds to it.
 
     Args:
         scorer, block, row, position: see `Scorer.explain`.
         rules: those that hold; None: none.
-        spread: of a row, the standard deviation of its user's scores; asked only where a boost is explained.
+        deviation: of a row, the standard deviation of its user's scores; asked only where a boost is explained.
     """
     found = scorer.explain(block, row, position)
     if rules is None or not rules.boost[position]:
         return found
-    return [*found, Reason(BOOSTED, -1, spread(row) * float(rules.boost[position]))]
+    return [*found, Reason(BOOSTED, -1, deviation(row) * float(rules.boost[position]))]
 
 
 def explainer(scorer: Scorer, most: int, rules: Rules | None = None) -> Callable[[pa.Table, pa.Table], pa.Table]:
@@ -312,13 +312,15 @@ def explainer(scorer: Scorer, most: int, rules: Rules | None = None) -> Callable
         owners: list[int] = []
 
         @cache
-        def spread(row: int) -> float:
-            return float(Rules.spread(scorer.scores(block.part(row, row + 1)))[0])
+        def deviation(row: int) -> float:
+            return float(Rules.deviation(scorer.scores(block.part(row, row + 1)))[0])
 
         for row, position, rank in zip(rows, positions, asked.column("rank").to_pylist(), strict=True):
             if position is None:  # no item of this model
                 continue
-            for n, reason in enumerate(largest(summands(scorer, block, row, position, rules, spread), most), start=1):
+            for n, reason in enumerate(
+                largest(summands(scorer, block, row, position, rules, deviation), most), start=1
+            ):
                 owners.append(row)
                 columns["rank"].append(rank)
                 columns["position"].append(n)

@@ -69,10 +69,10 @@ class Rules:
         scores = np.asarray(scores_UI, np.float64)
         if not self.boost.any():
             return scores
-        return np.asarray(scores + self.spread(scores)[:, None] * self.boost)
+        return np.asarray(scores + self.deviation(scores)[:, None] * self.boost)
 
     @staticmethod
-    def spread(scores_UI: NDArray[Any]) -> NDArray[np.float64]:
+    def deviation(scores_UI: NDArray[Any]) -> NDArray[np.float64]:
         """Return the standard deviation of each user's scores, (U); those that are no numbers do not count."""
         scores = np.asarray(scores_UI, np.float64)
         return np.array([row[np.isfinite(row)].std() if np.isfinite(row).any() else 0.0 for row in scores])

@@ -245,8 +245,8 @@ class ServedModel:
         chosen = positions[0][positions[0] >= 0]
 
         @cache
-        def spread(_: int) -> float:
-            return float(Rules.spread(scorer.scores(block))[0])
+        def deviation(_: int) -> float:
+            return float(Rules.deviation(scorer.scores(block))[0])
 
         words = default_reasons(scorer, block, np.zeros(len(chosen), np.int64), chosen)
         if self.rules is not None:
@@ -256,7 +256,7 @@ class ServedModel:
                 position,
                 float(score),
                 word,
-                largest(summands(scorer, block, 0, position, self.rules, spread), REASONS_SHOWN) if explain else (),
+                largest(summands(scorer, block, 0, position, self.rules, deviation), REASONS_SHOWN) if explain else (),
             )
             for position, score, word in zip(chosen.tolist(), scores[0].tolist(), words, strict=False)
         ]
