@@ -42,6 +42,10 @@ _PROBLEMS = (
         ),
         "the store cannot be reached, or has no such bucket: look at the address, the region and the network",
     ),
+    (
+        re.compile(r"Read-only file system|No space left on device|Disk quota exceeded"),
+        "nothing can be written there: make room, or give a place that may be written to",
+    ),
 )
 _SECRET = re.compile(
     r"((?:token|secret|password|passwd|signature|\bsig|(?:access|account|api|private)[_-]?key|credential)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"'&;,)]+",

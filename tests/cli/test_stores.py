@@ -25,6 +25,8 @@ from lakerank.cli.stores import hide_secrets, in_time, store_problem
         ("Failure to initialize configuration for storage account a.dfs.core.windows.net", "no credentials"),
         ("AWS Error ACCESS_DENIED during ListObjectsV2 operation", "no credentials"),
         ("AWS Error NETWORK_CONNECTION during HeadBucket: Could not resolve hostname", "cannot be reached"),
+        ("java.io.IOException: No space left on device", "make room"),
+        ("[Errno 30] Read-only file system: '/mnt/lake/_lfm/a'", "may be written to"),
         ("KeyError: 'href'", ""),
         ("a file s3.txt is missing", ""),
     ],
