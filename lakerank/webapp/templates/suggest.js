@@ -54,6 +54,10 @@
       close(); // the search itself needs no suggestions
     }
   };
+  const forget = () => { // an answer that comes now would take the place of what was chosen or closed
+    asked++;
+    clearTimeout(waiting);
+  };
   box.addEventListener("input", () => {
     clearTimeout(waiting);
     waiting = setTimeout(ask, 60);
@@ -63,15 +67,17 @@
     const size = list.hidden ? 0 : list.children.length;
     if (event.key === "Escape" && size) {
       event.preventDefault(); // which would empty the box
+      forget();
       choose(-1);
       close();
     } else if (size && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
       event.preventDefault();
+      forget();
       const step = event.key === "ArrowDown" ? 1 : -1;
       choose(((chosen + 1 + step + size + 1) % (size + 1)) - 1);
     }
   });
-  box.addEventListener("blur", () => { asked++; close(); });
+  box.addEventListener("blur", () => { forget(); close(); });
   list.addEventListener("mousedown", (event) => event.preventDefault()); // the box keeps the focus
   list.addEventListener("click", (event) => {
     const option = event.target.closest("[role=option]");
