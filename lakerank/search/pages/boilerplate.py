@@ -209,8 +209,8 @@ class _Finder:
                         continue
                 elif role.drops == MENU and role.word == "header" and self._within(at):
                     continue
-                elif role.word in SURE and total - size >= _LEFT:
-                    pass
+                elif role.word in SURE and self._is_surely(at, claims, total):
+                    by_word[role.word] = by_word.get(role.word, 0) + size
                 elif role.drops != COMMENTS and total > _ENOUGH:
                     if size > _LARGEST * total and not self._elsewhere(at, claims, total):
                         continue
@@ -223,6 +223,11 @@ class _Finder:
             end = page.text_end[at]
         # The name of many blocks that are the text together (`widget` for each paragraph) says nothing either.
         common = {word for word, size in by_word.items() if word and size > _LARGEST * total}
+        common -= (
+            {page.roles[at].word for at in found if page.roles[at].word in SURE and self._elsewhere(at, claims, total)}
+            if common & SURE
+            else set()
+        )
         found = [at for at in found if page.roles[at].word not in common or page.roles[at].drops == COMMENTS]
         return self._with_comments_if_all(found, total)
 
@@ -346,6 +351,15 @@ class _Finder:
             if page.roles[claim].claims <= least:
                 largest = max(largest, self.held(claim, self.readable))
         return largest
+
+    def _is_surely(self, at: int, claims: Sequence[int], total: int) -> bool:
+        """Tell whether a block of a sure name is boilerplate: enough is left, and it is no wrapper of the main text."""
+        size = self.held(at, self.readable)
+        if total - size < _LEFT:
+            return False
+        if size <= _HINTED * total:
+            return True
+        return size <= total - size and self._claimed_in(at, claims) <= _HINTED * total
 
     def _elsewhere(self, at: int, claims: Sequence[int], total: int) -> bool:
         """Tell whether a block outside this one says that it is the article and holds a fair part of the text."""

@@ -112,6 +112,38 @@ def test_names_that_mean_something_else() -> None:
         assert "Wanted" in text(f"<main><p>{WORDS * 9}</p>{markup}Wanted words"), markup
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nav-container", "with-footer", "newsletter-content", "share-container", "cmp-container", "layout-nav-footer",
+        "latest-news-detail", "related-page", "cookies",
+    ],
+)  # fmt: skip
+def test_a_sure_word_takes_no_more_than_it_leaves(name: str) -> None:
+    legal = f"<div class=legal><p>Legal. {WORDS * 5}</p></div>"
+    article = f"<h1>T</h1><p>Wanted. {WORDS * 40}</p>"
+    assert "Wanted" in text(f"<body><div class={name}><main><article>{article}</article></main></div>{legal}")
+    assert "Wanted" in text(f"<body><div class={name}>{article}</div>{legal}")
+    assert "Wanted" in text(f"<body><div id='http-{name}'>{article}</div>{legal}")
+    parts = f"<div class={name}><p>Wanted. {WORDS * 4}</p></div>" * 8
+    assert "Wanted" in text(f"<body><h1>T</h1>{parts}{legal}")
+    if not name.startswith("cmp"):
+        small = f"<div class={name}><p>Other. {WORDS}</p></div>"
+        assert "Other" not in text(f"<body><article>{article}</article>{small}{legal}")
+        many = f"<div class={name}><p>Other. {WORDS * 9}</p></div>" * 8
+        assert "Other" not in text(f"<body><article>{article}</article>{many}{legal}")
+
+
+def test_words_of_other_languages_that_mean_something_else() -> None:
+    names = (
+        "colonne-principale", "pie-chart", "contributions", "anzeige", "delen", "partage-des-eaux", "cmp-text", "pied",
+    )  # fmt: skip
+    for name in names:
+        assert "Wanted" in text(f"<main><p>{WORDS * 9}</p><div id={name}><p>Wanted words.</p></div></main>"), name
+    for name in ("colonne-droite", "pie-de-pagina", "pied-de-page", "werbeanzeige", "qc-cmp2-container"):
+        assert "Other" not in text(f"<main><p>{WORDS * 9}</p><div id={name}><p>Other words.</p></div></main>"), name
+
+
 def test_small_articles_are_not_the_text() -> None:
     teasers = "".join(f"<article><h3>Teaser {n}</h3><p>{WORDS}</p></article>" for n in range(3))
     page = f"<body><div class=story-7><h1>T</h1><p>Wanted. {WORDS * 12}</p></div>{{}}</body>"
