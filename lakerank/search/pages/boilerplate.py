@@ -61,26 +61,55 @@ _NUMBERED = re.compile(
     r"(?:table|fig(?:ure|\.)|listing|example|tabelle|abb(?:ildung|\.)|tableau|tabla|figura) ?[\w.-]*\d", re.I
 )
 _TEASERS = 3
-_TEASER_LINKS = 0.2  # share of links' text in teasers of other pages, at least
+_TEASER_LINKS, _TEXT_LINKS = (
+    0.5,
+    0.8,
+)  # share of links' text in teasers of other pages, at least; in what claims to be text
 _WHOLE = frozenset(("html", "body", "main"))
 _OTHER_PAGES = re.compile(
-    r"(?:related|more (?:from|on|in|stories|news|articles|posts|to read|like this)|more$|recommended|latest|trending|"
-    r"you (?:may|might|will) (?:also )?(?:like|enjoy)|read (?:next|more|also)|also (?:from|read|in|on)|similar|"
-    r"(?:most )?popular|most (?:read|viewed|shared)|top stories|up next|don.t miss|recent (?:posts|articles|news)|"
-    r"other (?:news|stories|articles|posts)|"
-    r"mehr (?:zum|aus|von)|lesen sie auch|das k.nnte sie|verwandte|à lire|lire aussi|articles? (?:similaires|liés)|"
-    r"(?:artículos|noticias|notas|notícias|artigos) relacionad|te puede|leia também|veja também|articoli correlati|"
-    r"leggi anche|lees ook|meer (?:over|van)|czytaj|читайте|相关|相關|関連|猜你喜欢|推荐阅读)",
+    r"(?:related|recommended|latest|trending|similar|(?:most )?popular|verwandte|ähnliche|recent|other)"
+    r"(?: (?:articles|posts|stories|news|reading|content|links|topics|coverage|videos|products|questions|recipes|"
+    r"artikel|beiträge|themen|videos|rezepte|meldungen))+:?$|"
+    r"(?:related|recommended|latest|trending|similar|(?:most )?popular|more)(?: now| for you| today)?:?$|"
+    r"(?:latest|trending|popular|most popular|recommended|related) (?:from|in|on|now|for you)\b|"
+    r"more (?:from|on|in|stories|news|articles|posts|to read|like this)\b|"
+    r"you (?:may|might|will) (?:also )?(?:like|enjoy)|read (?:next|more|also)\b|also (?:from|read|in|on)\b|"
+    r"most (?:read|viewed|shared)\b|top stories|up next\b|don.t miss|"
+    r"mehr (?:zum|aus|von)\b|lesen sie auch|das k.nnte sie|à lire(?: aussi| également|:?$)|lire aussi|"
+    r"articles? (?:similaires|liés)|(?:artículos|noticias|notas|notícias|artigos) relacionad|te puede (?:interesar|"
+    r"gustar)|leia também|veja também|articoli correlati|leggi anche|lees ook|meer (?:over|van)\b|"
+    r"czytaj (?:także|również|też|więcej|dalej)|читайте (?:также|ещё|еще|далее)|"
+    r"相[关關](?:文章|新[闻聞]|[阅閱][读讀]|推[荐薦]|[链鏈][接結]|[内內]容|[报報][道導]|[资資][讯訊])|"
+    r"関連(?:記事|ニュース|リンク|コンテンツ)|猜你喜欢|推荐阅读|推薦閱讀",
     re.IGNORECASE,
 )
+_COMMENT_WORDS = (
+    r"(?:comments?|commentaires?|kommentare?|leserkommentare?|comentarios?|comentários?|commenti|commento|reacties?|"
+    r"yorum(?:lar)?|komentarz[ey]?|комментари\w+|коментар\w+|コメント|评论|評論)"
+)
+_REPLY_WORDS = rf"(?:replies|reply|responses?|réponses?|antworten|respuestas?|respostas?|rispost[ae]|{_COMMENT_WORDS})"
+_A_NUMBER = r"\d+(?:[.,]\d{3})*"  # of things, not of a section
+# Headings of what readers wrote: how many comments there are, which no section of a text says of itself.
 _REPLIES = re.compile(
-    r"(?:(?:\d[\d.,]*|no|one|leave a|post a|add a|write a|submit a|join the|view|show|your|reader|user) )?"
-    r"(?:comments?|responses?|replies|reply|thoughts? on|discussion|conversation|commentaires?|kommentare?|"
-    r"comentarios?|comentários?|commenti|reacties|yorum(?:lar)?|komentarze?|комментари\w+|коментар\w+|コメント|评论|評論)"
-    r"(?: ?\(\d+\)| \d+| on .*| to .*| about .*|:)?$",
+    rf"(?:(?:view|show|see) )?(?:all )?(?:{_A_NUMBER}|no|one) ?(?:条|件の|条の)?{_REPLY_WORDS}"
+    r"(?: (?:on|to|about|so far)\b.*|:)?$|"
+    rf"(?:{_A_NUMBER}|one) thoughts? on\b.*|"
+    rf"{_COMMENT_WORDS}:? ?[(（\[]{_A_NUMBER}[)）\]]$|{_COMMENT_WORDS}:? {_A_NUMBER}$",
+    re.IGNORECASE,
+)
+# The same without a number, which a manual may say of a part of its own.
+_REPLIES_PERHAPS = re.compile(
+    r"(?:(?:leave|post|add|write|submit) (?:a|your) (?:comment|reply|response)(?: to\b.*)?|"
+    r"join the (?:discussion|conversation)|(?:(?:(?:reader|user|your|all|view|show) )?comments|commentaires|"
+    r"kommentare|leserkommentare|comentarios|comentários|commenti|reacties|yorumlar|komentarze|комментарии|коментарі|"
+    r"コメント|评论|評論)|"
+    r"(?:schreiben? (?:sie )?einen|hinterlassen? (?:sie )?einen) kommentar|(?:laisser|ajouter|écrire) un commentaire|"
+    r"deja (?:un comentario|una respuesta)|deixe (?:um comentário|uma resposta)|lascia un commento|"
+    r"geef een reactie|(?:оставить|добавить) комментарий|发表评论|發表評論|コメントを(?:残す|書く))(?: below)?[:!]?$",
     re.IGNORECASE,
 )
 _WITHIN = frozenset(("article", "main", "section"))
+_TEASER, _COUNT, _PERHAPS = 1, 2, 3  # what stands below a heading
 _LEVELS = {f"h{n}": n for n in range(1, 7)}
 Stretch = tuple[int, int]
 
@@ -154,6 +183,7 @@ class _Finder:
 
     def __init__(self, page: PageTree, replies: bool) -> None:
         self.page, self.replies = page, replies
+        self.numbers: set[str] | None = None  # that headings begin with
         self.unseen = self._topmost(at for at, role in enumerate(page.roles) if role.drops == UNSEEN)
         readable = _Sums(page.readable, self._runs(self.unseen))
         self.measure: Sequence[int] = page.readable
@@ -209,8 +239,8 @@ class _Finder:
                         continue
                 elif role.drops == MENU and role.word == "header" and self._within(at):
                     continue
-                elif role.word in SURE and total - size >= _LEFT:
-                    pass
+                elif role.word in SURE and self._is_surely(at, claims, total):
+                    by_word[role.word] = by_word.get(role.word, 0) + size
                 elif role.drops != COMMENTS and total > _ENOUGH:
                     if size > _LARGEST * total and not self._elsewhere(at, claims, total):
                         continue
@@ -223,36 +253,78 @@ class _Finder:
             end = page.text_end[at]
         # The name of many blocks that are the text together (`widget` for each paragraph) says nothing either.
         common = {word for word, size in by_word.items() if word and size > _LARGEST * total}
+        common -= (
+            {page.roles[at].word for at in found if page.roles[at].word in SURE and self._elsewhere(at, claims, total)}
+            if common & SURE
+            else set()
+        )
         found = [at for at in found if page.roles[at].word not in common or page.roles[at].drops == COMMENTS]
         return self._with_comments_if_all(found, total)
 
     def below_headings(self, dropped: Sequence[int]) -> list[int]:
         """Add the blocks that begin with a heading such as "Related articles" or "12 comments"."""
         page = self.page
+        short = [head for head in page.headings if head.name in _LEVELS and head.end - head.begin <= _FEW_TEXTS]
+        heads = [(head, kind) for head in short if (kind := self._kind_of(head))]
+        if not heads:
+            return list(dropped)
         gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
+        said = [at for at, text in enumerate(page.texts) if text.replace("\xad", "").strip()]
+        claims = [at for at, role in enumerate(page.roles) if role.claims in (PRODUCT, BODY, STORY)]
+        units, linked = _Sums(page.units), _Sums(page.linked)
         sums = _Sums(self.measure, self._runs(dropped))
         total = sums.of(0, len(page.units))
         found: list[int] = []
-        for head in page.headings:
-            if head.name not in _LEVELS or head.end - head.begin > _FEW_TEXTS or not gone.holds(head.begin):
+        for head, kind in heads:
+            if not gone.holds(head.begin):
                 continue
-            said = page.line(head.begin, head.end)
-            about = _OTHER_PAGES.match(said)
-            if not about and (self.replies or not _REPLIES.match(said)):
-                continue
+            next_said = said[at] if (at := bisect_left(said, head.end)) < len(said) else len(page.texts)
             at = bisect_right(page.text_begin, head.begin) - 1
-            while at > 0 and (page.text_end[at] < head.end or self._is_all(at, head.end)):
+            while at > 0 and page.text_end[at] <= next_said:
                 at = page.parents[at]
-            if at <= 0 or page.names[at] in _WHOLE or page.line(page.text_begin[at], head.begin):
-                continue
-            if about and (page.link_end[at] - page.link_begin[at] < 2 or not self._is_linked(at, _TEASER_LINKS)):
+            if (
+                at <= 0
+                or page.names[at] in _WHOLE
+                or bisect_left(said, page.text_begin[at]) < bisect_left(said, head.begin)
+            ):
                 continue
             size = self.held(at, sums)
-            if total - size >= max(_FEW, 0.25 * size) and not any(
-                page.roles[claim].claims in (PRODUCT, BODY, STORY) for claim in range(at, self._behind(at))
-            ):
+            is_text = page.names[at] == "section" or bool(page.roles[at].claims)
+            if kind == _TEASER:
+                share = _TEXT_LINKS if is_text else _TEASER_LINKS
+                below = self.held(at, units) - len(
+                    "".join(page.texts[head.begin : head.end]).encode("utf-8", "replace")
+                )
+                if page.link_end[at] - page.link_begin[at] < 2 or self.held(at, linked) < share * below:
+                    continue
+            if kind == _PERHAPS and is_text:
+                continue
+            first = bisect_left(claims, at)
+            if first < len(claims) and claims[first] < self._behind(at):
+                continue
+            if total - size >= max(_FEW, size):
                 found.append(at)
         return self._topmost(sorted({*dropped, *found})) if found else list(dropped)
+
+    def _kind_of(self, head: Heading) -> int:
+        """Return what a heading says that stands below it, 0 if that may be text."""
+        said = self.page.line(head.begin, head.end)
+        if _OTHER_PAGES.match(said):
+            return _TEASER
+        if self.replies:
+            return 0
+        if _REPLIES.match(said):
+            number = re.match(r"\d{1,3} ", said)
+            return _PERHAPS if number and self._is_section(int(number[0])) else _COUNT
+        return _PERHAPS if _REPLIES_PERHAPS.match(said) else 0
+
+    def _is_section(self, number: int) -> bool:
+        """Tell whether a number counts the sections of a page: whether a heading begins with the one before it."""
+        page = self.page
+        if self.numbers is None:
+            begins = ("".join(page.texts[head.begin : head.begin + _FEW_TEXTS]).lstrip()[:4] for head in page.headings)
+            self.numbers = {found[0] for begin in begins if (found := re.match(r"\d+", begin))}
+        return str(number - 1) in self.numbers
 
     def teasers(self, dropped: Sequence[int]) -> list[int]:
         """Add rows of teasers: blocks one after another, each with a heading that is a link to another page.
@@ -305,15 +377,6 @@ class _Finder:
             at = page.parents[at]
         return max(at, 0)
 
-    def _is_linked(self, at: int, share: float) -> bool:
-        """Tell whether so much of a block, or more, is links."""
-        begin, end = self.page.run_begin[at], self.page.run_end[at]
-        return sum(self.page.linked[begin:end]) >= share * sum(self.page.units[begin:end])
-
-    def _is_all(self, at: int, position: int) -> bool:
-        """Tell whether a block says nothing behind a position."""
-        return not self.page.line(position, self.page.text_end[at])
-
     def _behind(self, at: int) -> int:
         """Return the position of the first block behind a block and all within it."""
         return bisect_left(self.page.text_begin, self.page.text_end[at], at)
@@ -346,6 +409,15 @@ class _Finder:
             if page.roles[claim].claims <= least:
                 largest = max(largest, self.held(claim, self.readable))
         return largest
+
+    def _is_surely(self, at: int, claims: Sequence[int], total: int) -> bool:
+        """Tell whether a block of a sure name is boilerplate: enough is left, and it is no wrapper of the main text."""
+        size = self.held(at, self.readable)
+        if total - size < _LEFT:
+            return False
+        if size <= _HINTED * total:
+            return True
+        return size <= total - size and self._claimed_in(at, claims) <= _HINTED * total
 
     def _elsewhere(self, at: int, claims: Sequence[int], total: int) -> bool:
         """Tell whether a block outside this one says that it is the article and holds a fair part of the text."""

@@ -85,14 +85,15 @@ _WORDS = (
     r"popup|pop up|overlay|lightbox|paywall|sr only|screen reader text|visually hidden|visuallyhidden|assistive text|"
     r"prev next|next prev|prevnext|post navigation|up next|next article|teasers?|back to top|printfooter|catlinks|"
     r"siteSub|jump to nav|signature|post profile|postprofile|user info|feedback|helpful|rate this|call to action|cta|"
-    r"announcement|flash|ticker|hidden|invisible|offscreen|off screen|onetrust|usercentrics|cookiebot|didomi|cmp|"
-    r"cmpbox|qc cmp2?|fc consent|also from|rich link|recirculation link|contributions|factbox|fact box|"
+    r"announcement|flash|ticker|hidden|invisible|offscreen|off screen|onetrust|usercentrics|cookiebot|didomi|"
+    r"cmpbox|qc cmp2?|fc consent|also from|rich link|recirculation link|contributions epic|factbox|fact box|"
     r"teaser ?(?:box|list|liste)|"
     # German, French, Spanish and Portuguese, Italian, Dutch
-    r"seitenleiste|randspalte|fusszeile|teilen|werbung|anzeige|verwandte|partager|partage|colonne|pied|publicite|"
-    r"a lire aussi|lire aussi|barra lateral|pie|compartir|compartilhar|publicidad|publicidade|"
+    r"seitenleiste|randspalte|fusszeile|teilen|werbung|werbeanzeige|verwandte|partager|"
+    r"colonne (?:laterale|droite|gauche)|pied (?:de )?page|publicite|"
+    r"a lire aussi|lire aussi|barra lateral|pie (?:de )?pagina|compartir|compartilhar|publicidad|publicidade|"
     r"relacionad[oa]s|notas relacionadas|"
-    r"veja mais|leia mais|leia tambem|condividi|pubblicita|correlati|delen|reclame|verwant"
+    r"veja mais|leia mais|leia tambem|condividi|pubblicita|correlati|reclame|verwant"
 )
 _MENU_WORD = re.compile(rf"(?:^| )({_WORDS})(?: |$)")
 # Words that are said of nothing but what they mean; of the others a wrapper of the whole page may be called.
@@ -115,7 +116,6 @@ SURE = frozenset(
         *(
             "qc cmp",
             "qc cmp2",
-            "cmp",
             "usercentrics",
             "cookiebot",
             "share",

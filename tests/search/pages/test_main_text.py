@@ -112,6 +112,38 @@ def test_names_that_mean_something_else() -> None:
         assert "Wanted" in text(f"<main><p>{WORDS * 9}</p>{markup}Wanted words"), markup
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nav-container", "with-footer", "newsletter-content", "share-container", "cmp-container", "layout-nav-footer",
+        "latest-news-detail", "related-page", "cookies",
+    ],
+)  # fmt: skip
+def test_a_sure_word_takes_no_more_than_it_leaves(name: str) -> None:
+    legal = f"<div class=legal><p>Legal. {WORDS * 5}</p></div>"
+    article = f"<h1>T</h1><p>Wanted. {WORDS * 40}</p>"
+    assert "Wanted" in text(f"<body><div class={name}><main><article>{article}</article></main></div>{legal}")
+    assert "Wanted" in text(f"<body><div class={name}>{article}</div>{legal}")
+    assert "Wanted" in text(f"<body><div id='http-{name}'>{article}</div>{legal}")
+    parts = f"<div class={name}><p>Wanted. {WORDS * 4}</p></div>" * 8
+    assert "Wanted" in text(f"<body><h1>T</h1>{parts}{legal}")
+    if not name.startswith("cmp"):
+        small = f"<div class={name}><p>Other. {WORDS}</p></div>"
+        assert "Other" not in text(f"<body><article>{article}</article>{small}{legal}")
+        many = f"<div class={name}><p>Other. {WORDS * 9}</p></div>" * 8
+        assert "Other" not in text(f"<body><article>{article}</article>{many}{legal}")
+
+
+def test_words_of_other_languages_that_mean_something_else() -> None:
+    names = (
+        "colonne-principale", "pie-chart", "contributions", "anzeige", "delen", "partage-des-eaux", "cmp-text", "pied",
+    )  # fmt: skip
+    for name in names:
+        assert "Wanted" in text(f"<main><p>{WORDS * 9}</p><div id={name}><p>Wanted words.</p></div></main>"), name
+    for name in ("colonne-droite", "pie-de-pagina", "pied-de-page", "werbeanzeige", "qc-cmp2-container"):
+        assert "Other" not in text(f"<main><p>{WORDS * 9}</p><div id={name}><p>Other words.</p></div></main>"), name
+
+
 def test_small_articles_are_not_the_text() -> None:
     teasers = "".join(f"<article><h3>Teaser {n}</h3><p>{WORDS}</p></article>" for n in range(3))
     page = f"<body><div class=story-7><h1>T</h1><p>Wanted. {WORDS * 12}</p></div>{{}}</body>"
@@ -183,6 +215,7 @@ def test_positions_fit_whatever_the_markup() -> None:
         "<div class=comments><article>", "<aside><p>words of some length here</p>", "<article><p>some words here</p>",
         "<div class=sidebar><h2>x</h2>", "<p class=byline>x<a href=y>z</a>", "<ul><li><a href=x>words</a>",
         "<form><div class=menu>some words</div>", "<h2>a</h2><div class=ad>b</div>", "<title/>", "<dfn>a",
+        "<div><div><h3>Related</h3></div></div>", "<h3></h3><h3>comments</h3>", "<div><h3>12 comments</h3>",
     ],
 )  # fmt: skip
 def test_time_grows_with_size(unit: str) -> None:
@@ -231,6 +264,68 @@ def test_what_looks_like_such_parts_and_is_text() -> None:
         f"<h3><button>Wanted?</button></h3><p>{WORDS}</p>",
     ):
         assert "Wanted" in text(f"{begin}{wanted}</main>"), wanted
+
+
+PARTS = [
+    "<section><h2>Discussion</h2>{}</section>", "<div><h2>Discussion</h2>{}</div>",
+    "<div><h2>5 Discussion</h2>{}</div>",
+    "<section><h2>Comments</h2>{}</section>", "<section><h2>Add a comment</h2>{}</section>",
+    "<div><h2>Responses</h2>{}</div>", "<div><h2>Responses (200)</h2>{}</div>", "<div><h2>5. Comments</h2>{}</div>",
+    "<div><h2>Reply to the editor</h2>{}</div>", "<section><h2>4 Methods</h2>a</section><section><h2>5 Comments</h2>{}",
+    "<div><h2>Antworten</h2>{}</div>", "<section><h2>Kommentare</h2>{}</section>",
+]  # fmt: skip
+NOT_PARTS = [
+    "<div><h2>12 comments</h2>{}</div>", "<section><h2>No responses</h2>{}</section>",
+    "<div><h3>One reply</h3>{}</div>",
+    "<div><h2>3 thoughts on “Otters”</h2>{}</div>", "<div><h2>Leave a reply</h2>{}</div>",
+    "<div><h2>Join the discussion</h2>{}</div>", "<div><h2>Reader comments</h2>{}</div>",
+    "<div><h2>Comments (1,204)</h2>{}</div>", "<div><h2>Comments</h2>{}</div>", "<div><h2>Kommentare (3)</h2>{}</div>",
+    "<div><h2>3 комментария</h2>{}</div>", "<div><h2>12条评论</h2>{}</div>",
+    "<div><h2>Laisser un commentaire</h2>{}</div>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_sections_that_are_called_like_comments(part: str) -> None:
+    said = f"<p>Wanted. {WORDS * 3}</p>"
+    assert "Wanted" in text(f"<body><h1>T</h1><p>{WORDS * 9}</p>{part.format(said)}<p>Last words.</p>")
+
+
+@pytest.mark.parametrize("part", NOT_PARTS)
+def test_what_readers_wrote_takes_no_more_than_it_leaves(part: str) -> None:
+    said = "<p>Other words.</p><p>{}</p>"
+    page = f"<body><h1>T</h1><p>{WORDS * 9}</p>{{}}<p>Last words.</p>"
+    assert "Other" not in text(page.format(part.format(said.format(WORDS * 5))))
+    assert "Other" in text(page.format(part.format(said.format(WORDS * 15))))
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Related work", "Latest release", "Recommended settings", "Similarity of words", "Popularity",
+        "Trending upwards",
+        "Verwandte Arbeiten", "相关工作", "関連研究", "Latest", "Read moreover",
+    ],
+)  # fmt: skip
+def test_sections_that_are_called_like_teasers(heading: str) -> None:
+    cited = "".join(f"<p>Wanted. {WORDS}<a href=/{n}>Otters, a study of ten rivers ({n})</a></p>" for n in range(10))
+    for tag in ("section", "div"):
+        part = f"<{tag}><h2>{heading}</h2>{cited}</{tag}>"
+        assert "Wanted" in text(f"<body><h1>T</h1><p>{WORDS * 30}</p>{part}<p>Last words.</p>"), tag
+    builds = "<a href=/1>otter-1.2.tar.gz, 64 bits</a><a href=/2>otter-1.2.zip, 64 bits</a>"
+    if heading not in ("Latest",):
+        part = f"<div><h2>{heading}</h2><p>Wanted.</p>{builds}</div>"
+        assert "Wanted" in text(f"<body><h1>T</h1><p>{WORDS * 30}</p>{part}<p>Last words.</p>")
+
+
+@pytest.mark.parametrize(
+    "heading", ["Related", "Related stories", "Most popular", "Latest news", "Similar posts", "More from Otters"]
+)
+def test_teasers_by_their_heading(heading: str) -> None:
+    links = "".join(f"<p><a href=/{n}>Other story about the river {n}</a> May {n}</p>" for n in range(5))
+    page = f"<body><h1>T</h1><p>{WORDS * 9}</p><{{0}}><h3>{heading}</h3>{links}</{{0}}><p>Last words.</p>"
+    assert "Other" not in text(page.format("div"))
+    assert "Other" not in text(page.format("section"))
 
 
 def test_a_product_and_a_thread_are_more_than_their_largest_text() -> None:
