@@ -58,8 +58,14 @@ _TITLE = 16  # units; links of fewer on average are terms ("See also") or menus,
 _ALL_LINKS = 0.4  # share of the content; lists of links that are more of it are what the page is for
 _FEW_TEXTS = 8  # of a heading
 _NUMBERED = re.compile(
-    r"(?:table|fig(?:ure|\.)|listing|example|tabelle|abb(?:ildung|\.)|tableau|tabla|figura) ?[\w.-]*\d", re.I
+    r"(?:(?:extended data|supplementary|supplemental|online|source) )?(?:table|figs?(?:ure|\.)|listing|example|scheme|"
+    r"algorithm|exhibit|chart|diagram|plate|box|tabelle|abb(?:ildung|\.)|tableau|tabla|tabela|tabella|tabel|figura|"
+    r"figur|afb(?:eelding|\.)|ryc(?:ina|\.)|rys(?:unek|\.)|рис(?:унок|\.)?|табл(?:ица|\.)?|图表?|圖表?|表格?|図表?|"
+    r"그림|표) ?(?:[ivxlc]+\b|(?:[a-z]{1,2}[.-]?)?\d)",
+    re.IGNORECASE,
 )
+_FIGURES = frozenset(("table", "pre", "textarea"))  # whose captions are text
+_PICTURE_BLOCKS = 1000  # a figure of more is no picture
 _TEASERS = 3
 _TEASER_LINKS, _TEXT_LINKS = (
     0.5,
@@ -183,6 +189,8 @@ class _Finder:
 
     def __init__(self, page: PageTree, replies: bool) -> None:
         self.page, self.replies = page, replies
+        self.units = _Sums(page.units)
+        self.said_in: dict[int, int] = {}  # by figure, units besides captions and controls; very many in one of text
         self.numbers: set[str] | None = None  # that headings begin with
         self.unseen = self._topmost(at for at, role in enumerate(page.roles) if role.drops == UNSEEN)
         readable = _Sums(page.readable, self._runs(self.unseen))
@@ -212,7 +220,7 @@ class _Finder:
     def boilerplate(self) -> list[int]:
         """Return the blocks that are no main text by what they say, none within another."""
         page, held, readable = self.page, self.held, self.readable
-        units, total = _Sums(page.units), readable.of(0, len(page.units))
+        units, total = self.units, readable.of(0, len(page.units))
         claims = [at for at, role in enumerate(page.roles) if role.claims]
         by_word: dict[str, int] = {}
         captions = self._topmost(at for at, role in enumerate(page.roles) if role.drops == CAPTION)
@@ -234,6 +242,8 @@ class _Finder:
                         continue
                 elif role.drops == CAPTION:
                     if all_captions > _CAPTIONS * total or held(at, units) > _CAPTION:
+                        continue
+                    if self._captions_text(at, held(at, units)):
                         continue
                     if _NUMBERED.match(page.line(page.text_begin[at], page.text_end[at])):
                         continue
@@ -271,7 +281,7 @@ class _Finder:
         gone = MainContent(0, len(page.texts), [(page.text_begin[at], page.text_end[at]) for at in dropped])
         said = [at for at, text in enumerate(page.texts) if text.replace("\xad", "").strip()]
         claims = [at for at, role in enumerate(page.roles) if role.claims in (PRODUCT, BODY, STORY)]
-        units, linked = _Sums(page.units), _Sums(page.linked)
+        units, linked = self.units, _Sums(page.linked)
         sums = _Sums(self.measure, self._runs(dropped))
         total = sums.of(0, len(page.units))
         found: list[int] = []
@@ -409,6 +419,24 @@ class _Finder:
             if page.roles[claim].claims <= least:
                 largest = max(largest, self.held(claim, self.readable))
         return largest
+
+    def _captions_text(self, at: int, size: int) -> bool:
+        """Tell whether a caption is that of text: its figure is a table or code, or says more, as a quotation does."""
+        page = self.page
+        figure = page.parents[at]
+        while figure >= 0 and page.names[figure] != "figure":
+            figure = page.parents[figure]
+        if figure < 0:
+            return False
+        if figure not in self.said_in:
+            within = range(figure, self._behind(figure))
+            said = self.held(figure, self.units)
+            if len(within) <= _PICTURE_BLOCKS and not any(page.names[block] in _FIGURES for block in within):
+                others = self._topmost(block for block in within if page.roles[block].drops)
+                self.said_in[figure] = said - sum(self.held(block, self.units) for block in others)
+            else:
+                self.said_in[figure] = 1 << 60
+        return self.said_in[figure] > size
 
     def _is_surely(self, at: int, claims: Sequence[int], total: int) -> bool:
         """Tell whether a block of a sure name is boilerplate: enough is left, and it is no wrapper of the main text."""

@@ -31,7 +31,13 @@ _TEASER = 1000  # characters of text; with fewer it may be the teaser of an arti
 _MUCH_MORE = 3  # times as long must be what is then found
 _ARTICLE_BODY = re.compile(r"\"articleBody\"\s*+:\s*+(\"(?:[^\"\\]++|\\.)*+\")", re.DOTALL)
 # Possessive, so that a value of many blanks or digits takes no time that grows with its square.
-_FORUM = re.compile(r"\b(?:viewtopic|showthread|comments-page|thread_view|topic-page|forum)\b")
+# Names of <body> on a thread of a forum. `forum` in one that says something else besides is a theme's or a menu's.
+_FORUM = re.compile(
+    r"(?:.*[^a-z0-9_])?(?:viewtopic|showthread|comments-page|thread_view|topic-page)(?:[^a-z0-9_].*)?|"
+    r"(?:(?:page|single|type|section|layout|body|is|bbpress|bb|post|view|node|archive)[-_])*forums?"
+    r"(?:[-_](?:page|topic|thread|post|view|index|single|display|discussion|archive|\d+))*"
+)
+_BODY_NAMES = re.compile(r"\s(?:class|id)\s*+=\s*+(?:\"([^\"]*+)|'([^']*+)|([^\s\"'>]++))", re.IGNORECASE)
 _REFRESH = re.compile(r"\s*+(\d*+\.?\d*+)\s*+[;,]\s*+(?:url\s*+=\s*+)?[\"']?([^\"']+)", re.IGNORECASE)
 _AT_ONCE = 1.0  # seconds
 _LONGEST_TERM = 200  # characters; a longer dt is no term
@@ -150,7 +156,13 @@ def _with_ends(html: str) -> str:
 def _is_forum(html: str) -> bool:
     """Tell whether a page says that it is a thread of a forum."""
     body = html.find("<body")
-    return "DiscussionForumPosting" in html or bool(body >= 0 and _FORUM.search(html[body : html.find(">", body)]))
+    return "DiscussionForumPosting" in html or bool(body >= 0 and _names_forum(html[body : html.find(">", body)]))
+
+
+def _names_forum(body: str) -> bool:
+    """Tell whether a class or the id of <body> says so."""
+    names = (name for found in _BODY_NAMES.findall(body[:_LONG_TAG]) for name in "".join(found).split())
+    return any(map(_FORUM.fullmatch, names))
 
 
 def _more(page: PageTree, main: MainContent, text: str) -> tuple[MainContent, str]:

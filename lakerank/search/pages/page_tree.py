@@ -68,6 +68,7 @@ _ROWS = frozenset(
         "ol",
         "dir",
         "p",
+        "figure",
     )
 )
 # What is to be done at a tag; those from `_OPEN_INLINE_ROW` on end a run, and so do inline blocks where they end.
@@ -75,7 +76,7 @@ _OPEN_LINK, _CLOSE_LINK, _OPEN_INLINE, _CLOSE_INLINE, _LEAF, _OPEN_TERM, _CLOSE_
 _OPEN_INLINE_ROW, _OPEN_BLOCK, _OPEN_ROW, _OPEN_SPECIAL, _CLOSE_BLOCK, _CLOSE_SPECIAL = range(7, 13)
 _ATTRIBUTE = re.compile(r" ([^\s=]+)=\"([^\"]*)\"")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_MOST_TAGS = 1 << 16  # remembered
+_MOST_TAGS, _LONGEST_TAG = 1 << 16, 1000  # remembered, characters of each
 _MARKED = frozenset(("class", "id", "hidden", "style", "role", "itemprop", "aria-hidden"))
 _SELF_LINKS = frozenset(("#", "¶", "§", "🔗", "\uf0c1", ""))  # links of headings to themselves
 _LONGEST_SELF_LINK = 100  # characters, blanks around it with it
@@ -202,8 +203,14 @@ def flatten(html: str) -> PageTree:
     places: list[int] = []  # of each open element but links: the position of its block, -1 if it has none
     begins: list[int] = []  # of each open heading, term and title: the position of its text
 
+    unclosed = ""
     for piece in markup.split("<")[1:]:
-        tag, _, text = piece.partition(">")
+        tag, closed, text = piece.partition(">")
+        if not closed or unclosed:  # a `<` in a name (`<p a<b>`) stands as it is
+            if not closed:
+                unclosed += tag + "<"
+                continue
+            tag, unclosed = unclosed + tag, ""
         step, name, role, given, mark = tags[tag]
         if step >= _OPEN_INLINE_ROW:
             if run:
@@ -321,9 +328,11 @@ class _Tags(dict[str, tuple[int, str, Role, Attributes, str]]):
     """What is to be done at a tag, by the tag as it stands in serialised markup."""
 
     def __missing__(self, tag: str) -> tuple[int, str, Role, Attributes, str]:
-        if len(self) > _MOST_TAGS:
-            self.clear()
-        self[tag] = found = _operation(tag)
+        found = _operation(tag)
+        if len(tag) <= _LONGEST_TAG:  # a picture written into its tag (`src="data:…"`) comes once
+            if len(self) >= _MOST_TAGS:
+                self.clear()
+            self[tag] = found
         return found
 
 

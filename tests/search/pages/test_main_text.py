@@ -10,6 +10,7 @@ import pytest
 from conftest import SHARED
 from tests_root import ROOT
 
+from lakerank.search.pages import page_tree
 from lakerank.search.pages.boilerplate import find_main
 from lakerank.search.pages.document import parse_html
 from lakerank.search.pages.encodings import decode_html
@@ -216,11 +217,14 @@ def test_positions_fit_whatever_the_markup() -> None:
         "<div class=sidebar><h2>x</h2>", "<p class=byline>x<a href=y>z</a>", "<ul><li><a href=x>words</a>",
         "<form><div class=menu>some words</div>", "<h2>a</h2><div class=ad>b</div>", "<title/>", "<dfn>a",
         "<div><div><h3>Related</h3></div></div>", "<h3></h3><h3>comments</h3>", "<div><h3>12 comments</h3>",
+        "<figure><figcaption>a", "<p>Some words of a length</p><figcaption>a</figcaption>", "<p a<b>",
     ],
 )  # fmt: skip
 def test_time_grows_with_size(unit: str) -> None:
     begun = time.process_time()
     parse_html(unit * 30_000, URL)
+    if "figcaption" in unit:
+        parse_html(f"<figure>{unit * 30_000}", URL)
     assert time.process_time() - begun < 15
 
 
@@ -238,6 +242,25 @@ def test_markup_is_read_as_the_parser_reads_it() -> None:
     page = flatten(odd)
     assert page.text(0, len(page.texts)).split() == ["one", "<two>", "&amp;", "three", "four", "<b>five</b>", "six"]
     assert [link.attributes["href"] for link in page.links] == ['?a=1&b=2"', "y"]
+
+
+def test_a_less_than_sign_in_a_name_stays_in_its_tag() -> None:
+    for odd in ("<div class=menu <ul>", "<div a<b c<<d='1'>", "<p><x<y>", "<section <p title='>'>"):
+        page = flatten(f"<body><div>{odd}Menu<p>one</p></div><div><h2>two</h2></div><p>three")
+        assert page.text(0, len(page.texts)).split() == ["Menu", "one", "two", "three"], odd
+        assert page.text_end[0] == len(page.texts) - 1, odd  # the mark behind it is not of it
+        assert [page.text(head.begin, head.end) for head in page.headings] == ["two"], odd
+    page = flatten("<body><div class=menu <ul>Menu</div><main>text</main>")
+    assert [(name, role.drops > 0) for name, role in zip(page.names, page.roles, strict=True)][-2:] == [
+        ("div", True),
+        ("main", False),
+    ]
+
+
+def test_long_tags_are_not_remembered() -> None:
+    before = len(page_tree._TAGS)
+    flatten("".join(f"<p><img alt=otter{n} src='data:{'x' * 1000}'>" for n in range(50)))
+    assert len(page_tree._TAGS) <= before + 10
 
 
 @pytest.mark.parametrize("name", ["teasers", "related", "replies", "captions", "box"])
@@ -260,6 +283,28 @@ def test_what_looks_like_such_parts_and_is_text() -> None:
         f"<section><h2>More on otters</h2><p>Wanted. {WORDS * 2}<a href=x>one</a> and <a href=y>two</a></p></section>",
         "<pre>code</pre><figure><pre>more code</pre><figcaption>Wanted words</figcaption></figure>",
         "<figure><img src=x><figcaption>Table 3-1: Wanted words</figcaption></figure>",
+        *(
+            f"<figure><img src=x><figcaption>{number} Wanted words</figcaption></figure>"
+            for number in (
+                "Рис. 3.",
+                "Рисунок 3",
+                "图1",
+                "圖 2",
+                "表3",
+                "図 4",
+                "그림 5",
+                "Abbildung 2:",
+                "Afb. 3",
+                "Ryc. 4",
+                "Fig. S1.",
+                "Extended Data Fig. 2",
+                "Table IV.",
+                "Scheme 1.",
+            )
+        ),
+        f"<figure><blockquote>{WORDS}</blockquote><figcaption>Wanted, an author</figcaption></figure>",
+        "<figure><table><tr><td>1<td>2</table><figcaption>Wanted words of a table</figcaption></figure>",
+        f"<figure><div>{WORDS}</div><figcaption><div>Wanted words of code</div></figcaption></figure>",
         f"<div><h2><a href='#a'>Wanted</a></h2><p>{WORDS}</p></div>" * 3,
         f"<h3><button>Wanted?</button></h3><p>{WORDS}</p>",
     ):
@@ -328,6 +373,14 @@ def test_teasers_by_their_heading(heading: str) -> None:
     assert "Other" not in text(page.format("section"))
 
 
+def test_captions_of_pictures_go() -> None:
+    begin = f"<main><h1>T</h1><p>{WORDS * 9}</p>"
+    for caption in ("Other words", "图为2019年的水獭 Other", "Figures of Other", "Table Mountain, Other, in 2019"):
+        credit = "<span class=credit>Photo: Kim of the agency, all rights reserved</span>"
+        figure = f"<figure><img src=x><figcaption>{caption}</figcaption>{credit}</figure>"
+        assert "Other" not in text(f"{begin}{figure}<p>Last words.</p></main>"), caption
+
+
 def test_a_product_and_a_thread_are_more_than_their_largest_text() -> None:
     page = (
         f"<div class=product><div class=summary><h1>T</h1><p>Wanted. {WORDS}</p></div><div class=entry-content>"
@@ -338,7 +391,10 @@ def test_a_product_and_a_thread_are_more_than_their_largest_text() -> None:
     replies = f"<div class=comments><p>Reply. {WORDS * 2}</p></div>"
     thread = f"{{}}<div class=entry-content><p>{WORDS * 5}</p></div>{replies}</body>"
     assert "Reply" not in text(thread.format("<body>"))
-    assert "Reply" in text(thread.format("<body class='section-viewtopic viewtopic'>"))
+    for names in ("class='section-viewtopic viewtopic'", "id=forum", "class='x single-forum'", 'class="forum-topic y"'):
+        assert "Reply" in text(thread.format(f"<body {names}>")), names
+    for names in ("class='theme-forum-free'", "class=forum-free", "data-x=forum", "class='has-forum-link y'"):
+        assert "Reply" not in text(thread.format(f"<body {names}>")), names
 
 
 def test_kinds_of_pages_without_names() -> None:
