@@ -704,6 +704,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 for first, second in PAIRS[: 2 if args.quick else None]:
                     if SECOND[first] in chaos.jobs:
                         chaos.pair(first, second)
+                        write_results(chaos, args, begun)
             elif kind == "serve" and not args.jobs:
                 chaos.serve(kills)
             elif kind == "train" and not args.jobs:
