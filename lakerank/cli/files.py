@@ -45,6 +45,17 @@ def flush_to_disk(path: Path) -> None:
         os.close(handle)
 
 
+@contextmanager
+def _told(path: Path, flag: str) -> Iterator[None]:
+    """Say what is wrong with a file that a flag names in a sentence; without a flag it is the caller's to say."""
+    try:
+        yield
+    except OSError as error:
+        if not flag:
+            raise
+        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+
+
 def write_file(path: Path, content: str | bytes, flag: str = "") -> None:
     """Write a file in one step; its folder is made if it is not there.
 
@@ -57,13 +68,8 @@ def write_file(path: Path, content: str | bytes, flag: str = "") -> None:
         UserError: with a flag, it cannot be written.
         OSError: without one, the disk's complaint.
     """
-    try:
-        with atomic_path(path) as fresh:
-            fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    except OSError as error:
-        if not flag:
-            raise
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+    with _told(path, flag), atomic_path(path) as fresh:
+        fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_lines(path: Path, lines: Iterable[str], flag: str) -> None:
@@ -77,12 +83,9 @@ def write_lines(path: Path, lines: Iterable[str], flag: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        with atomic_path(path) as fresh, fresh.open("wb") as raw:
-            packed = gzip.GzipFile("", "wb", 6, raw, 0) if path.name.endswith(".gz") else None
-            for line in lines:
-                (packed or raw).write(f"{line}\n".encode())
-            if packed:
-                packed.close()
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+    with _told(path, flag), atomic_path(path) as fresh, fresh.open("wb") as raw:
+        packed = gzip.GzipFile("", "wb", 6, raw, 0) if path.name.endswith(".gz") else None
+        for line in lines:
+            (packed or raw).write(f"{line}\n".encode())
+        if packed:
+            packed.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from pathlib import Path
 
 from lakerank.cli.errors import UserError
@@ -14,12 +12,13 @@ from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.index import Index
 from lakerank.search.query.store import index_version, open_index
 from lakerank.webapp.links import COLUMNS, Links, gather_links
+from lakerank.webapp.newest import Newest
 from lakerank.webapp.site import Site
 
 NO_LINKS = "none"
 
 
-class NewestSite:
+class NewestSite(Newest):
     """The newest version of the index that could be opened; `site` is replaced as a whole.
 
     Args:
@@ -34,7 +33,7 @@ class NewestSite:
 
     def __init__(self, lake: str, links: str, cache_dir: str, get_spark: GetSpark) -> None:
         self._lake, self._links_table, self._cache_dir, self._get_spark = lake, links, cache_dir, get_spark
-        self._last_problem = ""
+        super().__init__("index")
         self._version = index_version(lake, get_spark)
         self.site = self._site(self._version[1])
 
@@ -58,25 +57,13 @@ class NewestSite:
             print(f"serve: pages are shown without links: {error}", flush=True)
             return None
 
-    def refresh(self) -> None:
-        """Open the newest version if it is another one; if that fails the old one stays."""
-        try:
-            newest = index_version(self._lake, self._get_spark)
-            if newest != self._version:
-                self.site = self._site(newest[1])
-                self._version = newest
-                print(f"serve: version {newest[1]} of the index, {describe_memory(len(self.site))}", flush=True)
-            self._last_problem = ""
-        except Exception as error:  # whatever it is, readers go on with what they have
-            problem = f"serve: cannot open the newest index, the old one stays: {error}"
-            if problem != self._last_problem:
-                print(problem, file=sys.stderr, flush=True)
-            self._last_problem = problem
-
-    def watch(self, seconds: float, over: threading.Event) -> None:
-        """Call `refresh` every so many seconds until `over` is set."""
-        while not over.wait(seconds):
-            self.refresh()
+    def _take_up(self) -> str:
+        newest = index_version(self._lake, self._get_spark)
+        if newest == self._version:
+            return ""
+        self.site = self._site(newest[1])
+        self._version = newest
+        return f"version {newest[1]} of the index, {describe_memory(len(self.site))}"
 
 
 def describe_memory(pages: int) -> str:
