@@ -135,9 +135,13 @@ class Index:
 
     def bytes_of(self, name: str, number: int) -> NDArray[np.uint8]:
         """Return the text in UTF-8, as it lies in the index."""
+        begin, end = self.span(name, number)
+        return self.block[f"{name}_data"][begin:end]
+
+    def span(self, name: str, number: int) -> tuple[int, int]:
+        """Return where a text begins and ends among all of its name."""
         ends = self.block[f"{name}_ends"]
-        begin = int(ends[number - 1]) if number else 0
-        return np.asarray(self.block[f"{name}_data"])[begin : int(ends[number])]
+        return int(ends[number - 1]) if number else 0, int(ends[number])
 
     def name(self, number: int) -> str:
         """Return the name of a page in a TREC run: its id in a collection, or its address."""
