@@ -7,7 +7,7 @@ from pathlib import Path
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.publications import Publications
-from lakerank.lake.schemas import LINKS
+from lakerank.lake.schemas import INDEX, LINKS
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.index import Index
 from lakerank.search.query.store import index_version, open_index
@@ -38,18 +38,26 @@ class NewestSite(Newest):
         self.site = self._site(self._version[1])
 
     def _site(self, version: int) -> Site:
-        engine = SearchEngine(open_index(self._lake, self._cache_dir, self._get_spark).index)
+        opened = open_index(self._lake, self._cache_dir, self._get_spark)
+        engine = SearchEngine(opened.index)
         warm_up(engine)
-        site = Site.of(engine, self._links(engine.index), version)
+        site = Site.of(engine, self._links(engine.index, opened.version), version)
         site.suggester.warm_up()
         return site
 
-    def _links(self, index: Index) -> Links | None:
+    def _links(self, index: Index, number: int) -> Links | None:
+        """Gather the links that the index of this publication was made with, or those of the table that is named."""
         if self._links_table == NO_LINKS:
             return None
         try:
             published = Publications.read(self._lake, self._get_spark)
-            table = ArrowTable(published.table(LINKS, self._links_table), LINKS, self._get_spark)
+            sources = next((row.sources for row in published.rows if row.number == number and row.what == INDEX), ())
+            crawl = next((member for member in sources if member.name == LINKS.name), None)
+            if crawl is None or self._links_table:
+                ref = published.table(LINKS, self._links_table)
+            else:
+                ref = published.member(crawl, LINKS)
+            table = ArrowTable(ref, LINKS, self._get_spark)
             return gather_links(table.read(COLUMNS), index.block["page_ids"], index.block["pageranks"])
         except UserError as error:
             if self._links_table:

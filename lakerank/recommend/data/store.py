@@ -19,7 +19,7 @@ from lakerank.lake.archive import listing, opened
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.input_files import first_line, read_lines, read_rows, refuse_tables, table_format
 from lakerank.lake.publications import publishing, undo_unpublished
-from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS
+from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS, Relation
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows, RowCounts
 from lakerank.spark.checkpoint import checkpoint
@@ -338,7 +338,8 @@ def _add_to_tables(
     """Append or merge rows, one commit for each table, and count; see `write_ratings`.
 
     The commits have no stamp: readers take such a change of ratings, items and tags as it stands. That needs no
-    publication, and of two jobs at once Delta's own rules decide, so that neither loses rows.
+    publication, and of two jobs at once Delta's own rules decide, so that neither loses rows. The ratings come last: a
+    job that is killed before has added what nobody asks for yet, and added again it changes nothing.
     """
     for relation in (RATINGS, ITEMS, TAGS):
         if relation.name in tables and TableRef.find("", relation, lake).exists(spark):
@@ -348,7 +349,6 @@ def _add_to_tables(
     late = marked.where("reason IS NOT NULL")
     counted = {row["reason"]: int(row["n"]) for row in late.groupBy("reason").agg(F.count("*").alias("n")).collect()}
     fresh = marked.where("reason IS NULL").select(*RATINGS.names)
-    TableSink(target, RATINGS).upsert(fresh, NEWER if mode == "merge" else "")
     if ITEMS.name in tables:
         rows = tables[ITEMS.name].select(*ITEMS.names)
         ref = TableRef.find("", ITEMS, lake)
@@ -357,11 +357,11 @@ def _add_to_tables(
         else:
             TableSink(ref, ITEMS).append(rows)
     if TAGS.name in tables:
-        TableSink(TableRef.find("", TAGS, lake), TAGS).append(tables[TAGS.name].select(*TAGS.names))
+        _append_new(TAGS, lake, tables[TAGS.name].select(*TAGS.names))
     reasons = dict(by_reason) | counted
     if reasons or other:
-        ref = TableRef.find("", RATINGS_REJECTED, lake)
-        TableSink(ref, RATINGS_REJECTED).append(_rejected([*refused, late]))
+        _append_new(RATINGS_REJECTED, lake, _rejected([*refused, late]))
+    TableSink(target, RATINGS).upsert(fresh, NEWER if mode == "merge" else "")
     rejected = sum(reasons.values())
     read = found.good["ratings"] + sum(found.reasons["ratings"].values())
     ratings = target.frame(spark)
@@ -380,6 +380,14 @@ def _add_to_tables(
         "tags": found.good.get("tags", 0),
         "ratings": total,
     }
+
+
+def _append_new(relation: Relation, lake: str, rows: DataFrame) -> None:
+    """Append the rows that are not there yet: a source may come again."""
+    ref = TableRef.find("", relation, lake)
+    if ref.exists(rows.sparkSession):
+        rows = rows.exceptAll(ref.frame(rows.sparkSession).select(*rows.columns))
+    TableSink(ref, relation).append(rows)
 
 
 def tables_left(spark: SparkSession, lake: str, checked: CheckedRows) -> list[str]:
