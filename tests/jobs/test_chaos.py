@@ -1,4 +1,4 @@
-"""The short form of benchmarks/chaos.py: jobs that die at each write or are killed, and visitors, on the models and the index."""
+"""The short form of benchmarks/chaos.py: jobs that die at writes or are killed, and visitors; models and the index."""
 
 from __future__ import annotations
 
