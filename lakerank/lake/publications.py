@@ -120,6 +120,19 @@ class Publications:
         """Return the table that a flag names, or the lake's own, at the version that readers read; see `at`."""
         return self.at(TableRef.find(given, relation, self.lake))
 
+    def result(self, relation: Relation, given: str = "") -> TableRef | None:
+        """Return what a job has made before, for the same job to go on from.
+
+        None if there is nothing, or, with a word, if it is not whole or not the job's: then it is made anew.
+        """
+        ref = TableRef.find(given, relation, self.lake)
+        try:
+            found = self.at(ref)
+        except UserError:
+            _note(f"{ref.location}: what stands there is no result that was published; it is made anew")
+            return None
+        return None if found.pinned is None else found
+
     def at(self, ref: TableRef) -> TableRef:
         """Return a table at the version that readers read.
 
@@ -297,7 +310,10 @@ class Publishing:
     def _published_version(self, ref: TableRef) -> int:
         """Return the version of a table that readers read; −1 if it was never published."""
         published = Publications.read(self._lake, self._get_spark)
-        pinned = published.at(ref).pinned if published.of(ref) else None
+        try:
+            pinned = published.at(ref).pinned if published.of(ref) else None
+        except UserError:  # dropped and made anew: what stands there is somebody's
+            return -1
         return -1 if pinned is None else pinned
 
     def change(self, relation: Relation, base: TableRef, apply: Any) -> TableRef:

@@ -380,6 +380,12 @@ def test_tables_of_all_runs_keep_every_run_and_no_killed_one(spark: SparkSession
     assert runs() == ["a", "b", "c"]
     run("b").publish()  # again: its own rows are replaced
     assert runs() == ["a", "b", "c"]
+    path = str(tmp_path / RECOMMENDER_METRICS.name)
+    left = DeltaTable(path).to_pyarrow_table().slice(0, 1)
+    shutil.rmtree(path)
+    write_deltalake(path, left)  # somebody's, who had a reason
+    run("d").publish()
+    assert runs() == sorted([*left["run_id"].to_pylist(), "d"])
 
 
 def test_what_is_published_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,3 +409,21 @@ def test_commits_of_copies_are_told_apart(tmp_path: Path) -> None:
     logs = [TableLog(TableRef(str(tmp_path / lake / "ranks")), nobody) for lake in ("one", "two")]
     assert logs[0].mark(1) != logs[1].mark(1)
     assert logs[0].mark(7) == "0" * 8
+
+
+def test_a_job_goes_on_from_what_it_has_published_or_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def result() -> TableRef | None:
+        return Publications.read(str(tmp_path), nobody).result(RANKS)
+
+    assert result() is None
+    Publishing(nobody, str(tmp_path), "ranks").write(RANKS, ranks(0.75))  # killed before it published
+    assert capsys.readouterr().err == ""
+    assert result() is None
+    assert "no result that was published; it is made anew" in capsys.readouterr().err
+    publish(tmp_path, 0.25, 3)
+    assert result() == Publications.read(str(tmp_path), nobody).table(RANKS)
+    shutil.rmtree(tmp_path / "ranks")
+    foreign_row(tmp_path / "ranks")
+    assert result() is None

@@ -33,7 +33,7 @@ class PageStore:
         """Return the tables that are there, as they were published, by name."""
         found = {}
         for relation in (PAGES, LINKS, REDIRECTS, PAGES_REJECTED):
-            if (ref := self.published.table(relation)).exists(self.spark):
+            if (ref := self.published.result(relation)) is not None:
                 found[relation.name] = ref.read(self.spark, relation)
         return found
 
