@@ -22,8 +22,8 @@ sentence that says so. What did not happen to it (a job that had ended already, 
 count. Then the job runs again, undisturbed, and its tables must be what they are without any event
 (of a training: its weights, bit for bit). No hidden or temporary file may be left beside the tables. A job that ends by
 itself says why in one sentence. Disks need the right to mount. --quick: two events of each kind for each job. --add:
-the tally goes on from the results that are stored, of the same commit (the whole takes some three hours on two cores;
-give another --seed).
+the tally goes on from the results that are stored, and names their commits (the whole takes some three hours on two
+cores; give another --seed).
 """
 
 from __future__ import annotations
@@ -320,7 +320,10 @@ class Chaos:
         self.jobs = [job for job in SECOND if not jobs or job.name in jobs]
         self.after: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
+        self.pages: dict[str, str] = {}  # what a server answers before and after another index
+        self.weights: tuple[float, list[str]] | None = None  # of a training: its seconds, and digests of its weights
         self.earlier = 0  # seconds of the runs whose tally this one goes on from
+        self.commits = [commit()]
 
     def prepare(self) -> None:
         """Make the lake, and find out what each job makes of it undisturbed."""
@@ -520,7 +523,7 @@ class Chaos:
     def serve(self, times: int) -> None:
         """Build an index beside a server that takes it up; kill the one or the other."""
         job = next(job for job in SECOND if job.name == "build_index")
-        pages = dict(self.answers(job))
+        pages = self.pages = self.pages or dict(self.answers(job))
         assert pages["old"] != pages["new"], "both indexes answer alike: no test"
         whole, tally = self.whole(job), self.tally.setdefault(("serve", "serve+build_index"), Tally())
         for _ in range(times):
@@ -565,13 +568,15 @@ class Chaos:
 
     def train(self, times: int) -> None:
         """Kill a training of two phases, and resume it."""
-        data, whole = self.lake / "patches", self.folder / "trained"
+        data, whole, names = self.lake / "patches", self.folder / "trained", ("init.safetensors", "gan.safetensors")
         command = [sys.executable, "-m", "sr_model.train", f"data={data}", *TRAIN]
-        begun = time.monotonic()
-        subprocess.run([*command, f"out={whole}"], cwd=ROOT, check=True, capture_output=True)
-        seconds, tally = time.monotonic() - begun, self.tally.setdefault(("train", "sr_model.train"), Tally())
-        names = ("init.safetensors", "gan.safetensors")
-        wanted = [hashlib.sha256((whole / name).read_bytes()).hexdigest() for name in names]
+        if self.weights is None:
+            begun = time.monotonic()
+            subprocess.run([*command, f"out={whole}"], cwd=ROOT, check=True, capture_output=True)
+            digests = [hashlib.sha256((whole / name).read_bytes()).hexdigest() for name in names]
+            self.weights = time.monotonic() - begun, digests
+        seconds, wanted = self.weights
+        tally = self.tally.setdefault(("train", "sr_model.train"), Tally())
         for _ in range(times):
             out, moment = self.folder / f"training-{uuid.uuid4().hex[:8]}", self.random.uniform(0.2, 1.0) * seconds
             process = subprocess.Popen(
@@ -734,7 +739,7 @@ def write_results(chaos: Chaos, args: argparse.Namespace, begun: float) -> dict[
     """Return what happened so far, and write it if all jobs take part: a long run may be ended at any time."""
     facts = {
         "benchmark": "chaos",
-        "commit": commit(),
+        "commits": list(dict.fromkeys(chaos.commits)),
         "seconds": round(time.monotonic() - begun) + chaos.earlier,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "pyspark": version("pyspark"),
@@ -765,9 +770,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chaos = Chaos(Path(folder), [name for name in args.jobs.split(",") if name], args.seed)
         if args.add:
             stored = json.loads(RESULTS.read_text())
-            if stored["commit"] != commit():
-                parser.error(f"--add: the stored tally is of commit {stored['commit']}, this is {commit()}")
-            chaos.earlier = stored["seconds"]
+            chaos.earlier, chaos.commits = stored["seconds"], [*stored["commits"], *chaos.commits]
             for event, counts in stored["events"].items():
                 kind, job = event.split(" ", 1)
                 chaos.tally[kind, job] = Tally(**counts)
@@ -778,23 +781,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             "visit": lambda job: chaos.visit(job, most),
             "disk": lambda job: chaos.disk(job, ROOM[:most]),
             "read-only": chaos.read_only,
-            "kill": lambda job: chaos.kill(job, kills),
-            "memory": lambda job: chaos.memory(job, -(-kills // 4)),
         }
-        for kind in kinds:
-            for job in chaos.jobs if kind in each else ():
+        at_random: dict[str, Callable[[Job], None]] = {
+            "kill": lambda job: chaos.kill(job, 1),
+            "memory": lambda job: chaos.memory(job, 1),
+        }
+        for kind in (kind for kind in kinds if kind in each):
+            for job in chaos.jobs:
                 each[kind](job)
                 write_results(chaos, args, begun)
-            if kind == "pair":
-                for first, second in PAIRS[: 2 if args.quick else None]:
-                    if SECOND[first] in chaos.jobs:
-                        chaos.pair(first, second)
-                        write_results(chaos, args, begun)
-            elif kind == "serve" and not args.jobs:
-                chaos.serve(kills)
-            elif kind == "train" and not args.jobs:
-                chaos.train(kills)
             facts = write_results(chaos, args, begun)
+            print(chaos.table(), flush=True)
+        # Of each kind one after the other, so that a run that is ended early has tried all of them about as often.
+        for n in range(kills if set(kinds) - set(each) else 0):
+            for kind in kinds:
+                if kind == "kill" or (kind == "memory" and n % 4 == 0):
+                    for job in chaos.jobs:
+                        at_random[kind](job)
+                        write_results(chaos, args, begun)
+                elif kind == "pair":
+                    for first, second in PAIRS[n :: max(kills, 1)]:
+                        if SECOND[first] in chaos.jobs:
+                            chaos.pair(first, second)
+                elif kind == "serve" and not args.jobs:
+                    chaos.serve(1)
+                elif kind == "train" and not args.jobs:
+                    chaos.train(1)
+                facts = write_results(chaos, args, begun)
             print(chaos.table(), flush=True)
     if args.json:
         print(json.dumps(facts))
