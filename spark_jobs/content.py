@@ -52,7 +52,7 @@ def run(spark: SparkSession, args: ContentArgs) -> dict[str, Any]:
     source, ratings = read_ratings(spark, published, args.ratings)
     items = published.table(ITEMS, args.items).read(spark, ITEMS)
     data = Data(ratings, items, read_tags(spark, args.tags, published))
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = SPEC.fit(data, store, ContentConfig.from_settings(args))
         with publishing(lambda: spark, args.out or args.lake, SPEC.name) as tables:
             refs = save_model(tables, SPEC, model, source)

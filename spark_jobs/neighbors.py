@@ -40,7 +40,7 @@ def run(spark: SparkSession, args: NeighborsArgs) -> dict[str, Any]:
     settings, out = NeighborsConfig.from_settings(args), args.out or args.lake
     source, ratings = read_ratings(spark, Publications.read(args.lake, lambda: spark), args.ratings)
     relation = SIMILAR_ITEMS if args.of == "items" else SIMILAR_USERS
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         if args.of == "items":
             model = SPEC.fit(Data(ratings), store, settings)
             with publishing(lambda: spark, out, SPEC.name) as tables:

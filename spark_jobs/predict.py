@@ -46,7 +46,7 @@ def run(spark: SparkSession, args: PredictArgs) -> dict[str, Any]:
     source = published.table(RATINGS, args.ratings)
     data = read_data(spark, published, source)
     pairs = read_pairs(spark, "--pairs", args.pairs, id_types(data.ratings))
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = open_model(spark, published, spec, data, source, store)
         rows = model.predict(pairs).select(*PREDICTIONS.names)
         with publishing(lambda: spark, args.lake, PREDICTIONS.name) as tables:

@@ -63,7 +63,7 @@ def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:
     excluded = read_ids(spark, "--exclude", args.exclude, "item_id", types["item_id"]) if args.exclude else None
     seen = ratings.select("user_id", "item_id")
     explanations = None
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = open_model(spark, published, spec, data, source, store, args.relearn)
         for remark in spec.remarks(model.params()):
             print(f"recommend: {remark}")

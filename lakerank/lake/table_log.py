@@ -16,6 +16,7 @@ from typing import Any
 from pyarrow import fs
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import file_system
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 
@@ -88,7 +89,7 @@ class TableLog:
         if is_catalog_name(self._ref.location) or self._ref.path.startswith("dbfs:"):
             return None
         try:
-            system, place = fs.FileSystem.from_uri(self._ref.path)
+            system, place = file_system(self._ref.path)
         except (OSError, ValueError):  # a store that pyarrow does not know, as Spark may
             return None
         return system, f"{place.rstrip('/')}/_delta_log"

@@ -134,7 +134,7 @@ def test_a_local_copy_of_div2k_is_checked(
     [
         ([], "--source: give a folder"),
         (["--source", "nowhere"], "no such file or folder"),
-        (["--source", ".", "--out", "s3://bucket/patches"], "blocks need a folder that every worker mounts"),
+        (["--source", ".", "--out", "hdfs://name/patches"], "blocks need a folder that every worker mounts"),
         (["--source", ".", "--patch", "30"], "--patch 30: must be a positive multiple"),
     ],
 )
