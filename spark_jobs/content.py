@@ -32,7 +32,7 @@ class ContentArgs(ContentConfig, JobArgs):
     items: str = flag("", "items table (default: `items` in the lake)")
     tags: str = flag("", "tags table (default: `tags` in the lake, if it is there); none: go without")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def read_tags(spark: SparkSession, given: str, published: Publications) -> DataFrame | None:

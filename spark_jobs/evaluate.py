@@ -44,7 +44,7 @@ class EvaluateArgs(EvaluationConfig, JobArgs):
     negatives: str = flag("", "table or file of (user, item): rank test items among these, not among --candidates")
     out: str = flag("", "table of results (default: `recommender_metrics` in the lake)")
     plot: str = flag("", "PNG file to draw the results in (default: none)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def draw(path: str, evaluation: Evaluation) -> None:

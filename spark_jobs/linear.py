@@ -29,7 +29,9 @@ class LinearArgs(LinearConfig, JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for the weights (default: this machine's temporary folder)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for the weights (default: a temporary one)"
+    )
 
 
 def run(spark: SparkSession, args: LinearArgs) -> dict[str, Any]:

@@ -30,7 +30,9 @@ class NeighborsArgs(NeighborsConfig, JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for the matrix (default: this machine's temporary folder)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for the matrix (default: a temporary one)"
+    )
     of: str = flag("items", "what is compared", choices=["items", "users"])
 
 

@@ -34,7 +34,7 @@ class PredictArgs(JobArgs):
     parts: str = flag("", f"of a blend, of {', '.join(PARTS)} (default: those in the lake that are made for it)")
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "table of predictions (default: `predictions` in the lake)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def run(spark: SparkSession, args: PredictArgs) -> dict[str, Any]:

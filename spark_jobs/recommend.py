@@ -45,7 +45,7 @@ class RecommendArgs(JobArgs):
     relearn: bool = flag(False, "of a blend: learn the weights anew although its parts have not changed")
     ratings: str = flag("", "ratings table: what users have seen (default: `ratings` in the lake)")
     out: str = flag("", "recommendations table (default: `recommendations` in the lake)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:

@@ -35,7 +35,9 @@ class TuneArgs(JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder for lfm.yaml and trials.png (default: `tuning` in the lake)")
-    scratch: str = flag("", "folder all workers mount, for rating blocks and models (default: LAKE/_lfm)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for rating blocks and models (default: LAKE/_lfm)"
+    )
     split: str = flag(
         "random:0.1", "test ratings: random:SHARE, user:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none"
     )

@@ -42,8 +42,8 @@ _PROBLEMS = (
         re.compile(
             r"No FileSystem for scheme|UnsupportedFileSystem|ClassNotFoundException: Class org\.apache\.hadoop\.fs"
         ),
-        "this Spark has no file system for that store: add its jar (--packages org.apache.hadoop:hadoop-aws:…) or copy "
-        "the files",
+        "this Spark has no file system for that store: add its jar (for S3 see docs/stores.md: --packages "
+        "org.apache.hadoop:hadoop-aws:…, of this Spark's Hadoop), or copy the files",
     ),
     (
         re.compile(
@@ -55,8 +55,8 @@ _PROBLEMS = (
             r"metadata\.google\.internal|[Ff]ailed to get token|[Ee]rror performing token request|InstanceCredential|"
             r"(?:\b|\()(?:401|403) (?:Unauthorized|Forbidden)|status (?:code )?40[13]\b"
         ),
-        "the store refuses us, or there are no credentials for it: set them as its own tools want them (for S3 "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION)",
+        "the store refuses us, or there are no credentials for it: set them as its own tools want them, for Python's "
+        "clients and for Spark's (for S3 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION serve both)",
     ),
     (
         re.compile(

@@ -207,7 +207,9 @@ def open_scratch(lake: str, scratch: str) -> BlockStore:
         UserError: the lake is a catalog and no folder is given, or the folder cannot be used.
     """
     if not scratch and is_catalog_name(lake):
-        raise UserError(f"--lake {lake} is no folder: give --scratch DIR, a folder that all workers mount")
+        raise UserError(
+            f"--lake {lake} is no folder: give --scratch DIR, a folder that all workers mount or one in an object store"
+        )
     folder = scratch or f"{lake.rstrip('/')}/_lfm"
     store = BlockStore.open(folder, "--scratch" if scratch else "--lake")
     remove_leftovers(store)
