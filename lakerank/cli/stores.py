@@ -235,12 +235,12 @@ def require_store(place: str) -> None:
     """
     from pyarrow import fs
 
-    def look() -> Any:
+    def ask_store() -> Any:
         system, path = file_system(place)
         return system.get_file_info(path.partition("/")[0])
 
     try:
-        found = in_time(place, look)
+        found = in_time(place, ask_store)
     except (OSError, ValueError) as error:
         told = store_problem(error) or f"cannot be opened ({' '.join(hide_secrets(str(error)).split())[:_LONGEST]})"
         raise UserError(f"{hide_secrets(place)}: {told}") from error
@@ -341,12 +341,12 @@ def _mirrored(place: str) -> Iterator[Path]:
                     system.delete_file(base)
                 del known[path]
 
-        def follow() -> None:
+        def keep_copying() -> None:
             while not over.wait(_MIRROR_SECONDS):
                 with suppress(UserError, OSError):  # said in the end, if it lasts
                     copy_changes()
 
-        thread = threading.Thread(target=follow, daemon=True)
+        thread = threading.Thread(target=keep_copying, daemon=True)
         thread.start()
         try:
             yield folder
@@ -403,12 +403,12 @@ def list_store(place: str) -> list[StoredFile] | None:
     """
     from pyarrow import fs
 
-    def look() -> tuple[FileSystem, str, Any]:
+    def ask_store() -> tuple[FileSystem, str, Any]:
         system, path = file_system(place)
         return system, path, system.get_file_info(path)
 
     try:
-        system, path, found = in_time(place, look)
+        system, path, found = in_time(place, ask_store)
         if found.is_file:
             return None
         infos = system.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
@@ -436,7 +436,7 @@ def download(place: str, target: Path, wanted: Callable[[str], bool] = lambda _:
     """
     from pyarrow import fs
 
-    def look() -> tuple[FileSystem, str, Any]:
+    def ask_store() -> tuple[FileSystem, str, Any]:
         system, path = file_system(place)
         return system, path, system.get_file_info(path)
 
@@ -446,7 +446,7 @@ def download(place: str, target: Path, wanted: Callable[[str], bool] = lambda _:
             shutil.copyfileobj(source, file, 1 << 20)
 
     try:
-        system, path, found = in_time(place, look)
+        system, path, found = in_time(place, ask_store)
         if found.is_file:
             copy(path, target)
             return 1

@@ -103,7 +103,7 @@ class BlockStore:
 
     def has_file(self, key: str) -> bool:
         """Tell whether a JSON file is there."""
-        return _remote(self).look(key) is not None if self.is_remote else self.path(key).is_file()
+        return _remote(self).stat(key) is not None if self.is_remote else self.path(key).is_file()
 
     def changed(self, key: str = "") -> float:
         """Return when a JSON file, or something in a folder of a remote store, was changed last: seconds since 1970.
@@ -113,7 +113,7 @@ class BlockStore:
         """
         if not self.is_remote:
             return self.path(key).stat().st_mtime
-        one = _remote(self).look(key) if key else None
+        one = _remote(self).stat(key) if key else None
         found = [one] if one else _remote(self).list(key)
         if not found:
             raise FileNotFoundError(f"{self.root}/{key}")
@@ -302,7 +302,7 @@ class BlockStore:
     def has(self, key: str) -> bool:
         """Tell whether the block is there, complete."""
         if self.is_remote:
-            return _remote(self).look(f"{key}{SUFFIX}") is not None
+            return _remote(self).stat(f"{key}{SUFFIX}") is not None
         return self.path(key).is_dir()
 
     def keys(self, folder: str = "") -> list[str]:

@@ -93,7 +93,7 @@ class RemoteFolder:
         except FileNotFoundError:
             return None
 
-    def look(self, name: str) -> Stored | None:
+    def stat(self, name: str) -> Stored | None:
         """Return size and time of an object; None if it is not there."""
         with _told(f"{self.root}/{name}"):
             info = self._system.get_file_info(self._path(name))
@@ -194,7 +194,7 @@ class RemoteFolder:
     def _version(self, name: str) -> str | None:
         """Return what tells the content of an object from what was there before; None if it is not there.
 
-        Its size and entity tag: times are whole seconds in S3. One request, as `look` makes.
+        Its size and entity tag: times are whole seconds in S3. One request, as `stat` makes.
         """
         try:
             with _told(f"{self.root}/{name}"), self._system.open_input_file(self._path(name)) as file:
