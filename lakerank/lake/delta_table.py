@@ -28,6 +28,8 @@ _STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where a statement h
 _MEANWHILE = re.compile(
     r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+|FileAlreadyExistsException"
     r"|DELTA_VERSIONS_NOT_CONTIGUOUS|already exists|Version mismatch|changed since last commit"
+    # S3's answers to a conditional put that comes too late.
+    r"|RemoteFileChangedException|PreconditionFailed|Precondition Failed|ConditionalRequestConflict"
 )
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
