@@ -21,6 +21,7 @@ from lakerank.cli.download import DIV2K_MIRROR
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.cli.stores import has_scheme, is_in_object_store
+from lakerank.lake.delta_table import is_catalog_name
 from lakerank.lake.pictures import picture_table, write_rejected
 from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import PATCHES_REJECTED
@@ -71,6 +72,8 @@ def make_from_table(table: DataFrame, out: Path | str, plan: patches.BuildPlan, 
 def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
     """Make the patches that are not made yet; return the summary."""
     started, build, source = time.monotonic(), args.build(), args.source
+    if not args.out and is_catalog_name(args.lake):
+        raise UserError(f"--lake {args.lake} has no place for files: give --out, a folder or a place in a store")
     root = BlockStore.open(args.out or f"{args.lake}/patches", "--out").root
     out = root if is_in_object_store(root) else Path(root)
     if args.dataset:

@@ -59,8 +59,8 @@ def _require_stores(args: Settings) -> None:
     """
     given = (value for value in vars(args).values() if isinstance(value, str))
     places = (one.strip() for value in given for one in value.split(",") if is_in_object_store(one.strip()))
-    for bucket in dict.fromkeys("/".join(place.split("/")[:3]) for place in places):
-        require_store(bucket)
+    for place in dict.fromkeys(places):
+        require_store(place)
 
 
 def _code(

@@ -179,8 +179,8 @@ def delta_options(path: str) -> dict[str, str]:
     options = {"max_retries": "3", "retry_timeout": "20s", "connect_timeout": "5s"}
     if path.split(":")[0].lower() in S3_SCHEMES:
         options["aws_conditional_put"] = "etag"
-        if region := s3_region():
-            options["aws_region"] = region
+        with suppress(OSError):  # delta-rs would take us-east-1 for every bucket
+            options["aws_region"] = s3_region() or _region_of(path.partition("://")[2].partition("/")[0])
         if endpoint := s3_endpoint():
             options |= {"aws_endpoint_url": endpoint, "aws_allow_http": str(endpoint.startswith("http:")).lower()}
     return options
@@ -237,14 +237,21 @@ def require_store(place: str) -> None:
 
     def ask_store() -> Any:
         system, path = file_system(place)
-        return system.get_file_info(path.partition("/")[0])
+        found = system.get_file_info(path)
+        if found.type == fs.FileType.NotFound:
+            try:
+                found = system.get_file_info(path.partition("/")[0])
+            except OSError as error:  # who may use a part of a bucket need not be told of the whole
+                if "ACCESS_DENIED" not in str(error):
+                    raise
+        return found
 
     try:
         found = in_time(place, ask_store)
     except (OSError, ValueError) as error:
         told = store_problem(error) or f"cannot be opened ({' '.join(hide_secrets(str(error)).split())[:_LONGEST]})"
         raise UserError(f"{hide_secrets(place)}: {told}") from error
-    if found.type == fs.FileType.NotFound:
+    if found.type == fs.FileType.NotFound and "/" not in found.path:
         at = f" at {hide_secrets(s3_endpoint())}" if s3_endpoint() else ""
         raise UserError(f"{hide_secrets(place)}: the store{at} has no bucket {found.path}: make it, or mend the name")
 
