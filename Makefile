@@ -9,7 +9,7 @@ PYTEST := $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
-setup:  ## create .venv with locked versions and place the Delta jars
+setup:  ## create .venv with locked versions and place the jars of Delta and S3
 	@scripts/setup.sh
 
 demo: setup  ## the main jobs end to end on embedded data, or on DATA=path/to/movielens

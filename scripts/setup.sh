@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates .venv from the locked requirements and places Delta's jars beside Spark's own.
+# Creates .venv from the locked requirements and places the jars of Delta and S3 beside Spark's own.
 # Idempotent: a finished environment is recognised by .venv/.ready, which holds the inputs' checksum.
 # Offline: LAKERANK_JARS=DIR takes the jars from a folder instead of Maven Central.
 set -euo pipefail
@@ -38,15 +38,17 @@ spark_home=$(.venv/bin/python -c 'import pyspark, os; print(os.path.dirname(pysp
 ln -sfn "$PWD/conf/spark" "$spark_home/conf"
 ln -sf "$spark_home/find_spark_home.py" .venv/bin/find_spark_home.py
 
-echo "setup: placing the Delta jars (about 40 s, once)"
+echo "setup: placing the jars of Delta and S3 (about a minute, once)"
 if [ -n "${LAKERANK_JARS:-}" ]; then
   ls "$LAKERANK_JARS"/*delta-spark*.jar >/dev/null 2>&1 || fail "LAKERANK_JARS=$LAKERANK_JARS holds no delta-spark jar."
   jars=$LAKERANK_JARS
 else
-  delta=$(.venv/bin/python -c 'from lakerank.spark.session import DELTA_PACKAGE; print(DELTA_PACKAGE)')
+  told() { .venv/bin/python -c "from lakerank.spark import session; print(session.$1)"; }
+  packages=$(told DELTA_PACKAGE),$(told S3_PACKAGES)
   # An Ivy folder of our own: a half-filled ~/.m2 or ~/.ivy2 of other tools breaks the resolution.
   noop=build/noop.py; echo pass > "$noop"
-  quietly .venv/bin/spark-submit --master 'local[1]' --conf spark.jars.ivy="$PWD/.venv/ivy" --packages "$delta" "$noop"
+  quietly .venv/bin/spark-submit --master 'local[1]' --conf spark.jars.ivy="$PWD/.venv/ivy" \
+    --exclude-packages "$(told S3_EXCLUDED)" --packages "$packages" "$noop"
   jars=.venv/ivy/jars
 fi
 .venv/bin/python scripts/place_jars.py "$jars" "$spark_home/jars"

@@ -32,7 +32,7 @@ class ContentArgs(ContentConfig, JobArgs):
     items: str = flag("", "items table (default: `items` in the lake)")
     tags: str = flag("", "tags table (default: `tags` in the lake, if it is there); none: go without")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def read_tags(spark: SparkSession, given: str, published: Publications) -> DataFrame | None:
@@ -52,7 +52,7 @@ def run(spark: SparkSession, args: ContentArgs) -> dict[str, Any]:
     source, ratings = read_ratings(spark, published, args.ratings)
     items = published.table(ITEMS, args.items).read(spark, ITEMS)
     data = Data(ratings, items, read_tags(spark, args.tags, published))
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = SPEC.fit(data, store, ContentConfig.from_settings(args))
         with publishing(lambda: spark, args.out or args.lake, SPEC.name) as tables:
             refs = save_model(tables, SPEC, model, source)

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -45,7 +44,7 @@ class EvaluateArgs(EvaluationConfig, JobArgs):
     negatives: str = flag("", "table or file of (user, item): rank test items among these, not among --candidates")
     out: str = flag("", "table of results (default: `recommender_metrics` in the lake)")
     plot: str = flag("", "PNG file to draw the results in (default: none)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def draw(path: str, evaluation: Evaluation) -> None:
@@ -55,7 +54,7 @@ def draw(path: str, evaluation: Evaluation) -> None:
         UserError: it cannot be written.
     """
     points = [(s.model, s.metric, s.value, s.interval) for s in evaluation.everyone]
-    write_file(Path(path), comparison_png(points, evaluation.title), "--plot")
+    write_file(path, comparison_png(points, evaluation.title), "--plot")
     print(f"evaluate: {path}")
 
 
@@ -75,7 +74,7 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
         published, args.ratings, args.split, args.seed, train=args.train, test=args.test, strong=True
     )
     source = given.ratings
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         divided = given.read(spark, store.root) if args.train or args.test else None
         data = read_data(spark, published, source, None if divided is None else divided.drop("part"))
         negatives = (

@@ -87,7 +87,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     scratch = download_folder(args.lake)
     if args.follow:
         return read_feed(spark, args, str(scratch))
-    with open_source(args.source, args.dataset, args.mirror, scratch, any_file=bool(args.columns)) as source:
+    with open_source(args.source, args.dataset, args.mirror, scratch, bool(args.columns), args.lake) as source:
         if source.note:
             print(source.note)
         checked = read_source(spark, source, args.options(), str(scratch))

@@ -38,7 +38,9 @@ class LfmArgs(LfmConfig, JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for rating blocks and checkpoints (default: LAKE/_lfm)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for rating blocks and checkpoints (default: LAKE/_lfm)"
+    )
     scratch_limit: float = flag(20.0, "GB that blocks and checkpoints of earlier runs may take", within=NOT_NEGATIVE)
     split: str = flag("random:0.1", "random:SHARE, user:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none")
     train: str = flag("", "table or file of training ratings, instead of --ratings")

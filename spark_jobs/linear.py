@@ -29,14 +29,16 @@ class LinearArgs(LinearConfig, JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for the weights (default: this machine's temporary folder)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for the weights (default: a temporary one)"
+    )
 
 
 def run(spark: SparkSession, args: LinearArgs) -> dict[str, Any]:
     """Read ratings, solve, write."""
     begun = time.perf_counter()
     source, ratings = read_ratings(spark, Publications.read(args.lake, lambda: spark), args.ratings)
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = SPEC.fit(Data(ratings), store, LinearConfig.from_settings(args))
         with publishing(lambda: spark, args.out or args.lake, SPEC.name) as tables:
             target = save_model(tables, SPEC, model, source)[LINEAR_WEIGHTS.name]

@@ -7,6 +7,7 @@ writes the data sets OUT/train and OUT/valid, and `patches_rejected` where pictu
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from pyspark.sql import functions as F
 from lakerank.cli.download import DIV2K_MIRROR
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
+from lakerank.cli.stores import has_scheme, is_in_object_store
+from lakerank.lake.delta_table import is_catalog_name
 from lakerank.lake.pictures import picture_table, write_rejected
 from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import PATCHES_REJECTED
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.job import run_job
 from sr_model.patching import parts as patches
-from sr_model.patching.dataset import PatchSettings, build_dataset, report_build
+from sr_model.patching.dataset import PatchSettings, build_dataset, build_in_store, report_build
 from sr_model.patching.sources import div2k_sources
 
 
@@ -48,26 +51,35 @@ def picture_sizes(table: DataFrame, source: str) -> list[tuple[str, int]]:
     return sizes
 
 
-def make_from_files(spark: SparkSession, out: Path, plan: patches.BuildPlan, build: patches.Build) -> int:
+def make_from_files(spark: SparkSession, out: Path | str, plan: patches.BuildPlan, build: patches.Build) -> int:
     """Make the parts in the workers, which read the pictures; return how many parts there must be."""
     tasks = spark.createDataFrame(patches.parts_table(plan)).repartition(plan.count)
-    tasks.mapInArrow(patches.make_parts(out, build), "number int").collect()
+    work = patches.make_parts(out, build) if isinstance(out, Path) else patches.make_parts_in_store(out, build)
+    tasks.mapInArrow(work, "number int").collect()
     return plan.count
 
 
-def make_from_table(table: DataFrame, out: Path, plan: patches.BuildPlan, build: patches.Build) -> int:
+def make_from_table(table: DataFrame, out: Path | str, plan: patches.BuildPlan, build: patches.Build) -> int:
     """Make the parts of a table's pictures, by the hash of their path; return how many have pictures."""
     number = F.pmod(F.xxhash64("path"), F.lit(plan.count)).cast("int").alias("number")
     rows = table.select(number, "path", "content")
-    return len(rows.groupBy("number").applyInArrow(patches.make_table_part(out, build), "number int").collect())
+    work = (
+        patches.make_table_part(out, build) if isinstance(out, Path) else patches.make_table_part_in_store(out, build)
+    )
+    return len(rows.groupBy("number").applyInArrow(work, "number int").collect())
 
 
 def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
     """Make the patches that are not made yet; return the summary."""
     started, build, source = time.monotonic(), args.build(), args.source
-    out = Path(BlockStore.open(args.out or f"{args.lake}/patches", "--out").root)
+    if not args.out and is_catalog_name(args.lake):
+        raise UserError(f"--lake {args.lake} has no place for files: give --out, a folder or a place in a store")
+    root = BlockStore.open(args.out or f"{args.lake}/patches", "--out").root
+    out = root if is_in_object_store(root) else Path(root)
     if args.dataset:
-        source = div2k_sources("make_patches", source, Path(args.lake, "_downloads"), args.mirror)
+        remote = has_scheme(args.lake)
+        downloads = Path(tempfile.gettempdir(), "lakerank-downloads") if remote else Path(args.lake, "_downloads")
+        source = div2k_sources("make_patches", source, downloads, args.mirror)
     if not source:
         raise UserError("--source: give a folder, a tar, a zip, a picture or a table, or --dataset div2k")
     table = None if "," in source else picture_table(spark, source, "--source")
@@ -77,12 +89,15 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
         table = table.orderBy("path").limit(args.limit) if args.limit else table
         plan = patches.plan_table(picture_sizes(table, source), build)
 
-    def make(folder: Path) -> int:
+    def make(folder: Path | str) -> int:
         if table is None:
             return make_from_files(spark, folder, plan, build)
         return make_from_table(table, folder, plan, build)
 
-    results = build_dataset("make_patches", out, build, plan, make, args.overwrite)
+    if isinstance(out, Path):
+        results = build_dataset("make_patches", out, build, plan, make, args.overwrite)
+    else:
+        results = build_in_store("make_patches", out, build, plan, make, args.overwrite)
     with publishing(lambda: spark, args.lake, "patches") as tables:
         write_rejected(spark, tables, PATCHES_REJECTED, args.lake, [pair for one in results for pair in one.rejected])
     counts = report_build("make_patches", out, build, plan, results)

@@ -30,7 +30,9 @@ class NeighborsArgs(NeighborsConfig, JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
-    scratch: str = flag("", "folder all workers mount, for the matrix (default: this machine's temporary folder)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for the matrix (default: a temporary one)"
+    )
     of: str = flag("items", "what is compared", choices=["items", "users"])
 
 
@@ -40,7 +42,7 @@ def run(spark: SparkSession, args: NeighborsArgs) -> dict[str, Any]:
     settings, out = NeighborsConfig.from_settings(args), args.out or args.lake
     source, ratings = read_ratings(spark, Publications.read(args.lake, lambda: spark), args.ratings)
     relation = SIMILAR_ITEMS if args.of == "items" else SIMILAR_USERS
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         if args.of == "items":
             model = SPEC.fit(Data(ratings), store, settings)
             with publishing(lambda: spark, out, SPEC.name) as tables:

@@ -34,7 +34,7 @@ class PredictArgs(JobArgs):
     parts: str = flag("", f"of a blend, of {', '.join(PARTS)} (default: those in the lake that are made for it)")
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "table of predictions (default: `predictions` in the lake)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def run(spark: SparkSession, args: PredictArgs) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def run(spark: SparkSession, args: PredictArgs) -> dict[str, Any]:
     source = published.table(RATINGS, args.ratings)
     data = read_data(spark, published, source)
     pairs = read_pairs(spark, "--pairs", args.pairs, id_types(data.ratings))
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = open_model(spark, published, spec, data, source, store)
         rows = model.predict(pairs).select(*PREDICTIONS.names)
         with publishing(lambda: spark, args.lake, PREDICTIONS.name) as tables:

@@ -45,7 +45,7 @@ class RecommendArgs(JobArgs):
     relearn: bool = flag(False, "of a blend: learn the weights anew although its parts have not changed")
     ratings: str = flag("", "ratings table: what users have seen (default: `ratings` in the lake)")
     out: str = flag("", "recommendations table (default: `recommendations` in the lake)")
-    scratch: str = flag("", "folder all workers mount, for arrays (default: this machine's temporary folder)")
+    scratch: str = flag("", "folder all workers reach, also in an object store, for arrays (default: a temporary one)")
 
 
 def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def run(spark: SparkSession, args: RecommendArgs) -> dict[str, Any]:
     excluded = read_ids(spark, "--exclude", args.exclude, "item_id", types["item_id"]) if args.exclude else None
     seen = ratings.select("user_id", "item_id")
     explanations = None
-    with workspace(spark, args.scratch, "--scratch") as store:
+    with workspace(spark, args.scratch, "--scratch", args.lake) as store:
         model = open_model(spark, published, spec, data, source, store, args.relearn)
         for remark in spec.remarks(model.params()):
             print(f"recommend: {remark}")

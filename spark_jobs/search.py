@@ -10,12 +10,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_file
+from lakerank.cli.files import read_bytes, remove_file, write_file
 from lakerank.cli.settings import AT_LEAST_ONE, NOT_NEGATIVE, JobArgs, flag
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.lake.publications import publishing
@@ -25,7 +24,7 @@ from lakerank.search.query.batch import QueryBatch, answer_batch, answers_table,
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.parse import parse, plain
 from lakerank.search.query.searcher import Ranking
-from lakerank.search.query.store import open_index, read_bytes
+from lakerank.search.query.store import open_index
 from lakerank.search.text.languages import NONE, SNOWBALL, known
 from lakerank.spark.on_demand import spark_on_demand
 
@@ -113,9 +112,9 @@ def _answer_file(args: Args, get_spark: GetSpark) -> Mapping[str, Any]:
     answers = answer_batch(get_spark(), args.lake, batch, args.shards, args.cache_dir)
     if args.run_file:
         lines = run_lines(answers, list(queries), "lakerank")
-        write_file(Path(args.run_file), "".join(f"{line}\n" for line in lines), "--run-file")
-    beside = Path(f"{args.run_file or args.queries}.rejected.tsv")
-    beside.unlink(missing_ok=True)  # of another run
+        write_file(args.run_file, "".join(f"{line}\n" for line in lines), "--run-file")
+    beside = f"{args.run_file or args.queries}.rejected.tsv"
+    remove_file(beside)  # of another run
     if rejected:
         write_file(beside, rejected_lines(rejected), "--run-file" if args.run_file else "--queries")
         print(f"search: {len(rejected):,} lines of {args.queries} are no queries: see {beside}")

@@ -35,7 +35,9 @@ class TuneArgs(JobArgs):
 
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder for lfm.yaml and trials.png (default: `tuning` in the lake)")
-    scratch: str = flag("", "folder all workers mount, for rating blocks and models (default: LAKE/_lfm)")
+    scratch: str = flag(
+        "", "folder all workers reach, also in an object store, for rating blocks and models (default: LAKE/_lfm)"
+    )
     split: str = flag(
         "random:0.1", "test ratings: random:SHARE, user:SHARE, corner:ROW,COLS, time:SHARE, leave-one-out or none"
     )
@@ -100,8 +102,8 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
     config = tuning.final_config(best)
     comment = f"Best of {len(trials)} trials, study {name}, valid RMSE {best.valid_rmse:.4f}"
     settings = tuning.as_yaml(config, args.split, comment)
-    write_file(out / "lfm.yaml", settings.encode(), "--out")
-    write_file(out / "trials.png", trials_png(*tuning.plot_columns(study, trials)), "--out")
+    write_file(f"{out}/lfm.yaml", settings.encode(), "--out")
+    write_file(f"{out}/trials.png", trials_png(*tuning.plot_columns(study, trials)), "--out")
     counts = {state: sum(trial.state == state for trial in trials) for state in ("pruned", "failed")}
     print(settings, end="")
     print(
@@ -109,8 +111,8 @@ def run(spark: SparkSession, args: TuneArgs) -> dict[str, Any]:
         f"{best.trial}, valid RMSE {best.valid_rmse:.4f}"
         + (f", test RMSE {test_rmse:.4f}" if test_rmse is not None else "")
     )
-    print(f"tune: spark-submit spark_jobs/lfm.py --lake {args.lake} --conf {out / 'lfm.yaml'}")
-    print(f"tune: {out / 'trials.png'}")
+    print(f"tune: spark-submit spark_jobs/lfm.py --lake {args.lake} --conf {out}/lfm.yaml")
+    print(f"tune: {out}/trials.png")
     return {
         "study": name,
         "best": dataclasses.asdict(config),

@@ -17,6 +17,7 @@ from typing import Any
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import AT_LEAST_ONE, flag
+from lakerank.cli.stores import is_in_object_store
 from sr_model.patching.dataset import PatchSettings, build_dataset, report_build
 from sr_model.patching.parts import Build, BuildPlan, PartResult, make_part, plan_files
 
@@ -61,6 +62,10 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
     started = time.perf_counter()
     if not args.source:
         raise UserError("--source: give a folder, a tar, a zip or a picture")
+    if is_in_object_store(args.out):
+        raise UserError(
+            f"--out {args.out}: this command writes local files; spark_jobs/make_patches.py writes to a store"
+        )
     build, out = args.build(), Path(args.out)
     plan = plan_files(args.source, args.limit, build)
     results = build_dataset(

@@ -25,6 +25,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import Range, Settings, flag
+from lakerank.cli.stores import at_hand
 from sr_model.degrade import METHODS, bicubic_upscale, check_method
 from sr_model.device import pick_device
 from sr_model.metrics import METRICS, MetricSettings, Score, make_metrics
@@ -127,6 +128,12 @@ def make_upscalers(generator: nn.Module | None, scale: int, self_ensemble: bool)
 
 def run(args: EvaluateArgs) -> dict[str, Any]:
     """Score, write, print; return the summary."""
+    with at_hand(args, ("data", "checkpoint", "lpips_weights", "niqe_model"), ("out",)) as here:
+        return score_folders(here)
+
+
+def score_folders(args: EvaluateArgs) -> dict[str, Any]:
+    """Do what `run` does, with all files on this machine."""
     check_method(args.degradation)
     folders = _folders(args.data)
     generator = _generator(args)

@@ -26,6 +26,7 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.progress import progress
+from lakerank.cli.stores import at_hand
 from sr_model.config import TrainConfig, as_flags
 from sr_model.data.open_stream import open_stream
 from sr_model.data.stream import Batch, PatchStream
@@ -412,6 +413,12 @@ def chosen_device(config: TrainConfig) -> torch.device:
 
 def run(config: TrainConfig) -> Mapping[str, Any]:
     """Train or evaluate as the settings say; return the summary."""
+    with at_hand(config, ("data", "valid", "resume", "init_from"), ("out",)) as here:
+        return train_or_evaluate(here)
+
+
+def train_or_evaluate(config: TrainConfig) -> Mapping[str, Any]:
+    """Do what `run` does, with all files on this machine."""
     if config.mode == "evaluate":
         return evaluate_run(config)
     device = chosen_device(config)

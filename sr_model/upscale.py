@@ -17,6 +17,7 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import AT_LEAST_ONE, flag
+from lakerank.cli.stores import at_hand
 from sr_model.device import pick_device
 from sr_model.images import SUFFIXES, BrokenImage
 from sr_model.inference import InferenceSettings
@@ -157,6 +158,12 @@ def _check_folder(folder: Path) -> None:
 
 def run(args: UpscaleArgs) -> dict[str, Any]:
     """Plan, upscale, write; return the summary."""
+    with at_hand(args, ("input", "checkpoint"), ("output",)) as here:
+        return upscale_files(here)
+
+
+def upscale_files(args: UpscaleArgs) -> dict[str, Any]:
+    """Do what `run` does, with all files on this machine."""
     if not args.checkpoint:
         raise UserError(f"--checkpoint: is empty; leave it out to take `{DEFAULT}`, or give the generator's file")
     device = pick_device(args.device)

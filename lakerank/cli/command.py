@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError, quoted_user_error
 from lakerank.cli.settings import Settings, parse_args
-from lakerank.cli.stores import hide_secrets, store_problem
+from lakerank.cli.stores import hide_secrets, is_in_object_store, require_store, store_problem
 
 A = TypeVar("A", bound=Settings)
 Summary = Mapping[str, Any]
@@ -51,11 +51,24 @@ def _output_is_closed() -> bool:
     return True
 
 
+def _require_stores(args: Settings) -> None:
+    """Ask each store that the settings name for its bucket, before Spark is started, whose clients try for minutes.
+
+    Raises:
+        UserError: one does not answer, refuses us, or has no such bucket.
+    """
+    given = (value for value in vars(args).values() if isinstance(value, str))
+    places = (one.strip() for value in given for one in value.split(",") if is_in_object_store(one.strip()))
+    for place in dict.fromkeys(places):
+        require_store(place)
+
+
 def _code(
     run: Callable[[A], Summary], args_class: type[A], name: str, doc: str | None, argv: Sequence[str] | None
 ) -> int:
     try:
         args = parse_args(args_class, name, doc or "", argv)
+        _require_stores(args)
         summary = run(args)
     except UserError as error:
         told = str(error)

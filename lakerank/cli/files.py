@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import file_system, has_scheme, local_copy, upload
 
 
 @contextmanager
@@ -56,11 +58,24 @@ def _told(path: Path, flag: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
 
 
-def write_file(path: Path, content: str | bytes, flag: str = "") -> None:
+def read_bytes(path: str, flag: str) -> bytes:
+    """Return the content of a file, local or in a store.
+
+    Raises:
+        UserError: it cannot be read; `flag` is named, which gave it.
+    """
+    try:
+        with local_copy(path, flag) as file:
+            return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{flag} {path}: cannot read it ({error.strerror})") from error
+
+
+def write_file(path: Path | str, content: str | bytes, flag: str = "") -> None:
     """Write a file in one step; its folder is made if it is not there.
 
     Args:
-        path: the file.
+        path: the file; as text it may be in a store.
         content: text is written as UTF-8.
         flag: the flag that names the file or its folder, e.g. `--out`: what goes wrong is then the user's to mend.
 
@@ -68,21 +83,45 @@ def write_file(path: Path, content: str | bytes, flag: str = "") -> None:
         UserError: with a flag, it cannot be written.
         OSError: without one, the disk's complaint.
     """
+    if isinstance(path, str) and has_scheme(path):
+        with TemporaryDirectory(prefix="lakerank-copy-") as folder:
+            fresh = Path(folder) / "file"
+            fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+            upload(fresh, path)
+        return
+    path = Path(path)
     with _told(path, flag), atomic_path(path) as fresh:
         fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
-def write_lines(path: Path, lines: Iterable[str], flag: str) -> None:
+def remove_file(path: str) -> None:
+    """Remove a file, local or in a store, if it is there."""
+    if not has_scheme(path):
+        Path(path).unlink(missing_ok=True)
+        return
+    system, place = file_system(path)
+    if system.get_file_info(place).is_file:
+        system.delete_file(place)
+
+
+def write_lines(path: Path | str, lines: Iterable[str], flag: str) -> None:
     """Write a text file line by line, in one step; packed with gzip if its name ends in `.gz`.
 
     Args:
-        path: the file; its folder is made if it is not there.
+        path: the file; its folder is made if it is not there; as text it may be in a store.
         lines: without their ends.
         flag: that names the file.
 
     Raises:
         UserError: it cannot be written.
     """
+    if isinstance(path, str) and has_scheme(path):
+        with TemporaryDirectory(prefix="lakerank-copy-") as folder:
+            copy = Path(folder) / path.rpartition("/")[2]
+            write_lines(copy, lines, flag)
+            upload(copy, path)
+        return
+    path = Path(path)
     with _told(path, flag), atomic_path(path) as fresh, fresh.open("wb") as raw:
         packed = gzip.GzipFile("", "wb", 6, raw, 0) if path.name.endswith(".gz") else None
         for line in lines:

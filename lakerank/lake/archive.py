@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import has_scheme, list_store
 
 
 @contextmanager
@@ -42,13 +43,18 @@ def opened(source: Path, scratch: Path, wanted: Collection[str] = ()) -> Iterato
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def listing(folder: Path) -> list[str]:
+def listing(folder: str | Path) -> list[str]:
     """List the files in a folder and in the folders directly inside it, as relative POSIX paths, nearest first.
 
     Names that start with `_` or `.` are left out: bookkeeping (`_SUCCESS`, `.DS_Store`) that Spark skips too.
     """
-    paths = (path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file())
-    found = [path.relative_to(folder) for path in paths if not path.name.startswith(("_", "."))]
+    if has_scheme(str(folder)):
+        names = [PurePosixPath(file.name) for file in list_store(str(folder)) or ()]
+        near = [name for name in names if len(name.parts) <= 2 and not name.name.startswith(("_", "."))]
+        return [name.as_posix() for name in sorted(near, key=lambda name: (len(name.parts), name))]
+    here = Path(folder)
+    paths = (path for path in (*here.glob("*"), *here.glob("*/*")) if path.is_file())
+    found = [path.relative_to(here) for path in paths if not path.name.startswith(("_", "."))]
     return [path.as_posix() for path in sorted(found, key=lambda path: (len(path.parts), path))]
 
 

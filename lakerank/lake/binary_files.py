@@ -17,8 +17,7 @@ from pyarrow import fs
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.stores import hide_secrets, in_time, store_problem
-from lakerank.lake.delta_table import has_scheme
+from lakerank.cli.stores import file_system, has_scheme, hide_secrets, in_time, store_problem
 
 _CHUNK = 1 << 20
 _OPENING_COSTS = 20_000  # bytes a file counts for beside its size: opening it takes time too
@@ -91,7 +90,7 @@ def _list_remote(source: str) -> list[SourceFile]:
 
 
 def _look_at(source: str) -> tuple[fs.FileSystem, str, fs.FileInfo]:
-    system, place = fs.FileSystem.from_uri(source)
+    system, place = file_system(source)
     return system, place, system.get_file_info(place)
 
 
@@ -128,7 +127,7 @@ def peek(path: str, offset: int, size: int) -> bytes:
         OSError: it cannot be read.
     """
     if has_scheme(path):
-        system, place = fs.FileSystem.from_uri(path)
+        system, place = file_system(path)
         with system.open_input_file(place) as stream:
             return bytes(stream.read_at(size, offset)) if offset < stream.size() else b""
     with Path(path).open("rb", buffering=0) as file:
@@ -145,7 +144,7 @@ def chunks(path: str, size: int = _CHUNK) -> Iterator[bytes]:
         OSError: it cannot be read.
     """
     if has_scheme(path):
-        system, place = fs.FileSystem.from_uri(path)
+        system, place = file_system(path)
         with system.open_input_stream(place, compression=None) as stream:
             while piece := stream.read(size):
                 yield piece

@@ -14,7 +14,8 @@ import pyarrow.parquet
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.extras import require
-from lakerank.lake.delta_table import TableRef, TableSink, again, has_scheme, is_catalog_name, write_problem
+from lakerank.cli.stores import delta_options, has_scheme, is_in_object_store, local_copy
+from lakerank.lake.delta_table import TableRef, TableSink, again, is_catalog_name, write_problem
 from lakerank.lake.schemas import Relation
 
 if TYPE_CHECKING:  # tables in a folder are read where neither is installed
@@ -27,8 +28,6 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     ">=": operator.ge,
     "in": lambda column, value: column.isin(value),
 }
-# A store that does not answer, or wants credentials, is said after seconds; delta-rs would try for minutes.
-_PATIENCE = {"max_retries": "3", "retry_timeout": "20s", "connect_timeout": "5s"}
 GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
 
 
@@ -79,8 +78,11 @@ def read_any(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
     path = Path(where.removeprefix("file:"))
     if has_scheme(where) or (is_catalog_name(where) and not path.exists()):
         ref, spark = TableRef(where), get_spark()
+        if not ref.exists(spark) and is_in_object_store(where):
+            with local_copy(where, flag) as file:
+                return read_any(flag, str(file), get_spark)
         if not ref.exists(spark):
-            raise UserError(f"{flag} {where}: no such table: give a Delta table or a local CSV or Parquet file")
+            raise UserError(f"{flag} {where}: no such table: give a Delta table, or a CSV or Parquet file")
         return cast(pa.Table, ref.frame(spark).toArrow())
     if not path.exists():
         raise UserError(f"{flag} {where}: no such table or file")
@@ -186,7 +188,7 @@ class ArrowTable:
 def _opened(ref: TableRef, version: int | None, relation: Relation | None = None) -> DeltaTable:
     deltalake = _deltalake()
     try:
-        options = _PATIENCE if has_scheme(ref.path) else None
+        options = delta_options(ref.path) or None
         return cast("DeltaTable", deltalake.DeltaTable(ref.path, version=version, storage_options=options))
     except deltalake.exceptions.TableNotFoundError as error:
         if relation is None:
@@ -197,6 +199,11 @@ def _opened(ref: TableRef, version: int | None, relation: Relation | None = None
     except (deltalake.exceptions.DeltaError, OSError) as error:
         what = "be opened" if version is None else f"read version {version}"
         raise UserError(f"{ref.location}: cannot {what}: {error}") from error
+
+
+def _is_direct(ref: TableRef) -> bool:
+    """Tell whether delta-rs writes a table: in a folder, and in a store that knows conditional puts."""
+    return not ref.needs_spark and (ref.folder is not None or is_in_object_store(ref.path))
 
 
 def files_gone(location: str, version: int, relation: Relation) -> UserError:
@@ -233,7 +240,7 @@ class ArrowSink:
     @classmethod
     def compact(cls, ref: TableRef) -> None:
         """Make small files of a table in a folder large ones, if nobody else changes it meanwhile."""
-        if ref.needs_spark or has_scheme(ref.path):
+        if not _is_direct(ref):
             return
         with suppress(_deltalake().exceptions.DeltaError):  # it is as good as before
             _opened(ref, None).optimize.compact()
@@ -245,7 +252,7 @@ class ArrowSink:
         Raises:
             UserError: that version or files of it are gone.
         """
-        if not ref.needs_spark and not has_scheme(ref.path):
+        if _is_direct(ref):
             deltalake = _deltalake()
             properties = deltalake.CommitProperties(custom_metadata={"userMetadata": stamp})
             try:
@@ -264,7 +271,7 @@ class ArrowSink:
         """
         (key,) = self.relation.keys
         rows = self.relation.enforce(table, self.ref.location)
-        if not self._local():
+        if not _is_direct(self.ref):
             from pyspark.sql import functions as F
 
             marked = self._frame(rows).withColumn("removed", F.lit(False))
@@ -279,7 +286,7 @@ class ArrowSink:
         columns = {name: f"s.{name}" for name in rows.column_names}
         deltalake = _deltalake()
         try:
-            merged = deltalake.DeltaTable(self.ref.path).merge(
+            merged = deltalake.DeltaTable(self.ref.path, storage_options=delta_options(self.ref.path) or None).merge(
                 source, f"t.{key} = s.{key}", source_alias="s", target_alias="t", commit_properties=self._commit()
             )
             merged = merged.when_matched_delete("s.removed").when_matched_update(columns, "NOT s.removed")
@@ -287,12 +294,9 @@ class ArrowSink:
         except (OSError, deltalake.exceptions.DeltaError) as error:
             raise write_problem(error, self.ref.location) from error
 
-    def _local(self) -> bool:
-        return not self.ref.needs_spark and self.ref.folder is not None
-
     def _direct(self, mode: str, rows: pa.Table) -> bool:
         """Tell whether it could be written without Spark, which knows every feature a table may have."""
-        if not self._local():
+        if not _is_direct(self.ref):
             return False
         deltalake = _deltalake()
         try:
@@ -303,6 +307,7 @@ class ArrowSink:
                 schema_mode="overwrite" if mode == "overwrite" else None,
                 description=self.relation.meaning,
                 commit_properties=self._commit(),
+                storage_options=delta_options(self.ref.path) or None,
             )
         except OSError as error:
             raise write_problem(error, self.ref.location) from error

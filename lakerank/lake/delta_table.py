@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import has_scheme
 from lakerank.lake.schemas import Relation
 
 if TYPE_CHECKING:  # names and places of tables are needed where pyspark is not installed
@@ -23,11 +24,12 @@ if TYPE_CHECKING:  # names and places of tables are needed where pyspark is not 
 
 T = TypeVar("T")
 _CATALOG_NAME = re.compile(r"^[A-Za-z_][\w$-]*(\.[A-Za-z_][\w$-]*){1,2}$")
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 _STAMP = "spark.databricks.delta.commitInfo.userMetadata"  # where a statement has no option for it
 _MEANWHILE = re.compile(
     r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|[Cc]oncurrent \w+|FileAlreadyExistsException"
     r"|DELTA_VERSIONS_NOT_CONTIGUOUS|already exists|Version mismatch|changed since last commit"
+    # S3's answers to a conditional put that comes too late.
+    r"|RemoteFileChangedException|PreconditionFailed|Precondition Failed|ConditionalRequestConflict"
 )
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
@@ -40,11 +42,6 @@ def _quoted(name: str) -> str:
 def is_catalog_name(text: str) -> bool:
     """Return whether `text` is `schema.table` or `catalog.schema.table` rather than a path."""
     return bool(_CATALOG_NAME.match(text)) and not _FILE_SUFFIX.search(text)
-
-
-def has_scheme(path: str) -> bool:
-    """Tell whether a path is on a file system of its own, as `s3://…`, so that Python cannot look at it."""
-    return bool(_SCHEME.match(path)) and not path.startswith("file:")
 
 
 @dataclass(frozen=True)

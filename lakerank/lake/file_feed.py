@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
+from lakerank.cli.stores import has_scheme
+from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.input_files import plain_path, refuse_tables
 
 MOST_FILES = 1_000  # of a batch; more come in the next

@@ -22,7 +22,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
+from lakerank.cli.files import read_bytes
+from lakerank.cli.stores import has_scheme, is_in_object_store, is_stored_folder, list_store
+from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.schemas import whole_id
 
 # Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
@@ -184,8 +186,8 @@ def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) 
         UserError: the file cannot be read, is empty, or an id is not of that kind.
     """
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_bytes(file, flag).decode().splitlines()
+    except UnicodeDecodeError as error:
         raise UserError(f"{flag} {file}: cannot read it as text ({error})") from error
     what = column.removesuffix("_id")
     ids: list[Any] = [line.strip() for line in lines if line.strip()]
@@ -204,6 +206,14 @@ def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) 
 def table_format(where: str) -> str:
     """Return the format of the table that a local folder is, by the bookkeeping in it: `Delta`, `Iceberg` or `Hudi`;
     empty if it is none, or in a store."""
+    if is_in_object_store(where):
+        signs = {"_delta_log": "Delta", ".hoodie": "Hudi", "metadata": "Iceberg"}
+        for sign, kind in signs.items():
+            if is_stored_folder(below := f"{where.rstrip('/')}/{sign}"):
+                names = [file.name for file in list_store(below) or ()] if sign == "metadata" else []
+                if sign != "metadata" or any(name.endswith(".metadata.json") for name in names):
+                    return kind
+        return ""
     if has_scheme(where):
         return ""
     folder = Path(re.sub(r"^file:(//)?", "", where))
@@ -251,6 +261,9 @@ def expand(paths: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for path in paths:
+        if is_in_object_store(path):
+            found += _expand_stored(path)
+            continue
         if has_scheme(path):
             found.append(path)
             continue
@@ -270,6 +283,20 @@ def expand(paths: Sequence[str]) -> list[str]:
     if not found:
         raise UserError("no file to read")
     return list({absolute(path): path for path in found}.values())
+
+
+def _expand_stored(path: str) -> list[str]:
+    """List the files of a folder in an object store, or the file itself, as `expand` does."""
+    files = list_store(path)
+    if files is None:
+        if path.rpartition("/")[2].startswith(("_", ".")):
+            raise UserError(f"{path}: Spark skips files whose names start with `_` or `.`; rename it")
+        return [path]
+    refuse_tables(path)
+    inside = [file.name for file in files if "/" not in file.name and not file.name.startswith(("_", "."))]
+    if not inside:
+        raise UserError(f"{path}: there is no file in this folder")
+    return [f"{path.rstrip('/')}/{name}" for name in inside]
 
 
 def plain_path(uri: str) -> str:

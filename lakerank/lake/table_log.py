@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from pyarrow import fs
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import file_system
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 
@@ -124,7 +125,7 @@ class TableLog:
         if is_catalog_name(self._ref.location) or self._ref.path.startswith("dbfs:"):
             return None
         try:
-            system, place = fs.FileSystem.from_uri(self._ref.path)
+            system, place = file_system(self._ref.path)
         except (OSError, ValueError):  # a store that pyarrow does not know, as Spark may
             return None
         return system, f"{place.rstrip('/')}/_delta_log"

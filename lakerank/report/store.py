@@ -7,13 +7,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import TableRef, has_scheme, is_catalog_name
+from lakerank.cli.stores import download, has_scheme, is_in_object_store
+from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publications
 from lakerank.lake.schemas import ID, PAGES, RANKS, RELATIONS, Relation
 
@@ -115,7 +117,7 @@ def read_lake(spark: SparkSession, lake: str, sr: str = "") -> Lake:
     return Lake(
         {name: relations[name].check(ref.frame(spark), ref.location) for name, ref in refs.items()},
         {name: _written(spark, published, ref) for name, ref in sorted(refs.items())},
-        read_sr_results(Path(sr or f"{lake.removeprefix('file:')}/super-resolution")),
+        _sr_results(sr or f"{lake.removeprefix('file:')}/super-resolution"),
         spark.version,
     )
 
@@ -126,6 +128,16 @@ def _written(spark: SparkSession, published: Publications, ref: TableRef) -> Wri
         return Written(version, f"{by.published_at:%Y-%m-%d %H:%M:%S}", by.run_id)
     row = spark.sql(f"DESCRIBE HISTORY {ref.sql}").where(F.col("version") == version).select("timestamp").first()
     return Written(version, "" if row is None else f"{row['timestamp']:%Y-%m-%d %H:%M:%S}", "")
+
+
+def _sr_results(place: str) -> SrResults:
+    """Read results in a folder, also of a store: of what lies there only what the page needs."""
+    if not has_scheme(place):
+        return read_sr_results(Path(place))
+    with TemporaryDirectory() as folder:
+        wanted = ("history.jsonl", "scores.json", ".png")
+        download(place, Path(folder), lambda name: name.endswith(wanted) and not name.startswith("samples/"))
+        return read_sr_results(Path(folder))
 
 
 def read_sr_results(folder: Path) -> SrResults:
@@ -158,14 +170,17 @@ def _upscaled(after: Path, folder: Path) -> Upscaled | None:
     return Upscaled(name, before.read_bytes(), after.read_bytes())
 
 
-def report_file(lake: str, out: str) -> Path:
+def report_file(lake: str, out: str) -> Path | str:
     """Return the path of the page: `out`, or report/index.html in the lake; a folder that exists gets an index.html.
 
     Raises:
-        UserError: the lake is no local folder and `out` is empty, or `out` is not local.
+        UserError: the lake is a catalog, or in a store that Python cannot write to, and `out` is empty.
     """
     location = TableRef.find("", RANKS, lake).location
-    if has_scheme(out) or (not out and (is_catalog_name(location) or has_scheme(location))):
-        raise UserError(f"the report is a local file and {out or lake} is not local: give --out FILE")
+    place = out or (f"{lake.rstrip('/')}/report/index.html" if has_scheme(location) else "")
+    if is_in_object_store(place):
+        return place if place.endswith((".html", ".htm")) else f"{place.rstrip('/')}/index.html"
+    if has_scheme(place) or (not out and is_catalog_name(location)):
+        raise UserError(f"the report is a file and {out or lake} has no place for it: give --out FILE")
     path = Path(out) if out else Path(lake.removeprefix("file:")) / "report" / "index.html"
     return (path / "index.html" if path.is_dir() else path).resolve()

@@ -49,5 +49,5 @@ def write_opensearch_bulk(index: Index, path: str | Path, flag: str = "path") ->
     Raises:
         UserError: it cannot be written.
     """
-    write_lines(Path(path), bulk_lines(index), flag)
+    write_lines(path, bulk_lines(index), flag)
     return len(index)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from lakerank.cli.errors import UserError
 from lakerank.spark.array_store import Block, BlockStore, hidden_name, is_hidden_name
+from lakerank.spark.remote_blocks import RemoteFolder
 
 if TYPE_CHECKING:  # stores are used where pyspark is not installed
     from pyspark.sql import SparkSession
@@ -34,6 +35,9 @@ USED = ".used"  # its time of change is when the store was last used
 
 def used(store: BlockStore) -> BlockStore:
     """Mark a store as used now, and make its folder."""
+    if store.is_remote:
+        store.write_json(USED, {})
+        return store
     folder = Path(store.root)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / USED).touch()
@@ -70,6 +74,8 @@ def hold(store: BlockStore, shared: bool = False) -> Hold | None:
         store: to lock.
         shared: others may hold it, too, if they share it.
     """
+    if store.is_remote:  # no locks there: what may be removed goes by its age
+        return Hold(-1, is_sure=False)
     path = Path(store.root) / LOCK
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -103,6 +109,8 @@ def own_store(parent: BlockStore, name: str) -> Hold | None:
 
     It is locked before it has its name, so nobody can take it for one that a killed process has left.
     """
+    if parent.is_remote:
+        return hold(used(parent.below(name)))
     fresh = used(parent.below(hidden_name(name)))
     lock = hold(fresh)
     if not parent.move_in(Path(fresh.root), name):
@@ -125,10 +133,15 @@ def own_folder(parent: BlockStore, name: str) -> Iterator[BlockStore]:
             lock.release()
 
 
+def is_local(spark: SparkSession) -> bool:
+    """Tell whether the workers are processes of this machine."""
+    return (spark.conf.get("spark.master", "") or "").startswith("local")
+
+
 @contextmanager
 def common_folder(spark: SparkSession) -> Iterator[str]:
     """Make a folder that all workers see, removed in the end, where they are on this machine; empty on a cluster."""
-    if not (spark.conf.get("spark.master", "") or "").startswith("local"):
+    if not is_local(spark):
         yield ""
         return
     with own_folder(BlockStore(tempfile.gettempdir()), "lakerank-blocks") as store:
@@ -175,8 +188,7 @@ def remove_unheld(parent: BlockStore, names: list[str]) -> None:
     for name in names:
         lock = hold(parent.below(name))
         if lock is not None:
-            changed = parent.path(name).stat().st_mtime
-            if lock.is_sure or changed < time.time() - LEFTOVER_SECONDS:
+            if lock.is_sure or parent.changed(name) < time.time() - LEFTOVER_SECONDS:
                 parent.discard(name)
             lock.release()
 
@@ -188,6 +200,9 @@ def remove_leftovers(parent: BlockStore, seconds: float = LEFTOVER_SECONDS) -> N
         parent: a folder of stores.
         seconds: how old what has no lock must be.
     """
+    if parent.is_remote:
+        _remove_remote_leftovers(parent, seconds)
+        return
     root, now = Path(parent.root), time.time()
     for where, folders, files in os.walk(root):
         deep = len(Path(where).relative_to(root).parts) >= _DEPTH
@@ -205,6 +220,19 @@ def remove_leftovers(parent: BlockStore, seconds: float = LEFTOVER_SECONDS) -> N
             elif age > seconds:
                 BlockStore(where).drop(name)
         folders[:] = [] if deep else [name for name in folders if not name.startswith(".")]
+
+
+def _remove_remote_leftovers(parent: BlockStore, seconds: float) -> None:
+    newest: dict[str, float] = {}
+    for stored in RemoteFolder(parent.root).list():
+        parts = stored.name.split("/")
+        hidden = next((n for n, part in enumerate(parts[: _DEPTH + 1]) if is_hidden_name(part)), None)
+        if hidden is not None:
+            name = "/".join(parts[: hidden + 1])
+            newest[name] = max(newest.get(name, 0.0), stored.changed)
+    for name, changed in newest.items():
+        if changed < time.time() - seconds:
+            parent.drop(name)
 
 
 def size(folder: Path) -> int:
@@ -231,6 +259,8 @@ def trim(parent: BlockStore, limit: float, keep: set[str], idle_seconds: float =
     Returns:
         The names removed, oldest first.
     """
+    if parent.is_remote:
+        return _trim_remote(parent, limit, keep, idle_seconds)
     marks = Path(parent.root).glob(f"*/{USED}")
     stores = [(mark.stat().st_mtime, mark.parent, size(mark.parent)) for mark in marks]
     total, removed = sum(n for _, _, n in stores), []
@@ -245,4 +275,25 @@ def trim(parent: BlockStore, limit: float, keep: set[str], idle_seconds: float =
             removed.append(folder.name)
             total -= n
             lock.release()
+    return removed
+
+
+def _trim_remote(parent: BlockStore, limit: float, keep: set[str], idle_seconds: float) -> list[str]:
+    """Do what `trim` does where nothing can be locked: what was changed less than `idle_seconds` ago stays."""
+    sizes: dict[str, int] = {}
+    changed: dict[str, float] = {}
+    marked = set()
+    for stored in RemoteFolder(parent.root).list():
+        name, _, inside = stored.name.partition("/")
+        sizes[name] = sizes.get(name, 0) + stored.size
+        changed[name] = max(changed.get(name, 0.0), stored.changed)
+        marked |= {name} if inside == USED else set()
+    total, removed = sum(sizes[name] for name in marked), []
+    for name in sorted(marked, key=lambda name: changed[name]):
+        if total <= limit:
+            break
+        if name not in keep and changed[name] < time.time() - idle_seconds:
+            parent.discard(name)
+            removed.append(name)
+            total -= sizes[name]
     return removed

@@ -3,7 +3,8 @@
 Streaming 20 million rows from Spark to Python costs 6 to 12 seconds; an iterative job that did so in every
 pass would spend its time there. A `BlockStore` is a folder that all workers see (a local disk for local[*],
 NFS, /Volumes or /dbfs on a cluster); a block is a few named NumPy arrays under one key. Blocks are written
-whole or not at all, never changed afterwards, and read back memory-mapped.
+whole or not at all, never changed afterwards, and read back memory-mapped. The folder may also be a place in an object
+store (`s3a://…`), which workers reach that share no disk: see `remote_blocks`.
 
 Each block has a manifest with the size and the checksum of its files, written after them. Reading compares sizes, which
 costs nothing; `verify` compares checksums, for when a folder is opened that somebody wrote some time ago. A `seal` is
@@ -32,6 +33,8 @@ from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import flush_to_disk
+from lakerank.cli.stores import has_scheme, is_in_object_store, require_store
+from lakerank.spark.remote_blocks import SUFFIX, RemoteFolder
 
 if TYPE_CHECKING:  # blocks are written and read where pyspark is not installed
     from pyspark.sql import SparkSession
@@ -59,17 +62,20 @@ class BlockStore:
         """Make sure `folder` can be used.
 
         Args:
-            folder: local or mounted path (`file:` is accepted).
+            folder: local or mounted path (`file:` is accepted), or a place in an object store.
             flag: the flag to name when it cannot.
 
         Raises:
-            UserError: the folder is on an object store, or cannot be written.
+            UserError: the folder cannot be written, or the store does not answer or is of no kind that we know.
         """
         path = re.sub(r"^file:(//)?", "", folder)
-        if "://" in path:
+        if is_in_object_store(path):
+            require_store(path)
+            return cls(path.rstrip("/"))
+        if has_scheme(path):
             raise UserError(
                 f"{flag} {folder}: blocks need a folder that every worker mounts (local disk, NFS, /Volumes, "
-                f"/dbfs); give one with {flag}"
+                f"/dbfs) or an object store (s3://, gs://, abfss://); give one with {flag}"
             )
         try:
             Path(path).mkdir(parents=True, exist_ok=True)
@@ -81,12 +87,54 @@ class BlockStore:
         """Return a store in a folder of this one."""
         return BlockStore(f"{self.root}/{name}")
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in an object store, where nothing can be locked, renamed or flushed."""
+        return has_scheme(self.root)
+
+    @property
+    def name(self) -> str:
+        """The last part of its root: its key in the store above."""
+        return self.root.rpartition("/")[2]
+
     def path(self, key: str) -> Path:
-        """Return the path of a key."""
+        """Return the path of a key in a local store."""
         return Path(self.root) / key
+
+    def has_file(self, key: str) -> bool:
+        """Tell whether a JSON file is there."""
+        return _remote(self).stat(key) is not None if self.is_remote else self.path(key).is_file()
+
+    def changed(self, key: str = "") -> float:
+        """Return when a JSON file, or something in a folder of a remote store, was changed last: seconds since 1970.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        if not self.is_remote:
+            return self.path(key).stat().st_mtime
+        one = _remote(self).stat(key) if key else None
+        found = [one] if one else _remote(self).list(key)
+        if not found:
+            raise FileNotFoundError(f"{self.root}/{key}")
+        return max(stored.changed for stored in found)
+
+    def unfinished(self, name: str) -> BlockStore:
+        """Return the store in which the folder `name` is made, for `finish`: hidden beside it.
+
+        In an object store, where nothing can be renamed, it is itself: what is not sealed does not count there either.
+        """
+        return self.below(name if self.is_remote else hidden_name(name))
+
+    def finish(self, made: BlockStore, name: str) -> bool:
+        """Give what `unfinished` made its name; False if something is there already."""
+        return self.is_remote or self.move_in(Path(made.root), name)
 
     def put(self, key: str, block: Block) -> None:
         """Write a block in one step; a second writer of the same key (a repeated task) changes nothing."""
+        if self.is_remote:
+            _remote(self).put(key, block)
+            return
         target = self.path(key)
         fresh = target.with_name(hidden_name(target.name))
         fresh.mkdir(parents=True)
@@ -120,6 +168,8 @@ class BlockStore:
         Raises:
             UserError: it is not there, or a file of it is missing or of another size than was written.
         """
+        if self.is_remote:
+            return self._get_remote(key)
         block = {}
         for file, (size, _) in sorted(self._parts(key).items()):
             path = self.path(key) / file
@@ -128,6 +178,15 @@ class BlockStore:
             except (ValueError, OSError, EOFError) as error:
                 raise self._damage(key, f"{file} cannot be read") from error
         return block
+
+    def _get_remote(self, key: str) -> Block:
+        try:
+            found = _remote(self).get(key)
+        except ValueError as error:
+            raise self._damage(key, str(error)) from error
+        if found is None:
+            raise UserError(f"block {self.root}/{key} is missing: run the command again without --resume")
+        return found
 
     def _parts(self, key: str) -> dict[str, tuple[int, str]]:
         """Return size and checksum of each file of a block, having compared the sizes.
@@ -155,7 +214,8 @@ class BlockStore:
         return parts
 
     def _damage(self, key: str, what: str) -> UserError:
-        return UserError(f"block {self.path(key)} is damaged ({what}): remove this folder and run the command again")
+        where = f"{self.root}/{key}" if self.is_remote else self.path(key)
+        return UserError(f"block {where} is damaged ({what}): remove this folder and run the command again")
 
     def verify(self, keys: Iterable[str]) -> None:
         """Compare blocks with the checksums in their manifests.
@@ -164,6 +224,10 @@ class BlockStore:
             UserError: one is missing or damaged.
         """
         for key in keys:
+            if self.is_remote:
+                if wrong := _remote(self).verify(key):
+                    raise self._damage(key, wrong)
+                continue
             for file, (_, checksum) in self._parts(key).items():
                 if _file_checksum(self.path(key) / file) != checksum:
                     raise self._damage(key, f"the checksum of {file} is another")
@@ -181,11 +245,20 @@ class BlockStore:
         for key, checksum in keys.items():
             below = f"{folder}/{key}" if folder else key
             self.verify([below])
-            if _file_checksum(self.path(below) / MANIFEST) != checksum:
+            now = (
+                xxhash.xxh3_64(_remote(self).header(below) or b"").hexdigest()
+                if self.is_remote
+                else _file_checksum(self.path(below) / MANIFEST)
+            )
+            if now != checksum:
                 raise self._damage(below, "it is not the one that was written at first")
 
     def blocks(self, folder: str = "") -> list[str]:
         """List the blocks below `folder`, at any depth, sorted; as keys relative to it."""
+        if self.is_remote:
+            begin = len(folder) + 1 if folder else 0
+            names = (stored.name[begin:] for stored in _remote(self).list(folder) if stored.name.endswith(SUFFIX))
+            return sorted(name.removesuffix(SUFFIX) for name in names if not name.startswith(".") and "/." not in name)
         root, found = self.path(folder) if folder else Path(self.root), []
         for where, folders, files in os.walk(root):
             folders[:] = [name for name in folders if not name.startswith(".")]
@@ -201,6 +274,12 @@ class BlockStore:
             folder: of blocks, at any depth.
             flush: whether the blocks must outlast a power cut that comes after this.
         """
+        if self.is_remote:
+            at = f"{folder}/" if folder else ""
+            heads = _remote(self).headers(f"{at}{key}" for key in self.blocks(folder))
+            sums = {key.removeprefix(at): xxhash.xxh3_64(head).hexdigest() for key, head in heads.items()}
+            self.write_json(f"{at}{SEAL}", sums)
+            return
         root = self.path(folder) if folder else Path(self.root)
         keys = {key: _file_checksum(root / key / MANIFEST) for key in self.blocks(folder)}
         if flush:
@@ -217,20 +296,28 @@ class BlockStore:
         """
         keys = self.read_json(f"{folder}/{SEAL}" if folder else SEAL)
         if keys is None:
-            raise UserError(f"{self.path(folder)} is not complete: remove this folder and run the command again")
+            raise UserError(f"{self.root}/{folder} is not complete: remove this folder and run the command again")
         return keys
 
     def has(self, key: str) -> bool:
         """Tell whether the block is there, complete."""
+        if self.is_remote:
+            return _remote(self).stat(f"{key}{SUFFIX}") is not None
         return self.path(key).is_dir()
 
     def keys(self, folder: str = "") -> list[str]:
         """List the names directly under `folder`, sorted; unfinished blocks are not listed."""
+        if self.is_remote:
+            found = (stored.name.rpartition("/")[2] for stored in _remote(self).list(folder, recursive=False))
+            return sorted({name.removesuffix(SUFFIX) for name in found if not name.startswith(".")})
         where = self.path(folder) if folder else Path(self.root)
         return sorted(p.name for p in where.iterdir() if not p.name.startswith(".")) if where.is_dir() else []
 
     def drop(self, key: str) -> None:
         """Remove a block, a folder of blocks or a JSON file, if it is there."""
+        if self.is_remote:
+            _remote(self).remove(key)
+            return
         where = self.path(key)
         if where.is_file():
             where.unlink()
@@ -238,7 +325,15 @@ class BlockStore:
             shutil.rmtree(where, ignore_errors=True)
 
     def discard(self, key: str) -> None:
-        """Take a folder away in one step, then remove it: nobody sees it half removed."""
+        """Take a folder away in one step, then remove it: nobody sees it half removed.
+
+        In an object store its seal and its contents go first, without which the rest does not count.
+        """
+        if self.is_remote:
+            for file in (SEAL, "contents.json"):
+                _remote(self).remove(f"{key}/{file}")
+            _remote(self).remove(key)
+            return
         where = self.path(key)
         aside = where.with_name(hidden_name(where.name))
         try:
@@ -260,6 +355,10 @@ class BlockStore:
             values: to write.
             flush: whether what it is renamed to is sure to be all of it, even after a power cut.
         """
+        if self.is_remote:
+            told = values | {_CHECKSUM: _json_checksum(values)}
+            _remote(self).write(key, json.dumps(told).encode())
+            return
         target = self.path(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_name(hidden_name(target.name))
@@ -278,7 +377,10 @@ class BlockStore:
         """
         path = self.path(key)
         try:
-            loaded: dict[str, Any] = json.loads(path.read_bytes())
+            content = _remote(self).read(key) if self.is_remote else path.read_bytes()
+            if content is None:
+                return None
+            loaded: dict[str, Any] = json.loads(content)
             checksum = loaded.pop(_CHECKSUM, None)
         except FileNotFoundError:
             return None
@@ -287,6 +389,10 @@ class BlockStore:
         if checksum is not None and checksum != _json_checksum(loaded):
             raise UserError(f"{path} is damaged: remove the folder it is in and run the command again")
         return loaded
+
+
+def _remote(store: BlockStore) -> RemoteFolder:
+    return RemoteFolder(store.root)
 
 
 def hidden_name(name: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pyarrow as pa
@@ -18,7 +17,8 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.spark.array_cache import own_folder
+from lakerank.cli.stores import is_in_object_store
+from lakerank.spark.array_cache import is_local, own_folder
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
 
@@ -28,32 +28,36 @@ SavedParams = Mapping[str, Any]
 
 
 @contextmanager
-def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockStore]:
+def workspace(spark: SparkSession, folder: str, setting: str, lake: str = "") -> Iterator[BlockStore]:
     """Make a store in a folder of its own, which is removed in the end; those that killed programs have left go, too.
 
     Args:
         spark: the session whose workers will use it.
-        folder: where to make it; empty takes this machine's folder for temporary files.
+        folder: where to make it; empty takes this machine's folder for temporary files, or on a cluster `_scratch` of
+            a lake in an object store, whose workers may share no disk.
         setting: the parameter to name in errors.
+        lake: of the job.
 
     Raises:
         UserError: the folder cannot be made, or workers do not see what stands in it.
     """
+    if not folder and is_in_object_store(lake) and not is_local(spark):
+        folder = f"{lake.rstrip('/')}/_scratch"
     above = BlockStore.open(folder or tempfile.gettempdir(), setting)
     with own_folder(above, "lakerank-work") as store:
         store.write_json("here.json", {})
-        if not _workers_see(spark, store.path("here.json")):
+        if not _workers_see(spark, store):
             raise UserError(
                 f"{setting} {folder or above.root}: workers do not see this folder: set {setting} to one that this "
-                f"program and all workers mount (NFS, /Volumes, /dbfs)"
+                f"program and all workers mount (NFS, /Volumes, /dbfs), or to a place in an object store (s3a://…)"
             )
         yield store
 
 
-def _workers_see(spark: SparkSession, file: Path) -> bool:
+def _workers_see(spark: SparkSession, store: BlockStore) -> bool:
     def find_file(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
-            yield pa.RecordBatch.from_pydict({"found": [file.is_file()]})
+            yield pa.RecordBatch.from_pydict({"found": [store.has_file("here.json")]})
 
     return all(row["found"] for row in spark.range(1 << 10).mapInArrow(find_file, "found boolean").collect())
 

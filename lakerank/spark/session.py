@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import s3_endpoint, s3_region
 from lakerank.spark.connect import chosen_remote, on_own_port, require_master, require_server
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -35,6 +36,31 @@ DELTA_CONF = {
     # limited by their rows (maxRecordsPerBatch).
     "spark.sql.execution.arrow.maxBytesPerBatch": "2147483647",
 }
+
+
+# hadoop-aws of the Hadoop that pyspark 4.2.0 has in it, and of the AWS SDK that this was built with only what S3 needs:
+# its own choice is a bundle of all services, which is 500 MB. The SDK's HTTP clients come with `s3`.
+S3_PACKAGES = ",".join(
+    (
+        "org.apache.hadoop:hadoop-aws:3.5.0",
+        *(f"software.amazon.awssdk:{name}:2.35.4" for name in ("s3", "s3-transfer-manager", "sts")),
+    )
+)
+S3_EXCLUDED = "software.amazon.awssdk:bundle,org.wildfly.openssl:wildfly-openssl"
+
+
+def s3_conf() -> dict[str, str]:
+    """Return Spark's settings for S3: the address and region that Python's clients take from the environment, too.
+
+    Credentials it finds by itself, in the environment or by the machine's role.
+    """
+    conf = {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"}  # `s3://` is what others write
+    if endpoint := s3_endpoint():
+        # A server under a name or an address of its own has no name for each bucket.
+        conf |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+    if region := s3_region():
+        conf["spark.hadoop.fs.s3a.endpoint.region"] = region
+    return conf
 
 
 def _java_problem() -> str | None:
@@ -118,7 +144,7 @@ def get_spark(app: str, master: str = "", remote: str = "") -> SparkSession:
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM before us
     if not submitted and (problem := _java_problem()):
         raise UserError(problem)
-    for key, value in (DELTA_CONF | ({} if submitted else _quiet_java())).items():
+    for key, value in (DELTA_CONF | s3_conf() | ({} if submitted else _quiet_java())).items():
         builder = builder.config(key, value)
     if not submitted and not _delta_is_placed():
         builder = builder.config("spark.jars.packages", DELTA_PACKAGE)

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_file
+from lakerank.cli.files import read_bytes, remove_file, write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, Settings, flag
+from lakerank.cli.stores import download, is_stored_folder, remove_folder, stored_file_exists, upload
 from sr_model.data.format import MANIFEST, read_manifest
-from sr_model.data.writer import finish
+from sr_model.data.writer import COMMON_METADATA, finish
 from sr_model.patching.extract import PatchPlan
 from sr_model.patching.parts import (
     RESULTS,
@@ -69,6 +71,60 @@ def build_dataset(
     return results
 
 
+def build_in_store(
+    command: str, place: str, build: Build, plan: BuildPlan, make: Callable[[str], int], overwrite: bool
+) -> list[PartResult]:
+    """Make the parts of a data set in an object store that are not made yet, and finish it.
+
+    There is no folder to rename there: with `overwrite` the old data set goes first, manifest before all, and until the
+    new one's manifests are written readers are told that it is not finished.
+
+    Args:
+        command, build, plan, overwrite: see `build_dataset`.
+        place: of the data set, with a scheme.
+        make: makes the parts there by whatever processes, and returns how many there must be.
+
+    Returns:
+        The result of each part.
+
+    Raises:
+        UserError: it holds patches of another build, and `overwrite` was not given; or something that is not ours.
+    """
+    stamp = f"{place}/{RESULTS}/build"
+    held = read_bytes(stamp, "--out").decode() if stored_file_exists(stamp) else ""
+    there = [split for split in SPLITS if is_stored_folder(f"{place}/{split}")]
+    if there and not held:
+        raise UserError(f"--out {place}: its `{there[0]}` was not made by this command; choose another place")
+    if held not in ("", plan.fingerprint):
+        if not overwrite:
+            raise UserError(
+                f"--out {place}: holds patches of other pictures or settings; choose another, or --overwrite"
+            )
+        for split in SPLITS:
+            remove_file(f"{place}/{split}/{MANIFEST}")
+        for name in (*SPLITS, RESULTS):
+            remove_folder(f"{place}/{name}")
+        held = ""
+    with TemporaryDirectory(prefix="lakerank-patches-") as folder:
+        local = Path(folder)
+        if held and any(stored_file_exists(f"{place}/{split}/{MANIFEST}") for split in SPLITS):
+            print(f"{command}: {place} holds these patches already")
+            download(f"{place}/{RESULTS}", local / RESULTS)
+            return read_results(local)
+        write_file(stamp, plan.fingerprint)
+        count = make(place)
+        download(f"{place}/{RESULTS}", local / RESULTS)
+        finish_build(local, count, build, plan.fingerprint)
+        for split in SPLITS:
+            for name in (COMMON_METADATA, MANIFEST):  # the manifest last: without it a data set is unfinished
+                if (local / split / name).is_file():
+                    upload(local / split / name, f"{place}/{split}/{name}")
+        results = read_results(local)
+        if not any(one.parts for one in results):
+            remove_folder(f"{place}/{RESULTS}")  # so that it is tried anew when the cause is gone
+        return results
+
+
 def _building_folder(out: Path, fingerprint: str) -> Path:
     """Name the folder that a data set is made in while another one is in its place; found again by a second run."""
     return out.parent / f".{out.name}-building-{fingerprint[:16]}"
@@ -88,7 +144,7 @@ def _put_in_place(made: Path, out: Path, results: Sequence[PartResult]) -> None:
 
 
 def report_build(
-    command: str, out: Path, build: Build, plan: BuildPlan, results: Sequence[PartResult]
+    command: str, out: Path | str, build: Build, plan: BuildPlan, results: Sequence[PartResult]
 ) -> dict[str, Any]:
     """Print what a build gave, and return it.
 
@@ -97,7 +153,8 @@ def report_build(
     """
     counts = summary(results)
     if not counts["patches"]:
-        forget(out, plan.fingerprint)
+        if isinstance(out, Path):
+            forget(out, plan.fingerprint)
         raise no_patches_error(results)
     print(f"{command}: {describe(counts, plan.others)}, in {out}")
     if advice := _advice(counts, build):

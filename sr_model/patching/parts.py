@@ -12,11 +12,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
+from lakerank.cli.stores import stored_file_exists, upload
 from sr_model.data.format import PartInfo, PatchRow
 from sr_model.data.writer import default_row_group_rows, write_part
 from sr_model.images import BrokenImage, decode_rgb
@@ -199,6 +201,46 @@ def parts_table(plan: BuildPlan) -> pa.Table:
     """Return `number int, items string` of each part, for `make_parts`: a list of names travels, not the pictures."""
     items = [json.dumps([asdict(item) for item in part]) for part in plan.parts]
     return pa.table({"number": pa.array(range(len(items)), pa.int32()), "items": items})
+
+
+def make_parts_in_store(place: str, build: Build) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function that `make_parts` returns, for a data set in an object store: each part is made on the
+    worker's disk and copied there, its result last; one whose result is there is done."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for part in batch.to_pylist():
+                number = part["number"]
+                if not stored_file_exists(f"{place}/{RESULTS}/{number:05}.json"):
+                    items = [Item(**item) for item in json.loads(part["items"])]
+                    with TemporaryDirectory(prefix="lakerank-part-") as folder:
+                        make_part(Path(folder), number, items, build)
+                        _store_part(Path(folder), place, number)
+                yield pa.RecordBatch.from_pydict({"number": pa.array([number], pa.int32())})
+
+    return work
+
+
+def make_table_part_in_store(place: str, build: Build) -> Callable[[pa.Table], pa.Table]:
+    """Return the function that `make_table_part` returns, for a data set in an object store."""
+
+    def work(table: pa.Table) -> pa.Table:
+        number = table.column("number")[0].as_py()
+        if stored_file_exists(f"{place}/{RESULTS}/{number:05}.json"):
+            return pa.table({"number": pa.array([number], pa.int32())})
+        with TemporaryDirectory(prefix="lakerank-part-") as folder:
+            made: pa.Table = make_table_part(Path(folder), build)(table)
+            _store_part(Path(folder), place, number)
+        return made
+
+    return work
+
+
+def _store_part(folder: Path, place: str, number: int) -> None:
+    for split in SPLITS:
+        if (folder / split).is_dir():
+            upload(folder / split, f"{place}/{split}")
+    upload(_result_file(folder, number), f"{place}/{RESULTS}/{number:05}.json")
 
 
 def make_parts(out: Path, build: Build) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

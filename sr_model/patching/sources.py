@@ -14,13 +14,25 @@ from pathlib import Path, PurePosixPath
 
 from lakerank.cli.download import DIV2K, fetch, verify
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import read_bytes
+from lakerank.cli.stores import is_in_object_store, list_store
 from sr_model.images import SUFFIXES, BrokenImage
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DIV2K = {"train": "DIV2K_train_HR", "valid": "DIV2K_valid_HR"}
 _DIV2K_SMALL = ("DIV2K_train_LR", "DIV2K_valid_LR")  # how its folders of LR pictures begin
 # What Python's archive readers raise on damaged, encrypted or vanished files.
-_DAMAGE = (OSError, EOFError, KeyError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+_DAMAGE = (
+    UserError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,7 @@ def list_items(sources: str) -> Listing:
     items: list[Item] = []
     others = 0
     for source in filter(None, (part.strip() for part in sources.split(","))):
-        found, rest = _of(Path(source))
+        found, rest = _of_store(source) if is_in_object_store(source) else _of(Path(source))
         items += found
         others += rest
     if not items:
@@ -121,7 +133,7 @@ def read_items(items: Iterable[Item]) -> Iterator[bytes | BrokenImage]:
                     content = _member(archive, item.member)
                 else:
                     content = _bytes(item)
-            except _DAMAGE as error:
+            except (UserError, *_DAMAGE) as error:
                 yield BrokenImage(f"cannot be read ({error})")
             else:
                 yield content
@@ -142,6 +154,8 @@ def read_item(item: Item) -> bytes:
 
 
 def _bytes(item: Item) -> bytes:
+    if is_in_object_store(item.file):
+        return read_bytes(item.file, "--source")
     if not item.member:
         return Path(item.file).read_bytes()
     with Path(item.file).open("rb") as file:
@@ -168,6 +182,23 @@ def _close(archive: zipfile.ZipFile | tarfile.TarFile | None) -> None:
 def _kind(path: Path) -> str:
     name = path.name.lower()
     return next((ending for ending in ARCHIVES if name.endswith(ending)), "")
+
+
+def _of_store(source: str) -> tuple[list[Item], int]:
+    """List the pictures of a folder in an object store, which each process reads there itself."""
+    files = list_store(source)
+    if files is None:
+        name = source.rpartition("/")[2]
+        if not is_picture(name):
+            raise UserError(f"--source {source}: is no picture; of archives in a store unpack or copy them first")
+        return [Item(name, source, "", -1, 0, "")], 0
+    kept = [file for file in files if not is_bookkeeping(file.name)]
+    if packed := next((file.name for file in kept if _kind(Path(file.name))), ""):
+        raise UserError(f"--source {source}: {packed} is an archive; in a store only pictures are read: unpack it")
+    pictures = [file for file in kept if is_picture(file.name) and not _is_small_div2k(file.name)]
+    base = source.rstrip("/")
+    items = [Item(_text(f.name), f"{base}/{f.name}", "", -1, f.size, _split(f"{base}/{f.name}")) for f in pictures]
+    return items, len(kept) - len(items)
 
 
 def _of(source: Path) -> tuple[list[Item], int]:

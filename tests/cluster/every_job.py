@@ -1,4 +1,7 @@
-"""Run every Spark job once, in one session, on the cluster that spark-submit names: `every_job.py FOLDER`."""
+"""Run every Spark job once, in one session, on the cluster that spark-submit names: `every_job.py FOLDER`.
+
+The folder may be a place in a store.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
 from lakerank.spark.session import session
 
-ROOT = Path(__file__).resolve().parents[2]
 LAKELESS = {"evaluate_search"}  # reads and writes files alone
 
 
-def commands(folder: Path) -> list[list[str]]:
+def commands(folder: str) -> list[list[str]]:
     """Job and flags, each after those whose tables it reads."""
     return [
         ["ingest_ratings", "--source", f"{folder}/ratings"],
@@ -30,7 +31,7 @@ def commands(folder: Path) -> list[list[str]]:
         ["export_factors", "--out", f"{folder}/vectors"],
         ["predict", "--pairs", f"{folder}/ratings/ratings.csv"],
         ["evaluate", "--models", "popular", "--n-bootstrap", "0", "--metrics", "ndcg@10"],
-        ["ingest_pages", "--source", f"{ROOT}/examples/site", "--base-url", "https://lakerank.example/"],
+        ["ingest_pages", "--source", f"{folder}/site", "--base-url", "https://lakerank.example/"],
         ["pagerank", "--weights", "--one-task-edges", "100", "--block-edges", "100"],
         ["centrality", "--measure", "hits"],
         ["host_graph"],
@@ -52,7 +53,7 @@ def where(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def main() -> int:
     """Run them; the first that fails ends it."""
-    folder = Path(sys.argv[1])
+    folder = sys.argv[1]
     with session("lakerank-every-job") as spark:
         for job, *flags in commands(folder):
             begun = time.perf_counter()

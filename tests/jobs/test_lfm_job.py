@@ -245,7 +245,7 @@ def test_early_stopping_and_schedules(lake: str, capsys: pytest.CaptureFixture[s
         (["--lr", "-1"], "`lr` must be above 0"),
         (["--ratings", "/nowhere"], "no Delta table `ratings` at /nowhere: run ingest_ratings first"),
         (["--optimizer", "sgd", "--lr", "80", "--epochs", "9"], "diverged in epoch"),
-        (["--scratch", "s3://x/y"], "--scratch s3://x/y: blocks need a folder"),
+        (["--scratch", "hdfs://x/y"], "--scratch hdfs://x/y: blocks need a folder"),
         (["--preset", "seed-1999"], "invalid choice: 'seed-1999'"),
     ],
 )

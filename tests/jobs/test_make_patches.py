@@ -134,7 +134,8 @@ def test_a_local_copy_of_div2k_is_checked(
     [
         ([], "--source: give a folder"),
         (["--source", "nowhere"], "no such file or folder"),
-        (["--source", ".", "--out", "s3://bucket/patches"], "blocks need a folder that every worker mounts"),
+        (["--source", ".", "--lake", "main.pictures"], "--lake main.pictures has no place for files: give --out"),
+        (["--source", ".", "--out", "hdfs://name/patches"], "blocks need a folder that every worker mounts"),
         (["--source", ".", "--patch", "30"], "--patch 30: must be a positive multiple"),
     ],
 )
@@ -147,7 +148,7 @@ def test_what_is_wrong_is_said(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert make_patches.main([*words, "--lake", str(tmp_path)]) == 2
+    assert make_patches.main(["--lake", str(tmp_path), *words]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

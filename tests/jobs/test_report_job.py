@@ -270,7 +270,9 @@ def test_results_that_are_none_are_named(
 def test_where_the_page_goes(tmp_path: Path) -> None:
     assert store.report_file(str(tmp_path), "") == tmp_path / "report" / "index.html"
     assert store.report_file("s3://x", str(tmp_path)) == tmp_path / "index.html"
-    for lake, out in (("s3://x/lake", ""), ("main.movies", ""), (str(tmp_path), "s3://x/y.html")):
+    assert store.report_file("s3://x/lake", "") == "s3://x/lake/report/index.html"
+    assert store.report_file(str(tmp_path), "s3://x/y") == "s3://x/y/index.html"
+    for lake, out in (("hdfs://x/lake", ""), ("main.movies", ""), (str(tmp_path), "hdfs://x/y.html")):
         with pytest.raises(UserError, match="give --out FILE"):
             store.report_file(lake, out)
     (tmp_path / "file").write_text("")

@@ -221,9 +221,9 @@ def test_a_search_in_which_all_diverge_says_so(
         (["--valid", "0"], "`valid` must be between 0 and 1"),
         (["--model", "oracle"], "invalid choice: 'oracle'"),
         (["--ratings", "/nowhere"], "no Delta table `ratings` at /nowhere: run ingest_ratings first"),
-        (["--scratch", "s3://x/y"], "--scratch s3://x/y: blocks need a folder"),
-        (["--lake", "main.movies"], "main.movies is not: give --out DIR"),
-        (["--out", "s3://x/y"], "s3://x/y is not: give --out DIR"),
+        (["--scratch", "hdfs://x/y"], "--scratch hdfs://x/y: blocks need a folder"),
+        (["--lake", "main.movies"], "main.movies has no place for them: give --out DIR"),
+        (["--out", "hdfs://x/y"], "hdfs://x/y has no place for them: give --out DIR"),
     ],
 )
 def test_wrong_settings_end_with_2(

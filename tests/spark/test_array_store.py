@@ -61,8 +61,8 @@ def test_notes_and_dropping(store: BlockStore) -> None:
 
 
 def test_places_that_cannot_serve_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--scratch s3://bucket/x: blocks need a folder"):
-        BlockStore.open("s3://bucket/x", "--scratch")
+    with pytest.raises(UserError, match="--scratch hdfs://name/x: blocks need a folder"):
+        BlockStore.open("hdfs://name/x", "--scratch")
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot create it"):
         BlockStore.open(str(tmp_path / "file" / "below"), "--scratch")

@@ -78,7 +78,7 @@ def test_names_that_are_no_utf8_can_be_stored(tmp_path: Path) -> None:
 
 def test_an_object_store_is_said_to_be_one() -> None:
     with pytest.raises(UserError, match="read the store with Spark's binaryFile into a table"):
-        list_items("s3://bucket/pictures")
+        list_items("hdfs://name/pictures")
 
 
 # --- reading

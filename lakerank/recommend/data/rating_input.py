@@ -9,8 +9,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_table import has_scheme
-from lakerank.lake.input_files import content_digest, first_line, read_lines, read_rows
+from lakerank.cli.stores import file_system, has_scheme, is_in_object_store, list_store
+from lakerank.lake.input_files import content_digest, expand, first_line, read_lines, read_rows
 from lakerank.lake.schemas import RATINGS
 from lakerank.recommend.data import cleaning, delimited
 from lakerank.recommend.data.store import ReadOptions, Source, delta_table, read_source
@@ -70,6 +70,8 @@ def _has_header(spark: SparkSession, where: str) -> bool:
     """Tell whether a text file begins with names: the files that data sets are divided into (`u1.base`) do not."""
     if where.endswith(".parquet") or (not has_scheme(where) and Path(where).is_dir()):
         return True
+    if is_in_object_store(where) and list_store(where) is not None:
+        return True
     return any(sign.isalpha() for sign in first_line(spark, where, "auto"))
 
 
@@ -78,9 +80,17 @@ def identity_of(spark: SparkSession, where: str) -> list[Any]:
     table = delta_table(spark, where)
     if table is not None:
         return [table.identity(spark), table.version(spark)]
+    if is_in_object_store(where):
+        return [where, [[file.name, file.size, file.changed] for file in list_store(where) or ()] or _changed(where)]
     if has_scheme(where):
         return [where]
     return [content_digest(Path(where))]
+
+
+def _changed(file: str) -> list[Any]:
+    system, path = file_system(file)
+    info = system.get_file_info(path)
+    return [info.size, info.mtime_ns]
 
 
 def read_pairs(spark: SparkSession, flag: str, where: str, like: dict[str, str]) -> DataFrame:
@@ -123,7 +133,7 @@ def read_pairs(spark: SparkSession, flag: str, where: str, like: dict[str, str])
 def _rows_of_file(spark: SparkSession, where: str) -> DataFrame:
     """Return the columns of a CSV or Parquet file, those of CSV as text."""
     folder = Path(where)
-    inside = [path.name for path in folder.iterdir()] if not has_scheme(where) and folder.is_dir() else [where]
+    inside = [path.name for path in folder.iterdir()] if not has_scheme(where) and folder.is_dir() else expand([where])
     if any(name.endswith(".parquet") for name in inside):
         return read_rows(spark, where).select("row.*")
     head = first_line(spark, where, "auto")
@@ -151,7 +161,8 @@ def read_negatives(spark: SparkSession, flag: str, where: str, like: dict[str, s
     Raises:
         UserError: see `read_pairs`.
     """
-    if delta_table(spark, where) is None and Path(where).is_file() and first_line(spark, where).startswith("("):
+    is_file = list_store(where) is None if is_in_object_store(where) else Path(where).is_file()
+    if is_file and delta_table(spark, where) is None and first_line(spark, where).startswith("("):
         lines = read_lines(spark, where)
         parts = lines.select(
             "line",

@@ -15,8 +15,9 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.download import fetch, verify
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import has_scheme, is_in_object_store, local_copy, remove_folder, upload
 from lakerank.lake.archive import listing, opened
-from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
 from lakerank.lake.input_files import first_line, read_lines, read_rows, refuse_tables, table_format
 from lakerank.lake.publications import Publications, publishing, undo_unpublished
 from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS, Relation
@@ -61,10 +62,12 @@ class Source:
 
     def names(self) -> list[str]:
         """Return the names of the files, relative to the source if that is a folder."""
-        return listing(Path(self.path)) if Path(self.path).is_dir() else []
+        return listing(self.path) if is_in_object_store(self.path) or Path(self.path).is_dir() else []
 
     def file(self, name: str) -> str:
         """Return a file's path from its relative name."""
+        if has_scheme(self.path):
+            return f"{self.path.rstrip('/')}/{name}" if name else self.path
         return str(Path(self.path) / name) if name else self.path
 
     def label_of(self, path: str) -> str:
@@ -102,7 +105,9 @@ def download_folder(lake: str) -> Path:
 
 
 @contextmanager
-def open_source(source: str, dataset: str, mirror: str, scratch: Path, any_file: bool = False) -> Iterator[Source]:
+def open_source(
+    source: str, dataset: str, mirror: str, scratch: Path, any_file: bool = False, lake: str = ""
+) -> Iterator[Source]:
     """Open a source, downloaded and unpacked as needed; what was unpacked is removed in the end.
 
     Args:
@@ -111,22 +116,43 @@ def open_source(source: str, dataset: str, mirror: str, scratch: Path, any_file:
         mirror: address of the folder that has the zips.
         scratch: folder for downloads and what is unpacked.
         any_file: unpack all of a zip, not only what MovieLens's layouts have.
+        lake: where the ratings go; if that is an object store, what is unpacked goes there on its way.
 
     Raises:
         UserError: neither is given, or the source is missing or broken.
     """
-    note = ""
+    note, wanted = "", () if any_file else movielens.KNOWN_FILES
     if not source:
         if not dataset:
             raise UserError("say what to read: --source PATH, or --dataset NAME to download it")
         source = str(fetch(dataset, scratch, mirror))
     elif dataset and Path(source).is_file():
         note = f"{source}: {verify(Path(source), dataset)}"
+    if is_in_object_store(source) and source.lower().endswith(".zip"):
+        with local_copy(source, "--source") as packed, opened(packed, scratch, wanted) as path:
+            yield from _shipped(path, lake, source, verify(packed, dataset) if dataset else note)
+        return
     if has_scheme(source) or (is_catalog_name(source) and not Path(source).exists()):
         yield Source(source, source, note)
         return
-    with opened(Path(source), scratch, () if any_file else movielens.KNOWN_FILES) as path:
-        yield Source(str(path), source, note)
+    with opened(Path(source), scratch, wanted) as path:
+        if path == Path(source):
+            yield Source(str(path), source, note)
+        else:
+            yield from _shipped(path, lake, source, note)
+
+
+def _shipped(path: Path, lake: str, label: str, note: str) -> Iterator[Source]:
+    """Yield what was unpacked here; for a lake in an object store from there, since its workers may share no disk."""
+    if not is_in_object_store(lake):
+        yield Source(str(path), label, note)
+        return
+    place = f"{lake.rstrip('/')}/_downloads/{path.name}"
+    try:
+        upload(path, place)
+        yield Source(place, label, note)
+    finally:
+        remove_folder(place)
 
 
 def read_source(spark: SparkSession, source: Source, options: ReadOptions, scratch: str) -> CheckedRows:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,19 +69,20 @@ def prepare_blocks(
         name = f"{aim}-blocks-{bins}-bins" if days else f"{aim}-blocks"
         found = _stored_blocks(spark, store, name)
         if found is None:
-            if not Path(raw.root).is_dir():
+            if not raw.keys():
                 builder.read_partitions(ratings)
             found = builder.make_blocks(spark, store, name, aim, bins)
     finally:
-        store.drop(Path(raw.root).name)
+        store.drop(raw.name)
     return found
 
 
 def _stored_blocks(spark: SparkSession, store: BlockStore, name: str) -> RatingBlocks | None:
     """Return the blocks that an earlier run has built; None, with a word, if one is missing or is not what it was."""
     part = store.below(name)
-    if not part.path(CONTENTS).is_file():
-        store.discard(name)  # what a version without manifests left half done
+    if not part.has_file(CONTENTS):
+        if not part.is_remote:  # there another run may be at work in it, on the same blocks
+            store.discard(name)  # what a version without manifests left half done
         return None
     try:
         contents = part.read_json(CONTENTS)
@@ -208,17 +208,19 @@ class BlockBuilder:
             aim: B, if there are as many users and items.
             bins: number of parts that `edges` divide the training ratings into.
         """
-        target = store.below(hidden_name(name))
+        target = store.unfinished(name)
         try:
-            target.write_json(CONTENTS, self._write_blocks(spark, target, aim, bins), flush=False)
+            contents = self._write_blocks(spark, target, aim, bins)
             target.seal()
-            if not store.move_in(Path(target.root), name):
+            target.write_json(CONTENTS, contents, flush=False)
+            if not store.finish(target, name):
                 print("rating blocks: another run has built the same and was faster", flush=True)
         finally:
-            store.drop(Path(target.root).name)
-        contents = store.read_json(f"{name}/{CONTENTS}")
-        assert contents is not None
-        return as_rating_blocks(store.below(name).root, contents)
+            if target.name != name:
+                store.drop(target.name)
+        found = store.read_json(f"{name}/{CONTENTS}")
+        assert found is not None
+        return as_rating_blocks(store.below(name).root, found)
 
     def _write_blocks(self, spark: SparkSession, target: BlockStore, aim: int, bins: int) -> dict[str, Any]:
         """Write ids and blocks to `target`, an empty store; returns what they hold."""

@@ -22,7 +22,8 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import NOTHING
-from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
+from lakerank.cli.stores import has_scheme, is_in_object_store
+from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
 from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
 from lakerank.lake.table_log import TableLog
@@ -211,7 +212,9 @@ def open_scratch(lake: str, scratch: str) -> BlockStore:
         UserError: the lake is a catalog and no folder is given, or the folder cannot be used.
     """
     if not scratch and is_catalog_name(lake):
-        raise UserError(f"--lake {lake} is no folder: give --scratch DIR, a folder that all workers mount")
+        raise UserError(
+            f"--lake {lake} is no folder: give --scratch DIR, a folder that all workers mount or one in an object store"
+        )
     folder = scratch or f"{lake.rstrip('/')}/_lfm"
     store = BlockStore.open(folder, "--scratch" if scratch else "--lake")
     remove_leftovers(store)
@@ -252,7 +255,7 @@ class RunPlan:
     @property
     def is_begun(self) -> bool:
         """Whether an epoch of this run, or of the chain that goes before it, has been finished before."""
-        return any(self.store.path(name).is_file() for name in BEGUN)
+        return any(self.store.has_file(name) for name in BEGUN)
 
     @property
     def is_up_to_date(self) -> bool:
@@ -338,9 +341,10 @@ def _begun_folder(
     found = []
     for key in scratch.keys(""):
         match = re.fullmatch(rf"{name}-v(\d+)-([0-9a-f]{{8}})(-[0-9a-f]{{8}})?", key)
-        begun = [path for name in BEGUN if (path := scratch.path(f"{key}/{name}")).is_file()]
-        if match and version in (None, int(match[1])) and begun and match[2] == mark(int(match[1])):
-            found.append((int(match[1]), max(path.stat().st_mtime_ns for path in begun), key))
+        if match is None or version not in (None, int(match[1])) or match[2] != mark(int(match[1])):
+            continue
+        if begun := [scratch.changed(file) for name in BEGUN if scratch.has_file(file := f"{key}/{name}")]:
+            found.append((int(match[1]), max(begun), key))
     for of_version, _, key in sorted(found, reverse=True):
         lock = hold(scratch.below(key))
         if lock is not None:
@@ -543,15 +547,16 @@ def study_name(spark: SparkSession, study: Study, source: RatingsSource) -> str:
     return digest([space, dataclasses.asdict(study.base), source.params(spark), version])
 
 
-def tuning_folder(lake: str, out: str) -> Path:
+def tuning_folder(lake: str, out: str) -> str:
     """Return the folder for a search's settings file and its plot: the one given, or `tuning` in the lake.
 
     Raises:
-        UserError: the lake is no local folder and none is given, or the one given is not local.
+        UserError: the lake is a catalog and none is given, or it is in a store that Python cannot write to.
     """
-    if has_scheme(out) or (not out and (is_catalog_name(lake) or has_scheme(lake))):
-        raise UserError(f"lfm.yaml and trials.png are local files and {out or lake} is not: give --out DIR")
-    return Path(out) if out else Path(lake.removeprefix("file:")) / "tuning"
+    place = out or f"{lake.removeprefix('file:').rstrip('/')}/tuning"
+    if (not out and is_catalog_name(lake)) or (has_scheme(place) and not is_in_object_store(place)):
+        raise UserError(f"lfm.yaml and trials.png are files and {out or lake} has no place for them: give --out DIR")
+    return place.rstrip("/")
 
 
 @dataclass(frozen=True)

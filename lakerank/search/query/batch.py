@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import is_in_object_store
 from lakerank.lake.schemas import SEARCH_RESULTS
 from lakerank.search.index.fields import Weighting
 from lakerank.search.query.index import Index
@@ -28,6 +29,7 @@ from lakerank.search.query.statistics import (
     score_arrays,
 )
 from lakerank.search.query.store import IndexShard, cache_folder, index_shards, open_index
+from lakerank.spark.array_cache import is_local
 from lakerank.spark.array_store import BlockStore
 
 if TYPE_CHECKING:
@@ -290,7 +292,8 @@ def answer_batch(
         batch: the queries.
         shards: 0: each worker opens the whole index and answers a share of the queries. Else the index is cut into so
             many shards by whole segments, each opened by one worker, for an index too large for one machine.
-        cache_dir: folder for decoded indexes, seen by all workers, or empty for the usual one.
+        cache_dir: folder for decoded indexes, seen by all workers, or empty for the usual one; on a cluster that is in
+            the lake, if the lake is in an object store.
 
     Returns:
         `query_id`, `rank`, `page_id`, `document`, `score`, in any order of queries.
@@ -300,6 +303,8 @@ def answer_batch(
     """
     if shards:
         return _answer_from_shards(spark, index_shards(lake, shards), cache_folder(lake, cache_dir), batch)
+    if not cache_dir and is_in_object_store(lake) and not is_local(spark):
+        cache_dir = f"{lake.rstrip('/')}/_index_cache"  # from where each worker has a copy on its own disk
     opened = open_index(lake, cache_dir, lambda: spark)
     return _answer_from_whole_index(spark, opened.folder, batch)
 

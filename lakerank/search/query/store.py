@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import read_bytes
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publication, Publications
@@ -200,18 +201,6 @@ def cache_folder(lake: str, given: str) -> str:
     if "://" in lake or is_catalog_name(lake):
         return str(Path(tempfile.gettempdir()) / "lakerank-index")
     return str(Path(lake) / "_index_cache")
-
-
-def read_bytes(path: str, flag: str) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        UserError: it cannot be read; `flag` is named, which gave it.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{flag} {path}: cannot read it ({error.strerror})") from error
 
 
 def read_text(path: str, flag: str) -> str:
