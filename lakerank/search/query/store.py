@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_arrow import ArrowTable, GetSpark
+from lakerank.lake.delta_arrow import ArrowTable, GetSpark, no_spark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publication, Publications
 from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
@@ -24,6 +25,8 @@ from lakerank.spark.array_cache import cached, remove_leftovers, trim
 from lakerank.spark.array_store import Block, BlockStore
 
 CACHE_BYTES = 20e9
+# Where the version of `pages` that an index was made from is gone, an index of the newest one helps.
+_INDEXED_PAGES = dataclasses.replace(PAGES, producer=INDEX_DOCUMENTS.producer)
 _DOCUMENT_COLUMNS = [column.name for column in INDEX_DOCUMENTS.columns]
 _POSTING_COLUMNS = [column.name for column in INDEX_POSTINGS.columns]
 
@@ -44,7 +47,7 @@ class PublishedIndex:
             UserError: one is gone.
         """
         members = {member.name: member for member in (*newest.tables, *newest.sources)}
-        relations = (INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES)
+        relations = (INDEX_DOCUMENTS, INDEX_POSTINGS, _INDEXED_PAGES)
         return cls(*(published.member(members[relation.name], relation) for relation in relations))
 
     def opened(self, get_spark: GetSpark) -> tuple[ArrowTable, ArrowTable, ArrowTable]:
@@ -52,7 +55,7 @@ class PublishedIndex:
         return (
             ArrowTable(self.documents, INDEX_DOCUMENTS, get_spark),
             ArrowTable(self.postings, INDEX_POSTINGS, get_spark),
-            ArrowTable(self.pages, PAGES, get_spark),
+            ArrowTable(self.pages, _INDEXED_PAGES, get_spark),
         )
 
 
@@ -233,12 +236,3 @@ def _newest(lake: str, get: GetSpark) -> tuple[Publications, Publication]:
         where = TableRef.find("", INDEX_DOCUMENTS, lake).location
         raise UserError(f"no Delta table `{INDEX_DOCUMENTS.name}` at {where}: run {INDEX_DOCUMENTS.producer} first")
     return published, newest
-
-
-def no_spark() -> Any:
-    """Refuse to give a session.
-
-    Raises:
-        UserError: always.
-    """
-    raise UserError("tables of a catalog need a Spark session: run this with spark-submit or --remote")
