@@ -282,3 +282,59 @@ def test_compacting_after_publishing_never_fails_the_job(tmp_path: Path, monkeyp
     monkeypatch.setattr("deltalake.table.TableOptimizer.compact", full)
     ArrowSink.compact(ref)
     ArrowSink.compact(TableRef(str(tmp_path / "nothing")))
+
+
+PROPERTIES = {
+    "deletion vectors": "'delta.enableDeletionVectors' = 'true'",
+    "UniForm": "'delta.columnMapping.mode' = 'name', 'delta.enableIcebergCompatV2' = 'true'",
+    "type widening": "'delta.enableTypeWidening' = 'true'",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("feature", PROPERTIES)
+def test_tables_that_spark_gave_features_are_read_and_written(
+    spark: SparkSession, tmp_path: Path, feature: str
+) -> None:
+    ref = TableRef(str(tmp_path / "index_documents"))
+    sink = ArrowSink(ref, INDEX_DOCUMENTS, lambda: spark)
+    sink.write(documents((1, 0.25), (2, None), (3, 0.5)))
+    spark.sql(f"ALTER TABLE {ref.sql} SET TBLPROPERTIES ({PROPERTIES[feature]})").collect()
+    spark.sql(f"DELETE FROM {ref.sql} WHERE page_id = 2").collect()
+    reader = (lambda: spark) if feature == "type widening" else no_spark
+
+    def found() -> dict[int, float | None]:
+        table = ArrowTable(ref, INDEX_DOCUMENTS, reader)
+        rows = table.read(["page_id", "pagerank"]).to_pylist()
+        assert table.rows == len(rows)
+        table.require_files()
+        return {row["page_id"]: row["pagerank"] for row in rows}
+
+    assert found() == {1: 0.25, 3: 0.5}
+    sink.append(documents((4, 0.75)))
+    assert found() == {1: 0.25, 3: 0.5, 4: 0.75}
+    sink.merge(documents((3, 0.125), (5, None)), [1, 77])
+    assert found() == {3: 0.125, 4: 0.75, 5: None}
+    version = ArrowTable(ref, INDEX_DOCUMENTS, reader).version
+    sink.write(documents((9, 1.0)))
+    assert found() == {9: 1.0}
+    ArrowSink.restore(ref, version, lambda: spark, "stamp")
+    assert found() == {3: 0.125, 4: 0.75, 5: None}
+    assert TableLog(ref, no_spark).find("stamp") is not None
+    assert ref.read(spark, INDEX_DOCUMENTS).count() == 3
+
+
+@pytest.mark.slow
+def test_a_lake_that_delta_rs_takes_for_another_is_used_through_spark(spark: SparkSession, tmp_path: Path) -> None:
+    lake = tmp_path / "a%20b"
+    for value in (0.25, 0.5):
+        with publishing(lambda: spark, str(lake), "ranks") as run:
+            run.write(RANKS, pa.table({"id": [1], "pagerank": [value]}))
+        table = ArrowTable(Publications.read(str(lake), lambda: spark).table(RANKS), RANKS, lambda: spark)
+        assert table.read(["pagerank"]).to_pylist() == [{"pagerank": value}]
+    assert not (tmp_path / "a b").exists()
+    for file in (lake / "ranks").glob("*.parquet"):
+        file.unlink()
+    for ask in (lambda: table.read(["id"]), table.require_files):  # Delta counts rows without reading them
+        with pytest.raises(FilesGoneError, match=r"ranks: files of version 1 are gone .*: run pagerank again"):
+            ask()
