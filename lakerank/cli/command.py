@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from lakerank.cli.errors import UserError, quoted_user_error
+from lakerank.cli.errors import UserError, files_gone_problem, quoted_user_error
 from lakerank.cli.settings import Settings, parse_args
 from lakerank.cli.stores import hide_secrets, is_in_object_store, require_store, store_problem
 
@@ -80,7 +80,7 @@ def _code(
         print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        if problem := quoted_user_error(error) or store_problem(error):
+        if problem := quoted_user_error(error) or files_gone_problem(error) or store_problem(error):
             print(f"{name}: error: {problem}", file=sys.stderr)
             return 2
         if isinstance(error, BrokenPipeError) and _output_is_closed():

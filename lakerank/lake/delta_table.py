@@ -31,6 +31,7 @@ _MEANWHILE = re.compile(
     # S3's answers to a conditional put that comes too late.
     r"|RemoteFileChangedException|PreconditionFailed|Precondition Failed|ConditionalRequestConflict"
 )
+_ODD = re.compile(r"[\[\]|^\\]|%[0-9A-Fa-f]{2}")  # in places that delta-rs does not open, or takes for another
 _FILE_SUFFIX = re.compile(r"\.(tsv|csv|txt|gz|bz2|zip|parquet|dat|data|json|e|v)$", re.IGNORECASE)
 
 
@@ -78,8 +79,27 @@ class TableRef:
 
     @property
     def needs_spark(self) -> bool:
-        """Whether delta-rs cannot open it: it is in a catalog, or delta-rs would panic over its path."""
-        return is_catalog_name(self.location) or bool(set("[]|^\\") & set(self.location))
+        """Whether delta-rs cannot open it: see `why_spark`."""
+        return bool(self.why_spark)
+
+    @property
+    def why_spark(self) -> str:
+        """Why delta-rs cannot open it, in words that follow "the table"; empty if it can.
+
+        It follows links, would panic over some letters of a path, and opens what stands at `a b` for `a%20b`.
+        """
+        if is_catalog_name(self.location):
+            return f"it is in a catalog{self._folder_hint}"
+        where = self.location if (folder := self.folder) is None else str(folder.resolve())
+        if found := _ODD.search(where):
+            return f"delta-rs cannot open a place with `{found[0]}` in its name"
+        return ""
+
+    @property
+    def _folder_hint(self) -> str:
+        """What to write for a folder whose name is that of a catalog's schema, if there is one."""
+        lake = self.location.rpartition(".")[0]
+        return f" (for the folder {lake} write ./{lake})" if is_catalog_name(lake) and Path(lake).is_dir() else ""
 
     @property
     def path(self) -> str:
@@ -112,7 +132,10 @@ class TableRef:
             UserError: there is no such Delta table or version, or a column is missing or of the wrong type.
         """
         if not self.exists(spark):
-            raise UserError(f"no Delta table `{relation.name}` at {self.location}: run {relation.producer} first")
+            told = f"no Delta table `{relation.name}` at {self.location}"
+            if is_catalog_name(self.location):
+                told += self._folder_hint
+            raise UserError(f"{told}: run {relation.producer} first")
         frame = self.frame(spark) if version is None else self._as_of(spark, version)
         return relation.check(frame, self.location)
 

@@ -461,11 +461,12 @@ def undo_unpublished(get_spark: GetSpark, lake: str, relation: Relation) -> None
             )
         added += files
     with publishing(get_spark, lake, relation.name) as run:
-        rows = [pq.read_table(ref.folder / name) for name in added] if ref.folder else []
+        files = [pq.read_table(ref.folder / name) for name in added] if ref.folder else []
+        rows = relation.enforce(pa.concat_tables(files, promote_options="permissive"), ref.location) if files else None
         ArrowSink.restore(ref, published.pinned, get_spark, run.stamp)
-        if rows:
-            ArrowSink(ref, relation, get_spark, run.stamp).append(pa.concat_tables(rows, promote_options="permissive"))
-            print(f"{ref.location}: {sum(map(len, rows)):,} rows that others have added are kept", flush=True)
+        if rows is not None:
+            ArrowSink(ref, relation, get_spark, run.stamp).append(rows)
+            print(f"{ref.location}: {len(rows):,} rows that others have added are kept", flush=True)
         restored = TableLog(ref, get_spark).find(run.stamp)
         if restored is not None:
             run.keep(relation, dataclasses.replace(ref, pinned=restored.version))

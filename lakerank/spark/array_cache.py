@@ -6,6 +6,7 @@ however it ends. So what a killed process has left can be told from what is at w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -79,8 +80,10 @@ def hold(store: BlockStore, shared: bool = False) -> Hold | None:
     path = Path(store.root) / LOCK
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except (FileNotFoundError, PermissionError):
-        return None  # removed meanwhile, or of another user
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS):
+            return None  # removed meanwhile, of another user, or on a disk that is only read
+        raise
     found = Hold(handle)
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -154,11 +157,21 @@ def cached(store: BlockStore, key: str, make: Callable[[], Block]) -> Block:
     Of several processes that want it at once one makes it, and the others wait.
     """
     while True:
-        used(store)
+        problem: OSError | None = None
+        try:
+            used(store)
+        except OSError as error:  # of another user, or nobody may write there: what is in it can be read all the same
+            problem = error
         if found := _intact(store, key, say=False):
             return found
+        if problem is not None:
+            raise UserError(
+                f"{store.root}: cannot write to it ({os.strerror(problem.errno or 0)}), and what should be in it has "
+                "to be made first: give another folder with --cache-dir"
+            ) from problem
         lock = hold(store)
         if lock is None:
+            _require_lockable(store)
             time.sleep(0.1)
             continue
         try:
@@ -169,6 +182,17 @@ def cached(store: BlockStore, key: str, make: Callable[[], Block]) -> Block:
             return store.get(key)
         finally:
             lock.release()
+
+
+def _require_lockable(store: BlockStore) -> None:
+    """Make sure that waiting for the lock of a store makes sense.
+
+    Raises:
+        UserError: it is another user's, who does not let us.
+    """
+    lock = Path(store.root) / LOCK
+    if lock.exists() and not os.access(lock, os.R_OK | os.W_OK):
+        raise UserError(f"{lock}: is another user's, and may not be locked: give another folder with --cache-dir")
 
 
 def _intact(store: BlockStore, key: str, say: bool) -> Block | None:

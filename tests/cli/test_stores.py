@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
 from lakerank.cli import command
-from lakerank.cli.errors import UserError
+from lakerank.cli.errors import UserError, files_gone_problem
 from lakerank.cli.settings import Settings
 from lakerank.cli.stores import hide_secrets, in_time, store_problem
 
@@ -75,3 +76,27 @@ def test_a_command_ends_with_one_sentence(capsys: pytest.CaptureFixture[str]) ->
     assert said.count("\n") == 1
     assert "abc" not in said
     assert "Traceback" not in said
+
+
+GONE = """An error occurred while calling o81.getResult.
+: org.apache.spark.SparkException: Exception thrown in awaitResult:
+\tat org.apache.spark.util.SparkThreadUtils$.awaitResult(SparkThreadUtils.scala:70)
+Caused by: org.apache.spark.SparkException: [FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file \
+file:///lake/ratings/part-00000-0.c000.snappy.parquet. File does not exist. It is possible the underlying files \
+have been updated. SQLSTATE: KD001
+"""
+
+
+def test_files_that_spark_does_not_find_are_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Nothing(Settings):
+        """None."""
+
+    def fail(_: Nothing) -> command.Summary:
+        raise RuntimeError(GONE)
+
+    assert command.run_command(fail, Nothing, "lfm", "Train.", []) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("lfm: error: /lake/ratings: files of the version to be read are gone (VACUUM")
+    assert said.endswith("run again the job that writes it\n")
+    assert files_gone_problem(RuntimeError("FileNotFoundError: x.parquet")) == ""

@@ -168,6 +168,17 @@ def test_files_that_are_gone_are_one_sentence(tmp_path: Path) -> None:
         state(tmp_path)
 
 
+def test_rows_of_publications_that_are_gone_are_said_with_what_helps(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    for file in (tmp_path / "publications").glob("*.parquet"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"files of version 0 are gone: .* put them back from a copy, or remove"):
+        state(tmp_path)
+    shutil.rmtree(tmp_path / "publications")
+    publish(tmp_path, 0.5, 4)
+    assert state(tmp_path) == (0.5, 4)
+
+
 def test_a_lake_is_copied_moved_and_opened_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = tmp_path / "old", tmp_path / "far" / "new"
     publish(old, 0.25, 3)

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from lakerank.lake.delta_table import TableRef
 from lakerank.recommend.latent_factors.config import LfmConfig
 from lakerank.recommend.latent_factors.store import RatingsSource, RunPlan, open_scratch, plan_run
@@ -101,3 +103,23 @@ def test_opening_the_scratch_folder_removes_what_was_killed_long_ago(tmp_path: P
     os.utime(left, (0, 0))
     open_scratch(str(tmp_path), "")
     assert not left.exists()
+
+
+@pytest.mark.parametrize(("version", "read"), [(None, None), (0, None), (2, 2)])
+def test_the_rows_of_a_version_are_read_from_the_newest_files_that_have_them(
+    version: int | None, read: int | None
+) -> None:
+    """After OPTIMIZE and VACUUM the files of the version itself, which names the run, are gone."""
+
+    class Asked(Exception):
+        pass
+
+    @dataclass(frozen=True)
+    class Optimized(TableRef):
+        def read(self, spark: Any, relation: Any, version: int | None = None) -> Any:
+            raise Asked(version)
+
+    source = RatingsSource(Optimized("ratings", pinned=3, rows_version=0), TableRef("items"), "none", 0)
+    with pytest.raises(Asked) as asked:
+        source.read(None, "", version)  # type: ignore[arg-type]
+    assert asked.value.args == (read,)

@@ -6,17 +6,30 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from search_oracles import Doc, pages_table, segments
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.delta_arrow import ArrowTable, UnreadableError
+from lakerank.lake.publications import Publications, Publishing, publishing
+from lakerank.lake.schemas import INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
 from lakerank.search.index.fields import Weighting
 from lakerank.search.index.segment import row_checksums
+from lakerank.search.index.store import IndexTables
+from lakerank.search.index.update import FORMAT, IndexOptions, plan_update
 from lakerank.search.query.index import build_arrays
 
+KILLED = {
+    "before the documents were merged": (INDEX_POSTINGS,),
+    "before it published": (INDEX_POSTINGS, INDEX_DOCUMENTS),
+    "after the documents alone": (INDEX_DOCUMENTS,),
+}
 WORDS = ["alder", "birch", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine", "rowan", "willow"]
 FLIPS = 200
 SENTENCE = re.compile(r"index_postings: .* in segment \d has been damaged .*: run \S+ --rebuild")
@@ -111,3 +124,59 @@ def test_every_column_of_a_row_counts(name: str) -> None:
     changed = postings.set_column(postings.schema.get_field_index(name), name, column)
     with pytest.raises(UserError, match=r"index_postings: the .* in segment \d has been damaged"):
         build_arrays(documents, changed, pages, Weighting(), "en")
+
+
+def no_spark() -> Any:
+    raise AssertionError("no session is needed")
+
+
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize("killed", KILLED)
+def test_an_index_whose_files_are_gone_is_built_anew(tmp_path: Path, killed: str, changed: bool) -> None:
+    """Written by a run that was killed, then VACUUM without retention: what was published is gone."""
+    documents, postings, pages = tables()
+    index = {INDEX_POSTINGS: postings, INDEX_DOCUMENTS: documents}
+    lake = str(tmp_path)
+    write_deltalake(tmp_path / "pages", pages)
+
+    def opened() -> IndexTables:
+        published = Publications.read(lake, no_spark)
+        return IndexTables(
+            None,  # type: ignore[arg-type]
+            lake,
+            published,
+            ArrowTable(published.table(PAGES), PAGES, no_spark),
+            None,
+            None,
+        )
+
+    with publishing(no_spark, lake, "index") as run:
+        for relation, table in index.items():
+            run.write(relation, table)
+        run.settings(format=FORMAT, language="en", sources={} if changed else opened().versions)
+    assert changed or plan_update(opened(), IndexOptions("en")).rebuild == ""
+    run = Publishing(no_spark, lake, "index")
+    for relation in KILLED[killed]:
+        run.write(relation, index[relation])
+        DeltaTable(tmp_path / relation.name).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert plan_update(opened(), IndexOptions("en")).rebuild == "there is no index yet"
+
+
+def test_an_index_that_cannot_be_read_is_built_anew_and_pages_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with publishing(no_spark, str(tmp_path), "index") as run:
+        run.write(INDEX_DOCUMENTS, tables()[0])
+    opened = IndexTables(None, str(tmp_path), Publications.read(str(tmp_path), no_spark), None, None, None)  # type: ignore[arg-type]
+
+    def fail_at(location: str) -> None:
+        def index(_: IndexTables) -> None:
+            raise UnreadableError(location, "a file of it is damaged")
+
+        monkeypatch.setattr(IndexTables, "index", index)
+
+    fail_at(f"{tmp_path}/index_documents")
+    assert plan_update(opened, IndexOptions()).rebuild == "the index so far cannot be read"
+    fail_at(f"{tmp_path}/pages")
+    with pytest.raises(UnreadableError):
+        plan_update(opened, IndexOptions())

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 from tests_root import ROOT
 from webapp.small_lake import PAGES, write_lake
@@ -166,6 +167,16 @@ def test_an_index_of_a_lake(tmp_path: Path) -> None:
     assert index.search("broadcasting")[0].id == "https://example.org/1"
     with pytest.raises(UserError, match="run ingest_pages and build_index"):
         index.update(frame())
+
+
+def test_pages_of_an_index_that_are_gone_are_build_indexs_to_mend(tmp_path: Path) -> None:
+    write_lake(tmp_path, PAGES)
+    write_deltalake(tmp_path / "pages", DeltaTable(tmp_path / "pages").to_pyarrow_table(), mode="overwrite")
+    DeltaTable(tmp_path / "pages").vacuum(0, dry_run=False, enforce_retention_duration=False)
+    with pytest.raises(UserError, match=r"pages: files of version 0 are gone .*: run build_index again"):
+        SearchIndex.open(str(tmp_path))
+    write_lake(tmp_path, PAGES)  # as build_index does
+    assert len(SearchIndex.open(str(tmp_path))) == 30
 
 
 def test_the_examples_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lakerank.cli.errors import UserError
 from lakerank.spark.array_cache import (
     LOCK,
     USED,
@@ -171,3 +173,34 @@ def test_without_locks_a_folder_goes_by_its_age(tmp_path: Path, monkeypatch: pyt
     os.utime(tmp_path / "old", (0, 0))
     remove_unheld(parent, ["old", "new"])
     assert parent.keys() == ["new"]
+
+
+def test_a_cache_that_may_not_be_written_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    store = BlockStore.open(str(tmp_path / "index"), "")
+    cached(store, "arrays", lambda: {"values": np.arange(5)})
+    monkeypatch.setattr(Path, "touch", refuse)  # as in the lake of another user
+    found = cached(store, "arrays", lambda: {"values": np.zeros(5)})
+    np.testing.assert_array_equal(found["values"], np.arange(5))
+    with pytest.raises(UserError, match=r"index: cannot write to it \(Permission denied\), .* with --cache-dir"):
+        cached(store, "others", lambda: {"values": np.zeros(5)})
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_what_cannot_be_locked_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    store = used(BlockStore.open(str(tmp_path / "index"), ""))
+    (tmp_path / "index" / LOCK).touch()
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    if number == errno.ENOSPC:
+        with pytest.raises(OSError, match="No space left"):
+            hold(store)
+        return
+    assert hold(store) is None
+    with pytest.raises(UserError, match=r"\.lock: is another user's, and may not be locked: .* with --cache-dir"):
+        cached(store, "arrays", lambda: {"values": np.zeros(5)})

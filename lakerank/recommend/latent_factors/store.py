@@ -162,7 +162,8 @@ class RatingsSource:
         if self.is_file:
             ratings = read_ratings_of(spark, "--train", self.ratings.location, scratch, {})
         else:
-            ratings = self.ratings.read(spark, RATINGS, version)
+            # A version names the commit that made the rows; its own files may be gone where a later one has the same.
+            ratings = self.ratings.read(spark, RATINGS, None if version == self.ratings.rows_version else version)
         if self.test:
             test = read_ratings_of(spark, "--test", self.test, scratch, id_types(ratings))
             test = checkpoint(test, scratch)

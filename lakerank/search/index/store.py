@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.publications import Publications, Publishing, place_in
+from lakerank.lake.publications import Publications, Publishing, located, place_in
 from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, REDIRECTS, Relation
 from lakerank.lake.table_log import TableLog
 from lakerank.search.index.index_input import (
@@ -138,17 +138,24 @@ class IndexTables:
         if newest is None:
             return None
         opened = []
-        for relation in (INDEX_DOCUMENTS, INDEX_POSTINGS):
-            member = newest.table(relation)
-            assert member is not None
-            try:
-                opened.append(ArrowTable(self.published.member(member, relation), relation, lambda: self.spark))
-            except UserError as error:
-                print(f"build_index: the index so far cannot be used: {error}", flush=True)
-                return None
-        documents, postings = opened
-        segments = postings.read(["segment"], [("term", "=", PAGES_TERM)])["segment"].to_pylist()
+        try:
+            for relation in (INDEX_DOCUMENTS, INDEX_POSTINGS):
+                member = newest.table(relation)
+                assert member is not None
+                table = ArrowTable(self.published.member(member, relation), relation, lambda: self.spark)
+                table.require_files()
+                opened.append(table)
+            documents, postings = opened
+            segments = postings.read(["segment"], [("term", "=", PAGES_TERM)])["segment"].to_pylist()
+        except UserError as error:
+            print(f"build_index: the index so far cannot be used: {error}", flush=True)
+            return None
         return ExistingIndex(documents, postings, newest.settings, segments)
+
+    def is_index(self, location: str) -> bool:
+        """Tell whether a table is one of the published index."""
+        newest = self.published.newest(INDEX)
+        return newest is not None and location in {located(self.lake, member.place) for member in newest.tables}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.delta_arrow import ArrowTable
+from lakerank.lake.delta_arrow import ArrowTable, UnreadableError
 from lakerank.lake.publications import publishing
 from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS
 from lakerank.search.index.index_input import (
@@ -103,7 +103,17 @@ class UpdatePlan:
 
 
 def plan_update(tables: IndexTables, options: IndexOptions) -> UpdatePlan:
-    """Compare pages with the index and decide what is to be done."""
+    """Compare pages with the index and decide what is to be done; an index that cannot be read is built anew."""
+    try:
+        return _planned(tables, options)
+    except UnreadableError as error:
+        if not tables.is_index(error.location):
+            raise
+        print(f"build_index: the index so far cannot be used: {error}", flush=True)
+        return UpdatePlan(1, "the index so far cannot be read")
+
+
+def _planned(tables: IndexTables, options: IndexOptions) -> UpdatePlan:
     index = tables.index()
     if index is None:
         return UpdatePlan(1, "there is no index yet")

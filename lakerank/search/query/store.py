@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import read_bytes
-from lakerank.lake.delta_arrow import ArrowTable, GetSpark
+from lakerank.lake.delta_arrow import ArrowTable, GetSpark, no_spark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publication, Publications
 from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES
@@ -25,6 +26,8 @@ from lakerank.spark.array_cache import cached, remove_leftovers, trim
 from lakerank.spark.array_store import Block, BlockStore
 
 CACHE_BYTES = 20e9
+# Where the version of `pages` that an index was made from is gone, an index of the newest one helps.
+_INDEXED_PAGES = dataclasses.replace(PAGES, producer=INDEX_DOCUMENTS.producer)
 _DOCUMENT_COLUMNS = [column.name for column in INDEX_DOCUMENTS.columns]
 _POSTING_COLUMNS = [column.name for column in INDEX_POSTINGS.columns]
 
@@ -45,7 +48,7 @@ class PublishedIndex:
             UserError: one is gone.
         """
         members = {member.name: member for member in (*newest.tables, *newest.sources)}
-        relations = (INDEX_DOCUMENTS, INDEX_POSTINGS, PAGES)
+        relations = (INDEX_DOCUMENTS, INDEX_POSTINGS, _INDEXED_PAGES)
         return cls(*(published.member(members[relation.name], relation) for relation in relations))
 
     def opened(self, get_spark: GetSpark) -> tuple[ArrowTable, ArrowTable, ArrowTable]:
@@ -53,7 +56,7 @@ class PublishedIndex:
         return (
             ArrowTable(self.documents, INDEX_DOCUMENTS, get_spark),
             ArrowTable(self.postings, INDEX_POSTINGS, get_spark),
-            ArrowTable(self.pages, PAGES, get_spark),
+            ArrowTable(self.pages, _INDEXED_PAGES, get_spark),
         )
 
 
@@ -222,12 +225,3 @@ def _newest(lake: str, get: GetSpark) -> tuple[Publications, Publication]:
         where = TableRef.find("", INDEX_DOCUMENTS, lake).location
         raise UserError(f"no Delta table `{INDEX_DOCUMENTS.name}` at {where}: run {INDEX_DOCUMENTS.producer} first")
     return published, newest
-
-
-def no_spark() -> Any:
-    """Refuse to give a session.
-
-    Raises:
-        UserError: always.
-    """
-    raise UserError("tables of a catalog need a Spark session: run this with spark-submit or --remote")
