@@ -6,7 +6,6 @@ Connect client has not got. Here tables go beside the parameters, and every writ
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import private_folder
 from lakerank.spark.array_cache import own_folder
 from lakerank.spark.array_store import BlockStore
 from lakerank.spark.checkpoint import checkpoint
@@ -33,13 +33,13 @@ def workspace(spark: SparkSession, folder: str, setting: str) -> Iterator[BlockS
 
     Args:
         spark: the session whose workers will use it.
-        folder: where to make it; empty takes this machine's folder for temporary files.
+        folder: where to make it; empty takes one of this user's among this machine's temporary files.
         setting: the parameter to name in errors.
 
     Raises:
         UserError: the folder cannot be made, or workers do not see what stands in it.
     """
-    above = BlockStore.open(folder or tempfile.gettempdir(), setting)
+    above = BlockStore.open(folder or str(private_folder("lakerank", setting)), setting)
     with own_folder(above, "lakerank-work") as store:
         store.write_json("here.json", {})
         if not _workers_see(spark, store.path("here.json")):

@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import Lock
 from lakerank.cli.settings import NOTHING
 from lakerank.lake.delta_table import TableRef, TableSink, has_scheme, is_catalog_name
 from lakerank.lake.publications import Publications, located, place_in, publishing
@@ -36,7 +37,6 @@ from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.recommend.models.store import find_model, published_table, save_model
 from lakerank.spark.array_cache import (
-    Hold,
     hold,
     named,
     own_store,
@@ -242,7 +242,7 @@ class RunPlan:
     scratch: BlockStore
     folder: str
     base: StoredModel | None = None
-    holds: list[Hold] = field(default_factory=list, compare=False)
+    holds: list[Lock] = field(default_factory=list, compare=False)
 
     @property
     def store(self) -> BlockStore:
@@ -321,7 +321,7 @@ class _BegunFolder:
 
     name: str
     version: int
-    lock: Hold
+    lock: Lock
 
 
 def _begun_folder(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import private_folder
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publication, Publications
@@ -198,7 +198,7 @@ def cache_folder(lake: str, given: str) -> str:
     if given:
         return given
     if "://" in lake or is_catalog_name(lake):
-        return str(Path(tempfile.gettempdir()) / "lakerank-index")
+        return str(private_folder("lakerank-index", "--cache-dir"))
     return str(Path(lake) / "_index_cache")
 
 
