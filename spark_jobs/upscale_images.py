@@ -33,6 +33,8 @@ from sr_model.patching.sources import is_bookkeeping, is_picture
 class UpscaleImagesArgs(InferenceSettings, JobArgs):
     """Settings of the job."""
 
+    AFTER_STOP = "the same command goes on: pictures that are done are kept"
+
     images: str = flag("", "folder of pictures, or a table (Delta, Parquet) with path and content", metavar="PATH")
     out: str = flag("", "table to write (default: LAKE/upscaled)", metavar="TABLE")
     format: str = flag("png", "of the results", choices=tuple(FORMATS))

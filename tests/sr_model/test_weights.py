@@ -156,12 +156,11 @@ def test_a_flipped_bit_is_never_used(tmp_path: Path) -> None:
         (tmp_path / "altered.pt").write_bytes(altered)
         try:
             found = read_pt(tmp_path / "altered.pt")
-        except UserError as error:
+        except UserError:
             refused += 1
-            assert "altered.pt: not a sound checkpoint" in str(error)
-        else:  # between the parts, where nothing is read
-            assert (found["format"], found["step"]) == ("x", 3)
-            assert torch.equal(found["w"], values["w"])
+            continue
+        assert (found["format"], found["step"]) == ("x", 3)  # it was between the parts, where nothing is read
+        assert torch.equal(found["w"], values["w"])  # type: ignore[arg-type]
     assert refused > 50
     middle = whole.index(values["w"].numpy().tobytes())  # type: ignore[attr-defined]
     (tmp_path / "altered.pt").write_bytes(whole[:middle] + b"\x01" + whole[middle + 1 :])
@@ -200,5 +199,5 @@ def test_weights_of_before_zip_are_held_against_their_name(tmp_path: Path) -> No
     named.write_bytes(content[:-1] + b"\x01")
     with pytest.raises(ValueError, match="its SHA-256 is not the one in its name"):
         load_pt(named, before_zip=True)
-    with pytest.raises(ValueError, match="nor what torch.save writes"):
+    with pytest.raises(ValueError, match=r"nor what torch\.save writes"):
         load_pt(tmp_path / "w")
