@@ -36,6 +36,8 @@ from lakerank.spark.job import run_job
 class LfmArgs(LfmConfig, JobArgs):
     """Settings of the lfm job: those of training, and what is read, kept and written."""
 
+    AFTER_STOP = "--resume goes on after the last epoch; without it the same command begins anew and removes the epochs"
+
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder or catalog.schema for the tables written (default: the lake)")
     scratch: str = flag(

@@ -33,6 +33,8 @@ from lakerank.spark.job import run_job
 class TuneArgs(JobArgs):
     """Settings of the tune job."""
 
+    AFTER_STOP = "--resume goes on after the finished trials; the same command without it begins anew and removes them"
+
     ratings: str = flag("", "ratings table (default: `ratings` in the lake)")
     out: str = flag("", "folder for lfm.yaml and trials.png (default: `tuning` in the lake)")
     scratch: str = flag(

@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.lake.delta_table import TableRef
-from lakerank.lake.picture_results import Recipe, Results, update_results
-from lakerank.lake.pictures import open_pictures, write_rejected
+from lakerank.lake.picture_results import Recipe, Results, alone_with, update_results
+from lakerank.lake.pictures import Pictures, open_pictures, write_rejected
 from lakerank.lake.publications import Publications, publishing
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from lakerank.spark.job import run_job
@@ -32,6 +32,8 @@ from sr_model.patching.sources import is_bookkeeping, is_picture
 @dataclass(frozen=True)
 class UpscaleImagesArgs(InferenceSettings, JobArgs):
     """Settings of the job."""
+
+    AFTER_STOP = "the same command goes on: pictures that are done are kept"
 
     images: str = flag("", "folder of pictures, or a table (Delta, Parquet) with path and content", metavar="PATH")
     out: str = flag("", "table to write (default: LAKE/upscaled)", metavar="TABLE")
@@ -79,8 +81,22 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
         raise UserError("--images: give a folder of pictures, or a table of them")
     recipe = make_recipe(args)
     pictures = open_pictures(spark, args.images, "--images", lambda name: is_picture(name) and not is_bookkeeping(name))
-    earlier = Publications.read(args.lake, lambda: spark).result(UPSCALED, args.out)
-    ref = earlier or TableRef.find(args.out, UPSCALED, args.lake)
+    place = TableRef.find(args.out, UPSCALED, args.lake)
+    with alone_with(place):
+        earlier = Publications.read(args.lake, lambda: spark).result(UPSCALED, args.out)
+        results = _update(spark, args, pictures, recipe, earlier or place)
+    if not results.made and not results.kept:
+        path, reason = results.rejected[0]
+        raise UserError(
+            f"--images {args.images}: none of {len(results.rejected)} pictures could be enlarged, e.g. {path}: {reason}"
+        )
+    summary = summarize(args, results, recipe.constants["model"], time.monotonic() - started, cores(spark))
+    print(f"upscale_images: the table is {place.location}")
+    return summary | {"out": place.location}
+
+
+def _update(spark: SparkSession, args: UpscaleImagesArgs, pictures: Pictures, recipe: Recipe, ref: TableRef) -> Results:
+    """Make the rows and publish them."""
 
     def announce(todo: int, kept: int, resumed: int) -> None:
         print(f"upscale_images: {todo} pictures to enlarge, {kept - resumed} are in {ref.location} already", flush=True)
@@ -93,14 +109,7 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
         results = update_results(spark, pictures, tables, ref, UPSCALED, recipe, announce)
         write_rejected(spark, tables, UPSCALED_REJECTED, args.lake, results.rejected)
     results.finish()
-    if not results.made and not results.kept:
-        path, reason = results.rejected[0]
-        raise UserError(
-            f"--images {args.images}: none of {len(results.rejected)} pictures could be enlarged, e.g. {path}: {reason}"
-        )
-    summary = summarize(args, results, recipe.constants["model"], time.monotonic() - started, cores(spark))
-    print(f"upscale_images: the table is {ref.location}")
-    return summary | {"out": ref.location}
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,6 +22,8 @@ MODES = ("srresnet", "srgan", "evaluate")
 class TrainConfig(Settings):
     """Hold everything that decides what a run computes, and how often it says so."""
 
+    AFTER_STOP = "--resume auto goes on from the last checkpoint, if there is one"
+
     # --- what
     mode: str = flag("srgan", "srresnet: content loss only; srgan: that, then adversarial; evaluate", choices=MODES)
     data: str = flag("lake/patches/train", "patches that make_patches wrote (the train folder)", metavar="DIR")

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import write_file
+from lakerank.cli.files import alone_in, remove_parts, write_file
 from lakerank.cli.progress import progress
 from lakerank.cli.stores import at_hand
 from sr_model.config import TrainConfig, as_flags
@@ -32,12 +32,12 @@ from sr_model.data.open_stream import open_stream
 from sr_model.data.stream import Batch, PatchStream
 from sr_model.device import Degrade, pick_device, to_device
 from sr_model.leaks import refuse_leaks
-from sr_model.losses import LossSettings, make_losses
+from sr_model.losses import LossSettings, TotalLoss, make_losses
 from sr_model.nets import SCALE
 from sr_model.nets.discriminators import make_discriminator
 from sr_model.scoring.validation import load_pairs, validate
 from sr_model.training.batches import Batches
-from sr_model.training.checkpoint import BEST, Checkpoints, git_commit, read_checkpoint, read_newest
+from sr_model.training.checkpoint import Checkpoints, best_or_last, git_commit, read_checkpoint, read_newest
 from sr_model.training.optim import lr_factor
 from sr_model.training.parallel import average_buffers, local_device, process_group
 from sr_model.training.samples import plot_curve, read_history, sample_grid, save_grid
@@ -132,7 +132,20 @@ class Run:
         elif self.config.init_from:
             given = load_generator(self.config.init_from, self.device, self.config.net)
             self.trainer.generator.load_state_dict(given.state_dict())
+        with _Signals() as told_to_stop:
+            return self._train_phases(plan, losses, saved, told_to_stop)
+
+    def _train_phases(
+        self,
+        plan: Sequence[Phase],
+        losses: Sequence[TotalLoss],
+        saved: dict[str, Any] | None,
+        told_to_stop: _Signals,
+    ) -> bool:
+        started = time.perf_counter()
         for index in range(self.phase, len(plan)):
+            if self._agreed(0.0, told_to_stop.seen)[1]:
+                return False  # the checkpoint at the end of the phase before has all
             self.phase = index
             if index > 0 and not saved:
                 self.trainer.generator.load_state_dict(self.trainer.ema_model.state_dict())
@@ -142,14 +155,19 @@ class Run:
             if saved:
                 self._restore(saved)
                 saved = None
-            if not self.train_phase(plan[index]):
+            if not self.train_phase(plan[index], told_to_stop, started):
                 return False
         return True
 
-    def train_phase(self, phase: Phase) -> bool:
-        """Train one phase, batch by batch; return whether it came to its end."""
+    def train_phase(self, phase: Phase, told_to_stop: _Signals, run_started: float) -> bool:
+        """Train one phase, batch by batch; return whether it came to its end.
+
+        Args:
+            phase: which.
+            told_to_stop: what the process was asked.
+            run_started: when the first phase of this process began; `stop_after` counts from then.
+        """
         config, trainer = self.config, self.trainer
-        told_to_stop = _Signals()
         started = time.perf_counter()
         images, elapsed = 0, 0.0
         parts: dict[str, Tensor] = {}
@@ -168,7 +186,7 @@ class Run:
             self.step += 1
             self.phase_step += 1
             images += len(hr_NCHW) * self.world
-            stop = told_to_stop.seen or 0 < config.stop_after <= time.perf_counter() - started
+            stop = told_to_stop.seen or 0 < config.stop_after <= time.perf_counter() - run_started
             every = _AGREE_EVERY if self.device.type == "cuda" else 1
             agree = self.world == 1 or self._due(every) or self.phase_step == phase.steps
             if agree and self.world > 1 and self.device.type == "cuda":
@@ -379,16 +397,25 @@ def _any_shape() -> Iterator[None]:
 
 class _Signals:
     """Remember whether the process was asked to stop: then it ends after the step it is in (of several GPUs within
-    `_AGREE_EVERY` steps), with a checkpoint.
+    `_AGREE_EVERY` steps), or before the next phase, with a checkpoint.
 
-    SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait for the step.
+    SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait for the step. One for the whole run: what comes while a phase
+    is finished or begun is not forgotten.
     """
 
     def __init__(self) -> None:
         self.seen = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Signals:
         with suppress(ValueError):  # not in the main thread
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, self._on_signal)
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: object) -> None:
         if number == signal.SIGINT:
@@ -428,6 +455,11 @@ def train_or_evaluate(config: TrainConfig) -> Mapping[str, Any]:
             # In each process, and before they join: others would wait for it in a message that has a time limit.
             refuse_leaks(Path(config.data), Path(config.valid))
         rank, world = stack.enter_context(process_group(device))
+        if rank == 0:
+            refusal = f"--out {config.out}: another training is at work there; wait for it, or choose another"
+            lock = stack.enter_context(alone_in(Path(config.out), refusal))
+            for folder in (Path(config.out), *(Path(config.out) / name for name in ("checkpoints", "samples"))):
+                remove_parts(folder, lock)
         stream = stack.enter_context(
             open_stream(
                 config.data,
@@ -451,7 +483,8 @@ def train_or_evaluate(config: TrainConfig) -> Mapping[str, Any]:
             plot_curve(history, training.out / "curve.png")
     if rank == 0:
         where = f"{training.out}/{plan[training.phase].name}.safetensors" if finished else training.last_kept
-        print(f"train: {'done' if finished else 'stopped, go on with --resume auto'}: {where}")
+        said = "done" if finished else "stopped, go on with --resume auto"
+        print(f"train: {said}: {where or 'nothing was trained yet'}")
     return {
         "finished": finished,
         "steps": training.step,
@@ -461,7 +494,7 @@ def train_or_evaluate(config: TrainConfig) -> Mapping[str, Any]:
         "seconds": round(time.perf_counter() - started, 3),
         "waiting_seconds": round(training.waited, 3),
         "peak_gpu_mib": torch.cuda.max_memory_allocated(device) >> 20 if device.type == "cuda" else None,
-        "weights": str(where) if rank == 0 else None,
+        "weights": str(where) if rank == 0 and where else None,
     }
 
 
@@ -470,8 +503,7 @@ def evaluate_run(config: TrainConfig) -> Mapping[str, Any]:
     from sr_model.evaluate import main as evaluate
 
     found = Checkpoints(Path(config.out) / "checkpoints", config.keep_last)
-    best = found.folder / BEST
-    path = best if best.exists() else found.last()
+    path = best_or_last(found)
     if path is None:
         raise UserError(f"--out {config.out}: holds no checkpoint to evaluate; train one first")
     if not config.valid:

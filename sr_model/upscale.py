@@ -32,6 +32,8 @@ from sr_model.zoo import DEFAULT
 class UpscaleArgs(InferenceSettings):
     """Settings of the enlargement."""
 
+    AFTER_STOP = "the same command goes on: pictures that are done are kept"
+
     input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
     output: str = flag(None, "file to write, or folder; subfolders are kept", positional=True, metavar="OUT")
     batch: int = flag(1, "tiles computed together", within=AT_LEAST_ONE)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import safetensors
 import torch
@@ -24,6 +26,7 @@ from sr_model.nets import GENERATORS, make_generator
 from sr_model.zoo import MODELS
 
 FORMAT = "lakerank-generator-1"
+_CHECKSUM = "sha256"  # of the tensors: safetensors has none of its own
 
 
 def as_bytes(generator: nn.Module, net: str, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -35,7 +38,8 @@ def as_bytes(generator: nn.Module, net: str, metadata: Mapping[str, str] | None 
         metadata: what else to store: training data, steps, figures.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
-    return save(tensors, metadata={**(metadata or {}), "format": FORMAT, "net": net, "scale": "4"})
+    own = {"format": FORMAT, "net": net, "scale": "4", _CHECKSUM: fingerprint(tensors)}
+    return save(tensors, metadata={**(metadata or {}), **own})
 
 
 def save_generator(generator: nn.Module, net: str, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -143,6 +147,8 @@ def _of_safetensors(content: bytes, where: str) -> tuple[str, Mapping[str, Tenso
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
     if metadata.get("format") != FORMAT or "net" not in metadata:
         raise UserError(f"{where}: no generator of ours (its metadata has no `format: {FORMAT}` and `net`)")
+    if metadata.get(_CHECKSUM, "") not in ("", fingerprint(tensors)):  # earlier versions wrote none
+        raise UserError(f"{where}: damaged, the checksum of its tensors is another; copy it again or write it anew")
     return metadata["net"], tensors
 
 
@@ -163,15 +169,56 @@ def read_pt(path: Path) -> dict[str, Any]:
     """Read what `torch.save` wrote, tensors and plain values only: such a file cannot run code.
 
     Raises:
-        UserError: not readable as that.
+        UserError: not readable as that, or another file than was written: `torch.load` compares no checksums.
     """
     try:
-        with path.open("rb") as file:
-            if not zipfile.is_zipfile(file):  # `torch.load` would try older formats, and fail in words for nobody
-                raise ValueError("it is neither a .safetensors file nor what torch.save writes, or it is cut short")
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = load_pt(path)
     except Exception as error:  # unpickling foreign bytes raises nearly anything
-        raise UserError(f"{path}: not a sound checkpoint ({str(error).splitlines()[0][:120]})") from error
+        told = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"{path}: not a sound checkpoint ({told})") from error
     if not isinstance(saved, dict):
         raise UserError(f"{path}: no training checkpoint of ours (it holds a {type(saved).__name__})")
     return saved
+
+
+def load_pt(path: Path, before_zip: bool = False) -> Any:
+    """Read what `torch.save` wrote and compare it with its checksums, which `torch.load` does not.
+
+    Args:
+        path: the file.
+        before_zip: accept the form without checksums that PyTorch wrote before version 1.6, as torchvision's older
+            weights have it; their names end in the beginning of the SHA-256, and that is compared.
+
+    Raises:
+        Exception: nearly any; `ValueError` if it is cut short or altered.
+    """
+    with path.open("rb") as file:
+        if zipfile.is_zipfile(file):
+            _compare_crcs(file, path.stat().st_size)
+        elif not before_zip:  # `torch.load` would try older formats, and fail in words for nobody
+            raise ValueError("it is neither a .safetensors file nor what torch.save writes, or it is cut short")
+        elif named := re.search(r"-([0-9a-f]{8,64})\.pth?$", path.name):
+            file.seek(0)
+            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(named[1]):
+                raise ValueError("it is damaged: its SHA-256 is not the one in its name")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _compare_crcs(file: IO[bytes], size: int) -> None:
+    """Compare the parts of what `torch.save` wrote with their checksums, in bounded memory.
+
+    Raises:
+        ValueError: one is altered, or packed, as `torch.save` leaves none.
+    """
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members) or (
+            sum(member.file_size for member in members) > size
+        ):
+            raise ValueError("its parts are packed, which torch.save does not do")
+        try:
+            altered = archive.testzip()
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
+            raise ValueError(f"it is damaged: {error}") from error
+        if altered is not None:
+            raise ValueError(f"it is damaged: the checksum of {altered} is another")

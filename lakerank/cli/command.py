@@ -77,7 +77,7 @@ def _code(
         print(f"{name}: error: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
+        print(f"{name}: stopped; {args_class.AFTER_STOP}", file=sys.stderr)
         return 130
     except Exception as error:
         if problem := quoted_user_error(error) or files_gone_problem(error) or store_problem(error):

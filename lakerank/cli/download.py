@@ -1,7 +1,8 @@
 """Fetch a public data set's zip once, and prove that it arrived whole: MovieLens editions, DIV2K.
 
 The file grows as `<name>.zip.part` and gets its name only after its checksum fits, so a `.zip` that is there
-is good. A fetch that was interrupted goes on where it stopped if the server can do that, else anew.
+is good. A fetch that was interrupted goes on where it stopped if the server can do that, else anew. Of two runs that
+want the same file one fetches it, and the other waits.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import flush_to_disk, locked, write_file
 from lakerank.cli.progress import progress
 
 MIRROR = "https://files.grouplens.org/datasets/movielens"
@@ -58,28 +60,33 @@ def fetch(name: str, folder: Path, mirror: str = MIRROR) -> Path:
         raise UserError(f"--mirror {mirror}: must start with http:// or https://")
     url = f"{mirror.rstrip('/')}/{name}.zip"
     target = folder / f"{name}.zip"
-    note = folder / f"{name}.zip.md5"  # what an edition without a pin was checked against
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pinned = _pinned(name)
-        if target.exists():
-            known = pinned or _md5_in(note.read_text(encoding="utf-8") if note.exists() else "")
-            if _is_good(target, known):
-                print(f"{target}: is there, its {'md5 fits' if known else 'CRCs fit'}; delete it to fetch anew")
-                return target
-            print(f"{target}: is damaged, fetching it again")
-            target.unlink()
-        expected = pinned or _published_md5(f"{url}.md5")
-        part = folder / f"{name}.zip.part"
-        if pinned is None:
-            part.unlink(missing_ok=True)  # half of an edition that may have been replaced meanwhile
-        _transfer(url, part, by_hand(name, url))
-        _accept(part, target, url, expected)
-        if pinned is None and expected:
-            note.write_text(f"{expected}  {target.name}\n", encoding="utf-8")
+        with locked(folder / f".{name}.zip.lock", f"{folder}/{name}.zip: another run is fetching it; waiting for that"):
+            _fetch_alone(name, target, url)
     except OSError as error:
         raise UserError(f"{folder}: cannot keep {name}.zip here ({error.strerror or error})") from error
     return target
+
+
+def _fetch_alone(name: str, target: Path, url: str) -> None:
+    """Fetch what is not there or not good; nobody else does so meanwhile."""
+    note = target.with_name(f"{target.name}.md5")  # what an edition without a pin was checked against
+    pinned = _pinned(name)
+    if target.exists():
+        known = pinned or _md5_in(note.read_text(encoding="utf-8") if note.exists() else "")
+        if _is_good(target, known):
+            print(f"{target}: is there, its {'md5 fits' if known else 'CRCs fit'}; delete it to fetch anew")
+            return
+        print(f"{target}: is damaged, fetching it again")
+        target.unlink()
+    expected = pinned or _published_md5(f"{url}.md5")
+    part = target.with_name(f"{target.name}.part")
+    if pinned is None or part.is_symlink():
+        part.unlink(missing_ok=True)  # half of an edition that may have been replaced meanwhile; or not ours
+    _transfer(url, part, by_hand(name, url))
+    _accept(part, target, url, expected)
+    if pinned is None and expected:
+        write_file(note, f"{expected}  {target.name}\n")
 
 
 def verify(path: Path, name: str) -> str:
@@ -192,5 +199,7 @@ def _accept(part: Path, target: Path, url: str, expected: str | None) -> None:
         part.unlink()
         wanted = f"md5 is {found}, {expected} was expected" if expected else "it is not a sound zip file"
         raise UserError(f"{url}: what came is damaged or another file ({wanted}); it was removed, run again")
+    flush_to_disk(part)
     part.replace(target)
+    flush_to_disk(target.parent)
     print(f"{target}: fetched; {f'md5 {expected} fits' if expected else 'no md5 is published, its CRCs fit'}")

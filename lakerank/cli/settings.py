@@ -169,6 +169,9 @@ class CheckedSettings:
 class Settings(CheckedSettings):
     """Settings every command has."""
 
+    # What is true of a run of this command that Ctrl-C ended, and what to type then; shown after "stopped; ".
+    AFTER_STOP: typing.ClassVar[str] = "run the same command again"
+
     json: bool = flag(False, "print one JSON summary as the last line of standard output")
     verbose: bool = flag(False, "print all settings, not only those that differ from their defaults")
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.stores import has_scheme, list_store
+from lakerank.spark.array_cache import own_folder, remove_unheld
+from lakerank.spark.array_store import BlockStore
+
+_UNPACKED = "unpacked"  # folders of what was in a zip: locked while they are needed
 
 
 @contextmanager
 def opened(source: Path, scratch: Path, wanted: Collection[str] = ()) -> Iterator[Path]:
-    """Give `source` itself, or a folder with what a .zip holds, which is removed at the end.
+    """Give `source` itself, or a folder with what a .zip holds, which is removed at the end; so are those that killed
+    jobs have left.
 
     Args:
         source: a folder, a file or a .zip.
@@ -31,16 +34,16 @@ def opened(source: Path, scratch: Path, wanted: Collection[str] = ()) -> Iterato
     if source.is_dir() or source.suffix.lower() != ".zip":
         yield source
         return
-    try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="unpacked-", dir=scratch))
-    except OSError as error:
-        raise UserError(f"{scratch}: cannot unpack here ({error.strerror})") from error
-    try:
+    with ExitStack() as held:
+        try:
+            scratch.mkdir(parents=True, exist_ok=True)
+            parent = BlockStore(str(scratch))
+            remove_unheld(parent, [path.name for path in scratch.glob(f"{_UNPACKED}-*")])
+            folder = Path(held.enter_context(own_folder(parent, _UNPACKED)).root)
+        except OSError as error:
+            raise UserError(f"{scratch}: cannot unpack here ({error.strerror})") from error
         _unpack(source, folder, wanted)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def listing(folder: str | Path) -> list[str]:

@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import LEFTOVER_SECONDS, locked
 from lakerank.cli.progress import progress
 from lakerank.lake.binary_files import SourceFile
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
@@ -90,7 +92,7 @@ def update_results(
         spark: the session.
         pictures: from `open_pictures`.
         run: publishes the table.
-        ref: the table at the version to go on from; without one where there is none.
+        ref: the table at the version to go on from; without one where there is none. Whoever calls is `alone_with` it.
         relation: its columns, with `path`, `width`, `height`, `seconds`, `content_hash` and `recipe`.
         recipe: how rows are made.
         announce: told before the work how many pictures are to be made, how many are up to date and how many of the
@@ -137,8 +139,34 @@ def update_results(
     elif kept:
         run.keep(relation, ref)
     return Results(
-        kept, tuple(rows), rejected, sum(row["reason"] is None for row in done), lambda: _remove(spark, waiting)
+        kept,
+        tuple(rows),
+        rejected,
+        sum(row["reason"] is None for row in done),
+        lambda: _remove(spark, waiting, {row["instalment"] for row in (*made, *there.values())}),
     )
+
+
+@contextmanager
+def alone_with(ref: TableRef) -> Iterator[None]:
+    """Make sure that no other run makes rows of a table; wait for one that does. Tables in a store have no locks.
+
+    Two would take each other's waiting rows for those of a killed run, and the first to end would remove them.
+
+    Raises:
+        UserError: nothing can be written beside the table.
+    """
+    with ExitStack() as held:
+        if ref.folder is not None:
+            lock, said = (
+                ref.folder.with_name(f".{ref.folder.name}.lock"),
+                "another run makes its rows; waiting for that",
+            )
+            try:
+                held.enter_context(locked(lock, f"{ref.location}: {said}"))
+            except OSError as error:
+                raise UserError(f"{ref.location}: cannot write ({error.strerror}); choose another --lake") from error
+        yield
 
 
 def _waiting(spark: SparkSession, waiting: TableRef, which: Column) -> list[Row]:
@@ -149,14 +177,21 @@ def _waiting(spark: SparkSession, waiting: TableRef, which: Column) -> list[Row]
     return list(waiting.frame(spark).where(which).select(*names).collect())
 
 
-def _remove(spark: SparkSession, waiting: TableRef) -> None:
-    """Remove the rows that waited: the table, or in a store its rows, whose files go with the next VACUUM."""
-    if is_catalog_name(waiting.location):
-        spark.sql(f"DROP TABLE IF EXISTS {waiting.sql}").collect()
-    elif waiting.folder is not None:
+def _remove(spark: SparkSession, waiting: TableRef, instalments: Collection[str]) -> None:
+    """Remove the rows that waited: the table, or in a store its rows, whose files go with the next VACUUM.
+
+    In a store another run may be at work, whose rows stay: only those that this run has made or found go, and what is
+    more than a day old.
+    """
+    if waiting.folder is not None:
         shutil.rmtree(waiting.folder, ignore_errors=True)
     elif waiting.exists(spark):
-        TableSink(waiting, UPSCALED_UNFINISHED).write(spark.createDataFrame([], UPSCALED_UNFINISHED.schema()))
+        old = f"{time.time() - LEFTOVER_SECONDS:.0f}"
+        names = ", ".join(f"'{name}'" for name in sorted({*instalments, ""}))
+        # Quoted; names of our own making.
+        spark.sql(f"DELETE FROM {waiting.sql} WHERE instalment IN ({names}) OR instalment < '{old}'").collect()  # noqa: S608
+        if is_catalog_name(waiting.location) and not waiting.frame(spark).limit(1).collect():
+            spark.sql(f"DROP TABLE IF EXISTS {waiting.sql}").collect()
 
 
 def map_pictures(parts: DataFrame, function: PictureFunction, schema: pa.Schema) -> DataFrame:
@@ -203,7 +238,7 @@ def _make(
     with progress(len(todo), "pictures", "pictures") as meter:
         while begin < len(todo):
             chosen, started = todo[begin : begin + size], time.monotonic()
-            stamp = uuid.uuid4().hex
+            stamp = f"{time.time():.0f}-{uuid.uuid4().hex}"
             rows = map_pictures(parts(chosen), hashed, schema).withColumns(constants | {"instalment": F.lit(stamp)})
             try:
                 sink.append(rows)

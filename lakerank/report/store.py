@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import read_json_lines
 from lakerank.cli.stores import download, has_scheme, is_in_object_store
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publications
@@ -146,11 +147,9 @@ def read_sr_results(folder: Path) -> SrResults:
     Raises:
         UserError: a file in it is not what the commands write.
     """
-    history: list[dict[str, float]] = []
     path = folder / "history.jsonl"
     try:
-        if path.is_file():
-            history = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        history = read_json_lines(path, "step", "report")
         scores = next((p for p in (folder / "scores.json", folder / "evaluation" / "scores.json") if p.is_file()), None)
         if scores is None:
             return SrResults(history)

@@ -6,29 +6,24 @@ however it ends. So what a killed process has left can be told from what is at w
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import LEFTOVER_SECONDS, LOCK, Lock, private_folder, try_lock
 from lakerank.spark.array_store import Block, BlockStore, hidden_name, is_hidden_name
 from lakerank.spark.remote_blocks import RemoteFolder
 
 if TYPE_CHECKING:  # stores are used where pyspark is not installed
     from pyspark.sql import SparkSession
 
-LOCK = ".lock"  # whoever works in a store holds this file
-LEFTOVER_SECONDS = 86400.0  # what is unfinished for longer, its writer is gone
 _FRESH_SECONDS = 60.0  # between making a folder and locking it
 _DEPTH = 3  # folders below a scratch folder in which unfinished ones may lie
 USED = ".used"  # its time of change is when the store was last used
@@ -46,29 +41,7 @@ def used(store: BlockStore) -> BlockStore:
     return store
 
 
-@dataclass
-class Hold:
-    """A lock on a store. It ends with `release`, with the process, or when nothing refers to it any more.
-
-    Attributes:
-        handle: of the open lock file.
-        is_sure: whether the file system has locks; else nobody can tell whether another process is at work.
-    """
-
-    handle: int
-    is_sure: bool = True
-
-    def release(self) -> None:
-        """Let go."""
-        if self.handle >= 0:
-            os.close(self.handle)
-        self.handle = -1
-
-    def __del__(self) -> None:
-        self.release()
-
-
-def hold(store: BlockStore, shared: bool = False) -> Hold | None:
+def hold(store: BlockStore, shared: bool = False) -> Lock | None:
     """Lock a store, whose folder is there; None if another process, or another part of this one, holds it.
 
     Args:
@@ -76,25 +49,8 @@ def hold(store: BlockStore, shared: bool = False) -> Hold | None:
         shared: others may hold it, too, if they share it.
     """
     if store.is_remote:  # no locks there: what may be removed goes by its age
-        return Hold(-1, is_sure=False)
-    path = Path(store.root) / LOCK
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS):
-            return None  # removed meanwhile, of another user, or on a disk that is only read
-        raise
-    found = Hold(handle)
-    try:
-        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError:  # this file system has no locks: what may be removed goes by its age
-        found.is_sure = False
-    try:  # it may have been removed, or moved, while we waited
-        return found if os.fstat(handle).st_ino == path.stat().st_ino else None
-    except FileNotFoundError:
-        return None
+        return Lock(-1, is_sure=False)
+    return try_lock(Path(store.root) / LOCK, shared)
 
 
 def unique_name(name: str) -> str:
@@ -107,7 +63,7 @@ def named(parent: BlockStore, name: str) -> list[str]:
     return [key for key in parent.keys("") if re.fullmatch(f"{re.escape(name)}(-[0-9a-f]{{8}})?", key)]
 
 
-def own_store(parent: BlockStore, name: str) -> Hold | None:
+def own_store(parent: BlockStore, name: str) -> Lock | None:
     """Make the store `name`, marked as used now, and lock it; it must not be there yet.
 
     It is locked before it has its name, so nobody can take it for one that a killed process has left.
@@ -147,7 +103,7 @@ def common_folder(spark: SparkSession) -> Iterator[str]:
     if not is_local(spark):
         yield ""
         return
-    with own_folder(BlockStore(tempfile.gettempdir()), "lakerank-blocks") as store:
+    with own_folder(BlockStore(str(private_folder("lakerank", "TMPDIR"))), "blocks") as store:
         yield store.root
 
 

@@ -32,7 +32,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import flush_to_disk
+from lakerank.cli.files import exchange, flush_to_disk
 from lakerank.cli.stores import has_scheme, is_in_object_store, require_store
 from lakerank.spark.remote_blocks import SUFFIX, RemoteFolder
 
@@ -131,7 +131,10 @@ class BlockStore:
         return self.is_remote or self.move_in(Path(made.root), name)
 
     def put(self, key: str, block: Block) -> None:
-        """Write a block in one step; a second writer of the same key (a repeated task) changes nothing."""
+        """Write a block in one step; a second writer of the same key (a repeated task) changes nothing.
+
+        One that is there but is not what its manifest says is replaced.
+        """
         if self.is_remote:
             _remote(self).put(key, block)
             return
@@ -145,12 +148,18 @@ class BlockStore:
         (fresh / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         if not self.move_in(fresh, key):  # it is there already, with the same content: tasks are deterministic
             try:
-                self._parts(key)
+                self.verify([key])
             except UserError:
-                self.discard(key)
-                if self.move_in(fresh, key):
-                    return
-            shutil.rmtree(fresh)
+                self.replace(fresh, key)
+            shutil.rmtree(fresh, ignore_errors=True)
+
+    def replace(self, fresh: Path, key: str) -> None:
+        """Let a folder take the place of what lies at `key`; readers see the one or the other, where they can change
+        places in one step. What was there may be left at `fresh`.
+        """
+        if not exchange(fresh, self.path(key)):
+            self.discard(key)
+            self.move_in(fresh, key)
 
     def move_in(self, fresh: Path, key: str) -> bool:
         """Rename a folder to where `key` lies; False if something is there already."""

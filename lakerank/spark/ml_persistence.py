@@ -6,7 +6,6 @@ Connect client has not got. Here tables go beside the parameters, and every writ
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -17,6 +16,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReadable
 from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import private_folder
 from lakerank.cli.stores import is_in_object_store
 from lakerank.spark.array_cache import is_local, own_folder
 from lakerank.spark.array_store import BlockStore
@@ -33,8 +33,8 @@ def workspace(spark: SparkSession, folder: str, setting: str, lake: str = "") ->
 
     Args:
         spark: the session whose workers will use it.
-        folder: where to make it; empty takes this machine's folder for temporary files, or on a cluster `_scratch` of
-            a lake in an object store, whose workers may share no disk.
+        folder: where to make it; empty takes one of this user's among this machine's temporary files, or on a cluster
+            `_scratch` of a lake in an object store, whose workers may share no disk.
         setting: the parameter to name in errors.
         lake: of the job.
 
@@ -43,7 +43,7 @@ def workspace(spark: SparkSession, folder: str, setting: str, lake: str = "") ->
     """
     if not folder and is_in_object_store(lake) and not is_local(spark):
         folder = f"{lake.rstrip('/')}/_scratch"
-    above = BlockStore.open(folder or tempfile.gettempdir(), setting)
+    above = BlockStore.open(folder or str(private_folder("lakerank", setting)), setting)
     with own_folder(above, "lakerank-work") as store:
         store.write_json("here.json", {})
         if not _workers_see(spark, store):

@@ -120,14 +120,25 @@ class ImpatientProtocol(H11Protocol):
     """HTTP for a connection that ends if no whole request comes in time, or nobody fetches the answer.
 
     uvicorn's own time-out begins after the first answer and ends with the next byte, so that a connection which sends
-    nothing, or one byte a minute, would stay for ever.
+    nothing, or one byte a minute, would stay for ever, as would one that asks hundreds of times and reads no answer.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
         self._asked = self.loop.time()
+        self._unread_since: float | None = None
         self._watch = self.loop.call_later(WAITED_FOR_REQUEST, self._end_if_idle)
+
+    def pause_writing(self) -> None:
+        """Note since when the answers are not fetched."""
+        self._unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Note that they are."""
+        self._unread_since = None
+        super().resume_writing()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -141,9 +152,12 @@ class ImpatientProtocol(H11Protocol):
 
     def _end_if_idle(self) -> None:
         is_answering = self.cycle is not None and not self.cycle.response_complete
-        left = self._asked + WAITED_FOR_REQUEST - self.loop.time()
-        if is_answering or left > 0:
-            self._watch = self.loop.call_later(WAITED_FOR_REQUEST if is_answering else left, self._end_if_idle)
+        waits_since = self._asked if self._unread_since is None else self._unread_since
+        left = waits_since + WAITED_FOR_REQUEST - self.loop.time()
+        if is_answering and self._unread_since is None:  # it is us for whom the other side waits
+            left = WAITED_FOR_REQUEST
+        if left > 0:
+            self._watch = self.loop.call_later(left, self._end_if_idle)
         else:
             self.transport.abort()  # not `close`, which would wait for who does not read
 

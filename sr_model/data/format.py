@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
@@ -94,16 +95,25 @@ class PartInfo:
         name: relative to the data set's folder.
         size: bytes.
         row_groups: rows in each row group.
+        checksum: XXH3 of the file, 64 bits in hexadecimal; empty if it was written by an earlier version.
     """
 
     name: str
     size: int
     row_groups: tuple[int, ...]
+    checksum: str = ""
 
     @property
     def rows(self) -> int:
         """Count the rows in the file."""
         return sum(self.row_groups)
+
+    def is_intact(self, folder: Path) -> bool:
+        """Tell whether the file in a folder is the one that was written."""
+        file = folder / self.name
+        if not file.is_file() or file.stat().st_size != self.size:
+            return False
+        return not self.checksum or file_checksum(file) == self.checksum
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,30 @@ class Manifest:
         """Count the patches in all files."""
         return sum(part.rows for part in self.parts)
 
+    def compare(self, folder: Path) -> None:
+        """Compare the files in a folder with their checksums; `read_manifest` has compared their sizes.
+
+        Raises:
+            UserError: one is altered.
+        """
+        for part in self.parts:
+            if not part.is_intact(folder):
+                raise UserError(f"{folder / part.name}: is altered; copy it again or make the patches anew")
+
+
+def file_checksum(path: Path) -> str:
+    """Compute the XXH3 checksum of a file."""
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def part_from(values: Mapping[str, Any]) -> PartInfo:
+    """Return what a manifest, or the result of a part, says of a file."""
+    return PartInfo(values["name"], values["size"], tuple(values["row_groups"]), values.get("checksum", ""))
+
 
 def manifest_json(manifest: Manifest) -> str:
     """Format a manifest as it stands in the folder."""
@@ -140,7 +174,13 @@ def manifest_json(manifest: Manifest) -> str:
         "store_lr": manifest.store_lr,
         "facts": dict(manifest.facts),
         "files": [
-            {"name": part.name, "size": part.size, "row_groups": list(part.row_groups)} for part in manifest.parts
+            {
+                "name": part.name,
+                "size": part.size,
+                "row_groups": list(part.row_groups),
+                **({"checksum": part.checksum} if part.checksum else {}),
+            }
+            for part in manifest.parts
         ],
     }
     return json.dumps(fields, indent=1) + "\n"
@@ -159,7 +199,7 @@ def read_manifest(folder: Path) -> Manifest:
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
             raise UserError(f"{path}: format {found['format']}, but this version reads {FORMAT}; make the patches anew")
-        parts = tuple(PartInfo(part["name"], part["size"], tuple(part["row_groups"])) for part in found["files"])
+        parts = tuple(part_from(part) for part in found["files"])
         manifest = Manifest(found["patch"], found["scale"], found["store_lr"], parts, found["facts"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not readable ({error!r}); make the patches anew") from error

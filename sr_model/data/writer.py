@@ -7,7 +7,6 @@ without a dictionary: a row group on disk is then an array with a fixed stride, 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lakerank.cli.files import atomic_path, write_file
+from lakerank.cli.files import atomic_path, flush_to_disk, part_name, write_file
 from sr_model.data.format import (
     MANIFEST,
     Manifest,
     PartInfo,
     PatchRow,
     arrow_schema,
+    file_checksum,
     image_shapes,
     manifest_json,
     npy_header,
@@ -94,7 +94,7 @@ def write_part(
     size = row_group_rows or default_row_group_rows(patch)
     if size * patch * patch * 3 >= 1 << 30:
         raise ValueError(f"row groups of {size} patches of {patch} × {patch} exceed 1 GiB; use fewer rows")
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}.part")
+    temporary = path.with_name(part_name(path.name))
     counts: list[int] = []
     writer: pq.ParquetWriter | None = None
     try:
@@ -122,13 +122,16 @@ def write_part(
             path.unlink(missing_ok=True)  # of a run before, with other rows
             return None
         writer.close()
+        flush_to_disk(temporary)  # before the result and the manifest that vouch for it
+        checksum = file_checksum(temporary)
         temporary.replace(path)
+        flush_to_disk(path.parent)
     except BaseException:
         if writer is not None:
             writer.close()
         temporary.unlink(missing_ok=True)
         raise
-    return PartInfo(path.name, path.stat().st_size, tuple(counts))
+    return PartInfo(path.name, path.stat().st_size, tuple(counts), checksum)
 
 
 def finish(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lakerank.cli.errors import UserError
+from sr_model.weights import load_pt
 
 # torchvision's VGG19_Weights.IMAGENET1K_V1 and the name it is cached under.
 ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
@@ -121,7 +122,7 @@ def _randomise(features: nn.Sequential) -> None:
 
 def _load(features: nn.Sequential, path: Path) -> None:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_pt(path, before_zip=True)
         features.load_state_dict({name: state[f"features.{name}"] for name in features.state_dict()})
     except Exception as error:  # unpickling foreign bytes raises nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]

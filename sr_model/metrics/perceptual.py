@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
 from sr_model.metrics.base import Unavailable
+from sr_model.weights import load_pt
 
 _CACHED = "alexnet-owt-7be5be79.pth"  # torchvision's name of the ImageNet weights
 
@@ -63,7 +64,7 @@ def load_lpips(weights: str = "", border: int = 4) -> Callable[[NDArray[np.uint8
 def _fill(net: nn.Module, path: Path) -> None:
     """Fill in AlexNet's convolutions, which lpips holds in five slices under their torchvision numbers."""
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = load_pt(path, before_zip=True)
         held: dict[str, Tensor] = {
             k.removeprefix("features."): v for k, v in saved.items() if k.startswith("features.")
         }

@@ -7,14 +7,25 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import read_bytes, remove_file, write_file
+from lakerank.cli.files import (
+    LOCK,
+    Lock,
+    alone_in,
+    exchange,
+    flush_to_disk,
+    read_bytes,
+    remove_file,
+    remove_parts,
+    try_lock,
+    write_file,
+)
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import FRACTION_BELOW_ONE, NOT_NEGATIVE, Range, Settings, flag
 from lakerank.cli.stores import download, is_stored_folder, remove_folder, stored_file_exists, upload
@@ -29,6 +40,7 @@ from sr_model.patching.parts import (
     PartResult,
     count_done_parts,
     read_results,
+    remove_damaged_results,
 )
 
 _LOOK_SECONDS = 1.0
@@ -39,7 +51,8 @@ def build_dataset(
 ) -> list[PartResult]:
     """Make the parts of a data set that are not made yet, and finish it.
 
-    What is replaced stays until the new data set is whole: that is made in a hidden folder beside it.
+    What is replaced stays until the new data set is whole: that is made in a hidden folder beside it, and they change
+    places. Nobody else builds there meanwhile.
 
     Args:
         command: named in what is printed.
@@ -53,21 +66,33 @@ def build_dataset(
         The result of each part.
 
     Raises:
-        UserError: see `begin` and `finish_build`.
+        UserError: another build is at work there; see `begin` and `finish_build`.
     """
-    beside = _building_folder(out, plan.fingerprint)
-    where = beside if overwrite and (out.exists() or beside.exists()) else out
-    if where != out:
-        begin(out, "", overwrite)  # refuses what is not ours
-    if begin(where, plan.fingerprint, overwrite=False):
-        print(f"{command}: {where} holds these patches already")
-    else:
-        with _watched(where, plan.count):
-            count = make(where)
-        finish_build(where, count, build, plan.fingerprint)
-    results = read_results(where)
-    if where != out:
-        _put_in_place(where, out, results)
+    out = out.resolve() if out.is_symlink() else out
+    refusal = f"--out {out}: another build is at work there; wait for it, or choose another folder"
+    with ExitStack() as held:
+        with _writable(out):
+            _restore(out, refusal)
+            held.callback(_remove_if_empty, out)
+            lock = held.enter_context(alone_in(out, refusal))
+        where = out
+        if overwrite and any((out / name).exists() for name in (RESULTS, *SPLITS)):
+            begin(out, "", overwrite)  # refuses what is not ours
+            where = _building_folder(out, plan.fingerprint)
+            with _writable(out):
+                held.enter_context(alone_in(where, refusal))
+        if begin(where, plan.fingerprint, False, lock):
+            print(f"{command}: {where} holds these patches already")
+        else:
+            with _watched(where, plan.count):
+                count = make(where)
+            finish_build(where, count, build, plan.fingerprint)
+        results = read_results(where)
+        if where != out:
+            _put_in_place(where, out, results)
+        if lock.is_sure:
+            for leftover in (*_beside(out, "building"), *_beside(out, "replaced")):
+                shutil.rmtree(leftover, ignore_errors=True)
     return results
 
 
@@ -125,22 +150,62 @@ def build_in_store(
         return results
 
 
+def _beside(out: Path, what: str) -> list[Path]:
+    """List the hidden folders beside a data set in which it is being made, or to which the one before it was moved."""
+    return sorted(path for path in out.parent.iterdir() if path.name.startswith(f".{out.name}-{what}-"))
+
+
 def _building_folder(out: Path, fingerprint: str) -> Path:
-    """Name the folder that a data set is made in while another one is in its place; found again by a second run."""
-    return out.parent / f".{out.name}-building-{fingerprint[:16]}"
+    """Find the folder beside a data set in which a run that was killed has begun these patches; else name one.
+
+    Whoever calls holds the lock on `out`, so nobody is at work in them.
+    """
+    for path in _beside(out, "building"):
+        stamp = path / RESULTS / "build"
+        if stamp.is_file() and stamp.read_text(encoding="utf-8") == fingerprint:
+            return path
+    return out.parent / f".{out.name}-building-{uuid.uuid4().hex}"
+
+
+def _restore(out: Path, refusal: str) -> None:
+    """Put a data set back that a run was about to replace when it was killed, where folders cannot change places.
+
+    Raises:
+        UserError: with the refusal, if that run is still at work.
+    """
+    if not out.parent.is_dir() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        return
+    for old in _beside(out, "replaced"):
+        lock = try_lock(old / LOCK)
+        if lock is None:
+            raise UserError(refusal)
+        old.replace(out)
+        lock.release()
+        return
 
 
 def _put_in_place(made: Path, out: Path, results: Sequence[PartResult]) -> None:
     """Put a new data set where another one is; without a single patch the old one stays."""
-    if not any(one.parts for one in results):
-        shutil.rmtree(made)
-        return
-    old = out.parent / f".{out.name}-replaced-{uuid.uuid4().hex}"
-    if out.exists():  # not if a run was killed between these two steps
-        out.replace(old)
-    made.replace(out)
-    for leftover in (*out.parent.glob(f".{out.name}-replaced-*"), *out.parent.glob(f".{out.name}-building-*")):
-        shutil.rmtree(leftover, ignore_errors=True)
+    if any(one.parts for one in results):
+        if not exchange(made, out):
+            out.replace(out.parent / f".{out.name}-replaced-{uuid.uuid4().hex}")
+            made.replace(out)
+        flush_to_disk(out.parent)
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Say in a sentence that a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror or error}); choose another folder") from error
 
 
 def report_build(
@@ -197,17 +262,17 @@ def _watched(out: Path, parts: int) -> Iterator[None]:
         thread.join()
 
 
-def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
+def begin(out: Path, fingerprint: str, overwrite: bool, lock: Lock | None = None) -> bool:
     """Make sure the folder is free, or holds the beginning of this very build; True if that is finished already.
 
-    With `overwrite` only see that it is ours.
+    With `overwrite` only see that it is ours. With the lock that all builders hold, what is half written is removed.
 
     Raises:
         UserError: it holds patches of another build, and `overwrite` was not given; or something that is not ours; or
             it cannot be written.
     """
     stamp = out / RESULTS / "build"
-    try:
+    with _writable(out):
         held = stamp.read_text(encoding="utf-8") if stamp.is_file() else ""
         there = [split for split in SPLITS if (out / split).exists()]
         if there and not held:
@@ -216,14 +281,12 @@ def begin(out: Path, fingerprint: str, overwrite: bool) -> bool:
             return False
         if held not in ("", fingerprint):
             raise UserError(f"--out {out}: holds patches of other pictures or settings; choose another, or --overwrite")
+        remove_damaged_results(out)
         if _is_finished(out):
             return True
-        for name, hidden in ((RESULTS, ".*.part"), *((split, ".*.tmp") for split in SPLITS)):
-            for leftover in (out / name).glob(hidden):
-                leftover.unlink()
+        for name in (RESULTS, *SPLITS):
+            remove_parts(out / name, lock)
         write_file(stamp, fingerprint)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error}); choose another folder") from error
     return False
 
 
@@ -287,10 +350,17 @@ def no_patches_error(made: Sequence[PartResult]) -> UserError:
 
 def _is_finished(out: Path) -> bool:
     """Return whether each split that has parts is a whole data set; a run may have been killed between the two."""
-    made = {split for one in read_results(out) for split in one.parts}
+    results = read_results(out)
     try:
-        return bool(made) and all(read_manifest(out / split).rows for split in made)
-    except UserError:  # not finished, or a file of it is lost or cut short: made again
+        for split in SPLITS:
+            made = {one.parts[split].name for one in results if split in one.parts}
+            if made or (out / split / MANIFEST).is_file():
+                manifest = read_manifest(out / split)
+                if made != {part.name for part in manifest.parts}:
+                    raise UserError(f"{out / RESULTS}: the result of a part is missing")
+                manifest.compare(out / split)
+        return any(one.parts for one in results)
+    except UserError:  # not finished, or a file of it is lost, cut short or altered: made again
         for split in SPLITS:
             (out / split / MANIFEST).unlink(missing_ok=True)
         return False
@@ -299,6 +369,8 @@ def _is_finished(out: Path) -> bool:
 @dataclass(frozen=True)
 class PatchSettings(Settings):
     """Settings of patching, for the command and for the Spark job."""
+
+    AFTER_STOP = "the same command goes on: parts that are done are kept"
 
     scale: int = flag(4, "HR pixels per LR pixel", within=Range(2))
     patch: int = flag(96, "side of the HR patches in pixels")

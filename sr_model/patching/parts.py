@@ -19,7 +19,7 @@ import pyarrow as pa
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from lakerank.cli.stores import stored_file_exists, upload
-from sr_model.data.format import PartInfo, PatchRow
+from sr_model.data.format import PartInfo, PatchRow, part_from
 from sr_model.data.writer import default_row_group_rows, write_part
 from sr_model.images import BrokenImage, decode_rgb
 from sr_model.patching.extract import PatchPlan, TooSmall, extract_patches
@@ -85,9 +85,7 @@ class PartResult:
     def from_json(cls, text: str) -> PartResult:
         """Parse a result's file."""
         found = json.loads(text)
-        parts = {
-            split: PartInfo(p["name"], p["size"], tuple(p["row_groups"])) for split, p in found.pop("parts").items()
-        }
+        parts = {split: part_from(part) for split, part in found.pop("parts").items()}
         rejected = [(name, reason) for name, reason in found.pop("rejected")]
         return cls(parts=parts, rejected=rejected, **found)
 
@@ -274,6 +272,20 @@ def read_results(out: Path) -> list[PartResult]:
     return [PartResult.from_json(file.read_text(encoding="utf-8")) for file in files]
 
 
+def remove_damaged_results(out: Path) -> None:
+    """Remove results that cannot be read: their parts are made again."""
+    for note in (out / RESULTS).glob("*.json"):
+        if _parsed(note) is None:
+            note.unlink()
+
+
+def _parsed(note: Path) -> PartResult | None:
+    try:
+        return PartResult.from_json(note.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def count_done_parts(out: Path) -> int:
     """Count the parts that are done, for a progress bar."""
     return sum(1 for _ in (out / RESULTS).glob("*.json"))
@@ -303,6 +315,7 @@ def _done(out: Path, number: int) -> PartResult | None:
     note = _result_file(out, number)
     if not note.is_file():
         return None
-    made = PartResult.from_json(note.read_text(encoding="utf-8"))
-    files = [(out / split / part.name, part.size) for split, part in made.parts.items()]
-    return made if all(file.is_file() and file.stat().st_size == size for file, size in files) else None
+    made = _parsed(note)
+    if made is None:
+        return None
+    return made if all(part.is_intact(out / split) for split, part in made.parts.items()) else None

@@ -82,13 +82,13 @@ def read_newest(found: Checkpoints, config: Mapping[str, Any]) -> dict[str, Any]
     paths = found.all()[::-1]
     for number, path in enumerate(paths):
         try:
-            read_pt(path)
+            saved = read_pt(path)
         except UserError as error:
             if number == len(paths) - 1:
                 raise
             print(f"train: {error}; the one before it is taken", flush=True)
             continue
-        return read_checkpoint(path, config)
+        return _accepted(saved, path, config)
     return None
 
 
@@ -104,7 +104,10 @@ def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"--resume {path}: no such checkpoint")
-    saved = read_pt(path)
+    return _accepted(read_pt(path), path, config)
+
+
+def _accepted(saved: dict[str, Any], path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if saved.get("format") != FORMAT:
         raise UserError(f"--resume {path}: no training checkpoint of ours")
     for key, value in saved["config"].items():
@@ -114,6 +117,26 @@ def read_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
                 "give the same settings, or begin anew with another --out and --init-from this file"
             )
     return saved
+
+
+def best_or_last(found: Checkpoints) -> Path | None:
+    """Find the best checkpoint of a run, else the last that is whole; one that is damaged is said and passed over.
+
+    Raises:
+        UserError: all are damaged.
+    """
+    best = found.folder / BEST
+    paths = [path for path in (best, *found.all()[::-1]) if path.exists()]
+    for number, path in enumerate(paths):
+        try:
+            read_pt(path)
+        except UserError as error:
+            if number == len(paths) - 1:
+                raise
+            print(f"train: {error}; {paths[number + 1].name} is taken", flush=True)
+            continue
+        return path
+    return None
 
 
 # Where a run runs and what it shows may change on the way; what it computes may not. Lengths may grow.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from lakerank.cli.errors import UserError
+from lakerank.cli.files import atomic_path, read_json_lines
 from sr_model.degrade import bicubic_upscale
 
 COLUMNS = ("LR", "bicubic", "SR", "HR")
@@ -48,8 +47,8 @@ def sample_grid(generator: nn.Module, lr_NCHW: Tensor, hr_NCHW: Tensor) -> NDArr
 
 def save_grid(grid: NDArray[np.uint8], path: Path) -> None:
     """Write a grid as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid).save(path)
+    with atomic_path(path) as fresh:
+        Image.fromarray(grid).save(fresh, format="PNG")
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
@@ -60,22 +59,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     Raises:
         UserError: another line is none of a training run; the message names it.
     """
-    if not path.exists():
-        return []
-    history: list[dict[str, float]] = []
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, 1):
-        try:
-            found = json.loads(line)
-            if not isinstance(found, dict) or not isinstance(found.get("step"), int | float):
-                raise ValueError("no object with a `step`")
-        except (ValueError, RecursionError) as error:
-            if number == len(lines):
-                print(f"train: {path}: the last line was cut short and is dropped", flush=True)
-                break
-            raise UserError(f"{path}, line {number}: no line of a training history ({error}); remove it") from error
-        history.append(found)
-    return history
+    return read_json_lines(path, "step", "train")
 
 
 def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
@@ -99,7 +83,8 @@ def plot_curve(history: list[dict[str, float]], path: Path) -> bool:
     if scored:
         right.plot(*zip(*scored, strict=True), marker=".")
     right.set(xlabel="training time, s", ylabel="validation PSNR on Y, dB")
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as fresh:
+        figure.savefig(fresh, dpi=120, format="png")
     return True
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +25,8 @@ class Mirror:
         self.asked: list[tuple[str, str]] = []  # path, Range header
         self.ranges = True
         self.stop_after = 0  # bytes of the body, then the connection closes
+        self.may_go_on = threading.Event()  # half of the body waits for it
+        self.may_go_on.set()
 
     def serve(self) -> Iterator[Mirror]:
         mirror = self
@@ -43,7 +47,10 @@ class Mirror:
                 self.send_header("Content-Length", str(len(body) - start))
                 self.end_headers()
                 end = mirror.stop_after or len(body)
-                self.wfile.write(body[start:end])
+                half = (start + end) // 2
+                self.wfile.write(body[start:half])
+                mirror.may_go_on.wait(10)
+                self.wfile.write(body[half:end])
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -81,6 +88,37 @@ def test_fetches_once(mirror: Mirror, zipped: bytes, tmp_path: Path, capsys: pyt
     assert mirror.asked == [("/sets/ml-1m.zip", "")]
     assert "md5 fits" in capsys.readouterr().out
     assert [p.name for p in folder.iterdir()] == ["ml-1m.zip"]
+
+
+def test_of_two_at_once_one_fetches_and_the_other_waits(
+    mirror: Mirror, zipped: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror.may_go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        paths = [pool.submit(fetch, "ml-latest", tmp_path, mirror.url) for _ in range(2)]
+        deadline = time.monotonic() + 5
+        said = ""
+        while "another run is fetching it" not in said and time.monotonic() < deadline:
+            time.sleep(0.05)
+            said += capsys.readouterr().out
+        mirror.may_go_on.set()
+        assert [path.result().read_bytes() for path in paths] == [zipped, zipped]
+    assert said == f"{tmp_path}/ml-latest.zip: another run is fetching it; waiting for that\n"
+    assert [path for path, _ in mirror.asked] == ["/sets/ml-latest.zip.md5", "/sets/ml-latest.zip"]
+    assert [path.name for path in tmp_path.iterdir()] == ["ml-latest.zip"]
+
+
+def test_a_link_in_the_place_of_a_part_is_not_followed(mirror: Mirror, zipped: bytes, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "ml-1m.zip.part").symlink_to(tmp_path / "precious")
+    assert fetch("ml-1m", folder, mirror.url).read_bytes() == zipped
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    (folder / "ml-1m.zip").unlink()
+    (folder / ".ml-1m.zip.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(UserError, match=r"cannot keep ml-1m\.zip here"):
+        fetch("ml-1m", folder, mirror.url)
 
 
 def test_a_damaged_copy_is_fetched_again(mirror: Mirror, zipped: bytes, tmp_path: Path) -> None:

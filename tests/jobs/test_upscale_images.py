@@ -7,7 +7,10 @@ import io
 import json
 import re
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import lake_tables
 import numpy as np
@@ -19,9 +22,11 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from tests_root import ROOT
 
+from lakerank.cli.files import try_lock
 from lakerank.lake import picture_results
 from lakerank.lake.binary_files import SourceFile
 from lakerank.lake.delta_table import TableRef, TableSink
+from lakerank.lake.picture_results import Results, alone_with
 from lakerank.lake.pictures import Pictures, contents, in_parts
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from spark_jobs import upscale_images
@@ -304,6 +309,39 @@ def test_a_killed_run_is_taken_up_where_it_was(
     rows, wanted = rows_of(spark, mine), rows_of(spark, lake)
     assert {path for path in rows if rows[path]["content"] != wanted[path]["content"]} == {changed}
     assert not (mine / "upscaled_unfinished").exists()
+
+
+def test_two_runs_on_one_table_come_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looked: list[str] = []
+
+    class Published:
+        def result(self, relation: object, out: str) -> TableRef:
+            looked.append("looked")
+            return TableRef(str(tmp_path / "upscaled"))
+
+    def update(*_: object) -> Results:
+        looked.append("free" if try_lock(tmp_path / ".upscaled.lock") else "held")
+        return Results(frozenset({"a"}), (), (), 0, lambda: None)
+
+    recipe = SimpleNamespace(constants={"model": ""})
+    for name, value in {"make_recipe": recipe, "open_pictures": None, "cores": 1, "summarize": {}}.items():
+        monkeypatch.setattr(upscale_images, name, lambda *_, value=value: value)
+    monkeypatch.setattr(upscale_images.Publications, "read", lambda *_: Published())
+    monkeypatch.setattr(upscale_images, "_update", update)
+    args = upscale_images.UpscaleImagesArgs(images="x", lake=str(tmp_path))
+    with ThreadPoolExecutor(1) as pool:
+        with alone_with(TableRef(str(tmp_path / "upscaled"))):
+            second = pool.submit(upscale_images.run, None, args)  # type: ignore[arg-type]
+            said, limit = "", time.monotonic() + 10
+            while "another run makes its rows; waiting" not in said and time.monotonic() < limit:
+                time.sleep(0.02)
+                said += capsys.readouterr().out
+            assert looked == []  # what the first publishes is what the second goes on from
+        second.result(10)
+    assert looked == ["looked", "held"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_all_broken_leaves_the_table_as_it_was(

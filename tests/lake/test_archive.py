@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -24,6 +26,25 @@ def test_a_zip_becomes_a_folder_that_is_removed(tmp_path: Path) -> None:
     with opened(source, tmp_path / "scratch") as folder:
         assert listing(folder) == ["top/big.csv", "top/r.csv"]
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_what_a_killed_job_has_unpacked_is_removed_by_the_next(tmp_path: Path) -> None:
+    source, scratch = zipped(tmp_path / "a.zip", **{"r.csv": "1"}), tmp_path / "scratch"
+    killed = f"""
+import os
+from pathlib import Path
+from lakerank.lake.archive import opened
+with opened(Path({str(source)!r}), Path({str(scratch)!r})):
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    (left,) = scratch.iterdir()
+    (scratch / "unpacked-x_1o2345").mkdir()  # as earlier versions named them
+    with opened(source, scratch) as mine, opened(source, scratch) as other:
+        assert not left.exists()
+        assert mine != other
+        assert {path.name for path in scratch.iterdir()} == {mine.name, other.name}
+    assert list(scratch.iterdir()) == []
 
 
 def test_folders_and_files_are_themselves(tmp_path: Path) -> None:

@@ -10,11 +10,15 @@ import pytest
 from resident import blocks_of, trained
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import exchange
 from lakerank.recommend.data.synthetic import generate_ratings
-from lakerank.recommend.latent_factors import train
+from lakerank.recommend.latent_factors import build_blocks, train
+from lakerank.recommend.latent_factors.build_blocks import CONTENTS, mend_blocks
 from lakerank.recommend.latent_factors.config import LfmConfig
-from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run
+from lakerank.recommend.latent_factors.run_state import RatingBlocks, Run, make_layout
 from lakerank.recommend.latent_factors.train import _go_back_to_intact, _load_progress
+from lakerank.spark import array_store
+from lakerank.spark.array_store import BlockStore
 
 CONFIG = LfmConfig(factors=3, epochs=4, blocks=2)
 
@@ -55,6 +59,54 @@ def test_a_missing_rating_block_is_an_error_and_an_empty_one_is_not(data: Rating
     few = blocks_of(tmp_path / "few", one, blocks=2)
     assert few.get("train", 0, 1) is None
     assert few.get("valid", 0, 0) is None
+
+
+def test_damaged_rating_blocks_are_mended_where_they_lie(
+    data: RatingBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(data.root, tmp_path / "built")
+    there, built = data.store, BlockStore(str(tmp_path / "built"))
+    for store in (there, built):
+        store.write_json(CONTENTS, {"blocks": 2})
+        store.seal()
+    make_layout(data, "user", 1)
+    altered, in_use = there.path("ratings/train-0-0/ratings.npy"), there.get("ratings/train-1-1")
+    wanted = there.get("ratings/train-0-0")["ratings"].copy()
+    content = bytearray(altered.read_bytes())
+    content[-1] ^= 1
+    altered.write_bytes(content)
+    shutil.rmtree(there.path("ratings/test-1-0"))
+    layout = there.path("rows/user-1/order.npy")
+    order = layout.read_bytes()
+    layout.write_bytes(order[:-1] + b"\x01")
+
+    missed: list[str] = []
+
+    def watched(one: Path, other: Path) -> bool:
+        done = exchange(one, other)
+        missed.extend([] if other.exists() else [str(other)])
+        return done
+
+    monkeypatch.setattr(array_store, "exchange", watched)
+    assert mend_blocks(there, built) == 2
+    assert missed == [str(there.path("ratings/test-1-0"))]  # it was not there before either
+    there.verify_sealed("", there.sealed())
+    np.testing.assert_array_equal(there.get("ratings/train-0-0")["ratings"], wanted)
+    np.testing.assert_array_equal(in_use["ratings"], there.get("ratings/train-1-1")["ratings"])
+    monkeypatch.setattr(build_blocks, "cores", lambda _: 1)
+    build_blocks._verify(None, there, data)  # type: ignore[arg-type]
+    assert layout.read_bytes() == order
+
+
+def test_blocks_that_another_run_moves_in_are_not_removed(
+    data: RatingBlocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Between the look and what followed it another run moved its blocks in; looking must therefore remove nothing.
+    assert build_blocks._stored_blocks(None, BlockStore(str(tmp_path)), "data") is None  # type: ignore[arg-type]
+    assert data.store.blocks()
+    data.store.write_json(CONTENTS, {"blocks": 2})
+    assert build_blocks._stored_blocks(None, BlockStore(str(tmp_path)), "data") is None  # type: ignore[arg-type]
+    assert data.store.blocks()
 
 
 def test_a_flipped_bit_in_the_newest_state_costs_one_epoch(
@@ -100,6 +152,7 @@ def test_an_intact_run_is_left_alone(data: RatingBlocks, tmp_path: Path, capsys:
     config = LfmConfig(factors=3, epochs=4, blocks=2, early_stop=9)
     run, history, _ = trained(tmp_path / "run", data, config)
     before = sorted(path.name for path in Path(run.root).rglob("*"))
+    run.store.put("epoch-5/user-0", {"factors": np.zeros(3)})  # of an epoch in which it was killed
     _go_back_to_intact(run, "training")
     assert sorted(path.name for path in Path(run.root).rglob("*")) == before
     assert len(_load_progress(run)[0]) == len(history)

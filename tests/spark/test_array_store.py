@@ -125,6 +125,10 @@ def test_a_repeated_task_mends_a_damaged_block(store: BlockStore) -> None:
     (store.path("k") / "big.npy").unlink()
     store.put("k", BLOCK)
     np.testing.assert_array_equal(store.get("k")["big"], BLOCK["big"])
+    flip(store.path("k") / "big.npy")
+    store.put("k", BLOCK)
+    store.verify(["k"])
+    np.testing.assert_array_equal(store.get("k")["big"], BLOCK["big"])
     assert [path.name for path in Path(store.root).iterdir()] == ["k"]
 
 

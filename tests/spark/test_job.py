@@ -54,6 +54,33 @@ def test_the_users_mistake_that_a_worker_finds_is_2_in_one_line(
     assert capsys.readouterr().err.splitlines()[-1] == "probe: error: block user-1 is damaged: run it again"
 
 
+@pytest.mark.parametrize(
+    ("command", "true"),
+    [
+        ("lfm", "--resume goes on after the last epoch; without it the same command begins anew and removes"),
+        ("tune", "--resume goes on after the finished trials; the same command without it begins anew and removes"),
+        ("train", "--resume auto goes on from the last checkpoint"),
+        ("build_patches", "the same command goes on: parts that are done are kept"),
+        ("upscale_images", "the same command goes on: pictures that are done are kept"),
+        ("pagerank", "run the same command again\n"),
+    ],
+)
+def test_ctrl_c_is_130_and_says_how_to_go_on(command: str, true: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from spark_jobs import lfm, pagerank, tune, upscale_images
+    from sr_model.build_patches import BuildArgs
+    from sr_model.config import TrainConfig
+
+    classes = (lfm.LfmArgs, tune.TuneArgs, TrainConfig, BuildArgs, upscale_images.UpscaleImagesArgs)
+    names = ("lfm", "tune", "train", "build_patches", "upscale_images", "pagerank")
+    args = dict(zip(names, (*classes, pagerank.PageRankArgs), strict=True))[command]
+
+    def run(_: object) -> dict[str, object]:
+        raise KeyboardInterrupt
+
+    assert run_command(run, args, command, "Doc.", []) == 130
+    assert f"{command}: stopped; {true}" in capsys.readouterr().err
+
+
 def test_ours_is_1_with_a_trace(spark: SparkSession, capsys: pytest.CaptureFixture[str]) -> None:
     def run(spark, args):
         raise ZeroDivisionError("oops")

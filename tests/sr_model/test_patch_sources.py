@@ -20,8 +20,11 @@ import pytest
 from PIL import Image
 from tests_root import ROOT
 
+from lakerank.cli import files
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import exchange, part_name
 from sr_model import build_patches
+from sr_model.data import writer
 from sr_model.data.format import MANIFEST, read_manifest
 from sr_model.images import BrokenImage
 from sr_model.patching import dataset, sources
@@ -212,7 +215,19 @@ def cut_a_part(out: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("harm", [lose_a_manifest, lose_a_part, cut_a_part])
+def alter_a_part(out: Path) -> None:
+    part = next((out / "train").glob("*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+
+
+def damage_a_result(out: Path) -> None:
+    (out / "_parts" / "00000.json").write_bytes(b"\0" * 100)
+    lose_a_manifest(out)
+
+
+@pytest.mark.parametrize("harm", [lose_a_manifest, lose_a_part, cut_a_part, alter_a_part, damage_a_result])
 def test_what_is_lost_is_made_again(built: Path, pictures: Path, harm: Callable[[Path], None]) -> None:
     whole = contents(built)
     harm(built)
@@ -278,6 +293,82 @@ def test_what_is_replaced_stays_until_the_new_is_whole(
     assert build(pictures, built, *words) == 0
     assert contents(built) != before
     assert not list(built.parent.glob(f".{built.name}*"))
+
+
+def test_two_builds_do_not_meet(
+    built: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes, plain = [], dataset.finish_build
+
+    def meanwhile(where: Path, *args: object) -> None:
+        left = where / "_parts" / part_name("00000.json")
+        left.write_bytes(b"half")
+        codes.append(build(pictures, built, "--limit", "2", "--overwrite"))
+        codes.append(build(pictures, built))
+        assert left.exists()
+        left.unlink()
+        monkeypatch.setattr(dataset, "finish_build", plain)
+        plain(where, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dataset, "finish_build", meanwhile)
+    assert build(pictures, built, "--limit", "1", "--valid-fraction", "0", "--overwrite") == 0
+    assert codes == [2, 2]
+    assert capsys.readouterr().err.count("another build is at work there") == 2
+    assert not list(built.parent.glob(f".{built.name}*"))
+    assert not (built / ".lock").exists()
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_killed_while_the_new_takes_its_place(
+    built: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    can_exchange: bool,
+) -> None:
+    before, words, replace = contents(built), ("--limit", "1", "--valid-fraction", "0"), Path.replace
+
+    def dying(path: Path, target: Path) -> Path:
+        if path.name.startswith(f".{built.name}-building"):
+            raise SystemExit
+        return replace(path, target)
+
+    def exchange_and_die(one: Path, other: Path) -> bool:
+        if can_exchange:
+            assert exchange(one, other)
+            raise SystemExit
+        return False
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", dying)
+        patched.setattr(dataset, "exchange", exchange_and_die)
+        with pytest.raises(SystemExit):
+            build(pictures, built, *words, "--overwrite")
+    assert built.is_dir() == can_exchange
+    assert build(pictures, built, *words) == (0 if can_exchange else 2)  # the new, or the old that needs --overwrite
+    if not can_exchange:
+        assert "holds patches of other pictures or settings" in capsys.readouterr().err
+        assert contents(built) == before
+        assert build(pictures, built, *words, "--overwrite") == 0
+        assert "holds these patches already" in capsys.readouterr().out  # they were whole, and are taken up
+    assert build(pictures, built.with_name("fresh"), *words) == 0
+    assert contents(built) == contents(built.with_name("fresh"))
+    assert not list(built.parent.glob(f".{built.name}*"))
+
+
+def test_parts_are_flushed_before_what_vouches_for_them(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+
+    def note(path: Path) -> None:
+        flushed.append(path.name.removeprefix(".").partition("-")[0] if path.is_file() else f"{path.name}/")
+
+    monkeypatch.setattr(files, "flush_to_disk", note)
+    monkeypatch.setattr(writer, "flush_to_disk", note)
+    (source,) = patch_parts.plan_files(str(pictures), 1, (settings := patch_parts.Build(PatchPlan(32, 32)))).parts
+    patch_parts.make_part(tmp_path, 0, source, settings)
+    assert flushed == ["part", "train/", "00000.json", "_parts/"]
 
 
 def test_parts_that_another_machine_kept_are_missed(built: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import part_name
 from sr_model import build_patches
 from sr_model.data.format import read_manifest
 from sr_model.data.open_stream import open_stream
@@ -362,7 +363,8 @@ def test_a_killed_run_goes_on(pictures: Path, tmp_path: Path, monkeypatch: pytes
     begin(out, settings.fingerprint([(item.name, item.size) for item in listing.items]), False)
     for number in (0, 2):
         patch_parts.make_part(out, number, parts[number], settings)
-    (out / "train" / ".part-00001.parquet.99.tmp").write_bytes(b"half")
+    for name in ("train/part-00001.parquet", "_parts/00001.json"):
+        (out / name).with_name(part_name(Path(name).name)).write_bytes(b"half")
     with pytest.raises(UserError, match="no finished patches here"):
         open_stream(out / "train")
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,12 +18,13 @@ from PIL import Image
 from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import alone_in, part_name
 from sr_model import train
 from sr_model.config import TrainConfig
 from sr_model.data.format import PatchRow
 from sr_model.data.writer import finish, write_part
 from sr_model.nets import make_generator
-from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints
+from sr_model.training.checkpoint import MAY_CHANGE, Checkpoints, best_or_last, read_newest
 from sr_model.training.samples import read_history, running_mean
 from sr_model.weights import load_generator, read_pt, save_generator
 
@@ -199,6 +201,63 @@ def test_a_checkpoint_that_was_cut_is_passed_over(
     assert "goes on after step 2" in said
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert [line["step"] for line in read_history(lines) if "total" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Checkpoints(tmp_path, 3)
+    for step in (10, 20):
+        kept.save(step, {"config": {}, "w": torch.full((5000,), float(step))})
+    kept.save_best({"config": {}, "w": torch.ones(5000)})
+    for path in (kept.folder / "step-000000020.pt", kept.folder / "best.pt"):
+        altered = bytearray(path.read_bytes())
+        altered[len(altered) // 2] ^= 0x40
+        path.write_bytes(altered)
+    saved = read_newest(kept, {})
+    assert saved is not None
+    assert float(saved["w"].min()) == float(saved["w"].max()) == 10
+    assert best_or_last(kept) == kept.folder / "step-000000010.pt"
+    said = capsys.readouterr().out
+    assert re.search(r"step-000000020\.pt: not a sound checkpoint .* is another\); the one before it is taken", said)
+    assert re.search(r"best\.pt: not a sound checkpoint .* is another\); step-000000020\.pt is taken", said)
+
+
+@pytest.mark.parametrize("moment", ["_validate", "_write_samples", "_save_checkpoint"])
+def test_a_stop_between_two_phases_is_not_forgotten(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moment: str
+) -> None:
+    words = ["mode=srgan", "steps_init=1", "steps=1", "losses_init=mse", "losses=mse", "checkpoint_every=0"]
+    plain, handlers = getattr(train.Run, moment), [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+
+    def interrupted(self: train.Run, *args: object) -> None:
+        plain(self, *args)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(train.Run, moment, interrupted)
+    assert run(data, tmp_path / "run", *words, "json=true") == 0
+    out = capsys.readouterr().out
+    assert "stopped, go on with --resume auto: " in out
+    assert json.loads(out.splitlines()[-1])["steps"] == 1
+    assert not (tmp_path / "run" / "gan.safetensors").exists()
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    if moment == "_validate":
+        monkeypatch.setattr(train.Run, moment, plain)
+        assert run(data, tmp_path / "run", *words, "resume=auto") == 0
+        assert (tmp_path / "run" / "gan.safetensors").is_file()
+
+
+def test_a_run_has_its_folder_alone_and_removes_what_a_killed_one_left(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["mode=srresnet", "steps_init=1"]
+    left = tmp_path / "checkpoints" / part_name("step-000000005.pt")
+    left.parent.mkdir()
+    left.write_bytes(b"x" * 1000)
+    with alone_in(tmp_path, ""):
+        assert run(data, tmp_path, *words) == 2
+    assert "another training is at work there" in capsys.readouterr().err
+    assert run(data, tmp_path, *words) == 0
+    hidden = [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")]
+    assert hidden == []
 
 
 def test_a_full_disk_costs_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

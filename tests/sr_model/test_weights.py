@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,16 @@ import torch
 
 from lakerank.cli.errors import UserError
 from sr_model.nets import GENERATORS, make_generator
-from sr_model.weights import as_bytes, fingerprint, generator_of, load_generator, read_weights, save_generator
+from sr_model.weights import (
+    as_bytes,
+    fingerprint,
+    generator_of,
+    load_generator,
+    load_pt,
+    read_pt,
+    read_weights,
+    save_generator,
+)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -133,3 +144,60 @@ def test_a_foreign_checkpoint_is_one_sentence(tmp_path: Path, saved: object) -> 
     torch.save(saved, file)
     with pytest.raises(UserError, match=r"foreign\.pt"):
         load_generator(file)
+
+
+def test_a_flipped_bit_is_never_used(tmp_path: Path) -> None:
+    values = {"format": "x", "step": 3, "w": torch.arange(40.0)}
+    torch.save(values, tmp_path / "whole.pt")
+    whole, refused = (tmp_path / "whole.pt").read_bytes(), 0
+    for at in range(0, len(whole), 5):
+        altered = bytearray(whole)
+        altered[at] ^= 1 << at % 8
+        (tmp_path / "altered.pt").write_bytes(altered)
+        try:
+            found = read_pt(tmp_path / "altered.pt")
+        except UserError:
+            refused += 1
+            continue
+        assert (found["format"], found["step"]) == ("x", 3)  # it was between the parts, where nothing is read
+        assert torch.equal(found["w"], values["w"])  # type: ignore[arg-type]
+    assert refused > 50
+    middle = whole.index(values["w"].numpy().tobytes())  # type: ignore[attr-defined]
+    (tmp_path / "altered.pt").write_bytes(whole[:middle] + b"\x01" + whole[middle + 1 :])
+    with pytest.raises(UserError, match=r"it is damaged: the checksum of .*/data/0 is another"):
+        read_pt(tmp_path / "altered.pt")
+
+
+def test_a_checkpoint_that_is_packed_is_not_unpacked(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1 << 20)}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "packed.pt", "w") as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match="its parts are packed"):
+        read_pt(tmp_path / "packed.pt")
+
+
+def test_a_flipped_bit_in_a_file_of_weights_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save_generator(make_generator("tiny"), "tiny", path)
+    altered = bytearray(path.read_bytes())
+    altered[-5] ^= 1
+    path.write_bytes(altered)
+    with pytest.raises(UserError, match=r"tiny\.safetensors: damaged, the checksum of its tensors is another"):
+        load_generator(path)
+    saved = safetensors.torch.load(bytes(altered))
+    safetensors.torch.save_file(saved, path, {"format": "lakerank-generator-1", "net": "tiny"})  # an earlier version's
+    load_generator(path)
+
+
+def test_weights_of_before_zip_are_held_against_their_name(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(9)}, tmp_path / "w", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w").read_bytes()
+    named = tmp_path / f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    named.write_bytes(content)
+    assert torch.equal(load_pt(named, before_zip=True)["w"], torch.ones(9))
+    named.write_bytes(content[:-1] + b"\x01")
+    with pytest.raises(ValueError, match="its SHA-256 is not the one in its name"):
+        load_pt(named, before_zip=True)
+    with pytest.raises(ValueError, match=r"nor what torch\.save writes"):
+        load_pt(tmp_path / "w")

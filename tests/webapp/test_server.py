@@ -268,10 +268,19 @@ def test_the_cache_folder_takes_what_is_decoded(tmp_path: Path) -> None:
 
 def test_connections_that_ask_nothing_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "WAITED_FOR_REQUEST", 0.3)
+    begun, over = threading.Event(), threading.Event()
 
-    async def app(scope: object, receive: object, send: Callable[[dict[str, object]], Awaitable[None]]) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+    async def app(
+        scope: dict[str, object], receive: object, send: Callable[[dict[str, object]], Awaitable[None]]
+    ) -> None:
+        body = b"ok" if scope["path"] == "/" else b"x" * 8_000_000
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        if body != b"ok":
+            begun.set()
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        if body != b"ok":
+            over.set()  # not before somebody has read it, or the connection is ended
 
     bound = server_module.bind("127.0.0.1", 0)
     bound.listen()
@@ -280,6 +289,9 @@ def test_connections_that_ask_nothing_are_ended(monkeypatch: pytest.MonkeyPatch)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
+        unread = socket.create_connection(bound.getsockname())
+        unread.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n" * 30)
+        assert begun.wait(10)
         silent, halting, asking = (socket.create_connection(bound.getsockname()) for _ in range(3))
         for connection in (silent, halting, asking):
             connection.settimeout(10)
@@ -292,6 +304,7 @@ def test_connections_that_ask_nothing_are_ended(monkeypatch: pytest.MonkeyPatch)
         for connection in (silent, halting, asking):
             with contextlib.suppress(ConnectionResetError):  # as good an end
                 assert connection.recv(1000) == b""
+        assert over.wait(10), "a connection that reads no answer holds its request for ever"
     finally:
         running.should_exit = True
         thread.join()

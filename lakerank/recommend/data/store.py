@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.download import fetch, verify
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import private_folder
 from lakerank.cli.stores import has_scheme, is_in_object_store, local_copy, remove_folder, upload
 from lakerank.lake.archive import listing, opened
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
@@ -100,7 +100,7 @@ def download_folder(lake: str) -> Path:
     """Return the folder of downloads and unpacked zips: in the lake if it is a local folder, else a temporary one."""
     location = TableRef.find("", RATINGS, lake).location
     if is_catalog_name(location) or has_scheme(location):
-        return Path(tempfile.gettempdir()) / "lakerank-downloads"
+        return private_folder("lakerank-downloads", "TMPDIR")
     return Path(lake) / "_downloads"
 
 

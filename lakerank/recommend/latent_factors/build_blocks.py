@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.recommend.latent_factors.run_state import NO_DAY, PARTS, SIDES, RatingBlocks
-from lakerank.spark.array_store import Block, BlockStore, hidden_name, in_process, on_workers
+from lakerank.cli.files import flush_to_disk
+from lakerank.recommend.latent_factors.run_state import NO_DAY, PARTS, SIDES, RatingBlocks, make_layout
+from lakerank.spark.array_store import SEAL, Block, BlockStore, flush_folder, hidden_name, in_process, on_workers
 from lakerank.spark.session import cores
 
 # A worker sorts the ratings of its user block in memory when blocks are built.
@@ -78,23 +80,50 @@ def prepare_blocks(
 
 
 def _stored_blocks(spark: SparkSession, store: BlockStore, name: str) -> RatingBlocks | None:
-    """Return the blocks that an earlier run has built; None, with a word, if one is missing or is not what it was."""
+    """Return the blocks that an earlier run has built; None, with a word, if one is missing or is not what it was.
+
+    Nothing of them is removed: another run may be training on them, or moving them in. `make_blocks` mends them.
+    """
     part = store.below(name)
     if not part.has_file(CONTENTS):
-        if not part.is_remote:  # there another run may be at work in it, on the same blocks
-            store.discard(name)  # what a version without manifests left half done
         return None
     try:
         contents = part.read_json(CONTENTS)
         assert contents is not None
         found = as_rating_blocks(part.root, contents)
-        _verify(spark, part)
+        _verify(spark, part, found)
     except (UserError, KeyError, TypeError) as error:
         said = str(error).partition(": remove")[0] if isinstance(error, UserError) else f"{part.root} is of old"
         print(f"rating blocks are built again: {said}", flush=True)
-        store.discard(name)
         return None
     return found
+
+
+def mend_blocks(there: BlockStore, built: BlockStore) -> int:
+    """Replace those blocks of a set that are missing or altered by those of the same set, built again.
+
+    Two runs build the same to the bit, so whoever reads meanwhile gets what it would have got.
+
+    Args:
+        there: the set in use.
+        built: the same, whole and sealed; what is taken from it is gone afterwards.
+
+    Returns:
+        How many were replaced.
+    """
+    mended = 0
+    flush_folder(Path(built.root))
+    for key, checksum in built.sealed().items():
+        try:
+            there.verify_sealed("", {key: checksum})
+        except UserError:
+            there.path(key).parent.mkdir(parents=True, exist_ok=True)
+            there.replace(built.path(key), key)
+            mended += 1
+    for name in (CONTENTS, SEAL):  # the seal is the last: it vouches for the others
+        built.path(name).replace(there.path(name))
+    flush_to_disk(Path(there.root))
+    return mended
 
 
 def as_rating_blocks(root: str, contents: dict[str, Any]) -> RatingBlocks:
@@ -103,8 +132,10 @@ def as_rating_blocks(root: str, contents: dict[str, Any]) -> RatingBlocks:
     return RatingBlocks(root=root, **(contents | lists))
 
 
-def _verify(spark: SparkSession, part: BlockStore) -> None:
+def _verify(spark: SparkSession, part: BlockStore, data: RatingBlocks) -> None:
     """Compare all blocks with their checksums, on the workers; row layouts that are damaged are made again.
+
+    Another run may be training on these: a layout is replaced, not removed.
 
     Raises:
         UserError: a block is missing or damaged.
@@ -114,17 +145,18 @@ def _verify(spark: SparkSession, part: BlockStore) -> None:
 
     def verify(n: int) -> list[tuple[str, float, int]]:
         part.verify_sealed("", dict(sealed[n::tasks]))
+        damaged = []
         for key in part.blocks(LAYOUTS)[n::tasks]:
             try:
                 part.verify([f"{LAYOUTS}/{key}"])
             except UserError:
-                part.discard(f"{LAYOUTS}/{key}")
-        return [("verified", 0.0, 1)]
+                damaged.append(key)
+        return [("verified", 0.0, 1), *((key, 0.0, 1) for key in damaged)]
 
-    if tasks == 1:
-        in_process(1, verify)
-    else:
-        on_workers(spark, tasks, verify)
+    found = in_process(1, verify) if tasks == 1 else on_workers(spark, tasks, verify)
+    for key in found.keys() - {"verified"}:  # not before all blocks of ratings were compared: layouts are made of them
+        side, _, p = key.rpartition("-")
+        make_layout(data, side, int(p), again=True)
 
 
 def _read_or_none(store: BlockStore, key: str) -> dict[str, Any] | None:
@@ -201,6 +233,8 @@ class BlockBuilder:
     def make_blocks(self, spark: SparkSession, store: BlockStore, name: str, aim: int, bins: int) -> RatingBlocks:
         """Write ids and blocks to `name` in the store, all at once; if they are there by then, those are taken.
 
+        What is damaged or missing of those is replaced one by one: a run that is training on them goes on.
+
         Args:
             spark: for the tasks.
             store: where they go.
@@ -214,7 +248,9 @@ class BlockBuilder:
             target.seal()
             target.write_json(CONTENTS, contents, flush=False)
             if not store.finish(target, name):
-                print("rating blocks: another run has built the same and was faster", flush=True)
+                mended = mend_blocks(store.below(name), target)
+                said = f"{mended} of them were mended" if mended else "another run has built the same and was faster"
+                print(f"rating blocks: {said}", flush=True)
         finally:
             if target.name != name:
                 store.drop(target.name)

@@ -116,15 +116,15 @@ def time_bins(days: NDArray[np.int32], edges: Sequence[int]) -> NDArray[np.int64
     return np.where(days == NO_DAY, -1, np.searchsorted(np.asarray(edges, np.int64), days, side="right"))
 
 
-def make_layout(data: RatingBlocks, side: str, p: int) -> None:
-    """Write `rows/SIDE-p` unless it is there.
+def make_layout(data: RatingBlocks, side: str, p: int, again: bool = False) -> None:
+    """Write `rows/SIDE-p` unless it is there; `again` if it is there and damaged.
 
     It holds `indptr` (int64, rows + 1), `others` (int32, the other side's numbers), `order` (int64), and with days
     `groups` (int32: which time effect a rating falls under, −1 none) and `sizes` (int64 (1), number of effects).
     A user's effects are days, an item's are time bins.
     """
     key = f"rows/{side}-{p}"
-    if data.store.has(key):
+    if data.store.has(key) and not again:
         return
     mine, theirs = ("rows", "cols") if side == "user" else ("cols", "rows")
     row = gather(data, side, p, mine).astype(np.int64)

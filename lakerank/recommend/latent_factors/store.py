@@ -21,6 +21,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.files import Lock
 from lakerank.cli.settings import NOTHING
 from lakerank.cli.stores import has_scheme, is_in_object_store
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
@@ -37,7 +38,6 @@ from lakerank.recommend.latent_factors.tuning import Study, Trial
 from lakerank.recommend.latent_factors.warm_start import BaseStats, WarmStart
 from lakerank.recommend.models.store import find_model, published_table, save_model
 from lakerank.spark.array_cache import (
-    Hold,
     hold,
     named,
     own_store,
@@ -246,7 +246,7 @@ class RunPlan:
     scratch: BlockStore
     folder: str
     base: StoredModel | None = None
-    holds: list[Hold] = field(default_factory=list, compare=False)
+    holds: list[Lock] = field(default_factory=list, compare=False)
 
     @property
     def store(self) -> BlockStore:
@@ -325,7 +325,7 @@ class _BegunFolder:
 
     name: str
     version: int
-    lock: Hold
+    lock: Lock
 
 
 def _begun_folder(

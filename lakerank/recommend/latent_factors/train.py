@@ -15,6 +15,7 @@ was flushed before it is kept beside it: a run whose newest state is damaged goe
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ from lakerank.recommend.latent_factors.warm_start import WarmStart
 from lakerank.recommend.models.user_histories import Histories
 from lakerank.spark.array_store import BlockStore, Runner, Sums, in_process, on_workers
 
+_EPOCH = re.compile(r"epoch-(\d+)")  # the name of an epoch's state
 ROWS_AT_ONCE = 8192
 SECONDS_PER_TASK = 5.0  # with one block: a task does epochs for so long, then the driver shows them
 FLUSH_SHARE = 0.01  # of the time may go into flushing states to disk, the last one of a call excepted
@@ -353,6 +355,10 @@ def _go_back_to_intact(run: Run, title: str) -> None:
             best = _best_of(run.config, history[:n])
             _save_progress(run, history[:n], best, flushed=n, earlier=0)
             _drop_old_epochs(run, history[:n], best)
+        # What a killed run had done of the next epoch is not sealed: nothing of it may stand for the epoch's own.
+        for name in run.store.keys(""):
+            if (found := _EPOCH.fullmatch(name)) and int(found[1]) > n:
+                run.store.drop(name)
         return
     if moments:
         print(f"{title}: no state of an earlier epoch is intact: starting anew", flush=True)

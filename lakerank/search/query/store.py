@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakerank.cli.errors import UserError
-from lakerank.cli.files import read_bytes
+from lakerank.cli.files import private_folder, read_bytes
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark, no_spark
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.publications import Publication, Publications
@@ -202,7 +201,7 @@ def cache_folder(lake: str, given: str) -> str:
     if given:
         return given
     if "://" in lake or is_catalog_name(lake):
-        return str(Path(tempfile.gettempdir()) / "lakerank-index")
+        return str(private_folder("lakerank-index", "--cache-dir"))
     return str(Path(lake) / "_index_cache")
 
 
