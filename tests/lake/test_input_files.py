@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import random
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.input_files import first_line, read_lines
+from lakerank.lake.input_files import bzip2_lines, first_line, read_lines
 
 Rows = list[tuple[str, int, str]]
 
@@ -118,3 +120,65 @@ def test_what_cannot_be_read_is_named(spark: SparkSession, tmp_path: Path) -> No
         read_lines(spark, str(clipped))
     with pytest.raises(UserError, match=r"s3x://bucket/a\.txt"):
         read_lines(spark, "s3x://bucket/a.txt")
+
+
+TEXT = "".join(f"{number * 7919 % 100_003},{number}\n" for number in range(120_000)).encode()
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def test_lines_of_a_sound_bzip2_file_are_counted() -> None:
+    packed = bz2.compress(TEXT, 1)  # a dozen blocks
+    two = packed + b"\0" * 7 + bz2.compress(b"last line") + b"\0" * 5
+    pieces = [two[at : at + 999] for at in range(0, len(two), 999)]
+    assert bzip2_lines([packed], "a") == 120_000
+    assert bzip2_lines(pieces, "a") == 120_001
+    assert bzip2_lines([bz2.compress(b"")], "a") == 0
+
+
+@pytest.mark.parametrize("at", [4, 6, 12, 1000, -4, -9])
+@pytest.mark.parametrize("second", [False, True])
+def test_a_flipped_bit_of_a_bzip2_file_is_a_sentence(at: int, second: bool) -> None:
+    packed = bz2.compress(TEXT[:200_000], 1)
+    damaged = packed + flipped(packed, at) if second else flipped(packed, at)
+    with pytest.raises(UserError, match="a.bz2: is (damaged|cut off|no bzip2 file)"):
+        bzip2_lines([damaged], "a.bz2")
+
+
+def test_a_bzip2_file_that_is_cut_off_is_a_sentence() -> None:
+    packed = bz2.compress(TEXT[:200_000], 1)
+    for end in (0, 3, 100, len(packed) - 1):
+        with pytest.raises(UserError, match="cut off"):
+            bzip2_lines([packed[:end]], "a.bz2")
+    with pytest.raises(UserError, match="damaged"):  # the header of the second stream
+        bzip2_lines([packed + b"BZx" + packed[3:]], "a.bz2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv.bz2", b"1,2\n", "is no bzip2 file, as its name says"),
+        ("a.csv.lz4", b"1,2\n", "LZ4 is not read"),
+        ("a.csv.snappy", b"1,2\n", "Snappy is not read"),
+        ("a.csv.xz", lzma.compress(b"1,2\n"), "xz is not read"),
+        ("a.csv.zst", b"1,2\n", "zstd is not read"),
+        ("a.csv.deflate", b"1,2\n", "deflate is not read"),
+        ("a.csv.GZ", gzip.compress(b"1,2\n"), "small letters"),
+        ("a.csv", gzip.compress(b"1,2\n"), "is packed by gzip: its name must end in .gz"),
+        ("b.csv", bz2.compress(b"1,2\n"), "is packed by bzip2: its name must end in .bz2"),
+        ("c.csv", lzma.compress(b"1,2\n"), "is packed by xz: unpack it"),
+        ("d.csv", b"(\xb5/\xfd\x04\x00", "is packed by zstd: unpack it"),
+        ("e.csv", b"PK\x03\x04\x04\x00", "is packed by zip: unpack it"),
+    ],
+)
+def test_a_file_that_spark_would_not_unpack_is_a_sentence(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (read_lines, first_line):
+        with pytest.raises(UserError, match=told):
+            read(None, str(tmp_path / name))  # type: ignore[arg-type, operator]
