@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError, quoted_user_error
 from lakerank.cli.settings import Settings, parse_args
-from lakerank.cli.stores import hide_secrets, store_problem
+from lakerank.cli.stores import damaged_file, hide_secrets, store_problem
 
 A = TypeVar("A", bound=Settings)
 Summary = Mapping[str, Any]
@@ -67,7 +67,7 @@ def _code(
         print(f"{name}: stopped; run the same command again to go on", file=sys.stderr)
         return 130
     except Exception as error:
-        if problem := quoted_user_error(error) or store_problem(error):
+        if problem := quoted_user_error(error) or damaged_file(error) or store_problem(error):
             print(f"{name}: error: {problem}", file=sys.stderr)
             return 2
         if isinstance(error, BrokenPipeError) and _output_is_closed():

@@ -29,6 +29,7 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
 }
 # A store that does not answer, or wants credentials, is said after seconds; delta-rs would try for minutes.
 _PATIENCE = {"max_retries": "3", "retry_timeout": "20s", "connect_timeout": "5s"}
+_LONGEST_HEADER = 1 << 20  # bytes of a CSV file's first line
 GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
 
 
@@ -90,12 +91,24 @@ def read_any(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
         if path.suffix == ".parquet" or path.is_dir():
             return pyarrow.parquet.read_table(path)
         with path.open("rb") as file:
-            head = file.readline().decode("utf-8-sig", "replace").strip()
+            head = _header(file.readline(_LONGEST_HEADER), f"{flag} {where}")
         names = {one for name in head.split(",") for one in (name, name.strip(), name.strip().strip('"'))}
         options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
         return pyarrow.csv.read_csv(path, convert_options=options)
     except (OSError, pa.ArrowException, _deltalake().exceptions.DeltaError) as error:
         raise UserError(f"{flag} {where}: cannot read it ({' '.join(str(error).split())[:200]})") from error
+
+
+def _header(line: bytes, what: str) -> str:
+    """Return the first line of a CSV file as text.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what}: its first line is not UTF-8: save it as UTF-8") from error
 
 
 class NoTableError(UserError):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -33,6 +33,7 @@ from lakerank.lake.schemas import whole_id
 # Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
 # is one byte and never part of a character.
 ENCODINGS = ("utf-8", "latin-1", "auto")
+OLD_MAC = "its lines end in carriage returns alone, as on old Macs: put line feeds in their place"
 _BOM = "\ufeff"
 # Names of packed files. Spark unpacks the first two; of the others it skips what is damaged, or takes the packed bytes
 # for text, without a word.
@@ -194,6 +195,9 @@ def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
         frame = spark.read.parquet(*(pattern_free(path) for path in files))
         columns = frame.columns
     except Exception as error:
+        if "COLUMN_ALREADY_EXISTS" in str(error):
+            told = "two of its columns have names that differ in upper and lower case alone: rename one"
+            raise UserError(f"{files[0]}: {told}") from error
         raise UserError(f"{files[0]}: not a readable Parquet file") from error
     # url_decode is for forms: it would turn a plus into a space.
     uri = F.regexp_replace(F.col("_metadata.file_path"), r"\+", "%2B")
@@ -202,7 +206,7 @@ def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
     return frame.select(
         F.coalesce(given[path], path).alias("source"),
         (F.col("_metadata.row_index") + 1).alias("line"),
-        F.struct(*(F.col(f"`{name}`") for name in columns)).alias("row"),
+        F.struct(*map(quoted, columns)).alias("row"),
     )
 
 
@@ -266,6 +270,11 @@ def refuse_tables(where: str) -> None:
         )
 
 
+def quoted(name: str) -> Column:
+    """Return the column of a name with any letters in it."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
 def content_digest(path: Path) -> str:
     """Return a digest of the content of a local file, or of all files in a folder and their names."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -325,8 +334,12 @@ def absolute(path: str) -> str:
 
 def without_packing(name: str) -> str:
     """Return the name that a packed file has when it is unpacked: `a.csv.gz` is `a.csv`."""
-    stem, ending = os.path.splitext(name)
-    return stem if ending.lower() in _UNPACKED or ending.lower() in _PACKED else name
+    ending = _ending(name)
+    return name.removesuffix(ending) if ending.lower() in (*_UNPACKED, *_PACKED) else name
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix
 
 
 def packed_by(start: bytes) -> tuple[str, str]:
@@ -344,7 +357,7 @@ def _refuse_packed(path: str) -> None:
     Raises:
         UserError: it does not.
     """
-    ending = os.path.splitext(path)[1]
+    ending = _ending(path)
     if kind := _PACKED.get(ending.lower(), ""):
         raise UserError(f"{path}: {kind} is not read; unpack it, or pack it with gzip")
     if ending.lower() in _UNPACKED:
@@ -386,7 +399,7 @@ def _bzip2_lines_of(path: str) -> int | None:
             return None
     local = path.removeprefix("file:")
     try:
-        facts = os.stat(local)
+        facts = Path(local).stat()
         return _local_bzip2_lines(path, local, facts.st_size, facts.st_mtime_ns)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error

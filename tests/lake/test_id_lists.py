@@ -13,7 +13,7 @@ from lakerank.lake.input_files import read_ids
 class Session:
     """Keeps the rows that a frame would be made of."""
 
-    def createDataFrame(self, rows: list[tuple[object]], schema: str) -> Session:  # noqa: N802
+    def createDataFrame(self, rows: list[tuple[object]], schema: str) -> Session:
         self.rows = rows
         return self
 
@@ -37,5 +37,5 @@ def test_only_a_line_feed_ends_an_id_and_a_byte_order_mark_is_none(tmp_path: Pat
 
 
 def test_a_name_that_no_file_can_have_is_a_sentence() -> None:
-    with pytest.raises(UserError, match="--users .*cannot read it as text"):
+    with pytest.raises(UserError, match=r"--users .*cannot read it as text"):
         read_ids(None, "--users", "a\0b", "user_id", "string")  # type: ignore[arg-type]
