@@ -431,7 +431,8 @@ def bzip2_lines(pieces: Iterable[bytes], where: str) -> int:
             try:
                 out = decoder.decompress(data, _AT_A_TIME)
             except OSError as error:
-                what = "is damaged: fetch it again" if fed or streams else "is no bzip2 file, as its name says"
+                begun = fed or streams or data.startswith(b"BZh")
+                what = "is damaged: fetch it again" if begun else "is no bzip2 file, as its name says"
                 raise UserError(f"{where}: {what}") from error
             lines, last, fed, data = lines + out.count(b"\n"), out[-1:] or last, True, b""
             if decoder.eof:

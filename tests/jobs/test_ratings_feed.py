@@ -184,6 +184,7 @@ def test_a_folder_is_followed(spark: SparkSession, tmp_path: Path, capsys: pytes
     assert "no such folder" in fails(capsys, "--follow", "once", "--source", tmp_path / "none", "--lake", lake)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_used_does_not_stop_a_feed(
     spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

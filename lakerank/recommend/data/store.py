@@ -266,7 +266,7 @@ def write_ratings(
     scratch: str,
     mode: str = "overwrite",
     counts: str = "",
-    feed: bool = False,
+    followed: bool = False,
 ) -> dict[str, Any]:
     """Drop or count duplicates, write the good rows and the rejected ones, and count what stands in the tables.
 
@@ -279,8 +279,8 @@ def write_ratings(
         mode: `overwrite` the tables; `append` ratings of users and items that are not rated yet; `merge`: these, and
             newer ratings of those that are. Whoever reads the table sees each of the last two as one commit.
         counts: see `ReadOptions`.
-        feed: the source is one of many that come in: if it has no good row, its rows are added to the rejected ones and
-            that is all; rows whose ids are of another type than the table's are bad rows.
+        followed: the source is one of many that come in: if it has no good row, its rows are added to the rejected
+            ones and that is all; rows whose ids are of another type than the table's are bad rows.
 
     Returns:
         Numbers of rows: read, kept, counted (rows that became part of another's count), rejected, rejected_by_reason,
@@ -291,14 +291,14 @@ def write_ratings(
     """
     target = TableRef.find("", RATINGS, lake)
     added_to = mode != "overwrite" and Publications.read(lake, lambda: spark).result(RATINGS) is not None
-    if feed and added_to:
+    if followed and added_to:
         kinds = dict(target.read(spark, RATINGS).dtypes)
         checked = replace(checked, ratings=cleaning.mark_other_ids(checked.ratings, kinds))
     found = cleaning.count_rows(checked)
     if added_to:
         found = _as_the_table_has(found, target, spark, label)
     frames = cleaning.cast_ids(checked, found)
-    if feed and not found.good["ratings"]:
+    if followed and not found.good["ratings"]:
         return _reject_all(lake, frames["ratings"], found)
     good = frames["ratings"].where("reason IS NULL")
     if counts:
@@ -316,7 +316,7 @@ def write_ratings(
     tables = {name: frames[name].where("reason IS NULL") for name in frames} | {"ratings": kept}
     if added_to:
         return _add_to_tables(spark, lake, tables, refused, found, by_reason, other, mode, scratch)
-    rejected, earlier = _rejected(refused), _rejected_by_feed(spark, lake, scratch) if feed else None
+    rejected, earlier = _rejected(refused), _rejected_by_feed(spark, lake, scratch) if followed else None
     with publishing(lambda: spark, lake, RATINGS.name) as run:
         written = {
             name: run.write(RELATIONS[name], frame.select(*RELATIONS[name].names))
@@ -324,7 +324,7 @@ def write_ratings(
         }
     summary = _count_tables(spark, written, found, by_reason, other, merged)
     if earlier is not None:
-        TableSink(TableRef.find("", RATINGS_REJECTED, lake), RATINGS_REJECTED).append(earlier)
+        _append_new(RATINGS_REJECTED, lake, earlier, True)
     return summary
 
 
@@ -356,7 +356,7 @@ def add_feed_file(
             if store_problem(error):
                 raise
             return _reject_file(spark, lake, file, str(error))
-        summary = write_ratings(spark, lake, checked, file, scratch, mode, feed=True)
+        summary = write_ratings(spark, lake, checked, file, scratch, mode, followed=True)
     except UserError:
         raise
     except Exception as error:  # Spark reads rows when they are asked for
@@ -379,7 +379,8 @@ def _reject_all(lake: str, rows: DataFrame, found: RowCounts) -> dict[str, Any]:
     """Add rows to the rejected ones and return their counts, in the form of `write_ratings`."""
     reasons = dict(found.reasons["ratings"])
     if reasons:
-        TableSink(TableRef.find("", RATINGS_REJECTED, lake), RATINGS_REJECTED).append(_rejected([rows]))
+        there = TableRef.find("", RATINGS_REJECTED, lake).exists(rows.sparkSession)
+        _append_new(RATINGS_REJECTED, lake, _rejected([rows]), there)
     counts = dict.fromkeys(("kept", "users", "items", "rated_items", "tags"), 0)
     n = sum(reasons.values())
     return counts | {"read": n, "rejected": n, "rejected_by_reason": reasons, "rejected_elsewhere": {}}

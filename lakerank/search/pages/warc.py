@@ -228,7 +228,7 @@ def parse_response(block: bytes) -> HttpResponse | None:
     ends = [(at, len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (at := block.find(mark, 0, HTTP_HEADERS)) >= 0]
     end, width = min(ends, default=(len(block), 0))
     headers: dict[str, str] = {}
-    for line in block[:end].decode("utf-8", "replace").splitlines()[1:]:
+    for line in block[:end].decode("utf-8", "replace").split("\n")[1:]:
         name, colon, value = line.partition(":")
         name = name.strip().lower()
         if colon and name == "x-robots-tag" and name in headers:
