@@ -23,7 +23,7 @@ from lakerank.recommend.data.cleaning import COUNTS
 from lakerank.recommend.data.store import (
     MODES,
     ReadOptions,
-    Source,
+    add_feed_file,
     download_folder,
     open_source,
     read_source,
@@ -110,13 +110,15 @@ def read_feed(spark: SparkSession, args: Args, scratch: str) -> Mapping[str, Any
     """
     if args.mode == "overwrite" or args.dataset:
         raise UserError("--follow adds the files of a folder to the lake: it goes with --mode merge or append only")
+    args.options().check()
     started, totals = time.monotonic(), Counter({"files": 0, "read": 0, "kept": 0, "rejected": 0})
 
     def merge(file: str) -> None:
-        checked = read_source(spark, Source(file, file), args.options(), scratch)
-        summary = write_ratings(spark, args.lake, checked, file, scratch, args.mode or "merge")
+        summary = add_feed_file(spark, args.lake, file, args.options(), scratch, args.mode or "merge")
         print(f"ingest_ratings: {file}")
         report(summary)
+        if summary["problem"]:
+            print(f"note: {summary['problem']}; mend it and give it under another name", file=sys.stderr, flush=True)
         totals.update({"files": 1} | {name: summary[name] for name in ("read", "kept", "rejected")})
 
     follow_files(spark, args.source, args.lake, merge, args.every if args.follow == "always" else None)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError, files_gone_problem, quoted_user_error
 from lakerank.cli.settings import Settings, parse_args
-from lakerank.cli.stores import hide_secrets, is_in_object_store, require_store, store_problem
+from lakerank.cli.stores import damaged_file, hide_secrets, is_in_object_store, require_store, store_problem
 
 A = TypeVar("A", bound=Settings)
 Summary = Mapping[str, Any]
@@ -80,7 +80,12 @@ def _code(
         print(f"{name}: stopped; {args_class.AFTER_STOP}", file=sys.stderr)
         return 130
     except Exception as error:
-        if problem := quoted_user_error(error) or files_gone_problem(error) or store_problem(error):
+        if (
+            problem := quoted_user_error(error)
+            or files_gone_problem(error)
+            or damaged_file(error)
+            or store_problem(error)
+        ):
             print(f"{name}: error: {problem}", file=sys.stderr)
             return 2
         if isinstance(error, BrokenPipeError) and _output_is_closed():

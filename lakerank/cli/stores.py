@@ -21,6 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote
 
 from lakerank.cli.errors import UserError
 
@@ -108,6 +109,39 @@ def store_problem(error: BaseException) -> str:
             if found := pattern.search(text):
                 line = text[text.rfind("\n", 0, found.start()) + 1 :].splitlines()[0]
                 return f"{advice} ({hide_secrets(' '.join(line.split())).lstrip(': ')[:_LONGEST]})"
+        one = one.__cause__ or one.__context__
+    return ""
+
+
+# What Spark says of a file that it finds out to be unreadable while a job runs.
+_UNREADABLE = re.compile(r"(?:Encountered error while reading file|Could not read footer for file:) +(\S+?)\.?(?=\s|$)")
+_OTHER_TYPE = re.compile(r"Parquet column \[?([^\]\s]+?)\]?\. Expected Spark type (\S+), actual Parquet type (\w+)")
+_GONE = re.compile(r"FILE_NOT_EXIST|FileNotFoundException|File does not exist")
+
+
+def damaged_file(error: BaseException) -> str:
+    """Say in one sentence which file Spark could not read while a job ran; empty if the error is of another kind.
+
+    Args:
+        error: what a command died of; the errors that it came from are asked, too.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        text = str(one)
+        if found := _UNREADABLE.search(text):
+            path = hide_secrets(re.sub(r"^file:/+", "/", unquote(found[1])))
+            about = text[found.end() : found.end() + 2000]
+            if other := _OTHER_TYPE.search(about):
+                name, wanted, actual = other.groups()
+                return (
+                    f"{path}: its column {name} is {actual.lower()}, in the other files it is {wanted}: write it with "
+                    "that type, or read the files one by one"
+                )
+            if _GONE.search(text[max(0, found.start() - 200) : found.end()]) or _GONE.search(about[:300]):
+                return f"{path}: is not there any more: put it back, or write the table that it is of again"
+            return f"{path}: cannot be read: it is damaged; fetch it or write it again"
         one = one.__cause__ or one.__context__
     return ""
 

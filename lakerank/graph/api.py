@@ -27,6 +27,7 @@ from lakerank.graph.engines import run_native
 from lakerank.graph.iterate import StoppingRule
 from lakerank.graph.local_graph import ArrowGraph
 from lakerank.graph.local_plan import run_on_driver
+from lakerank.lake.input_files import quoted
 
 _WHOLE = (
     "tinyint", "smallint", "int", "bigint", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
@@ -271,7 +272,7 @@ class _Frames:
     ) -> DataFrame:
         every = {**ids, **numbers}
         types = {name: "double" if name in numbers else "string" if text else "bigint" for name in every}
-        chosen = frame.select(*(F.col(f"`{every[name]}`").cast(types[name]).alias(name) for name in every))
+        chosen = frame.select(*(quoted(every[name]).cast(types[name]).alias(name) for name in every))
         bad = {name: F.col(name).isNull() for name in ids}
         bad |= {n: F.coalesce(F.isnan(n) | (F.col(n) < 0) | (F.col(n) == float("inf")), F.lit(True)) for n in numbers}
         counts = [F.count("*"), *(F.count_if(odd) for odd in bad.values())]

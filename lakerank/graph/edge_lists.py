@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.graph.file_formats import GraphFormat, metis_edges, recognize
-from lakerank.lake.input_files import Input
+from lakerank.lake.input_files import OLD_MAC, Input
 
 SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": r"\s+"}
 HEADERS = ("auto", "yes", "no")
@@ -49,6 +49,7 @@ NAMES = {
     "weight": ("weight", "w", "weights"),
 }  # fmt: skip
 _SAMPLE_LINES = 100
+_MOST_COLUMNS = 20_000  # of a line: Spark's CSV parser ends the job at some more
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 _NOT_TEXT = "[\\x00\ufffd]"  # U+FFFD stands where bytes were not valid
 _ARROW_NUMBERS = ("int8", "int16", "int32", "int64")
@@ -203,6 +204,8 @@ def _recognized(lines: DataFrame, what: str) -> tuple[GraphFormat, DataFrame, Se
     """Recognize the format of files; return it with the lines of edges and the first of them."""
     sample = lines.limit(_SAMPLE_LINES).collect()
     form = GraphFormat()
+    if len(sample) == 1 and "\r" in sample[0]["value"]:
+        raise UserError(f"{what}: {OLD_MAC}")
     if sample:
         source = sample[0]["source"]
         form = recognize([row["value"] for row in sample if row["source"] == source], source, what)
@@ -224,9 +227,11 @@ def _both_ways(found: Parsed, undirected: Column) -> Parsed:
 def _words(line: str, mark: str) -> list[str]:
     """Cut a line into its cells."""
     if mark in (",", ";"):
-        return [
-            cell.strip() for cell in next(csv.reader([line.strip("\r")], delimiter=mark, skipinitialspace=True), [])
-        ]
+        reader = csv.reader([line.strip("\r")], delimiter=mark, skipinitialspace=True)
+        try:
+            return [cell.strip() for cell in next(reader, [])]
+        except csv.Error:  # a carriage return within it, or a cell of more than 131,072 characters
+            return [cell.strip() for cell in line.split(mark)]
     return [cell.strip(" \t\r") for cell in re.split(mark, line.strip(" \t\r") if mark != "\t" else line)]
 
 
@@ -381,7 +386,8 @@ def _split(mark: str, ids: Sequence[str], weight: str, columns: Mapping[str, int
     value, most = F.col("value"), max(columns.values())
     if mark in (",", ";"):
         options = {"sep": mark, "ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true"}
-        cells = F.from_csv(value, ", ".join(f"c{n} string" for n in range(most + 1)), options)
+        short = F.when(F.size(F.split(value, mark)) <= _MOST_COLUMNS, value)
+        cells = F.from_csv(short, ", ".join(f"c{n} string" for n in range(most + 1)), options)
         found = {name: cells[f"c{at}"] for name, at in columns.items()}
     else:
         text = F.btrim(value, F.lit(" \t\r")) if mark == SEPARATORS["space"] else value
@@ -408,6 +414,8 @@ def _reason(mark: str, ids: Sequence[str], weight: str, columns: Mapping[str, in
     needed, cells = max(columns[name] for name in ids) + 1, F.size(F.split(unquoted, mark))
     return (
         F.when(F.col("value").rlike(_NOT_TEXT), "not UTF-8 text")
+        .when(F.col("value").contains("\r"), "a carriage return within the line")
+        .when(F.size(F.split("value", mark)) > _MOST_COLUMNS, "too many columns")
         .when(cells < needed, f"fewer than {needed} columns")
         .when(cells > width, f"more than the {width} columns of other lines")
         .when(empty, "an id is empty")

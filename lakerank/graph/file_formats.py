@@ -31,6 +31,7 @@ _ENDINGS = {
     "GraphML": (".graphml",), "GEXF": (".gexf",), "GML": (".gml",), "Pajek": (".net", ".paj"), "DOT": (".dot", ".gv"),
     "JSON": (".json", ".jsonl", ".ndjson"), "DIMACS": (".gr", ".dimacs"),
 }  # fmt: skip
+_METIS_HEADER = re.compile(r"[0-9]{1,18} [0-9]{1,18}( [01]{1,3}( [0-9]{1,4})?)?")
 _METIS_ENDINGS = (".graph", ".metis")
 _PACKED = (".gz", ".bz2", ".zst", ".xz")
 
@@ -140,7 +141,7 @@ def metis_edges(lines: DataFrame, where: str) -> tuple[DataFrame, GraphFormat]:
     data = lines.where(~F.col("value").rlike(r"^\s*%"))
     head = data.orderBy("line").head(1)
     words = head[0]["value"].split() if head else []
-    if len(words) < 2 or not all(word.isdigit() for word in words):
+    if not _METIS_HEADER.fullmatch(" ".join(words)):
         raise UserError(f"{where}: its first line is not METIS's header `nodes edges [format [weights]]`")
     kind = (words[2] if len(words) > 2 else "0").zfill(3)
     skipped = int(kind[0]) + (int(words[3]) if len(words) > 3 else int(kind[1]))

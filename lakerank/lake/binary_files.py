@@ -24,25 +24,40 @@ _OPENING_COSTS = 20_000  # bytes a file counts for beside its size: opening it t
 _PARTS = pa.schema(
     [
         ("part", pa.int32()),
-        ("files", pa.list_(pa.struct([("path", pa.string()), ("relative", pa.string()), ("size", pa.int64())]))),
+        (
+            "files",
+            pa.list_(
+                pa.struct(
+                    [("path", pa.string()), ("relative", pa.string()), ("size", pa.int64()), ("problem", pa.string())]
+                )
+            ),
+        ),
     ]
 )
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file: where it is, its path within the folder that was named (its name if it was named itself), its bytes."""
+    """A file.
+
+    Attributes:
+        path: where it is.
+        relative: its path within the folder that was named; its name if it was named itself.
+        size: bytes.
+        problem: why it cannot be read, if that is known; the other files can.
+    """
 
     path: str
     relative: str
     size: int
+    problem: str = ""
 
 
 def list_files(source: str) -> list[SourceFile]:
     """List the file, or all files below the folder, by path. Symbolic links to folders are not followed.
 
     Raises:
-        UserError: there is no such file or folder, it cannot be listed, or a name in it is not text.
+        UserError: there is no such file or folder, or it cannot be listed.
     """
     if has_scheme(source):
         return _list_remote(source)
@@ -62,11 +77,17 @@ def list_files(source: str) -> list[SourceFile]:
 
 
 def _local(path: Path, relative: str) -> SourceFile:
+    """Describe a local file; of one whose name is not UTF-8, which nothing after us takes, only that it is there.
+
+    Bytes that are no UTF-8, which Python keeps as lone surrogates, are shown as \\xNN.
+    """
+    where = str(path.absolute())
     try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{str(path)!r}: its name is not UTF-8; rename it") from error
-    return SourceFile(str(path.absolute()), relative, path.stat().st_size)
+        where.encode()
+    except UnicodeEncodeError:
+        where, relative = (os.fsencode(name).decode("utf-8", "backslashreplace") for name in (where, relative))
+        return SourceFile(where, relative, 0, "its name is not UTF-8: rename it")
+    return SourceFile(where, relative, path.stat().st_size)
 
 
 def _list_remote(source: str) -> list[SourceFile]:
@@ -98,7 +119,7 @@ def as_parts(spark: SparkSession, files: Sequence[SourceFile], parts: int) -> Da
     """Make one row for each of the `balanced` parts, in a partition of its own.
 
     Returns:
-        `part int, files array<struct<path, relative, size>>`.
+        `part int, files array<struct<path, relative, size, problem>>`.
     """
     shares = balanced(files, parts)
     rows = [{"part": part, "files": [vars(file) for file in share]} for part, share in enumerate(shares)]

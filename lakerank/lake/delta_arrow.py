@@ -31,6 +31,7 @@ _TESTS: dict[str, Callable[[SparkColumn, Any], SparkColumn]] = {
     ">=": operator.ge,
     "in": lambda column, value: column.isin(value),
 }
+_LONGEST_HEADER = 1 << 20  # bytes of a CSV file's first line
 GetSpark = Callable[[], "SparkSession"]  # called only for tables that need it
 _AS_THEY_ARE = frozenset({"timestampNtz"})  # features of readers with which a table's files still are its rows
 # delta-rs's words for tables that only Spark can open or write, and for files that were removed.
@@ -100,7 +101,7 @@ def read_any(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
         if path.suffix == ".parquet" or path.is_dir():
             return pyarrow.parquet.read_table(path)
         with path.open("rb") as file:
-            head = file.readline().decode("utf-8-sig", "replace").strip()
+            head = _header(file.readline(_LONGEST_HEADER), f"{flag} {where}")
         names = {one for name in head.split(",") for one in (name, name.strip(), name.strip().strip('"'))}
         options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
         return pyarrow.csv.read_csv(path, convert_options=options)
@@ -121,6 +122,18 @@ def _read_whole(flag: str, ref: TableRef, get_spark: GetSpark) -> pa.Table:
                 said = " ".join(str(error).split())[:200]
                 raise UserError(f"{flag} {ref.location}: cannot read it ({said})") from error
     return cast(pa.Table, ref.frame(session_for(ref, why, get_spark)).toArrow())
+
+
+def _header(line: bytes, what: str) -> str:
+    """Return the first line of a CSV file as text.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return line.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{what}: its first line is not UTF-8: save it as UTF-8") from error
 
 
 class NoTableError(UserError):

@@ -7,12 +7,16 @@ an ordinary DataFrame: no RDD, nothing cached, so it runs on Spark Connect and o
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,13 +28,35 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import read_bytes
 from lakerank.cli.stores import has_scheme, is_in_object_store, is_stored_folder, list_store
+from lakerank.lake.binary_files import chunks, peek
 from lakerank.lake.delta_table import TableRef, is_catalog_name
 from lakerank.lake.schemas import whole_id
 
 # Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
 # is one byte and never part of a character.
 ENCODINGS = ("utf-8", "latin-1", "auto")
+OLD_MAC = "its lines end in carriage returns alone, as on old Macs: put line feeds in their place"
 _BOM = "\ufeff"
+# Names of packed files. Spark unpacks the first two; of the others it skips what is damaged, or takes the packed bytes
+# for text, without a word.
+_UNPACKED = (".gz", ".bz2")
+_PACKED = {
+    ".zst": "zstd", ".zstd": "zstd", ".xz": "xz", ".lzma": "LZMA", ".lz4": "LZ4", ".snappy": "Snappy", ".sz": "Snappy",
+    ".deflate": "deflate", ".zlib": "zlib", ".lzo": "LZO", ".br": "Brotli", ".z": "compress", ".zip": "zip",
+    ".7z": "7-Zip", ".rar": "RAR", ".tar": "tar", ".tgz": "tar", ".tbz2": "tar", ".txz": "tar",
+}  # fmt: skip
+_SIGNS = (  # with which packed files begin
+    (re.compile(rb"\x1f\x8b\x08"), "gzip", ".gz"),
+    (re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), "bzip2", ".bz2"),
+    (re.compile(rb"\xfd7zXZ\0"), "xz", ""),
+    (re.compile(rb"(?s)(?:[\x22-\x28]\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18)"), "zstd", ""),
+    (re.compile(rb"\x04\x22\x4d\x18"), "LZ4", ""),
+    (re.compile(rb"\xff\x06\0\0sNaPpY"), "Snappy", ""),
+    (re.compile(rb"PK\x03\x04"), "zip", ""),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "7-Zip", ""),
+)
+_AROUND = " \t\r"  # stands around what people write, and is no part of it
+_AT_A_TIME = 1 << 20  # bytes unpacked: a small file may hold very many
 _PIECE = pa.schema(
     [("file", pa.string()), ("block", pa.int64()), ("source", pa.string())]
     + [(name, pa.int64()) for name in ("first", "size", "before")]
@@ -83,7 +109,8 @@ def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = 
 
     `source` is the path as given. `line` counts from 1 in each file, as an editor does, however Spark splits
     the file. Only a line feed ends a line; carriage returns before it, and a byte-order mark at the
-    start of a file, are taken off. Files whose names end in .gz or .bz2 are unpacked on the way.
+    start of a file, are taken off. Files whose names end in .gz or .bz2 are unpacked on the way; of the latter all
+    sums are checked first, because Spark passes over damaged blocks.
 
     Args:
         spark: the session.
@@ -94,11 +121,15 @@ def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = 
             UTF-8 is taken as latin-1.
 
     Raises:
-        UserError: a file does not exist, cannot be read, or has a name Spark would skip.
+        UserError: a file does not exist, cannot be read, is damaged, is packed in another way than by gzip or bzip2, or
+            has a name Spark would skip.
     """
     if encoding not in ENCODINGS:
         raise UserError(f"encoding must be one of {', '.join(ENCODINGS)}, not {encoding!r}")
     files = expand([paths] if isinstance(paths, str) else paths)
+    for file in files:
+        _refuse_packed(file)
+    known_lines = _lines_of_bzip2(files)
     raw = spark.read.option("lineSep", "\n").option("recursiveFileLookup", "true")
     try:
         frame = raw.text([pattern_free(path) for path in files])
@@ -111,6 +142,10 @@ def read_lines(spark: SparkSession, paths: str | Sequence[str], encoding: str = 
         "value",
     )
     pieces = _pieces(rows, files)
+    for path, n in known_lines.items():
+        read = sum(int(str(piece["size"])) for piece in pieces if piece["source"] == path)
+        if read != n:
+            raise UserError(f"{path}: Spark finds {read:,} of its {n:,} lines; unpack it, or pack it with gzip")
     # As an Arrow table it becomes a local relation: from a list, classic Spark would start Python workers.
     known = spark.createDataFrame(pa.Table.from_pylist(pieces, schema=_PIECE))
     index = F.col("id") - F.col("first")
@@ -130,6 +165,8 @@ def first_line(spark: SparkSession, path: str, encoding: str = "utf-8") -> str:
         UserError: the file does not exist, cannot be read, or has a name Spark would skip.
     """
     file = expand([path])[0]
+    _refuse_packed(file)
+    _lines_of_bzip2([file])
     try:
         row = (
             spark.read.option("lineSep", "\n")
@@ -160,6 +197,9 @@ def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
         frame = spark.read.parquet(*(pattern_free(path) for path in files))
         columns = frame.columns
     except Exception as error:
+        if "COLUMN_ALREADY_EXISTS" in str(error):
+            told = "two of its columns have names that differ in upper and lower case alone: rename one"
+            raise UserError(f"{files[0]}: {told}") from error
         raise UserError(f"{files[0]}: not a readable Parquet file") from error
     # url_decode is for forms: it would turn a plus into a space.
     uri = F.regexp_replace(F.col("_metadata.file_path"), r"\+", "%2B")
@@ -168,7 +208,7 @@ def read_rows(spark: SparkSession, paths: str | Sequence[str]) -> DataFrame:
     return frame.select(
         F.coalesce(given[path], path).alias("source"),
         (F.col("_metadata.row_index") + 1).alias("line"),
-        F.struct(*(F.col(f"`{name}`") for name in columns)).alias("row"),
+        F.struct(*map(quoted, columns)).alias("row"),
     )
 
 
@@ -186,19 +226,18 @@ def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) 
         UserError: the file cannot be read, is empty, or an id is not of that kind.
     """
     try:
-        lines = read_bytes(file, flag).decode().splitlines()
-    except UnicodeDecodeError as error:
+        # No other sign ends a line: ids may have U+2028 or U+0085 in them.
+        lines = [line.strip(_AROUND) for line in read_bytes(file, flag).decode("utf-8-sig").split("\n")]
+    except ValueError as error:  # not UTF-8, or a name with NUL
         raise UserError(f"{flag} {file}: cannot read it as text ({error})") from error
     what = column.removesuffix("_id")
-    ids: list[Any] = [line.strip() for line in lines if line.strip()]
+    ids: list[Any] = [line for line in lines if line]
     if not ids:
         raise UserError(f"{flag} {file}: no {what} ids in it; write one per line")
     if kind == "bigint":
         for number, line in enumerate(lines, start=1):
-            if line.strip() and whole_id(line.strip()) is None:
-                raise UserError(
-                    f"{flag} {file}, line {number}: {line.strip()[:40]!r} is not a whole number as {what} ids are"
-                )
+            if line and whole_id(line) is None:
+                raise UserError(f"{flag} {file}, line {number}: {line[:40]!r} is not a whole number as {what} ids are")
         ids = [int(text) for text in ids]
     return spark.createDataFrame([(one,) for one in ids], f"{column} {kind}").distinct()
 
@@ -239,6 +278,11 @@ def refuse_tables(where: str) -> None:
             f"{where}: is a table of Apache {kind}, which is not read here, and its files may hold rows that were "
             f"deleted: export it with a reader of {kind}, as Parquet or Delta"
         )
+
+
+def quoted(name: str) -> Column:
+    """Return the column of a name with any letters in it."""
+    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def content_digest(path: Path) -> str:
@@ -313,6 +357,118 @@ def pattern_free(path: str) -> str:
 def absolute(path: str) -> str:
     """Name a path as Spark will: from the root, without `..` (symbolic links stay)."""
     return path if has_scheme(path) or path.startswith("file:/") else os.path.normpath(Path(path).absolute())
+
+
+def without_packing(name: str) -> str:
+    """Return the name that a packed file has when it is unpacked: `a.csv.gz` is `a.csv`."""
+    ending = _ending(name)
+    return name.removesuffix(ending) if ending.lower() in (*_UNPACKED, *_PACKED) else name
+
+
+def _ending(name: str) -> str:
+    return PurePosixPath(name).suffix
+
+
+def packed_by(start: bytes) -> tuple[str, str]:
+    """Return what packs a file that begins with these bytes, and how its name should end; empty if nothing does.
+
+    Args:
+        start: ten bytes or more.
+    """
+    return next(((name, ending) for sign, name, ending in _SIGNS if sign.match(start)), ("", ""))
+
+
+def _refuse_packed(path: str) -> None:
+    """Make sure that Spark unpacks a file if it is packed: by its name, whatever is in it.
+
+    Raises:
+        UserError: it does not.
+    """
+    ending = _ending(path)
+    if kind := _PACKED.get(ending.lower(), ""):
+        raise UserError(f"{path}: {kind} is not read; unpack it, or pack it with gzip")
+    if ending.lower() in _UNPACKED:
+        if ending != ending.lower():
+            raise UserError(f"{path}: Spark unpacks only what ends in {ending.lower()}, in small letters; rename it")
+        return
+    if has_scheme(path):
+        return
+    try:
+        kind, ending = packed_by(peek(path.removeprefix("file:"), 0, 16))
+    except OSError:  # said when it is read
+        return
+    if kind:
+        what = f"its name must end in {ending}; rename it" if ending else "unpack it, or pack it with gzip"
+        raise UserError(f"{path}: is packed by {kind}: {what}")
+
+
+def _lines_of_bzip2(files: Sequence[str]) -> dict[str, int]:
+    """Return how many lines those files have that are packed by bzip2, by path, once all their sums are checked.
+
+    Raises:
+        UserError: one is damaged, or is no bzip2 file.
+    """
+    packed = [path for path in files if path.endswith(".bz2")]
+    if not packed:
+        return {}
+    with ThreadPoolExecutor(min(len(packed), os.cpu_count() or 1)) as pool:  # the decoder lets others run beside it
+        counts = list(pool.map(_bzip2_lines_of, packed))
+    return {path: n for path, n in zip(packed, counts, strict=True) if n is not None}
+
+
+def _bzip2_lines_of(path: str) -> int | None:
+    """Return how many lines a file has; None, and a word, for one in a store that cannot be read from here."""
+    if has_scheme(path):
+        try:
+            return bzip2_lines(chunks(path), path)
+        except (OSError, ValueError, pa.ArrowException):
+            print(f"note: {path}: its sums cannot be checked; damage in it would go unseen", file=sys.stderr)
+            return None
+    local = path.removeprefix("file:")
+    try:
+        facts = Path(local).stat()
+        return _local_bzip2_lines(path, local, facts.st_size, facts.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+@lru_cache(maxsize=1024)
+def _local_bzip2_lines(path: str, local: str, size: int, changed: int) -> int:
+    """Return `bzip2_lines` of a file, remembered while its size and time stay."""
+    return bzip2_lines(chunks(local), path)
+
+
+def bzip2_lines(pieces: Iterable[bytes], where: str) -> int:
+    """Return how many lines a bzip2 file of one stream or several holds, of which every sum is checked.
+
+    Args:
+        pieces: its bytes.
+        where: the file, for messages.
+
+    Raises:
+        UserError: it is damaged, cut off, or no bzip2 file.
+    """
+    decoder, lines, last, streams, fed = bz2.BZ2Decompressor(), 0, b"\n", 0, False
+    for data in pieces:
+        while data or fed:
+            if not fed and streams:
+                data = data.lstrip(b"\0")  # tapes and some tools fill up with them
+                if not data:
+                    break
+            try:
+                out = decoder.decompress(data, _AT_A_TIME)
+            except OSError as error:
+                begun = fed or streams or data.startswith(b"BZh")
+                what = "is damaged: fetch it again" if begun else "is no bzip2 file, as its name says"
+                raise UserError(f"{where}: {what}") from error
+            lines, last, fed, data = lines + out.count(b"\n"), out[-1:] or last, True, b""
+            if decoder.eof:
+                data, streams, fed, decoder = decoder.unused_data, streams + 1, False, bz2.BZ2Decompressor()
+            elif decoder.needs_input:
+                break
+    if fed or not streams:
+        raise UserError(f"{where}: is cut off: fetch it again")
+    return lines + (last != b"\n")
 
 
 def _pieces(rows: DataFrame, files: Sequence[str]) -> list[dict[str, object]]:

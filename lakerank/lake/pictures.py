@@ -108,7 +108,7 @@ def contents(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes | str]]:
     if "files" in batch.schema.names:
         for file in (file for files in batch.column("files") for file in files.as_py()):
             try:
-                content: bytes | str = b"".join(chunks(file["path"]))
+                content: bytes | str = file["problem"] or b"".join(chunks(file["path"]))
             except OSError as error:
                 content = f"cannot be read ({error.strerror or error})"
             yield file["relative"], content or "no content"

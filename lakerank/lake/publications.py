@@ -514,7 +514,7 @@ def _flush(lake: str, tables: Sequence[Member]) -> None:
         if folder is None:
             continue
         log = folder / "_delta_log" / f"{member.version:020}.json"
-        actions = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
+        actions = [json.loads(line) for line in log.read_bytes().splitlines()] if log.is_file() else []
         # A name that the log has encoded, or that lies in another place, is passed over.
         for path in (
             *(folder / action["add"]["path"] for action in actions if "add" in action),

@@ -181,7 +181,8 @@ class TableLog:
         path = f"{folder}/{version:020}.json"
         try:
             with system.open_input_stream(path) as stream:
-                return [json.loads(line) for line in stream.read().decode().splitlines() if line]
+                # Bytes, of which only a line feed ends lines: a comment of somebody's may have U+2028 in it.
+                return [json.loads(line) for line in stream.read().split(b"\n") if line]
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({_short(error)}); the table's log is damaged") from error
 

@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.input_files import quoted
 from lakerank.recommend.models.base import Data, ModelSpec, Recommender
 from lakerank.recommend.models.registry import model_spec
 from lakerank.spark.array_store import BlockStore
@@ -353,8 +354,7 @@ def _column(frame: DataFrame, what: str, name: str) -> tuple[Column, T.DataType]
     if frame.columns.count(name) != 1:
         problem = "stands there twice" if name in frame.columns else "is missing"
         raise UserError(f"{what}: column `{name}` {problem}; the frame has {', '.join(frame.columns) or 'no columns'}")
-    escaped = name.replace("`", "``")
-    return F.col(f"`{escaped}`"), frame.schema[name].dataType
+    return quoted(name), frame.schema[name].dataType
 
 
 def _id(frame: DataFrame, what: str, name: str, kind: str = "") -> Column:

@@ -78,7 +78,7 @@ def read_run(text: str, where: str) -> Run:
 
 
 def _rows(text: str) -> list[tuple[int, list[str]]]:
-    return [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    return [(number, line.split()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def evaluate(run: Run, qrels: Qrels, measures: Mapping[str, ir_measures.Measure]) -> dict[str, float]:

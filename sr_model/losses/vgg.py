@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import cast
 
@@ -26,12 +27,13 @@ def parse_layer(text: str) -> tuple[int, int]:
     Raises:
         UserError: not a layer of VGG19.
     """
-    i, _, j = text.partition(",")
-    if i.strip().isdigit() and j.strip().isdigit():
-        pool, conv = int(i), int(j)
-        if 1 <= pool <= 5 and 1 <= conv <= _CONVS[pool - 1]:
+    if found := re.fullmatch(r"\s*([1-5])\s*,\s*([1-9])\s*", text):
+        pool, conv = int(found[1]), int(found[2])
+        if conv <= _CONVS[pool - 1]:
             return pool, conv
-    raise UserError(f"vgg_layer {text}: must be i,j with i from 1 to 5 and j up to {_CONVS} convs, e.g. 5,4 or 2,2")
+    raise UserError(
+        f"vgg_layer {text[:20]}: must be i,j with i from 1 to 5 and j up to {_CONVS} convs, e.g. 5,4 or 2,2"
+    )
 
 
 def smallest_side(layer: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 from lakerank.cli import command
 from lakerank.cli.errors import UserError, files_gone_problem
 from lakerank.cli.settings import Settings
-from lakerank.cli.stores import hide_secrets, in_time, store_problem
+from lakerank.cli.stores import damaged_file, hide_secrets, in_time, store_problem
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,32 @@ def test_files_that_spark_does_not_find_are_one_sentence(capsys: pytest.CaptureF
     assert said.startswith("lfm: error: /lake/ratings: files of the version to be read are gone (VACUUM")
     assert said.endswith("run again the job that writes it\n")
     assert files_gone_problem(RuntimeError("FileNotFoundError: x.parquet")) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:///a/b%20c.parquet. SQLSTATE: KD001",
+            "/a/b c.parquet: cannot be read: it is damaged; fetch it or write it again",
+        ),
+        (
+            "[FAILED_READ_FILE.PARQUET_COLUMN_DATA_TYPE_MISMATCH] Encountered error while reading file "
+            "file:/a.parquet. Data type mismatches when reading Parquet column [user]. Expected Spark type bigint, "
+            "actual Parquet type DOUBLE. SQLSTATE: KD001",
+            "/a.parquet: its column user is double, in the other files it is bigint: ",
+        ),
+        (
+            "[FAILED_READ_FILE.FILE_NOT_EXIST] Encountered error while reading file s3a://u:p@b/c.parquet. File does "
+            "not exist. It is possible the underlying files have been updated.",
+            "s3a://***@b/c.parquet: is not there any more",
+        ),
+        ("[OTHER] file:/a/b", ""),
+    ],
+)
+def test_a_file_that_spark_cannot_read_is_named(said: str, told: str) -> None:
+    outer = RuntimeError("job aborted")
+    outer.__cause__ = RuntimeError(f"{said}\n\tat org.apache.Frame")
+    assert damaged_file(outer).startswith(told)
+    assert bool(damaged_file(outer)) == bool(told)
+    assert "\n" not in damaged_file(outer)

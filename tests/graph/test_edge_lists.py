@@ -163,3 +163,15 @@ def test_ids_of_all_inputs_become_one_type(spark: SparkSession) -> None:
     odd = parse(spark, "2\n02", ids=NODE, weight="optional")
     with pytest.raises(UserError, match="'02' is not a node"):
         build_graph(numbers, None, odd, weighted=False)
+
+
+def test_lines_that_no_parser_of_csv_takes_are_rejected(spark: SparkSession) -> None:
+    wide, long = "x" + ",1" * 25_000, "y" * 140_000
+    parsed = parse(spark, f"a,b\nc\rd,e\n{wide}\n{long},f\ng,h\ni,j")
+    assert rows(parsed) == [("a", "b"), (long, "f"), ("g", "h"), ("i", "j")]
+    found = sorted((row["line"], row["reason"]) for row in parsed.rejected.collect())
+    assert found == [(2, "a carriage return within the line"), (3, "too many columns")]
+    with pytest.raises(UserError, match="carriage returns alone, as on old Macs"):
+        parse(spark, "a,b\rc,d\re,f")
+    with pytest.raises(UserError, match="carriage returns alone, as on old Macs"):
+        parse(spark, "# comment\ra,b", ids=NODE)

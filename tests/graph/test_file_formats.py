@@ -173,3 +173,9 @@ def test_lines_of_differing_width(written: Any) -> None:
         (32, "fewer than 2 columns"),
     ]
     assert parsed.count == 30
+
+
+@pytest.mark.parametrize("header", ["3 2 1 ²", "3 " + "2" * 5000, "3 2 000 99999999999", "3 2 7", "3 2 0 1 1", "² 2"])
+def test_a_header_of_metis_that_is_none_is_a_sentence(written: Any, header: str) -> None:
+    with pytest.raises(UserError, match="METIS's header"):
+        written("w.metis", f"{header}\n2\n1 3\n2\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 import threading
 from pathlib import Path
@@ -179,9 +180,37 @@ def test_a_folder_is_followed(spark: SparkSession, tmp_path: Path, capsys: pytes
     ratings_file(feed / "b.csv", (1, 10, 5, 6))
     assert run(capsys, *command)["files"] == 1
     assert kept(lake) == [(1, 10, 5.0), (2, 10, 3.0)]
-    ratings_file(feed / "c.csv", ("ann", 10, 5, 6))
-    assert "no whole numbers" in fails(capsys, *command)
-    ratings_file(feed / "c.csv", (3, 10, 5, 6))  # mended: the batch that failed comes again
-    assert run(capsys, *command)["files"] == 1
     assert "goes with --mode merge or append only" in fails(capsys, *command, "--mode", "overwrite")
     assert "no such folder" in fails(capsys, "--follow", "once", "--source", tmp_path / "none", "--lake", lake)
+
+
+@pytest.mark.slow
+def test_a_file_that_cannot_be_used_does_not_stop_a_feed(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake, feed = tmp_path / "lake", tmp_path / "feed"
+    command = ("--follow", "once", "--source", feed, "--lake", lake)
+    ratings_file(feed / "a.csv", ("x", "y", "bad"))  # before there are tables
+    assert run(capsys, *command)["rejected"] == 1
+    ratings_file(feed / "b.csv", (1, 10, 4, 5))
+    ratings_file(feed / "c.csv", ("ann", 10, 5, 6), (2, 10, 3, 5))
+    (feed / "d.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    (feed / "e.csv").write_text("user,item,rating\n", encoding="utf-8")
+    (feed / "f.csv.gz").write_bytes(gzip.compress(b"user,item,rating\n7,7,5\n")[:-9])
+    ratings_file(feed / "g.csv", (3, 10, 5, 6))
+    assert main([*map(str, command), "--json"]) == 0
+    said = capsys.readouterr()
+    summary = json.loads(said.out.splitlines()[-1])
+    assert {name: summary[name] for name in ("files", "kept", "rejected")} == {"files": 6, "kept": 3, "rejected": 3}
+    assert kept(lake) == [(1, 10, 4.0), (2, 10, 3.0), (3, 10, 5.0)]
+    assert read_as_published(spark, lake) == kept(lake)
+    rejected = {Path(str(row[0])).name: str(row[3]) for row in stored(lake, "ratings_rejected")}
+    assert rejected["a.csv"] == "rating is not a number"
+    assert rejected["c.csv"] == "user id is no whole number, as those in the table are"
+    assert "no column for user" in rejected["d.csv"]
+    assert "damaged" in rejected["f.csv.gz"]
+    assert sorted(rejected) == ["a.csv", "c.csv", "d.csv", "f.csv.gz"]
+    for name in ("d.csv", "e.csv", "f.csv.gz"):
+        assert f"note: {feed}/{name}: " in said.err
+    assert run(capsys, *command)["files"] == 0  # what was rejected does not come again
+    assert "is not one of" in fails(capsys, *command, "--columns", "nonsense")

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import os
 import random
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
-from lakerank.lake.input_files import first_line, read_lines
+from lakerank.cli.stores import damaged_file
+from lakerank.lake.binary_files import _PARTS, list_files
+from lakerank.lake.input_files import bzip2_lines, first_line, read_lines, read_rows
+from lakerank.lake.pictures import contents
+from lakerank.recommend.data.delimited import Shape, split_fields
+from lakerank.recommend.data.rating_input import read_pairs
+from lakerank.search.pages.ingest import _records_of_part
+from lakerank.search.pages.read_file import ReadOptions
 
 Rows = list[tuple[str, int, str]]
 
@@ -118,3 +130,137 @@ def test_what_cannot_be_read_is_named(spark: SparkSession, tmp_path: Path) -> No
         read_lines(spark, str(clipped))
     with pytest.raises(UserError, match=r"s3x://bucket/a\.txt"):
         read_lines(spark, "s3x://bucket/a.txt")
+
+
+TEXT = "".join(f"{number * 7919 % 100_003},{number}\n" for number in range(120_000)).encode()
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    changed = bytearray(data)
+    changed[at] ^= 1
+    return bytes(changed)
+
+
+def test_lines_of_a_sound_bzip2_file_are_counted() -> None:
+    packed = bz2.compress(TEXT, 1)  # a dozen blocks
+    two = packed + b"\0" * 7 + bz2.compress(b"last line") + b"\0" * 5
+    pieces = [two[at : at + 999] for at in range(0, len(two), 999)]
+    assert bzip2_lines([packed], "a") == 120_000
+    assert bzip2_lines(pieces, "a") == 120_001
+    assert bzip2_lines([bz2.compress(b"")], "a") == 0
+
+
+@pytest.mark.parametrize("at", [4, 6, 12, 1000, -4, -9])
+@pytest.mark.parametrize("second", [False, True])
+def test_a_flipped_bit_of_a_bzip2_file_is_a_sentence(at: int, second: bool) -> None:
+    packed = bz2.compress(TEXT[:200_000], 1)
+    damaged = packed + flipped(packed, at) if second else flipped(packed, at)
+    with pytest.raises(UserError, match=r"a\.bz2: is (damaged|cut off|no bzip2 file)"):
+        bzip2_lines([damaged], "a.bz2")
+
+
+def test_a_bzip2_file_that_is_cut_off_is_a_sentence() -> None:
+    packed = bz2.compress(TEXT[:200_000], 1)
+    for end in (0, 3, 100, len(packed) - 1):
+        with pytest.raises(UserError, match="cut off"):
+            bzip2_lines([packed[:end]], "a.bz2")
+    with pytest.raises(UserError, match="damaged"):  # the header of the second stream
+        bzip2_lines([packed + b"BZx" + packed[3:]], "a.bz2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.csv.bz2", b"1,2\n", "is no bzip2 file, as its name says"),
+        ("a.csv.lz4", b"1,2\n", "LZ4 is not read"),
+        ("a.csv.snappy", b"1,2\n", "Snappy is not read"),
+        ("a.csv.xz", lzma.compress(b"1,2\n"), "xz is not read"),
+        ("a.csv.zst", b"1,2\n", "zstd is not read"),
+        ("a.csv.deflate", b"1,2\n", "deflate is not read"),
+        ("a.csv.GZ", gzip.compress(b"1,2\n"), "small letters"),
+        ("a.csv", gzip.compress(b"1,2\n"), "is packed by gzip: its name must end in .gz"),
+        ("b.csv", bz2.compress(b"1,2\n"), "is packed by bzip2: its name must end in .bz2"),
+        ("c.csv", lzma.compress(b"1,2\n"), "is packed by xz: unpack it"),
+        ("d.csv", b"(\xb5/\xfd\x04\x00", "is packed by zstd: unpack it"),
+        ("e.csv", b"PK\x03\x04\x04\x00", "is packed by zip: unpack it"),
+    ],
+)
+def test_a_file_that_spark_would_not_unpack_is_a_sentence(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (read_lines, first_line):
+        with pytest.raises(UserError, match=told):
+            read(None, str(tmp_path / name))  # type: ignore[arg-type, operator]
+
+
+def test_a_name_that_is_not_utf_8_costs_its_file_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xf6sse.html")).write_text("<p>two")
+    sound, odd = list_files(str(tmp_path))
+    assert (sound.relative, sound.problem) == ("a.txt", "")
+    assert (odd.relative, odd.path) == ("gr\\xf6sse.html", f"{tmp_path}/gr\\xf6sse.html")
+    assert "not UTF-8" in odd.problem
+    part = {"part": 0, "files": [vars(sound), vars(odd)]}
+    rows = list(_records_of_part(part, ReadOptions("https://b.org/", 1 << 20)))
+    assert [(row["kind"], row.get("reason")) for row in rows] == [
+        ("skipped", "not HTML"),
+        ("rejected", odd.problem),
+    ]
+    table = pa.Table.from_pylist([part], schema=_PARTS).to_batches()[0]
+    assert list(contents(table)) == [("a.txt", b"one"), (odd.relative, odd.problem)]
+
+
+def test_parquet_that_spark_finds_unreadable_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    table = pa.table({"user": range(20_000), "item": range(20_000)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd")
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[4:40] = b"\xff" * 36  # the header of a page: of damage in the values themselves Parquet keeps no sums
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(Exception, match="FAILED_READ_FILE") as failed:
+        read_rows(spark, str(tmp_path / "a.parquet")).select("row.*").collect()
+    assert (
+        damaged_file(failed.value) == f"{tmp_path}/a.parquet: cannot be read: it is damaged; fetch it or write it again"
+    )
+    (tmp_path / "mixed").mkdir()
+    few = table.slice(0, 50)
+    pq.write_table(few, tmp_path / "mixed" / "a.parquet")
+    pq.write_table(few.set_column(0, "user", few["user"].cast(pa.float64())), tmp_path / "mixed" / "b.parquet")
+    with pytest.raises(Exception, match="FAILED_READ_FILE") as failed:
+        read_rows(spark, str(tmp_path / "mixed")).select("row.*").collect()
+    assert f"{tmp_path}/mixed/b.parquet: its column user is double" in damaged_file(failed.value)
+
+
+def test_columns_of_parquet_may_have_any_names(spark: SparkSession, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"us`er": [1], "a.b": [2], "source": [3]}), tmp_path / "a.parquet")
+    rows = read_rows(spark, str(tmp_path / "a.parquet")).select("row.*")
+    assert [row.asDict() for row in rows.collect()] == [{"us`er": 1, "a.b": 2, "source": 3}]
+    pq.write_table(pa.table({"user": [1], "USER": [2]}), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match="differ in upper and lower case alone"):
+        read_rows(spark, str(tmp_path / "b.parquet"))
+
+
+@pytest.mark.parametrize(
+    "header", ["user,item,source", "user,item,line", "user,item,USER", "user,item,`", "user,item,user", "raw,item,user"]
+)
+def test_pairs_may_have_columns_of_any_name(spark: SparkSession, tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\n1,2,1\n")
+    pairs = read_pairs(spark, "--pairs", str(tmp_path / "a.csv"), {"user_id": "bigint", "item_id": "bigint"})
+    assert [tuple(row) for row in pairs.collect()] == [(1, 2)]
+
+
+def test_a_line_of_too_many_columns_is_a_bad_line(spark: SparkSession) -> None:
+    values = ['"1",2,3', '"1",2' + ",3" * 25_000, "1" + ",2" * 25_000, "1,2,3"]
+    lines = pa.table({"source": ["f"] * 4, "line": range(1, 5), "value": values})
+    shape = Shape(",", 3, {"user": 0, "item": 1, "rating": 2}, quoted=True)
+    rows = split_fields(spark.createDataFrame(lines), shape).select("line", "user", "problem").orderBy("line").collect()
+    wrong = "wrong number of fields (3 expected)"
+    assert [row["problem"] for row in rows] == [None, wrong, wrong, None]
+    assert (rows[0]["user"], rows[3]["user"]) == ("1", "1")
+
+
+def test_all_lines_of_a_bzip2_file_are_read_and_damage_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    packed = bz2.compress(TEXT[:300_000], 1)
+    (tmp_path / "a.bz2").write_bytes(packed)
+    (tmp_path / "b.bz2").write_bytes(flipped(packed, 6))
+    assert read_lines(spark, str(tmp_path / "a.bz2")).count() == bzip2_lines([packed], "a")
+    with pytest.raises(UserError, match=r"b\.bz2: is damaged"):
+        read_lines(spark, str(tmp_path / "b.bz2"))

@@ -187,3 +187,10 @@ def test_a_scale_is_two_numbers(text: str) -> None:
     assert read_scale("0.5,5") == (0.5, 5)
     with pytest.raises(UserError, match=r"--scale .*e\.g\. 0\.5,5"):
         read_scale(text)
+
+
+@pytest.mark.parametrize("position", ["9" * 5000, "²", "0", "-1"])
+def test_a_position_that_is_none_is_a_sentence(position: str) -> None:
+    with pytest.raises(UserError, match=r"positions from 1 to 3") as told:
+        shape_of("1,2,3", {"user": "1", "item": "2", "rating": position}, False, ",", "f")
+    assert len(str(told.value)) < 200

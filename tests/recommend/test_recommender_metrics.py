@@ -11,6 +11,7 @@ from ir_measures import AP, RR, P, R, Success, nDCG
 
 from lakerank.cli.errors import UserError
 from lakerank.recommend.evaluation import metrics
+from lakerank.recommend.evaluation.evaluate_model import EvaluationConfig
 from lakerank.recommend.evaluation.metrics import RANKED, RATED, USUAL, Metric, parse_metrics
 
 INDEPENDENT = {"ndcg": nDCG, "recall": R, "precision": P, "map": AP, "mrr": RR, "hr": Success}
@@ -121,3 +122,14 @@ def test_places_are_discounted_as_defined() -> None:
     ideal = 1 + 1 / math.log2(3)
     wanted = (1 / math.log2(3) + 1 / math.log2(4)) / ideal
     assert metrics.discounted_gain(hit, relevant)[0] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "²", "", "0", "1000000"])
+def test_numbers_that_are_none_are_sentences(number: str) -> None:
+    with pytest.raises(UserError, match="--metrics") as told:
+        parse_metrics(f"ndcg@{number}")
+    assert len(str(told.value)) < 200
+    if number != "1000000":
+        with pytest.raises(UserError, match="--candidates") as told:
+            EvaluationConfig(candidates=number).n_sampled()
+        assert len(str(told.value)) < 200

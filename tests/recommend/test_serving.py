@@ -282,6 +282,21 @@ def test_ids_beside_empty_cells_and_spaces_in_a_header_are_read_as_they_stand(tm
     assert read_rules("--rules", str(tmp_path / "b.csv"), no_session).column("item_id").to_pylist() == ["007"]
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"rule,rule,item_id", "more than one column `rule`"),
+        (b"rule,item_id,Item_ID", "more than one column `Item_ID`"),
+        (b"rule,\xff,item_id", "its first line is not UTF-8"),
+        (b"\xff\xfer\0u\0l\0e\0", "its first line is not UTF-8"),
+    ],
+)
+def test_a_header_that_cannot_be_used_is_a_sentence(tmp_path: Path, header: bytes, said: str) -> None:
+    (tmp_path / "a.csv").write_bytes(header + b"\nexclude,1,2\n")
+    with pytest.raises(UserError, match=said):
+        read_rules("--rules", str(tmp_path / "a.csv"), no_session)
+
+
 def test_caps_hold_and_lists_are_filled_from_further_down() -> None:
     capped = rules_of({"rule": "cap", "genre": "Drama", "value": "1"}, {"rule": "cap", "genre": "Comedy", "value": "0"})
     assert chosen(capped, SCORES, 4) == [0, 2, 5, 8]

@@ -88,6 +88,16 @@ def test_unknown_measures_are_refused(names: str) -> None:
         read_measures(names)
 
 
+def test_white_space_in_ids_does_not_break_a_run() -> None:
+    queries, _ = read_queries(b"q 1\tthe fox\nq\xe2\x80\xa82\tdog\n", "x")
+    answers = [
+        {"query_id": query, "rank": 1, "document": document, "score": 1.0}
+        for query, document in zip(queries, ["y\tz", "a\u2028b\x85c"], strict=True)
+    ]
+    run = read_run("\n".join(run_lines(answers, list(queries), "t")), "run")
+    assert run == {"q%201": {"y%09z": 1.0}, "q%E2%80%A82": {"a%E2%80%A8b%C2%85c": 1.0}}
+
+
 def test_queries_and_runs_go_through_files(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert read_queries(b"b\tthe fox\na\tdog\n", "x") == ({"b": "the fox", "a": "dog"}, [])
     assert read_queries(b"the fox\n\ndog\n", "x") == ({"1": "the fox", "2": "dog"}, [])

@@ -149,6 +149,21 @@ def whole(name: str) -> Column:
     return F.col(name).rlike(_WHOLE) & number_of(F.col(name)).isNotNull()
 
 
+def mark_other_ids(rows: DataFrame, kinds: Mapping[str, str]) -> DataFrame:
+    """Add a reason to rows whose ids are names where those of a table are whole numbers.
+
+    Args:
+        rows: `user`, `item`, `reason`.
+        kinds: types of `user_id` and `item_id` in the table.
+    """
+    reason = F.col("reason")
+    for side in ("user", "item"):
+        if kinds[f"{side}_id"] == "bigint":
+            told = f"{side} id is no whole number, as those in the table are"
+            reason = F.coalesce(reason, F.when(~whole(side), told))
+    return rows.withColumn("reason", reason)
+
+
 def number_of(text: Column) -> Column:
     """Return an id that `whole` says is a number as bigint."""
     return F.when(text.contains("."), F.regexp_replace(text, _POINT, "")).otherwise(text).try_cast("bigint")

@@ -30,6 +30,7 @@ _SPAN = pa.schema([("source", pa.string()), ("first", pa.int64()), ("last", pa.i
 _CLICKS = "; rows without ratings, such as clicks, are counted with --counts sum"
 _MOST_LINES = 1_000  # of a record; a quote that stays open for longer is a mistake in its own line
 _MOST_ODD = 1_000_000
+MOST_COLUMNS = 20_000  # of a line: Spark's CSV parser ends the job at some more
 _SEPARATORS = ("\t", "::", ";", "|", ",")
 
 
@@ -145,9 +146,9 @@ def shape_of(
     positions = mapping or {name: str(i) for i, name in enumerate(list(ALIASES)[: len(have)], start=1)}
     at = {}
     for name, position in positions.items():
-        if not position.isdecimal() or not 1 <= int(position) <= len(have):
+        if not re.fullmatch("[0-9]{1,6}", position) or not 1 <= int(position) <= len(have):
             raise UserError(
-                f"{where}: column {position} for {name}: without a header say positions from 1 to {len(have)}"
+                f"{where}: column {position[:40]} for {name}: without a header say positions from 1 to {len(have)}"
             )
         at[name] = int(position) - 1
     if len(have) < (2 if counted else 3):
@@ -236,9 +237,11 @@ def split_fields(lines: DataFrame, shape: Shape) -> DataFrame:
         # Most lines have no quote, and splitting them is several times faster than the CSV parser.
         quoted = value.contains('"')
         names = [f"c{i}" for i in range(shape.width)]
-        lines = lines.withColumn("row", F.when(quoted, _parsed(value, names, shape.separator)))
+        few = F.length(value) - F.length(F.replace(value, F.lit(shape.separator), F.lit(""))) < MOST_COLUMNS
+        short = F.when(few, value) if len(shape.separator) == 1 else value
+        lines = lines.withColumn("row", F.when(quoted, _parsed(short, names, shape.separator)))
         fields = F.array(*(F.coalesce(F.col(f"row.{name}"), F.lit("")) for name in names))
-        parts = F.when(~quoted, parts).when(F.col("row.bad").isNull(), fields)
+        parts = F.when(~quoted, parts).when(F.col("row").isNotNull() & F.col("row.bad").isNull(), fields)
     whole = lines.select("source", "line", value.alias("raw"), parts.alias("parts"))
     problem = (
         F.when(F.trim("raw") == "", "empty line")

@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.input_files import quoted
 from lakerank.spark.checkpoint import checkpoint
 
 WHOLE = ("tinyint", "smallint", "int", "bigint")
@@ -36,11 +37,6 @@ def check_frame(frame: Any) -> DataFrame:
     if frame.isStreaming:
         raise UserError("a streaming DataFrame has no end: read the ratings as a batch, or use foreachBatch")
     return frame
-
-
-def quoted(name: str) -> Column:
-    """Return the column of a name with any letters in it."""
-    return F.col("`" + name.replace("`", "``") + "`")
 
 
 def type_of(frame: DataFrame, name: str) -> str:

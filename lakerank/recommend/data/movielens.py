@@ -14,6 +14,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
+from lakerank.lake.input_files import without_packing
 from lakerank.recommend.data.cleaning import BAD_TIME, NO_ITEM, NO_USER, parse_time
 from lakerank.recommend.data.delimited import Shape, header_names, listed, split_fields
 from lakerank.recommend.data.delimited import shape_of as csv_shape
@@ -94,7 +95,7 @@ def is_ours(header: str) -> bool:
 
 def is_table(name: str) -> bool:
     """Tell whether a file name says CSV or the like."""
-    return name.removesuffix(".gz").endswith((".csv", ".tsv", ".dat", ".data"))
+    return without_packing(name).endswith((".csv", ".tsv", ".dat", ".data"))
 
 
 def detect(names: Sequence[str], where: str) -> tuple[Layout, dict[str, str]]:

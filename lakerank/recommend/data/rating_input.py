@@ -107,17 +107,18 @@ def read_pairs(spark: SparkSession, flag: str, where: str, like: dict[str, str])
     """
     table = delta_table(spark, where)
     if table is not None:
-        rows, label = table.frame(spark), where
+        rows = table.frame(spark)
+        names = rows.columns
     else:
         if not has_scheme(where) and not Path(where).exists():
             raise UserError(f"{flag} {where}: no such table or file")
-        rows, label = _rows_of_file(spark, where), where
-    at = delimited.find_columns(rows.columns, {}, f"{flag} {label}", needed=("user", "item"))
-    types = dict(rows.dtypes)
+        rows, names = _rows_of_file(spark, where)
+    at = delimited.find_columns(names, {}, f"{flag} {where}", needed=("user", "item"))
+    kinds = [kind.partition("(")[0] for _, kind in rows.dtypes]
+    rows = rows.toDF(*(f"c{i}" for i in range(len(names))))  # names may be alike, or have any letters in them
     columns = []
     for side in ("user", "item"):
-        name = rows.columns[at[side]]
-        text = cleaning.id_text(F.col(f"`{name}`"), types[name].partition("(")[0])
+        text = cleaning.id_text(F.col(f"c{at[side]}"), kinds[at[side]])
         typed = cleaning.number_of(text) if like[f"{side}_id"] == "bigint" else F.nullif(text, F.lit(""))
         columns += [typed.alias(f"{side}_id"), text.alias(f"{side}_text")]
     pairs = rows.select(*columns)
@@ -130,22 +131,24 @@ def read_pairs(spark: SparkSession, flag: str, where: str, like: dict[str, str])
     return pairs.select("user_id", "item_id")
 
 
-def _rows_of_file(spark: SparkSession, where: str) -> DataFrame:
-    """Return the columns of a CSV or Parquet file, those of CSV as text."""
+def _rows_of_file(spark: SparkSession, where: str) -> tuple[DataFrame, list[str]]:
+    """Return the columns of a CSV or Parquet file, those of CSV as text, and their names."""
     folder = Path(where)
     inside = [path.name for path in folder.iterdir()] if not has_scheme(where) and folder.is_dir() else expand([where])
     if any(name.endswith(".parquet") for name in inside):
-        return read_rows(spark, where).select("row.*")
+        rows = read_rows(spark, where).select("row.*")
+        return rows, rows.columns
     head = first_line(spark, where, "auto")
     shape = delimited.shape_of(head, {}, True, "", where, needed=("user", "item"))
     names = delimited.header_names(head, shape.separator)
-    whole = delimited.Shape(shape.separator, shape.width, {name: i for i, name in enumerate(names)}, quoted=True)
+    columns = {f"c{i}": i for i in range(len(names))}
+    whole = delimited.Shape(shape.separator, shape.width, columns, quoted=True)
     lines = read_lines(spark, where, "auto").where("line > 1")
     fields = delimited.split_fields(delimited.join_quoted(lines, shape.separator), whole)
     bad = fields.where("problem IS NOT NULL").select("line", "problem").orderBy("line").first()
     if bad is not None:
         raise UserError(f"{where}, line {bad['line']}: {bad['problem']}")
-    return fields.select(*(F.col(f"`{name}`") for name in names))
+    return fields.select(*columns), names
 
 
 def read_negatives(spark: SparkSession, flag: str, where: str, like: dict[str, str]) -> DataFrame:

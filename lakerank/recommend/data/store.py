@@ -15,10 +15,18 @@ from pyspark.sql import functions as F
 from lakerank.cli.download import fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import private_folder
-from lakerank.cli.stores import has_scheme, is_in_object_store, local_copy, remove_folder, upload
+from lakerank.cli.stores import (
+    damaged_file,
+    has_scheme,
+    is_in_object_store,
+    local_copy,
+    remove_folder,
+    store_problem,
+    upload,
+)
 from lakerank.lake.archive import listing, opened
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
-from lakerank.lake.input_files import first_line, read_lines, read_rows, refuse_tables, table_format
+from lakerank.lake.input_files import OLD_MAC, first_line, quoted, read_lines, read_rows, refuse_tables, table_format
 from lakerank.lake.publications import Publications, publishing, undo_unpublished
 from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS, Relation
 from lakerank.recommend.data import cleaning, delimited, movielens
@@ -44,6 +52,17 @@ class ReadOptions:
     separator: str = ""
     scale: str = ""
     counts: str = ""
+
+    def check(self) -> None:
+        """Make sure that `columns` and `scale` can be understood, before any file is looked at.
+
+        Raises:
+            UserError: they cannot.
+        """
+        if self.columns:
+            delimited.read_mapping(self.columns, bool(self.counts))
+        if self.scale:
+            cleaning.read_scale(self.scale)
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,8 @@ class Source:
         line = first_line(spark, path, "auto")
         if not line.strip():
             raise UserError(f"{self.label_of(path)}: is empty, or its first line is")
+        if "\r" in line:
+            raise UserError(f"{self.label_of(path)}: {OLD_MAC}")
         if any(sign < " " and sign != "\t" for sign in line.strip()):
             raise UserError(f"{self.label_of(path)}: is not a text file")
         return line
@@ -254,7 +275,7 @@ def _read_table(source: Source, table: DataFrame, options: ReadOptions) -> DataF
     rows = table.select(
         F.lit(source.label).alias("source"),
         F.lit(None).cast("bigint").alias("line"),
-        F.struct(*(F.col(f"`{name}`") for name in table.columns)).alias("row"),
+        F.struct(*map(quoted, table.columns)).alias("row"),
     )
     scale = cleaning.read_scale(options.scale) if options.scale else None
     return cleaning.check_ratings(cleaning.from_columns(rows, {n: table.columns[i] for n, i in at.items()}), scale)
@@ -278,6 +299,7 @@ def write_ratings(
     scratch: str,
     mode: str = "overwrite",
     counts: str = "",
+    followed: bool = False,
 ) -> dict[str, Any]:
     """Drop or count duplicates, write the good rows and the rejected ones, and count what stands in the tables.
 
@@ -290,6 +312,8 @@ def write_ratings(
         mode: `overwrite` the tables; `append` ratings of users and items that are not rated yet; `merge`: these, and
             newer ratings of those that are. Whoever reads the table sees each of the last two as one commit.
         counts: see `ReadOptions`.
+        followed: the source is one of many that come in: if it has no good row, its rows are added to the rejected
+            ones and that is all; rows whose ids are of another type than the table's are bad rows.
 
     Returns:
         Numbers of rows: read, kept, counted (rows that became part of another's count), rejected, rejected_by_reason,
@@ -298,12 +322,17 @@ def write_ratings(
     Raises:
         UserError: no rating can be used, or ids are of another type than those of the table; nothing is written then.
     """
-    found = cleaning.count_rows(checked)
     target = TableRef.find("", RATINGS, lake)
     added_to = mode != "overwrite" and Publications.read(lake, lambda: spark).result(RATINGS) is not None
+    if followed and added_to:
+        kinds = dict(target.read(spark, RATINGS).dtypes)
+        checked = replace(checked, ratings=cleaning.mark_other_ids(checked.ratings, kinds))
+    found = cleaning.count_rows(checked)
     if added_to:
         found = _as_the_table_has(found, target, spark, label)
     frames = cleaning.cast_ids(checked, found)
+    if followed and not found.good["ratings"]:
+        return _reject_all(lake, frames["ratings"], found)
     good = frames["ratings"].where("reason IS NULL")
     if counts:
         kept, losers, lost = checkpoint(cleaning.count_pairs(good, counts), scratch), good.limit(0), 0
@@ -320,13 +349,80 @@ def write_ratings(
     tables = {name: frames[name].where("reason IS NULL") for name in frames} | {"ratings": kept}
     if added_to:
         return _add_to_tables(spark, lake, tables, refused, found, by_reason, other, mode, scratch)
-    rejected = _rejected(refused)
+    rejected, earlier = _rejected(refused), _rejected_by_feed(spark, lake, scratch) if followed else None
     with publishing(lambda: spark, lake, RATINGS.name) as run:
         written = {
             name: run.write(RELATIONS[name], frame.select(*RELATIONS[name].names))
             for name, frame in ({RATINGS_REJECTED.name: rejected} | tables).items()
         }
-    return _count_tables(spark, written, found, by_reason, other, merged)
+    summary = _count_tables(spark, written, found, by_reason, other, merged)
+    if earlier is not None:
+        _append_new(RATINGS_REJECTED, lake, earlier, True)
+    return summary
+
+
+def add_feed_file(
+    spark: SparkSession, lake: str, file: str, options: ReadOptions, scratch: str, mode: str
+) -> dict[str, Any]:
+    """Read one file of a feed and add what it holds; what is wrong with it, or with all of it, stops no other file.
+
+    A file that cannot be read is one row of `ratings_rejected`.
+
+    Args:
+        spark: the session.
+        lake: where to.
+        file: its path.
+        options: how to read it.
+        scratch: folder for checkpoints.
+        mode: `append` or `merge`, see `write_ratings`.
+
+    Returns:
+        As `write_ratings`; `problem` is why nothing of the file was kept, or empty.
+
+    Raises:
+        UserError: the lake cannot be written.
+    """
+    try:
+        try:
+            checked = read_source(spark, Source(file, file), options, scratch)
+        except UserError as error:
+            if store_problem(error):
+                raise
+            return _reject_file(spark, lake, file, str(error))
+        summary = write_ratings(spark, lake, checked, file, scratch, mode, followed=True)
+    except UserError:
+        raise
+    except Exception as error:  # Spark reads rows when they are asked for
+        problem = damaged_file(error)
+        if not problem.startswith(f"{file}: "):
+            raise
+        return _reject_file(spark, lake, file, problem)
+    nothing = "" if summary["kept"] else _nothing_kept(file, summary["rejected_by_reason"])
+    return summary | {"problem": nothing}
+
+
+def _reject_file(spark: SparkSession, lake: str, file: str, problem: str) -> dict[str, Any]:
+    """Add a row that says why a file cannot be read; return the counts of `add_feed_file`."""
+    reason = problem.removeprefix(f"{file}: ")
+    rows = spark.createDataFrame([(file, None, None, reason)], RATINGS_REJECTED.schema())
+    return _reject_all(lake, rows, RowCounts({}, {"ratings": {reason: 1}}, "", "")) | {"problem": problem}
+
+
+def _reject_all(lake: str, rows: DataFrame, found: RowCounts) -> dict[str, Any]:
+    """Add rows to the rejected ones and return their counts, in the form of `write_ratings`."""
+    reasons = dict(found.reasons["ratings"])
+    if reasons:
+        there = TableRef.find("", RATINGS_REJECTED, lake).exists(rows.sparkSession)
+        _append_new(RATINGS_REJECTED, lake, _rejected([rows]), there)
+    counts = dict.fromkeys(("kept", "users", "items", "rated_items", "tags"), 0)
+    n = sum(reasons.values())
+    return counts | {"read": n, "rejected": n, "rejected_by_reason": reasons, "rejected_elsewhere": {}}
+
+
+def _rejected_by_feed(spark: SparkSession, lake: str, scratch: str) -> DataFrame | None:
+    """Return what is rejected of a feed so far, whose first good file makes the tables; None if nothing is."""
+    ref = TableRef.find("", RATINGS_REJECTED, lake)
+    return checkpoint(_rejected([ref.frame(spark)]), scratch) if ref.exists(spark) else None
 
 
 def _rejected(refused: Sequence[DataFrame]) -> DataFrame:
@@ -423,6 +519,13 @@ def tables_left(spark: SparkSession, lake: str, checked: CheckedRows) -> list[st
     """Name the tables of an earlier source that this one has nothing for; they stay as they are."""
     missing = (name for name in ("items", "tags") if name not in checked.tables())
     return [name for name in missing if TableRef.find("", RELATIONS[name], lake).exists(spark)]
+
+
+def _nothing_kept(label: str, by_reason: Mapping[str, int]) -> str:
+    if not by_reason:
+        return f"{label}: there is no rating in it"
+    reason, n = max(by_reason.items(), key=lambda item: item[1])
+    return f"{label}: none of {sum(by_reason.values())} ratings is kept, {n} of them because: {reason}"
 
 
 def _nothing_good(label: str, by_reason: Mapping[str, int]) -> str:

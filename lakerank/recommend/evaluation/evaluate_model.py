@@ -10,6 +10,7 @@ Shape suffixes: U users, P test pairs, C candidates of a pair.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -260,8 +261,9 @@ class EvaluationConfig(CheckedSettings):
         """
         if self.candidates in (FULL, COLD):
             return 0
-        if not (self.candidates.isdecimal() and int(self.candidates)):
-            raise UserError(f"--candidates {self.candidates}: must be {FULL}, {COLD} or a number above 0, such as 99")
+        if not (re.fullmatch("[0-9]{1,9}", self.candidates) and int(self.candidates)):
+            told = f"must be {FULL}, {COLD} or a number above 0, such as 99"
+            raise UserError(f"--candidates {self.candidates[:40]}: {told}")
         return int(self.candidates)
 
     def parse_metrics(self) -> list[Metric]:

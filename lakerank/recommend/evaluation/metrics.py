@@ -5,6 +5,7 @@ Shape suffixes: U users, N recommendations, P pairs of user and relevant item, I
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -103,8 +104,8 @@ def parse_metrics(text: str) -> list[Metric]:
             raise UserError(f"--metrics: `{name}`: {kind} is of predicted ratings and takes no number")
         elif kind not in RANKED:
             raise UserError(f"--metrics: `{name}` is not one of {', '.join((*RATED, *RANKED))}")
-        elif not (cutoff.isdecimal() and int(cutoff)):
-            raise UserError(f"--metrics: `{name}` needs a number of recommendations, as {kind}@10")
+        elif not (re.fullmatch("[0-9]{1,6}", cutoff) and int(cutoff)):
+            raise UserError(f"--metrics: `{name[:40]}` needs a number of recommendations, as {kind}@10")
         else:
             found[name] = Metric(kind, int(cutoff))
     if not found:

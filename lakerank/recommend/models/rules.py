@@ -149,10 +149,13 @@ def read_rules(flag: str, where: str, get_spark: GetSpark) -> pa.Table:
         The columns as text, those that are missing as nulls.
 
     Raises:
-        UserError: it cannot be read, or has no column `rule`, or neither `item_id` nor `genre`.
+        UserError: it cannot be read, has a column twice, no column `rule`, or neither `item_id` nor `genre`.
     """
     table = read_any(flag, where, get_spark)
-    names = {name.strip().lower(): name for name in table.column_names}
+    names: dict[str, int] = {}
+    for at, name in enumerate(table.column_names):
+        if names.setdefault(name.strip().lower(), at) != at and name.strip().lower() in COLUMNS:
+            raise UserError(f"{flag} {where}: more than one column `{name.strip()}`: remove one")
     if "rule" not in names or not {"item_id", "genre"} & set(names):
         raise UserError(
             f"{flag} {where}: rules need the columns `rule` ({', '.join(KINDS)}) and `item_id` or `genre`; this has "

@@ -26,6 +26,9 @@ _JSON_OPTIONAL = ("title", "url", "language")
 _URN = "urn:document:"  # address of a document that has none
 _TREC_BEGINS = re.compile(rb"(?:\s|<\?xml[^>]*>|<!DOCTYPE[^>]*>|<(?:root|xml|docs|collection)>)*<DOC>\s*<DOCNO>", re.I)
 _TREC_ENDS = re.compile(rb"</DOC>\s*", re.IGNORECASE)
+# A document ends where the next begins, too: one without its end must not swallow that.
+_TREC_BOUNDS = re.compile(rb"</DOC>\s*|(?!\A)(?=<DOC>\s{0,40}<DOCNO>)", re.IGNORECASE)
+_TREC_AROUND = re.compile(rb"(?:\s++|<\?xml[^>]*+>|<!DOCTYPE[^>]*+>|</?(?:root|xml|docs|collection)>)*+", re.I)
 _TREC_NAME = re.compile(r"<DOCNO>\s*(.*?)\s*</DOCNO>", re.IGNORECASE | re.DOTALL)
 # WT10g, GOV, GOV2: what follows is a page as it was fetched.
 _TREC_PAGE = re.compile(rb"<DOCHDR>\s*(\S+)[^\n]*(.*?)</DOCHDR>\s*", re.IGNORECASE | re.DOTALL)
@@ -54,7 +57,7 @@ def collection_form(name: str, start: bytes) -> tuple[Split, Parse] | None:
     if name.endswith(JSON_NAMES):
         return json_lines, parse_json
     if _TREC_BEGINS.match(start):
-        return partial(_split, _TREC_ENDS), parse_trec
+        return _trec_documents, parse_trec
     if _SMART_BEGINS.match(start):
         return partial(_split, _SMART_NEXT), parse_smart
     return None
@@ -98,6 +101,13 @@ def _split(mark: re.Pattern[bytes], pieces: Iterable[bytes], most: int) -> Units
         yield begin, None if lost or len(held) > most else bytes(held)
 
 
+def _trec_documents(pieces: Iterable[bytes], most: int) -> Units:
+    """Split into documents; what stands around all of them is none."""
+    for begin, data in _split(_TREC_BOUNDS, pieces, most):
+        if data is None or not _TREC_AROUND.fullmatch(data):
+            yield begin, data
+
+
 def parse_json(line: bytes, base_url: str) -> Parsed:
     """Parse a line of a collection: an object with `id`, `text`, perhaps `title`, `url` and `language`.
 
@@ -139,13 +149,15 @@ def parse_trec(data: bytes, base_url: str) -> Parsed:
         base_url: that documents without an address are below, or empty: they get a URN.
 
     Raises:
-        ValueError: it has no <DOCNO>.
+        ValueError: it has no <DOCNO>, or no end.
     """
     page = _TREC_PAGE.search(data)
     text = _decoded(data[: page.start()] if page else data)
     name = _TREC_NAME.search(text)
     if name is None or not name[1]:
         raise ValueError("no <DOCNO>")
+    if not _TREC_ENDS.search(data):
+        raise ValueError("<DOC> without </DOC>: it is cut off")
     if page:
         url = urls.page_address(page[1].decode("utf-8", "replace")) or _address(name[1], base_url)
         return url, name[1], parse_html(decode_html(_TREC_ENDS.sub(b"", data[page.end() :])), url)

@@ -42,6 +42,9 @@ _REFRESH = re.compile(r"\s*+(\d*+\.?\d*+)\s*+[;,]\s*+(?:url\s*+=\s*+)?[\"']?([^\
 _AT_ONCE = 1.0  # seconds
 _LONGEST_TERM = 200  # characters; a longer dt is no term
 _LONGEST_ANCHOR = 1000  # characters; more is a mistake in the markup
+_LONGEST_HEADING = 1000  # characters; more is a heading that is not closed
+_ALL_HEADINGS = 1 << 20  # characters of all headings of a page: one within another has the same text again
+_ALL_LINKS = 32 << 20  # characters of all links of a page: a long <base> stands before each of them
 _HEAD = 1 << 16  # characters in which the title of a page must begin
 _SELF_CLOSED_TITLE = re.compile(r"<title\s*+/>", re.IGNORECASE)
 _XHTML = re.compile(r"<html[^>]*?\sxmlns\s*=", re.IGNORECASE)
@@ -128,7 +131,7 @@ def parse_html(html: str, url: str, robots: str = "") -> Document:
         main, text = _more(page, main, text)
     if len(text) < _TEASER and len(said := _structured_text(html)) > _MUCH_MORE * len(text):
         text = said
-    headings = [_heading(page, heading, main) for heading in page.headings if main.holds(heading.begin)]
+    headings = _headings(page, main)
     root = page.root
     return Document(
         title=page.title or _first_heading(page, main) or head.shared_title,
@@ -230,7 +233,7 @@ def _head(page: PageTree, url: str) -> _Head:
 def _links(page: PageTree, main: MainContent, url: str, base: str, nofollow: bool) -> list[Link]:
     """Return links to other pages in order (those of maps and frames last), each target, text and zone once."""
     found: dict[tuple[str, str, bool, str, float], None] = {}
-    folder, texts = folder_of(base), page.texts
+    folder, texts, room = folder_of(base), page.texts, _ALL_LINKS
     for given, begin, end, picture in page.links:
         target = link_address(given.get("href") or given.get("xlink:href") or "", base, folder)
         if target is None or target == url:
@@ -238,12 +241,19 @@ def _links(page: PageTree, main: MainContent, url: str, base: str, nofollow: boo
         anchor = collapse_spaces(texts[begin]) if end == begin + 1 else page.line(begin, end)
         if "\xad" in anchor or not anchor:
             anchor = page.line(begin, end) or collapse_spaces(picture) or _label(given)
+        anchor = anchor[:_LONGEST_ANCHOR]
+        room -= len(target) + len(anchor)
+        if room < 0:
+            return list(map(Link._make, found))
         distrusted = nofollow or ("rel" in given and not _UNTRUSTED.isdisjoint((given["rel"] or "").lower().split()))
         zone = MAIN if main.begin <= begin < main.end and main.holds(begin) else NAVIGATION
-        found[target, anchor[:_LONGEST_ANCHOR], distrusted, zone, 0.0 if distrusted else WEIGHTS[zone]] = None
+        found[target, anchor, distrusted, zone, 0.0 if distrusted else WEIGHTS[zone]] = None
     for given, zone in chain(((area, NAVIGATION) for area in page.areas), ((frame, MAIN) for frame in page.frames)):
         target = link_address(given.get("href") or given.get("src") or "", base, folder)
         if target is not None and target != url:
+            room -= len(target)
+            if room < 0:
+                break
             weight = 0.0 if nofollow else WEIGHTS[zone]
             found[target, _label(given)[:_LONGEST_ANCHOR], nofollow, zone, weight] = None
     return list(map(Link._make, found))
@@ -252,6 +262,20 @@ def _links(page: PageTree, main: MainContent, url: str, base: str, nofollow: boo
 def _label(given: Attributes) -> str:
     """Return what stands for a link without text: its label or its title."""
     return collapse_spaces(given.get("alt") or given.get("aria-label") or given.get("title"))
+
+
+def _headings(page: PageTree, main: MainContent) -> list[str]:
+    """Return the headings of the main content, each cut where it is too long to be one."""
+    found: list[str] = []
+    room = _ALL_HEADINGS
+    for heading in page.headings:
+        if main.holds(heading.begin):
+            text = _heading(page, heading, main)
+            room -= len(text)
+            if room < 0 and found:
+                break
+            found.append(text[:_LONGEST_HEADING])
+    return found
 
 
 def _heading(page: PageTree, heading: Heading, main: MainContent) -> str:
@@ -264,7 +288,7 @@ def _first_heading(page: PageTree, main: MainContent) -> str:
     """Return the text of the first <h1>, of one in the main content if there is any."""
     found = [heading for heading in page.headings if heading.name == "h1"]
     first = next((heading for heading in found if main.holds(heading.begin)), next(iter(found), None))
-    return page.line(first.begin, first.end) if first is not None else ""
+    return page.line(first.begin, first.end)[:_LONGEST_HEADING] if first is not None else ""
 
 
 def limit_markup(html: str) -> str:

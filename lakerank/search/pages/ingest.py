@@ -24,7 +24,7 @@ from lakerank.lake.schemas import LINKS, PAGES, PAGES_REJECTED, REDIRECTS
 from lakerank.search.near_duplicates import mark_duplicates
 from lakerank.search.pages import tables, urls
 from lakerank.search.pages.read_file import HTML_NAMES, ReadOptions, read_file
-from lakerank.search.pages.records import DDL, PAGE, SCHEMA, Record, batches_of
+from lakerank.search.pages.records import DDL, PAGE, SCHEMA, Record, batches_of, rejected_record
 from lakerank.search.pages.tables import RecordCounts
 from lakerank.spark.arrow_ipc import map_packed
 from lakerank.spark.checkpoint import checkpoint
@@ -242,7 +242,8 @@ def _records_of_part(part: dict[str, Any], options: ReadOptions) -> Iterator[Rec
     total, done, pages = sum(file["size"] for file in part["files"]), 0, 0
     begun = said = time.monotonic()
     for file in part["files"]:
-        for record in read_file(file["path"], file["relative"], options):
+        bad = file["problem"] and [rejected_record(file["path"], 0, None, file["problem"])]
+        for record in bad or read_file(file["path"], file["relative"], options):
             pages += record["kind"] == PAGE
             yield record
         done += file["size"]

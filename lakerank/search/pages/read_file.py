@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from lakerank.lake.bad_records import attempt, reason_of, storable
 from lakerank.lake.binary_files import chunks, peek
+from lakerank.lake.input_files import packed_by, without_packing
 from lakerank.search.pages import arc, urls, warc
 from lakerank.search.pages.byte_reader import MAGIC, ByteReader, DamageError, unpack
-from lakerank.search.pages.collection_formats import Parse, Split, collection_form
+from lakerank.search.pages.collection_formats import JSON_NAMES, Parse, Split, collection_form
 from lakerank.search.pages.document import Document, content_hash, parse_html
 from lakerank.search.pages.encodings import decode_html
 from lakerank.search.pages.page_tree import collapse_spaces
@@ -64,8 +65,10 @@ def read_file(path: str, relative: str, options: ReadOptions) -> Iterator[Record
         packed = first.startswith(MAGIC[:2])
         start = _unpacked_start(first) if packed else first
         name = relative.lower().removesuffix(".gz")
-        form = collection_form(name, start)
-        if form is not None:
+        form, (packing, _) = collection_form(name, start), packed_by(start)
+        if packing and without_packing(name).endswith((*HTML_NAMES, *WARC_NAMES, *ARC_NAMES, *JSON_NAMES)):
+            yield rejected_record(path, 0, None, f"packed by {packing}, which is not read: pack it with gzip")
+        elif form is not None:
             yield from _documents(path, rest, form, packed, options)
         elif name.endswith(ARC_NAMES) or start.startswith(arc.BEGINS):
             yield from _archive_records(path, rest, _ARC, options)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ import pyarrow as pa
 from lakerank.lake.bad_records import batches_without_bad, storable
 from lakerank.lake.schemas import LINKS, PAGES, Column
 from lakerank.search.pages.document import Document
-from lakerank.search.pages.urls import page_id
+from lakerank.search.pages.urls import link_id, page_id
 
 PAGE, REDIRECT, REJECTED, SKIPPED = "page", "redirect", "rejected", "skipped"
 COPY_COLUMNS = ("duplicate_of", "similarity")  # of `pages`: found out when all pages are there
@@ -37,8 +36,8 @@ SCHEMA = _RECORD.arrow_schema().append(pa.field("links", pa.list_(pa.struct(list
 DDL = f"{_RECORD.ddl()}, links array<struct<{_LINK.ddl()}>>"
 _MADE = ("page_id", "links")  # columns made of all records of a batch at once
 _BATCH_RECORDS = 200  # a page's record is some 30 KB
-_BATCH_BYTES = 32 << 20  # of text
-_known_id = lru_cache(maxsize=1 << 16)(page_id)  # menus lead from all pages to the same ones
+_BATCH_BYTES = 32 << 20  # about, of all that the records say
+_OTHER_BYTES = 8  # of a value that is no text
 
 
 def page_record(
@@ -77,16 +76,25 @@ def skipped_record(source: str, offset: int, reason: str) -> Record:
 
 
 def batches_of(records: Iterable[Record]) -> Iterator[pa.RecordBatch]:
-    """Gather records into Arrow batches of `SCHEMA`, of at most 200 records and about 32 MiB of text."""
+    """Gather records into Arrow batches of `SCHEMA`, of at most 200 records and about 32 MiB."""
     held: list[Record] = []
     size = 0
     for record in records:
         held.append(record)
-        size += len(record.get("text") or "") + 100 * len(record.get("links") or ())
+        size += _size(record)
         if len(held) >= _BATCH_RECORDS or size > _BATCH_BYTES:
             yield from batches_without_bad(held, to_batch, _not_stored)
             held, size = [], 0
     yield from batches_without_bad(held, to_batch, _not_stored)
+
+
+def _size(value: Any) -> int:
+    """Return about how many bytes a record, or a value of one, will take: of all its texts, and of its links."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list | tuple) else _OTHER_BYTES
 
 
 def _not_stored(record: Record, reason: str) -> Record:
@@ -113,7 +121,7 @@ def _link_lists(links: list[Any]) -> pa.ListArray:
     """Turn the links of each record into a column of lists of structs; `dst` is the id of `dst_url`."""
     fields = list(SCHEMA.field("links").type.value_type)
     flat = list(zip(*(link for of_page in links for link in of_page), strict=True)) or [()] * (len(fields) - 1)
-    flat.insert(0, tuple(map(_known_id, flat[0])))
+    flat.insert(0, tuple(map(link_id, flat[0])))
     columns = [pa.array(values, field.type) for values, field in zip(flat, fields, strict=True)]
     ends = [0]
     for of_page in links:

@@ -10,6 +10,8 @@ import xxhash
 
 # What a path segment may hold besides letters and digits; all else of a file's name is percent-encoded.
 _IN_PATH = "/-_.~!$&'()*+,;=:@"
+LONGEST = 8000  # characters of an address that is kept: what RFC 9110 asks servers and clients to take
+_REMEMBERED = 1000  # characters of one that is worth remembering
 _WEB = ("http://", "https://")
 _SEED = 42  # of Spark's xxhash64: either side may make an id
 
@@ -28,9 +30,16 @@ def parse(url: str, base: str | None = None) -> str | None:
 
 
 def page_address(url: str, base: str | None = None) -> str | None:
-    """Return an http(s) address without its fragment, which is what identifies a page; None for any other address."""
+    """Return an http(s) address without its fragment, which is what identifies a page; None for any other address.
+
+    One of more than `LONGEST` characters is none: with such a `<base>` each of a page's links would become a page's
+    size.
+    """
     found = parse(url, base)
-    return found.partition("#")[0] if found is not None and found.startswith(_WEB) else None
+    if found is None or not found.startswith(_WEB):
+        return None
+    address = found.partition("#")[0]
+    return address if len(address) <= LONGEST else None
 
 
 @lru_cache(maxsize=1 << 16)
@@ -52,7 +61,9 @@ def link_address(url: str, base: str, folder: str) -> str | None:
         base: the page's address (or its `<base>`), in standard form.
         folder: of that.
     """
-    if not url or url[0] in "?# \t\r\n" or len(url) > 1000:  # the page's own name counts, not only its folder
+    if (
+        not url or url[0] in "?# \t\r\n" or len(url) + len(folder) > _REMEMBERED
+    ):  # the page's own name counts, not only its folder
         return page_address(url, base)
     return _in_folder(url, folder)
 
@@ -60,6 +71,16 @@ def link_address(url: str, base: str, folder: str) -> str | None:
 def of_file(relative: str, base: str) -> str | None:
     """Return the address of a file in a folder: its percent-encoded path, joined to the base address."""
     return page_address("./" + quote(relative, safe=_IN_PATH), base)
+
+
+@lru_cache(maxsize=1 << 16)
+def _known_id(url: str) -> int:
+    return page_id(url)
+
+
+def link_id(url: str) -> int:
+    """Return the `page_id` of a link's address, remembered: menus lead from all pages to the same ones."""
+    return _known_id(url) if len(url) <= _REMEMBERED else page_id(url)
 
 
 def page_id(url: str) -> int:

@@ -23,6 +23,8 @@ _TOLD = frozenset(("revisit", "metadata"))  # hold no page, and are counted
 _TOO_SHORT = "the record ends before its Content-Length"
 _NO_END = "Content-Length is wrong: no record ends there"
 _BETWEEN = 4  # bytes: two line ends close a record
+_CUT_OFF = "WARC headers are cut off: another record begins among them"
+_VERSION_AT_END = re.compile(rb"WARC/1\.\d\s*\Z")
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?\s+(\d{3})")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _FED = 1 << 13  # bytes unpacked at a time: of those after a gzip member's end zlib makes a copy
@@ -99,10 +101,19 @@ def _seek(reader: ByteReader) -> None:
 
 
 def _headers(reader: ByteReader, headers: dict[str, str]) -> str:
-    """Fill `headers`; return what is wrong with them, or an empty text."""
-    name = ""
+    """Fill `headers`; return what is wrong with them, or an empty text.
+
+    Where a header is cut off, the next record begins with its version, at the beginning of a line or in the middle of
+    one; it is put back.
+    """
+    name, behind = "", b""  # behind: lines from such a version on that stands where a value might end, too
     for _ in range(_MOST_LINES):
         line = reader.line(_LONGEST_LINE)
+        version = 0 if line.startswith(_VERSIONS) else _version_at_end(line)
+        if version >= 0 and b":" not in line[:version]:
+            reader.put_back(line[version:])
+            return _CUT_OFF
+        behind += line if behind else line[version:] if version > 0 else b""
         if not line.endswith(b"\n"):
             return "WARC headers are cut off or have a line that is too long"
         if not line.strip():
@@ -115,6 +126,9 @@ def _headers(reader: ByteReader, headers: dict[str, str]) -> str:
         name = name.strip().lower()
         if not colon:
             return "WARC headers have a line without a colon"
+        if behind and name == "warc-type" and name in headers:
+            reader.put_back(behind)
+            return _CUT_OFF
         headers[name] = value.strip()
     else:
         return "WARC headers have too many lines"
@@ -124,6 +138,12 @@ def _headers(reader: ByteReader, headers: dict[str, str]) -> str:
     if not (length.isascii() and length.isdigit() and len(length) < 16):
         return "Content-Length is missing or no number"
     return ""
+
+
+def _version_at_end(line: bytes) -> int:
+    """Return where the first line of another record begins in a line that was cut off; -1 if none does."""
+    found = _VERSION_AT_END.search(line)
+    return found.start() if found else -1
 
 
 def _block(
@@ -208,7 +228,7 @@ def parse_response(block: bytes) -> HttpResponse | None:
     ends = [(at, len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (at := block.find(mark, 0, HTTP_HEADERS)) >= 0]
     end, width = min(ends, default=(len(block), 0))
     headers: dict[str, str] = {}
-    for line in block[:end].decode("utf-8", "replace").splitlines()[1:]:
+    for line in block[:end].decode("utf-8", "replace").split("\n")[1:]:
         name, colon, value = line.partition(":")
         name = name.strip().lower()
         if colon and name == "x-robots-tag" and name in headers:

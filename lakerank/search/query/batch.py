@@ -8,9 +8,11 @@ to the last bit.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -100,17 +102,21 @@ def rejected_lines(rejected: Sequence[RejectedQuery]) -> str:
     return "".join(f"{row}\n" for row in ("line\treason\traw", *rows))
 
 
+def _word(name: str) -> str:
+    """Return a name as one word: its white space percent-encoded."""
+    return re.sub(r"\s", lambda space: quote(space[0]), name)
+
+
 def run_lines(answers: Sequence[Mapping[str, Any]], order: Sequence[str], tag: str) -> list[str]:
     """Return the lines `query Q0 document rank score tag` of a run, queries in the given order, best answers first.
 
     Scores have nine decimals, in which equal scores stay equal; evaluation programs order by score, so they agree
-    with `rank`. White space in a document's name is written as %20.
+    with `rank`. White space in an id of a query or in a document's name is percent-encoded: it separates the columns.
     """
     position = {name: at for at, name in enumerate(order)}
     rows = sorted(answers, key=lambda row: (position[row["query_id"]], row["rank"]))
     return [
-        f"{row['query_id']} Q0 {row['document'].replace(' ', '%20')} {row['rank']} {row['score']:.9f} {tag}"
-        for row in rows
+        f"{_word(row['query_id'])} Q0 {_word(row['document'])} {row['rank']} {row['score']:.9f} {tag}" for row in rows
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,11 @@ def test_a_record_within_a_large_one_is_none(tmp_path: Path) -> None:
 def test_packed_html(tmp_path: Path) -> None:
     rows = read(tmp_path, gzip.compress(b"<title>t</title><p>Otters swim."), "a/Ü.html.gz".replace("a/", ""))
     assert [(row["url"], row["text"]) for row in rows] == [("https://o.org/%C3%9C.html", "Otters swim.")]
+
+
+def test_a_line_that_nearly_is_a_header_takes_no_time_with_its_square(tmp_path: Path) -> None:
+    lines = (b"a:" + b" 1 12345678" * 1400 + b" x\n") * 3 + b"a:" + b"1 " * 30_000 + b"\n"
+    began = time.process_time()
+    rows = read(tmp_path, ARC_HEAD + lines + arc(URLS[0]), "x.arc")
+    assert time.process_time() - began < 2
+    assert [row["kind"] for row in rows] == ["rejected", "page"]

@@ -12,9 +12,9 @@ from conftest import SHARED
 
 from lakerank.search.pages import collection_formats
 from lakerank.search.pages import read_file as reading
-from lakerank.search.pages.document import limit_markup, parse_html
+from lakerank.search.pages.document import Document, Link, limit_markup, parse_html
 from lakerank.search.pages.read_file import ReadOptions, read_file
-from lakerank.search.pages.records import batches_of
+from lakerank.search.pages.records import batches_of, page_record
 
 CASES = SHARED.parent / "cases" / "pages"
 cases = pytest.mark.skipif(not CASES.is_dir(), reason=f"{CASES} is missing")
@@ -242,3 +242,43 @@ def test_a_page_that_takes_too_long_is_rejected(tmp_path: Path, monkeypatch: pyt
     rows = one(tmp_path, "x.html", b"<p>x")
     assert rows[0]["kind"] == "rejected"
     assert "processor time" in rows[0]["reason"]
+
+
+def test_a_long_base_does_not_multiply_a_page(tmp_path: Path) -> None:
+    links = "".join(f"<a href={n}>l</a>" for n in range(1000))
+    page = f'<title>t</title><base href="http://a.org/{"x" * 100_000}/"><p>words {links}'.encode()
+    data = b"".join(response(f"https://b.org/p{n}", page) for n in range(3))
+    (tmp_path / "x.warc.gz").write_bytes(gzip.compress(data))
+    (batch,) = batches_of(read_file(str(tmp_path / "x.warc.gz"), "x.warc.gz", HOW))
+    assert batch.num_rows == 3
+    assert batch.nbytes < 1 << 20
+    assert batch["links"][0][0]["dst_url"].as_py() == "https://b.org/0"
+
+
+def test_batches_count_all_that_records_say() -> None:
+    link = Link("http://a.org/" + "x" * 7000, "a", False, "main", 1.0)
+    page = Document("t", "text", "en", "", headings=["h" * 1000] * 100, links=[link] * 1000)
+    batches = list(batches_of(page_record("s", 0, f"http://b.org/{n}", page) for n in range(12)))
+    assert sum(batch.num_rows for batch in batches) == 12
+    assert max(batch.nbytes for batch in batches) < 48 << 20
+
+
+def test_links_and_headings_of_a_page_have_an_end() -> None:
+    links = "".join(f"<a href={n}>l</a>" for n in range(6000))
+    page = parse_html(f'<base href="http://a.org/{"x" * 7900}/"><p>words {links}', "https://b.org/")
+    assert sum(len(link.dst_url) for link in page.links) <= 32 << 20
+    assert len(page.links) > 4000
+    page = parse_html("<h1><div>" * 200 + "word " * 100_000, "https://b.org/")
+    assert len(page.title) <= 1000
+    assert sum(map(len, page.headings)) <= 1 << 20
+    assert page.headings
+    assert len(page.text) > 400_000
+
+
+def test_an_address_that_is_too_long_is_none(tmp_path: Path) -> None:
+    long = "https://b.org/" + "a" * 8000
+    rows = one(
+        tmp_path, "x.warc", response(long, b"<p>x") + response("https://b.org/1", f"<a href={long}>x</a>".encode())
+    )
+    assert [row["kind"] for row in rows] == ["rejected", "page"]
+    assert rows[1]["links"] == []

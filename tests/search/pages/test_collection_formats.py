@@ -135,3 +135,14 @@ def test_a_large_document_that_comes_in_pieces_is_left_out_whole() -> None:
 def test_what_only_looks_like_one_is_none(tmp_path: Path) -> None:
     assert [row["kind"] for row in read(tmp_path, b".I am not\nSMART\n", "x.txt")] == ["skipped"]
     assert [row["kind"] for row in read(tmp_path, b"<doc>is an element</doc>", "x.txt")] == ["skipped"]
+
+
+def test_a_trec_document_without_its_end_does_not_swallow_the_next(tmp_path: Path) -> None:
+    cut = b"<DOC>\n<DOCNO>cut</DOCNO><TEXT>begun\n"
+    data = b"<?xml version='1.0'?>\n<root>\n" + cut + TREC + cut + WEB + b"</root>\n"
+    rows = read(tmp_path, data)
+    assert [row["doc_id"] for row in rows if row["kind"] == "page"] == ["AP880212-0001", "FT-2", "3", "GX000-00"]
+    assert [row["reason"] for row in rows if row["kind"] == "rejected"] == ["<DOC> without </DOC>: it is cut off"] * 2
+    assert [data[row["source_offset"] :][:5].lower() for row in rows] == [b"<doc>"] * 6
+    (bad, *_, last) = read(tmp_path, b"<DOC><DOCNO>cut</DOCNO>" + b"w" * 6000 + TREC)
+    assert (bad["kind"], last["doc_id"]) == ("rejected", "3")

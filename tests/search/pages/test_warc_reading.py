@@ -153,3 +153,39 @@ def test_fuzzed_files_end_in_rows(tmp_path: Path) -> None:
             pages += sum(row["kind"] == "page" for row in rows)
             assert all(0 <= (row["source_offset"] or 0) <= len(broken) for row in rows)
     assert pages > 40
+
+
+HEAD = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://o.org/cut"
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        b"WARC/1.0\r\n", HEAD + b"\r\n", HEAD + b"\r\nContent-Length: 5\r\n", HEAD + b"\r\nWARC-Ty", HEAD,
+        HEAD + b"\r\n continued",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_header_that_is_cut_off_does_not_swallow_the_next_record(tmp_path: Path, cut: bytes, packed: bool) -> None:
+    data = A + cut + B + C
+    rows = read(tmp_path, gzip.compress(data) if packed else data)
+    assert [row["url"] for row in rows if row["kind"] == "page"] == URLS
+    (bad,) = (row for row in rows if row["kind"] == "rejected")
+    assert "cut off" in bad["reason"]
+    if not packed:
+        assert [row["source_offset"] for row in rows] == [0, len(A), len(A + cut), len(A + cut + B)]
+
+
+def test_an_address_may_end_as_a_version(tmp_path: Path) -> None:
+    rows = read(tmp_path, record("http://o.org/WARC/1.0") + B)
+    assert [row["url"] for row in rows] == ["http://o.org/WARC/1.0", URLS[1]]
+
+
+@pytest.mark.parametrize("name", ["x.warc.zst", "x.jsonl.xz", "x.html.bz2"])
+def test_a_file_that_is_packed_in_another_way_is_rejected_by_name(tmp_path: Path, name: str) -> None:
+    content = {"zst": b"(\xb5/\xfd\x04\x00", "xz": b"\xfd7zXZ\0\0\4", "bz2": b"BZh91AY&SY"}[name.rpartition(".")[2]]
+    (row,) = read(tmp_path, content + bytes(50), name)
+    assert row["kind"] == "rejected"
+    assert row["reason"].startswith("packed by ")
+    (row,) = read(tmp_path, content + bytes(50), "program.tar." + name.rpartition(".")[2])
+    assert (row["kind"], row["reason"]) == ("skipped", "not HTML")
