@@ -19,7 +19,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from sr_model.data.format import PartInfo, PatchRow
 from sr_model.data.writer import default_row_group_rows, write_part
-from sr_model.images import BrokenImage, decode_rgb
+from sr_model.images import BrokenImage, decode_rgb, reason_of
 from sr_model.patching.extract import PatchPlan, TooSmall, extract_patches
 from sr_model.patching.sources import Item, list_items, read_items
 
@@ -248,6 +248,8 @@ def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: PartResu
                     yield row
         except (BrokenImage, TooSmall) as error:
             made.rejected.append((name, str(error)))
+        except MemoryError as error:
+            made.rejected.append((name, reason_of(error)))
         else:
             made.images += 1
             made.pixels += image.shape[0] * image.shape[1]
