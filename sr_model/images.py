@@ -24,13 +24,19 @@ MAX_BYTES = 8 * MAX_PIXELS + (
 )  # of a file: four channels of 16 bits without compression, and what else it holds
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 # As Pillow names them. Of all that it knows, some are programs (PostScript), and each is a decoder to be fooled.
-READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")
 _PNG_SIGN = b"\x89PNG\r\n\x1a\n"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class BrokenImage(Exception):
     """Tell of a picture that cannot be used; the message is the reason in a few words, without the file's name."""
+
+
+def known_formats() -> list[str]:
+    """Return those of `READ_FORMATS` that this Pillow knows: it wants no others to be named."""
+    Image.init()
+    return [kind for kind in READ_FORMATS if kind in Image.OPEN]
 
 
 def check_bytes(size: int) -> None:
@@ -83,7 +89,7 @@ def opened(data: bytes) -> Iterator[tuple[Image.Image, int]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
-            with Image.open(io.BytesIO(data), formats=READ_FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=known_formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width} × {image.height} pixels"
                     raise BrokenImage(f"{size} are more than {MAX_PIXELS}; cut it into parts first")
@@ -136,7 +142,7 @@ def _unknown_kind(data: bytes) -> str:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         return "HEIC is not supported; convert it to PNG or JPEG"
     if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
-        return "AVIF is not supported; convert it to PNG or JPEG"
+        return "this Pillow reads no AVIF; convert it to PNG or JPEG"
     return f"not a picture of a known kind ({', '.join(SUFFIXES)})"
 
 

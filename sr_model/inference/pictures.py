@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
-from sr_model.images import READ_FORMATS, BrokenImage, opened, read_file
+from sr_model.images import BrokenImage, known_formats, opened, read_file
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "png": (".png",),
@@ -75,7 +75,9 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=READ_FORMATS) as image:
+            with Image.open(
+                io.BytesIO(source) if isinstance(source, bytes) else source, formats=known_formats()
+            ) as image:
                 return image.height, image.width
     except Exception:  # reading it will say what is wrong
         return 0, 0
