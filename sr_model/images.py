@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +19,57 @@ from lakerank.cli.errors import UserError
 # More than any camera with one shot, sixteen times the largest DIV2K picture; a file of 300 KB may claim far more, and
 # each of some copies that decoding makes takes three or four bytes a pixel.
 MAX_PIXELS = 1 << 26
+MAX_BYTES = 8 * MAX_PIXELS + (
+    64 << 20
+)  # of a file: four channels of 16 bits without compression, and what else it holds
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+# As Pillow names them. Of all that it knows, some are programs (PostScript), and each is a decoder to be fooled.
+READ_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")
 _PNG_SIGN = b"\x89PNG\r\n\x1a\n"
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 class BrokenImage(Exception):
     """Tell of a picture that cannot be used; the message is the reason in a few words, without the file's name."""
+
+
+def known_formats() -> list[str]:
+    """Return those of `READ_FORMATS` that this Pillow knows: it wants no others to be named."""
+    Image.init()
+    return [kind for kind in READ_FORMATS if kind in Image.OPEN]
+
+
+def check_bytes(size: int) -> None:
+    """Refuse a picture by the bytes of its file, before it is read: a small archive may hold a file that fills memory.
+
+    Raises:
+        BrokenImage: more than `MAX_BYTES`.
+    """
+    if size > MAX_BYTES:
+        raise BrokenImage(f"a file of {size >> 20} MiB is more than {MAX_BYTES >> 20}; cut it into parts first")
+
+
+def read_file(path: Path) -> bytes:
+    """Read a picture's file.
+
+    Raises:
+        BrokenImage: see `check_bytes`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        check_bytes(os.fstat(file.fileno()).st_size)
+        return file.read(MAX_BYTES)
+
+
+def reason_of(error: Exception) -> str:
+    """Say in a few words why a picture cannot be used, whatever reading it or working on it raised."""
+    if isinstance(error, BrokenImage):
+        return str(error)
+    told = " ".join(str(error).split())[:200]
+    # PyTorch's own words, of its own error on a GPU and of a RuntimeError on a CPU.
+    if isinstance(error, MemoryError) or "out of memory" in told or "allocate memory" in told:
+        return "memory does not suffice; cut it into parts first"
+    return f"cannot be used ({type(error).__name__}: {told})"
 
 
 @contextmanager
@@ -43,7 +89,7 @@ def opened(data: bytes) -> Iterator[tuple[Image.Image, int]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about broken EXIF, and about large pictures: our own limit stands below
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=known_formats()) as image:
                 if image.width * image.height > MAX_PIXELS:
                     size = f"{image.width} × {image.height} pixels"
                     raise BrokenImage(f"{size} are more than {MAX_PIXELS}; cut it into parts first")
@@ -60,6 +106,8 @@ def opened(data: bytes) -> Iterator[tuple[Image.Image, int]]:
         raise BrokenImage(_unknown_kind(data)) from error
     except Image.DecompressionBombError as error:
         raise BrokenImage(f"more than {MAX_PIXELS} pixels; cut it into parts first") from error
+    except MemoryError as error:
+        raise BrokenImage(reason_of(error)) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
         raise BrokenImage(f"damaged ({error})") from error
 

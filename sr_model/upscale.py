@@ -19,7 +19,7 @@ from lakerank.cli.progress import progress
 from lakerank.cli.settings import AT_LEAST_ONE, flag
 from lakerank.cli.stores import at_hand
 from sr_model.device import pick_device
-from sr_model.images import SUFFIXES, BrokenImage
+from sr_model.images import SUFFIXES, BrokenImage, read_file, reason_of
 from sr_model.inference import InferenceSettings
 from sr_model.inference.pictures import FORMATS, Picture, format_of, size_of, write_picture
 from sr_model.inference.tiles import Progress
@@ -212,7 +212,7 @@ def make(upscaler: Upscaler, task: Task, quality: int = 95, advance: Progress | 
         OSError: the disk's complaint.
         UserError: GPU memory does not suffice for the smallest tile either.
     """
-    picture = upscaler.enlarge(task.source.read_bytes(), task.kind, advance)
+    picture = upscaler.enlarge(read_file(task.source), task.kind, advance)
     return write_picture(picture, task.target, task.kind, quality)
 
 
@@ -233,8 +233,8 @@ def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict
                 failed[task.source] = str(error)
             except OSError as error:
                 failed[task.source] = f"{error.strerror or error} ({error.filename or task.target})"
-            except MemoryError:
-                failed[task.source] = "memory does not suffice; cut it into parts first"
+            except (MemoryError, RuntimeError, ValueError) as error:  # of PyTorch, and of Pillow when it writes
+                failed[task.source] = reason_of(error)
             meter.update(done_before + size - meter.n)
     return failed, made
 

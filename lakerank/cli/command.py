@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError, files_gone_problem, quoted_user_error
 from lakerank.cli.settings import Settings, parse_args
-from lakerank.cli.stores import damaged_file, hide_secrets, is_in_object_store, require_store, store_problem
+from lakerank.cli.stores import (
+    damaged_file,
+    hide_known,
+    hide_secrets,
+    hiding,
+    is_in_object_store,
+    require_store,
+    secrets_in,
+    store_problem,
+)
 
 A = TypeVar("A", bound=Settings)
 Summary = Mapping[str, Any]
@@ -66,33 +75,32 @@ def _require_stores(args: Settings) -> None:
 def _code(
     run: Callable[[A], Summary], args_class: type[A], name: str, doc: str | None, argv: Sequence[str] | None
 ) -> int:
+    known = secrets_in(*(sys.argv[1:] if argv is None else argv))
     try:
         args = parse_args(args_class, name, doc or "", argv)
-        _require_stores(args)
-        summary = run(args)
+        known |= secrets_in(*(value for value in vars(args).values() if isinstance(value, str)))
+        with hiding(known):
+            _require_stores(args)
+            summary = run(args)
     except UserError as error:
         told = str(error)
         if "\n" in told:  # it quotes somebody else's words
-            told = store_problem(error) or hide_secrets(" ".join(told.split()))
-        print(f"{name}: error: {told}", file=sys.stderr)
+            told = store_problem(error) or " ".join(told.split())
+        print(f"{name}: error: {hide_secrets(told, known)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{name}: stopped; {args_class.AFTER_STOP}", file=sys.stderr)
         return 130
     except Exception as error:
-        if (
-            problem := quoted_user_error(error)
-            or files_gone_problem(error)
-            or damaged_file(error)
-            or store_problem(error)
-        ):
-            print(f"{name}: error: {problem}", file=sys.stderr)
+        said = (of(error) for of in (quoted_user_error, files_gone_problem, damaged_file, store_problem))
+        if problem := next(filter(None, said), ""):
+            print(f"{name}: error: {hide_secrets(problem, known)}", file=sys.stderr)
             return 2
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             return 128 + 13  # as a shell says of a program that SIGPIPE ended
-        traceback.print_exc()
+        print(hide_secrets(traceback.format_exc(), known), end="", file=sys.stderr)
         print(f"{name}: this is a bug of ours; please report it with the lines above", file=sys.stderr)
         return 1
     if args.json:
-        print(json.dumps({"job": name, **summary}, default=str), flush=True)
+        print(hide_known(json.dumps({"job": name, **summary}, default=str), known), flush=True)
     return 0

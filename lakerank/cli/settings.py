@@ -11,19 +11,20 @@ import argparse
 import dataclasses
 import difflib
 import math
-import re
 import reprlib
 import sys
 import types
 import typing
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lakerank.cli.errors import UserError
+from lakerank.cli.stores import hide_secrets, secrets_in
 
-_LARGEST_CONF = 256 << 10  # bytes
+_LARGEST_CONF = 64 << 10  # bytes: the longest of ours has one kilobyte
+_DEEPEST = 50  # of lists within lists, stream and document included
 AUTO = "auto"  # of a setting that is chosen by a program unless it is given
 NOTHING = "none"  # of those settings is chosen
 A = TypeVar("A", bound="Settings")
@@ -116,16 +117,27 @@ def _problem(field: dataclasses.Field[Any], value: Any) -> str | None:
     # Whatever a range says: neither NaN nor infinity is a quantity, and no store holds more than 64 bits.
     if isinstance(value, float) and not math.isfinite(value):
         return f"`{field.name}` must be a finite number, not {value!r}"
+    if isinstance(value, str) and not _is_text(value):
+        return f"`{field.name}` must be text without NUL and in Unicode, not {_short(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
         return f"`{field.name}` must be a whole number of at most 64 bits, not {_short(value)}"
     unset = value is None and field.default is None  # to be filled by the settings themselves
     if meta.get("choices") is not None and not unset and value not in meta["choices"]:
-        return f"`{field.name}` must be one of {', '.join(meta['choices'])}, not {value!r}"
+        return f"`{field.name}` must be one of {', '.join(meta['choices'])}, not {_short(value)}"
     if value is None and not unset:
         return f"`{field.name}` must have a value; leave the key out for {field.default!r}"
     if meta.get("check") is not None and value is not None and not meta["check"](value):
-        return f"`{field.name}` must {meta['must']}, not {value!r}"
+        return f"`{field.name}` must {meta['must']}, not {_short(value)}"
     return None
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a text can be a file's name and a table's value: bytes that are no UTF-8 come as lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
 
 
 C = TypeVar("C", bound="CheckedSettings")
@@ -181,8 +193,11 @@ class Settings(CheckedSettings):
         return {}
 
     def shown(self) -> dict[str, Any]:
-        """Return the settings as they may be printed and stored."""
-        return dataclasses.asdict(self)
+        """Return the settings as they may be printed and stored: without tokens, keys and passwords."""
+        return {
+            name: hide_secrets(value, secrets_in(value)) if isinstance(value, str) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,17 +208,12 @@ class JobArgs(Settings):
     master: str = flag("", "Spark master, e.g. local[2] or spark://host:7077 (default: spark-submit's)")
     remote: str = flag("", "Spark Connect address, e.g. sc://host:15002, or local[2]")
 
-    def shown(self) -> dict[str, Any]:
-        """Leave out the token that an address may hold."""
-        shown = super().shown()
-        return shown | {"remote": re.sub(r"token=[^;]*", "token=***", self.remote, flags=re.IGNORECASE)}
-
 
 class _Parser(argparse.ArgumentParser):
     """Parse as argparse does, but complain in our one-sentence errors."""
 
     def error(self, message: str) -> typing.NoReturn:
-        raise UserError(f"{message} (see --help)")
+        raise UserError(f"{message if len(message) < 500 else message[:500] + '…'} (see --help)")
 
 
 def _value_type(annotation: Any) -> type:
@@ -225,11 +235,17 @@ def _coerce(name: str, value: Any, wanted: type, origin: str) -> Any:
     elif (wanted is str and isinstance(value, int | float) and not isinstance(value, bool)) or (
         wanted is not bool and isinstance(value, bool) is False and isinstance(value, wanted)
     ):
-        return wanted(value)
+        try:
+            return wanted(value)
+        except ValueError:  # a number of more digits than Python makes a text of
+            pass
     elif wanted is bool and isinstance(value, bool):
         return value
     elif wanted is str and isinstance(value, Mapping):  # `losses: {mse: 1.0}` is the flag's `mse=1.0`
-        return ",".join(f"{key}={number}" for key, number in value.items())
+        try:
+            return ",".join(f"{key}={number}" for key, number in value.items())
+        except ValueError:
+            pass
     raise UserError(f"{origin}: `{name}` must be {wanted.__name__}, not {_short(value)}")
 
 
@@ -250,17 +266,27 @@ def _is_auto(field: dataclasses.Field[Any], value: Any) -> bool:
     return bool(field.metadata["auto"]) and isinstance(value, str) and value == AUTO
 
 
+class _Repr(reprlib.Repr):
+    """Show values shortly, also numbers of more digits than Python makes a text of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Show a whole number, a very long one by its size."""
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"a number of {x.bit_length()} bits"
+
+
 def _short(value: Any) -> str:
     """Return a value as a message shows it, of which a file may hold very much."""
-    told = reprlib.Repr()
-    told.maxstring = told.maxother = 80
-    return told.repr(value)
+    return _Repr().repr(value)
 
 
 def _unknown(key: str, known: Sequence[str], origin: str) -> UserError:
     close = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
     hint = f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(known)}"
-    return UserError(f"{origin}: unknown key `{key}`{hint}")
+    return UserError(f"{origin}: unknown key `{_short(key)[1:-1]}`{hint}")
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
@@ -271,14 +297,18 @@ def _read_yaml(path: str) -> dict[str, Any]:
             text = file.read(_LARGEST_CONF + 1)
         if len(text) > _LARGEST_CONF:
             raise UserError(f"--conf {path}: more than {_LARGEST_CONF >> 10} KiB cannot be settings")
-        node = yaml.compose(text.decode("utf-8"), Loader=yaml.SafeLoader)
-        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
-            return {}
-        loaded = yaml.safe_load(text.decode("utf-8")) if _is_plain(node) else None
+        kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+        loader = kind(text.decode("utf-8"))
+        _check_depth(yaml.parse(text.decode("utf-8"), Loader=kind))  # beforehand: nodes are made by recursion, in C too
+        try:
+            node = loader.get_single_node()
+            if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+                return {}
+            loaded = loader.construct_document(node) if _is_plain(node) else None
+        finally:
+            loader.dispose()
     except OSError as error:
         raise UserError(f"--conf {path}: cannot read it ({error.strerror})") from error
-    except RecursionError as error:
-        raise UserError(f"--conf {path}: not valid YAML: it is nested too deeply") from error
     # ValueError, TypeError and more: what YAML takes for a date or a number, and Python does not.
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
         told = " ".join(str(error).split())[:300]
@@ -290,10 +320,24 @@ def _read_yaml(path: str) -> dict[str, Any]:
         raise UserError(f"--conf {path}: settings are plain values; aliases (*name) and merges (<<) are not read")
     names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
     if twice := next((name for name, times in names.items() if times > 1), ""):
-        raise UserError(f"--conf {path}: the key `{twice}` comes twice; keep one")
+        raise UserError(f"--conf {path}: the key `{_short(twice)[1:-1]}` comes twice; keep one")
     if odd := next((key for key in loaded if not isinstance(key, str)), None):
         raise UserError(f"--conf {path}: {_short(odd)} is no name of a setting; put quotes around it if it is one")
     return dict(loaded)
+
+
+def _check_depth(events: Iterable[Any]) -> None:
+    """Refuse YAML of which no settings are.
+
+    Raises:
+        ValueError: lists within lists, deeper than `_DEEPEST`.
+    """
+    depth = 0
+    for event in events:
+        name = type(event).__name__
+        depth += name.endswith("StartEvent") - name.endswith("EndEvent")
+        if depth > _DEEPEST:
+            raise ValueError("it is nested too deeply")
 
 
 def _is_plain(node: Any) -> bool:
@@ -400,5 +444,7 @@ def _print_settings(
     print(f"{name}: settings" if shown else f"{name}: default settings (--verbose lists them)")
     for key, value in shown.items():
         note = f"   ({origins[key]})" if key in origins else ""
-        print(f"  {key.replace('_', '-')}: {value}{note}")
+        line = f"  {key.replace('_', '-')}: {value}{note}"
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # of a console that may know less than Unicode
+        print(line.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()

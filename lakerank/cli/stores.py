@@ -9,18 +9,20 @@ the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). Th
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shutil
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from urllib.parse import unquote
 
 from lakerank.cli.errors import UserError
@@ -72,11 +74,33 @@ _PROBLEMS = (
         "nothing can be written there: make room, or give a place that may be written to",
     ),
 )
-_SECRET = re.compile(
-    r"((?:token|secret|password|passwd|signature|\bsig|(?:access|account|api|private)[_-]?key|credential)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"'&;,)]+",
-    re.IGNORECASE,
+_NAME = (
+    r"(?:token(?!iz)|secret|passw(?:or)?d|passphrase|\bpwd|signature|\bsig|"
+    r"(?:access|account|api|private|shared)[._-]?key|credential(?!s))[\w.-]*"
 )
-_USER = re.compile(r"(\w+://)[^/\s@]+@(?!\w+\.(?:dfs|blob)\.)")  # abfss://container@account names no one
+# Each with a group that is kept and one, or one of several, that is secret.
+_SECRETS = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)([^-]+)",
+        rf"({_NAME}[\"']?\s*[=:]\s*\")([^\"\n]+)",
+        rf"({_NAME}[\"']?\s*[=:]\s*')([^'\n]+)",
+        rf"({_NAME}[\"']?\s*[=:]\s*)([^\s\"'&;,)]+)",
+        rf"(--[\w-]*{_NAME}\s+)(?!and\b|or\b|is\b)([^\s\"']+)",
+        rf"(\b(?:fs|spark|hadoop|dfs|delta|azure|aws)\.[\w.-]*{_NAME}\s+)(?!and\b|or\b|is\b)([^\s\"']+)",
+        r"(\bAuthorization[\"']?\s*[=:]\s*[\"']?(?:(?:Bearer|Basic|Digest|Negotiate)\s+)?)([^\s\"']+)",
+        r"(\bBearer\s+)([^\s\"',;)]+)",
+        r"(\b)(dapi[0-9a-f]{32}|gh[opsu]_\w{36}|hf_\w{30,}|eyJ[\w-]{10,}\.[\w-]+\.[\w-]*)",
+        # Who asks, before the @ of an address. A password may hold anything, but a port is none; the container before
+        # the account of Azure's stores is none either.
+        r"(\b[a-z][\w+.-]*://)([^\s/@:\"'`<>]*:(?!\s|\d{1,5}(?:[/\s?#;:,.)\]]|$))(?:(?!://)[^\n\"'`<>@]){0,300}@"
+        r"(?:[^\s\"'`<>]{0,300}@)?)",
+        r"(\b[a-z][\w+.-]*://(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://))([^\s/@:\"'`<>]+@)",
+    )
+)
+_WHOLE_ADDRESS = re.compile(r"\s*[a-z][\w+.-]*://([^/@]*:.*)@", re.IGNORECASE | re.DOTALL)
+_MASK = "***"
+_SHORTEST = 6  # characters of a secret that is looked for by itself, where nothing beside it says what it is
 
 
 @dataclass(frozen=True)
@@ -88,10 +112,74 @@ class StoredFile:
     changed: int
 
 
-def hide_secrets(text: str) -> str:
-    """Return a text with the values of tokens, keys and passwords replaced by `***`, and without colours."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", text)  # colours
-    return _USER.sub(r"\1***@", _SECRET.sub(r"\1***", text))
+def hide_secrets(text: str, known: Iterable[str] = ()) -> str:
+    """Return a text with the values of tokens, keys and passwords replaced by `***`, and without colours.
+
+    Args:
+        text: any.
+        known: secrets that are hidden wherever they stand, from `secrets_in`.
+    """
+    text = hide_known(re.sub(r"\x1b\[[0-9;]*m", "", text), known)  # without colours
+    for pattern in _SECRETS:
+        text = pattern.sub(lambda found: f"{found[1]}{_MASK}{'@' * found[2].endswith('@')}", text)
+    return text
+
+
+def hide_known(text: str, known: Iterable[str]) -> str:
+    """Return a text in which `***` stands for these secrets, and which is else as it was."""
+    for secret in sorted(known, key=len, reverse=True):
+        text = text.replace(secret, _MASK)
+    return text
+
+
+def secrets_in(*values: str) -> set[str]:
+    """Return the secrets that values of settings hold, each in the forms in which it may come back in a message.
+
+    Args:
+        values: settings or arguments as they were given, each whole.
+    """
+    found: set[str] = set()
+    for value in values:
+        asks = [one[2].rstrip("@") for pattern in _SECRETS[-2:] for one in pattern.finditer(value)]
+        if whole := _WHOLE_ADDRESS.match(value):
+            asks.append(whole[1])
+        # `name=value` alone: who searches for "bearer tokens" wants to read of them.
+        found.update(one[2] for pattern in _SECRETS[:4] for one in pattern.finditer(value) if "=" in one[1])
+        found.update(asks, (one.partition(":")[2] for one in asks))
+    if found:
+        from urllib.parse import unquote  # here: few commands are given secrets, and all of them wait for the import
+
+        found |= {unquote(one) for one in found}
+        found |= {json.dumps(one)[1:-1] for one in found}
+    return {one for one in found if len(one) >= _SHORTEST}
+
+
+class HidingStream:
+    """A text stream that writes what it is given to another one, without the known secrets."""
+
+    def __init__(self, stream: TextIO, known: Collection[str]) -> None:
+        self._stream, self._known = stream, known
+
+    def write(self, text: str) -> int:
+        """Write a text; return how many characters it had."""
+        self._stream.write(hide_known(text, self._known))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Do all else as the other stream does."""
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def hiding(known: Collection[str]) -> Iterator[None]:
+    """Keep the known secrets out of all that is printed."""
+    if not known:
+        yield
+        return
+    out: Any = HidingStream(sys.stdout, known)
+    told: Any = HidingStream(sys.stderr, known)
+    with redirect_stdout(out), redirect_stderr(told):
+        yield
 
 
 def store_problem(error: BaseException) -> str:

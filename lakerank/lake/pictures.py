@@ -18,6 +18,7 @@ from lakerank.lake.input_files import read_rows
 from lakerank.lake.publications import Publishing
 from lakerank.lake.schemas import Relation
 
+MOST_BYTES = 576 << 20  # of a file: what sr_model takes (`MAX_BYTES` of sr_model/images.py)
 _PARTS = pa.schema([("path", pa.string()), ("part", pa.int32())])
 
 
@@ -107,14 +108,29 @@ def contents(batch: pa.RecordBatch) -> Iterator[tuple[str, bytes | str]]:
     """Read name and content of each picture of a batch of `in_parts`; a text says why one cannot be read."""
     if "files" in batch.schema.names:
         for file in (file for files in batch.column("files") for file in files.as_py()):
-            try:
-                content: bytes | str = file["problem"] or b"".join(chunks(file["path"]))
-            except OSError as error:
-                content = f"cannot be read ({error.strerror or error})"
-            yield file["relative"], content or "no content"
+            yield file["relative"], file["problem"] or _content(file["path"], file["size"]) or "no content"
         return
     for path, value in zip(batch.column("path"), batch.column("content"), strict=True):
         yield path.as_py(), value.as_py() or "no content"
+
+
+def _content(path: str, size: int) -> bytes | str:
+    """Read a picture's file, or say why it cannot be."""
+    content = bytearray()
+    try:
+        if size <= MOST_BYTES:
+            for piece in chunks(path):
+                content += piece
+                size = max(size, len(content))  # it may have grown since it was listed
+                if size > MOST_BYTES:
+                    break
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    except MemoryError:
+        return "memory does not suffice; cut it into parts first"
+    if size > MOST_BYTES:
+        return f"a file of {size >> 20} MiB is more than {MOST_BYTES >> 20}; cut it into parts first"
+    return bytes(content)
 
 
 def write_rejected(

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
-from sr_model.images import BrokenImage, opened
+from sr_model.images import BrokenImage, known_formats, opened, read_file
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "png": (".png",),
@@ -29,6 +29,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "tiff": (".tif", ".tiff"),
 }
 _LONGEST = {"jpeg": 65_500, "webp": 16_383}  # pixels a side: libjpeg's and WebP's own limits
+_MOST_EXIF, _MOST_PROFILE = 65_533, 255 * 65_519  # bytes that a JPEG holds, in one segment and in 255
 _DEEP = ("png", "tiff")  # hold 16 bits a channel
 _ORIENTATION, _WIDTH, _HEIGHT, _EXIF_IFD = 0x0112, 0xA002, 0xA003, 0x8769
 
@@ -74,7 +75,9 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            with Image.open(
+                io.BytesIO(source) if isinstance(source, bytes) else source, formats=known_formats()
+            ) as image:
                 return image.height, image.width
     except Exception:  # reading it will say what is wrong
         return 0, 0
@@ -86,10 +89,10 @@ def read_picture(path: Path) -> Picture:
     Palettes become RGB, CMYK and Lab become sRGB through their profile where they have one.
 
     Raises:
-        BrokenImage: see `opened`.
+        BrokenImage: see `opened` and `check_bytes`.
         OSError: the file cannot be read.
     """
-    return decode_picture(path.read_bytes())
+    return decode_picture(read_file(path))
 
 
 def decode_picture(data: bytes) -> Picture:
@@ -260,6 +263,14 @@ def fit(picture: Picture, kind: str) -> Picture:
         share = alpha.astype(np.float32) / top
         pixels = (pixels * share + top * (1 - share) + np.float32(0.5)).astype(pixels.dtype)
         alpha = None
+    if kind == "jpeg" and len(exif) > _MOST_EXIF:
+        notes.append(
+            f"its EXIF block of {len(exif)} bytes is left out, since jpeg holds {_MOST_EXIF}; png and webp keep it"
+        )
+        exif = b""
+    if kind == "jpeg" and len(profile) > _MOST_PROFILE:
+        notes.append(f"its colour profile of {len(profile)} bytes is left out, since jpeg holds {_MOST_PROFILE}")
+        profile = b""
     if kind == "tiff":
         exif = b""  # there it would be the file's own structure
         if picture.depth == 16 and (not picture.grey or alpha is not None) and profile:

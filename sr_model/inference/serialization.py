@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from lakerank.cli.errors import UserError
-from sr_model.images import BrokenImage
+from sr_model.images import BrokenImage, reason_of
 from sr_model.inference.pictures import encode_picture
 from sr_model.inference.upscaler import Upscaler
 from sr_model.weights import as_bytes, fingerprint, generator_of, read_generator
@@ -110,8 +110,8 @@ def upscale_file(recipe: UpscaleRecipe, content: bytes) -> UpscaledFile:
     try:
         picture = _upscaler(recipe).enlarge(content, recipe.kind)
         made, picture = encode_picture(picture, recipe.kind, recipe.quality)
-    except MemoryError as error:
-        raise BrokenImage("memory does not suffice; cut it into parts first") from error
+    except (MemoryError, RuntimeError) as error:  # PyTorch says by the latter that the memory of a CPU is full
+        raise BrokenImage(reason_of(error)) from error
     if len(made) > _MOST_CONTENT:
         raise BrokenImage(f"becomes a file of {len(made) / 2**30:.1f} GiB, more than goes into a table; cut it first")
     height, width = picture.pixels.shape[:2]
@@ -127,8 +127,10 @@ def row_function(recipe: UpscaleRecipe) -> Callable[[bytes | str], dict[str, Any
             if isinstance(content, str):
                 raise BrokenImage(content)
             return vars(upscale_file(recipe, content))
-        except BrokenImage as error:
-            return {"reason": str(error)}
+        except (UserError, ImportError):  # of this worker, not of the picture
+            raise
+        except Exception as error:  # one picture of a million must not end the job, whatever it does to whom
+            return {"reason": reason_of(error)}
 
     return row
 

@@ -21,7 +21,7 @@ from lakerank.cli.files import write_file
 from lakerank.cli.stores import stored_file_exists, upload
 from sr_model.data.format import PartInfo, PatchRow, part_from
 from sr_model.data.writer import default_row_group_rows, write_part
-from sr_model.images import BrokenImage, decode_rgb
+from sr_model.images import BrokenImage, decode_rgb, reason_of
 from sr_model.patching.extract import PatchPlan, TooSmall, extract_patches
 from sr_model.patching.sources import Item, list_items, read_items
 
@@ -302,6 +302,8 @@ def _rows(contents: Sequence[tuple[str, bytes]], plan: PatchPlan, made: PartResu
                     yield row
         except (BrokenImage, TooSmall) as error:
             made.rejected.append((name, str(error)))
+        except MemoryError as error:
+            made.rejected.append((name, reason_of(error)))
         else:
             made.images += 1
             made.pixels += image.shape[0] * image.shape[1]

@@ -16,23 +16,13 @@ from lakerank.cli.download import DIV2K, fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import read_bytes
 from lakerank.cli.stores import is_in_object_store, list_store
-from sr_model.images import SUFFIXES, BrokenImage
+from sr_model.images import SUFFIXES, BrokenImage, check_bytes, read_file, reason_of
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DIV2K = {"train": "DIV2K_train_HR", "valid": "DIV2K_valid_HR"}
 _DIV2K_SMALL = ("DIV2K_train_LR", "DIV2K_valid_LR")  # how its folders of LR pictures begin
 # What Python's archive readers raise on damaged, encrypted or vanished files.
-_DAMAGE = (
-    UserError,
-    OSError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-)
+DAMAGE = (OSError, EOFError, KeyError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
 
 
 @dataclass(frozen=True)
@@ -125,6 +115,7 @@ def read_items(items: Iterable[Item]) -> Iterator[bytes | BrokenImage]:
     try:
         for item in items:
             try:
+                check_bytes(item.size)
                 if item.member and item.start < 0:
                     if archive is None or item.file != name:
                         _close(archive)
@@ -133,7 +124,11 @@ def read_items(items: Iterable[Item]) -> Iterator[bytes | BrokenImage]:
                     content = _member(archive, item.member)
                 else:
                     content = _bytes(item)
-            except (UserError, *_DAMAGE) as error:
+            except BrokenImage as error:
+                yield error
+            except MemoryError as error:
+                yield BrokenImage(reason_of(error))
+            except (UserError, *DAMAGE) as error:
                 yield BrokenImage(f"cannot be read ({error})")
             else:
                 yield content
@@ -157,7 +152,7 @@ def _bytes(item: Item) -> bytes:
     if is_in_object_store(item.file):
         return read_bytes(item.file, "--source")
     if not item.member:
-        return Path(item.file).read_bytes()
+        return read_file(Path(item.file))
     with Path(item.file).open("rb") as file:
         file.seek(item.start)
         return file.read(item.size)
@@ -255,7 +250,7 @@ def _of_zip(path: Path) -> tuple[list[Item], int]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [(m.filename, m.file_size) for m in archive.infolist() if not m.is_dir()]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(f"--source {path}: not a sound zip file ({error}); fetch it again") from error
     return _chosen(path, [(name, -1, size) for name, size in members])
 
@@ -265,7 +260,7 @@ def _of_tar(path: Path) -> tuple[list[Item], int]:
     try:
         with tarfile.open(path) as tar:
             members = [(m.name, m.offset_data if plain and not m.issparse() else -1, m.size) for m in tar if m.isfile()]
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UserError(f"--source {path}: not a sound tar file ({error}); fetch it again") from error
     return _chosen(path, members)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
-from sr_model.images import SUFFIXES, BrokenImage, decode_rgb
+from sr_model.images import MAX_BYTES, SUFFIXES, BrokenImage, decode_rgb
+from sr_model.patching.sources import DAMAGE
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 MOST_PIXELS = 1 << 26  # of a picture put together again from patches; larger ones come in parts
@@ -41,7 +42,7 @@ def read_pictures(path: Path) -> Iterator[NamedPicture]:
         return _decoded(_from_tar(path))
     if path.suffix == ".zip":
         return _decoded(_from_zip(path))
-    return _decoded(iter([(path.name, path.read_bytes())]))
+    return _decoded(_of_file(path, path.name))
 
 
 def _decoded(files: Iterator[tuple[str, bytes]]) -> Iterator[NamedPicture]:
@@ -52,20 +53,25 @@ def _decoded(files: Iterator[tuple[str, bytes]]) -> Iterator[NamedPicture]:
             continue
 
 
+def _of_file(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    if path.stat().st_size <= MAX_BYTES:
+        yield name, path.read_bytes()
+
+
 def _from_folder(path: Path) -> Iterator[tuple[str, bytes]]:
     for file in sorted(path.rglob("*")):
         if file.suffix.lower() in SUFFIXES and file.is_file():
-            yield str(file.relative_to(path)), file.read_bytes()
+            yield from _of_file(file, str(file.relative_to(path)))
 
 
 def _from_tar(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                file = archive.extractfile(member) if member.isfile() else None
+                file = archive.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
                 if file and member.name.lower().endswith(SUFFIXES):
                     yield member.name, file.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: not a sound tar file ({error})") from error
 
 
@@ -73,9 +79,9 @@ def _from_zip(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with ZipFile(path) as archive:
             for name in sorted(archive.namelist()):
-                if name.lower().endswith(SUFFIXES):
+                if name.lower().endswith(SUFFIXES) and archive.getinfo(name).file_size <= MAX_BYTES:
                     yield name, archive.read(name)
-    except (BadZipFile, OSError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: not a sound zip file ({error})") from error
 
 

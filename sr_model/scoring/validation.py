@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lakerank.cli.errors import UserError
 from sr_model.degrade import check_method, downscale, modcrop
-from sr_model.images import SUFFIXES, BrokenImage, decode_rgb
+from sr_model.images import SUFFIXES, BrokenImage, decode_rgb, read_file
 from sr_model.metrics import MetricSettings, Score, make_metrics
 from sr_model.nets.ensemble import SelfEnsemble
 from sr_model.training.samples import to_uint8
@@ -122,7 +122,7 @@ def _pair(name: str, hr_path: Path, lr_path: Path | None, scale: int, degradatio
 
 def _read(path: Path) -> NDArray[np.uint8]:
     try:
-        return decode_rgb(path.read_bytes())
+        return decode_rgb(read_file(path))
     except (BrokenImage, OSError) as error:
         raise UserError(f"{path}: cannot be used ({error}); repair or remove it") from error
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,39 @@ def test_a_token_is_neither_printed_nor_stored(capsys: pytest.CaptureFixture[str
     assert args.remote.count("secret") == 1
     assert args.shown()["remote"] == "sc://host:443/;token=***;use_ssl=true"
     assert "secret" not in capsys.readouterr().out
+
+
+def test_no_setting_is_printed_or_stored_with_its_secrets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    conf = tmp_path / "job.yaml"
+    conf.write_text("learning-note: https://x/?sig=hidden\n")
+    args = parse("--lake", "s3://AKIA:hidden@b/lake", "--conf", str(conf))
+    assert args.lake == "s3://AKIA:hidden@b/lake"
+    assert (args.shown()["lake"], args.shown()["learning_note"]) == ("s3://***@b/lake", "https://x/?sig=***")
+    assert "hidden" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["\udcff", "a\0b"])
+@pytest.mark.parametrize("name", ["lake", "learning-note"])
+def test_bytes_that_are_no_text_are_refused(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=r"must be text without NUL and in Unicode, not '.*'$") as found:
+        parse(f"--{name}", value)
+    str(found.value).encode("ascii")
+
+
+def test_a_console_that_knows_few_letters_shows_the_others_by_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    parse("--lake", "Šaty")
+    assert written.getvalue() == b"job: settings\n  lake: \\u0160aty   (flag)\n"
+
+
+def test_a_long_file_of_settings_takes_no_time(tmp_path: Path) -> None:
+    """Python's own parser takes many seconds."""
+    (tmp_path / "c.yaml").write_text("factors: [" + "1," * 32_000 + "1]")
+    begun = time.process_time()
+    with pytest.raises(UserError, match="must be int"):
+        parse("--conf", str(tmp_path / "c.yaml"))
+    assert time.process_time() - begun < 2
 
 
 def test_resolved_settings_are_printed_with_their_origin(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +225,18 @@ LAUGHS = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 
         (LAUGHS.encode(), "aliases"),
         (b"kind: \xff", "not valid YAML"),
         (b"kind: \0", "not valid YAML"),
-        (b"kind: '" + b"x" * (300 << 10) + b"'", "more than 256 KiB"),
+        (b"kind: '" + b"x" * (64 << 10) + b"'", "more than 64 KiB"),
+        (b"factors: 0x" + b"f" * 10_000, "at most 64 bits, not a number of 40000 bits"),
+        (b"lr: 0x" + b"f" * 10_000, "`lr` must be float, not a number of 40000 bits"),
+        (b"learning-note: 0x" + b"f" * 10_000, "must be str, not a number of 40000 bits"),
+        (b"learning-note: {a: 0x" + b"f" * 10_000 + b"}", "must be str, not"),
+        (b"preset: 0x" + b"f" * 10_000, "unknown preset `a number of 40000 bits`"),
+        (b"factors: 1" + b":59" * 3000, "at most 64 bits, not a number of"),
+        (b"? " + b"k" * 60_000 + b"\n: 1", r"unknown key `kkk.*\.\.\..*kkk`"),
+        (b'learning-note: "a\\0b"', "`learning_note` must be text without NUL"),
+        (b"a: " + b"[" * 60_000, "nested too deeply"),
+        (b"? " * 30_000, "nested too deeply"),
+        (b"- " * 30_000, "nested too deeply"),
         (b"kind: *nobody", "not valid YAML"),
         (b"%YAML 9.9\n--- {}", "not valid YAML"),
         (b"kind: a\n---\nkind: b", "not valid YAML"),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from lakerank.cli import command
 from lakerank.cli.errors import UserError, files_gone_problem
-from lakerank.cli.settings import Settings
-from lakerank.cli.stores import damaged_file, hide_secrets, in_time, store_problem
+from lakerank.cli.settings import Settings, flag
+from lakerank.cli.stores import damaged_file, hide_secrets, in_time, secrets_in, store_problem
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,59 @@ def test_secrets_are_hidden() -> None:
         "abfss://container@account.dfs.core.windows.net/x"
     )
     assert hide_secrets("write `key: value` lines, as key: 3") == "write `key: value` lines, as key: 3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://AKIA:SE/CR+ET@bucket/x",
+        "s3://AKIA:SECRET@IVE@bucket/x",
+        "cannot read s3://AKIA:SECRET word@bucket/x",
+        "s3://SECRET@bucket/x",
+        "abfss://c:SECRET@acc.dfs.core.windows.net/x",
+        "jdbc:postgresql://u:SECRET@h/db",
+        "Authorization: Basic SECRET==",
+        "authorization=Bearer SECRET",
+        "sent Bearer SECRET, refused",
+        "fs.s3a.secret.key SECRET",
+        "spark.hadoop.fs.azure.account.key.acc.dfs.core.windows.net SECRET",
+        "--db-password SECRET",
+        "pwd=SECRET",
+        'x {"password": "a SECRET word"}',
+        "password='a SECRET word'",
+        "fs.azure.sas.token=SECRET",
+        "SharedAccessSignature=SECRET",
+        "https://a.blob.core.windows.net/c?sv=1&sig=SECRET%3D&se=2",
+        f"dapi{'0123456789abcdef' * 2}",
+        "-----BEGIN RSA PRIVATE KEY-----\nSECRET\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_every_kind_of_secret_is_hidden(text: str) -> None:
+    hidden = hide_secrets(text)
+    assert "***" in hidden
+    assert not [word for word in ("SECRET", "SE/", "CR+ET", "IVE", "word@", "0123456789abcdef") if word in hidden]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abfss://c@acc.dfs.core.windows.net/x and wasbs://c@acc.blob.core.windows.net/y",
+        "http://localhost:8080/@user/a@b",
+        "sc://host:15002: not there; ask me@example.org",
+        "s3://bucket: no such bucket; ask me@example.org",
+        "https://en.wikipedia.org/wiki/User:A@b",
+        "tokenizer: icu; there are no credentials: set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION",
+        "the secret key is missing",
+    ],
+)
+def test_what_is_no_secret_is_left(text: str) -> None:
+    assert hide_secrets(text) == text
+
+
+def test_what_a_setting_holds_is_known_wherever_it_stands() -> None:
+    known = secrets_in("s3://AKIA:pass%2Fword here@b/x", "sc://h/;token=abcdefgh", "how to use bearer tokens", "tokens")
+    text = "logged in as AKIA with pass/word here, abcdefgh; other tokens"
+    assert hide_secrets(text, known) == "logged in as AKIA with ***, ***; other tokens"
 
 
 def test_nobody_waits_for_a_store_for_minutes() -> None:
@@ -129,3 +185,50 @@ def test_a_file_that_spark_cannot_read_is_named(said: str, told: str) -> None:
     assert damaged_file(outer).startswith(told)
     assert bool(damaged_file(outer)) == bool(told)
     assert "\n" not in damaged_file(outer)
+
+
+@dataclass(frozen=True)
+class Where(Settings):
+    lake: str = flag("", "where")
+
+
+def tell(error: Exception | None) -> Callable[[Where], dict[str, object]]:
+    def run(args: Where) -> dict[str, object]:
+        print(f"the table is {args.lake}/x")
+        print(f"a warning about {args.lake}", file=sys.stderr)
+        if error is not None:
+            raise error
+        return {"out": f"{args.lake}/x", "address": "https://page/?token=ofsomeone"}
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (UserError("s3://AKIA:hidden@b/lake: not there"), 2),
+        (UserError("key hidden refused"), 2),
+        (UserError("https://x/?token=hidden: not there"), 2),
+        (RuntimeError("token=hidden"), 1),
+        (RuntimeError("lakerank.cli.errors.UserError: s3://AKIA:hidden@b"), 2),
+    ],
+)
+def test_a_command_prints_no_secret(error: Exception | None, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--lake", "s3://AKIA:hidden@b/lake", "--json"]
+    assert command.run_command(tell(error), Where, "job", "A job.", argv) == code
+    said = capsys.readouterr()
+    assert "hidden" not in said.out + said.err
+    assert "the table is s3://***@b/lake/x\n" in said.out
+    if not code:
+        assert json.loads(said.out.splitlines()[-1]) == {
+            "job": "job", "out": "s3://***@b/lake/x", "address": "https://page/?token=ofsomeone"
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", [["--lak", "s3://AKIA:hidden@b"], ["--remot", "sc://h/;token=hidden"], ["hidden:x=y"]])
+def test_a_mistyped_flag_prints_no_secret(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.run_command(tell(None), Where, "job", "A job.", argv) == 2
+    said = capsys.readouterr()
+    assert "unrecognized arguments" in said.err
+    assert ("hidden" in said.err) == (len(argv) == 1)

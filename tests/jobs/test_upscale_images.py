@@ -22,8 +22,10 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 from tests_root import ROOT
 
+from lakerank.cli.errors import UserError
 from lakerank.cli.files import try_lock
 from lakerank.lake import picture_results
+from lakerank.lake import pictures as lake_pictures
 from lakerank.lake.binary_files import SourceFile
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.picture_results import Results, alone_with
@@ -31,6 +33,7 @@ from lakerank.lake.pictures import Pictures, contents, in_parts
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from spark_jobs import upscale_images
 from sr_model import upscale
+from sr_model.images import MAX_BYTES
 from sr_model.inference import serialization
 from sr_model.inference.pictures import Picture, write_picture
 from sr_model.nets import make_generator
@@ -401,6 +404,52 @@ def test_a_result_too_large_for_a_table_is_rejected(pictures: Path, monkeypatch:
     monkeypatch.setattr(serialization, "_MOST_CONTENT", 100)
     with pytest.raises(serialization.BrokenImage, match="more than goes into a table"):
         serialization.upscale_file(recipe, (pictures / "alpha.png").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), "memory does not suffice"),
+        (MemoryError(), "memory does not suffice"),
+        (ValueError("EXIF data\nis too long"), "cannot be used (ValueError: EXIF data is too long)"),
+        (AssertionError(), "cannot be used (AssertionError: )"),
+        (UserError("OpenCV is not installed"), ""),
+        (ModuleNotFoundError("No module named 'cv2'"), ""),
+    ],
+)
+def test_whatever_one_picture_does_costs_that_one(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fails(*words: object) -> None:
+        raise error
+
+    monkeypatch.setattr(serialization, "encode_picture", fails)
+    row = serialization.row_function(serialization.serialize("tiny"))
+    content = (pictures / "alpha.png").read_bytes()
+    if said:
+        assert row(content)["reason"].startswith(said)
+    else:  # the worker lacks something: so does it for every picture
+        with pytest.raises(type(error)):
+            row(content)
+
+
+def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lake_pictures.MOST_BYTES == MAX_BYTES
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # takes no room on the disk
+    (tmp_path / "b.png").write_bytes(b"x" * 10)
+
+    def reason(name: str, size: int) -> bytes | str:
+        files = [[{"path": str(tmp_path / name), "relative": name, "size": size}]]
+        ((_, content),) = lake_pictures.contents(pa.RecordBatch.from_pydict({"part": [0], "files": files}))
+        return content
+
+    assert reason("b.png", 10) == b"x" * 10
+    monkeypatch.setattr(lake_pictures, "chunks", lambda path: pytest.fail("it is read"))
+    assert "MiB is more than 576" in str(reason("a.png", MAX_BYTES + 1))
+    monkeypatch.undo()
+    monkeypatch.setattr(lake_pictures, "MOST_BYTES", 5)
+    assert "is more than" in str(reason("b.png", 3))  # it has grown since it was listed
 
 
 def test_workers_without_pytorch_are_told_about(

@@ -65,8 +65,23 @@ def with_flip(postings: pa.Table, rng: np.random.Generator, honest: bool) -> pa.
     flipped = postings.set_column(postings.schema.get_field_index(name), name, pa.array(rows, pa.binary()))
     if honest:
         return flipped
-    at = postings.schema.get_field_index("checksum")
-    return flipped.set_column(at, "checksum", pa.array(row_checksums(flipped)))
+    return with_checksums(flipped)
+
+
+def with_checksums(rows: pa.Table) -> pa.Table:
+    """Make the checksums anew, and what the row of a segment's pages says of them."""
+
+    def replaced(name: str, values: pa.Array) -> pa.Table:
+        return rows.set_column(rows.schema.get_field_index(name), name, values)
+
+    sums = row_checksums(rows)
+    segments, terms = np.array(rows["segment"]), np.array(rows["term"].to_pylist())
+    lists = rows["postings"].to_pylist()
+    for at in np.flatnonzero(terms == ""):
+        total = sums[(segments == segments[at]) & (terms != "")].sum()
+        lists[at] = lists[at][:-8] + total.tobytes()
+    rows = replaced("postings", pa.array(lists, pa.binary()))
+    return replaced("checksum", pa.array(row_checksums(rows)))
 
 
 def flip_many(honest: bool) -> None:
@@ -180,3 +195,59 @@ def test_an_index_that_cannot_be_read_is_built_anew_and_pages_are_not(
     fail_at(f"{tmp_path}/pages")
     with pytest.raises(UnreadableError):
         plan_update(opened, IndexOptions())
+
+
+def without(rows: pa.Table, *numbers: int) -> pa.Table:
+    return rows.filter(pa.array([n not in numbers for n in range(len(rows))]))
+
+
+@pytest.mark.parametrize("kind", ["twice", "gone", "header twice", "header gone", "segment's terms gone", "of before"])
+def test_rows_that_are_missing_or_there_twice_are_told(kind: str) -> None:
+    documents, postings, pages = tables()
+    headers = [n for n, term in enumerate(postings["term"].to_pylist()) if not term]
+    if kind in ("twice", "header twice"):
+        row = headers[1] if kind == "header twice" else headers[0] + 3
+        changed = pa.concat_tables([postings, postings.slice(row, 1)])
+    elif kind == "gone":
+        changed = without(postings, headers[0] + 3)
+    elif kind == "header gone":
+        changed = without(postings, headers[1])
+    elif kind == "segment's terms gone":
+        changed = without(postings, *range(headers[1] + 1, len(postings)))
+    else:  # rows swapped with sound ones of another build: as many, none of them damaged
+        other, _ = segments([docs()[40:], docs()[:40]])
+        row = headers[0] + 3
+        term = postings["term"][row].as_py()
+        terms = zip(other["segment"].to_pylist(), other["term"].to_pylist(), strict=True)
+        place = next(
+            n
+            for n, (segment, found) in enumerate(terms)
+            if (segment, found) == (postings["segment"][row].as_py(), term)
+        )
+        changed = pa.concat_tables([without(postings, row), other.slice(place, 1)])
+    with pytest.raises(
+        UserError, match=r"^index_postings: rows of segment \d are missing, or there twice: run build_index --rebuild$"
+    ):
+        build_arrays(documents, changed, pages, Weighting(), "en")
+
+
+def test_pages_that_are_missing_are_told() -> None:
+    documents, postings, pages = tables()
+    ids = pages["page_id"].to_pylist()
+    ids[3] ^= 1 << 40
+    altered = pages.set_column(pages.schema.get_field_index("page_id"), "page_id", pa.array(ids, pa.int64()))
+    for changed in (altered, without(pages, 3)):
+        with pytest.raises(UserError, match=r"^pages: 1 pages of the index are missing, e\.g\. the one of page_id 3: "):
+            build_arrays(documents, postings, changed, Weighting(), "en")
+
+
+def test_a_row_of_pages_in_another_form_is_told() -> None:
+    documents, postings, pages = tables()
+    values = [value[:-16] if not term else value for term, value in zip(
+        postings["term"].to_pylist(), postings["postings"].to_pylist(), strict=True
+    )]  # fmt: skip
+    changed = postings.set_column(postings.schema.get_field_index("postings"), "postings", pa.array(values))
+    at = changed.schema.get_field_index("checksum")
+    changed = changed.set_column(at, "checksum", pa.array(row_checksums(changed)))
+    with pytest.raises(UserError, match=r"index_postings: the list of pages in segment \d has been damaged"):
+        build_arrays(documents, changed, pages, Weighting(), "en")

@@ -23,7 +23,7 @@ from tests_root import ROOT
 from lakerank.cli import files
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import exchange, part_name
-from sr_model import build_patches
+from sr_model import build_patches, images
 from sr_model.data import writer
 from sr_model.data.format import MANIFEST, read_manifest
 from sr_model.images import BrokenImage
@@ -32,6 +32,7 @@ from sr_model.patching import parts as patch_parts
 from sr_model.patching.dataset import finish_build
 from sr_model.patching.extract import PatchPlan, gradient
 from sr_model.patching.sources import list_items, read_items
+from sr_model.scoring import read_pictures
 
 
 def png(seed: int, height: int = 64, width: int = 80) -> bytes:
@@ -126,6 +127,66 @@ def test_a_damaged_member_costs_no_other(tmp_path: Path) -> None:
     assert isinstance(found[1], BrokenImage)
     assert "cannot be read" in str(found[1])
     assert [found[0], *found[2:]] == [png(0), png(2), png(3)]
+
+
+def test_a_file_too_large_for_a_picture_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.png").write_bytes(png(0))
+    with (tmp_path / "folder" / "b.png").open("wb") as file:
+        file.truncate(images.MAX_BYTES + 1)  # takes no room on the disk
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("b.png", bytes(100_000))  # a few hundred bytes
+        archive.writestr("a.png", png(0))
+    for kind in ("tar", "tar.gz"):
+        with tarfile.open(tmp_path / f"t.{kind}", f"w:{kind[4:]}") as tar:
+            for name, data in (("b.png", bytes(100_000)), ("a.png", png(0))):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    expected = ["a.png", "b.png"]
+    for source in ("folder", "z.zip", "t.tar", "t.tar.gz"):
+        if source != "folder":
+            monkeypatch.setattr(images, "MAX_BYTES", 50_000)
+            monkeypatch.setattr(read_pictures, "MAX_BYTES", 50_000)
+        found = dict(zip(names(tmp_path / source), read_items(list_items(str(tmp_path / source)).items), strict=True))
+        assert list(found) == expected
+        assert found["a.png"] == png(0)
+        assert isinstance(found["b.png"], BrokenImage)
+        assert "MiB is more than" in str(found["b.png"])
+        assert [name for name, _ in read_pictures.read_pictures(tmp_path / source)] == ["a.png"]
+
+
+def test_memory_that_does_not_suffice_costs_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sources._member
+
+    def full(archive: zipfile.ZipFile, name: str) -> bytes:
+        if name == "1.png":
+            raise MemoryError
+        return real(archive, name)
+
+    monkeypatch.setattr(sources, "_member", full)
+    found = list(read_items(list_items(str(zipped(tmp_path))).items))
+    assert [str(one) for one in found if isinstance(one, BrokenImage)] == [
+        "memory does not suffice; cut it into parts first"
+    ]
+
+
+@pytest.mark.parametrize("harm", ["encrypted", "damaged"])
+def test_an_archive_of_evaluation_pictures_that_cannot_be_read_is_one_sentence(tmp_path: Path, harm: str) -> None:
+    file = zipped(tmp_path)
+    data = bytearray(file.read_bytes())
+    if harm == "encrypted":  # the flag in the head of each member, and in the directory's
+        for sign, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+            here = -1
+            while (here := data.find(sign, here + 1)) >= 0:
+                data[here + at] |= 1
+    else:
+        data[100:140] = bytes(40)
+    file.write_bytes(data)
+    with pytest.raises(UserError, match="not a sound zip file"):
+        list(read_pictures.read_pictures(file))
 
 
 def test_an_archive_cut_short_is_refused(tmp_path: Path) -> None:

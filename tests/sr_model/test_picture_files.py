@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import resource
 import struct
+import subprocess
 import sys
 import warnings
 import zlib
@@ -228,6 +229,43 @@ def test_a_damaged_profile_is_left_out_and_said() -> None:
 def test_a_kind_that_pillow_does_not_read_is_named() -> None:
     with pytest.raises(BrokenImage, match="HEIC is not supported"):
         decode_picture(b"\0\0\0\x18ftypheic" + bytes(40))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF", "GIF", "PPM", "TGA"])
+def test_only_what_is_named_as_a_picture_is_given_to_a_decoder(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow knows dozens of kinds, and runs Ghostscript for one of them."""
+    data = coded(Image.new("RGB", (20, 10)), kind)
+    ran: list[object] = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *words, **_: ran.append(words))
+    with pytest.raises(BrokenImage, match="not a picture of a known kind"):
+        decode_picture(data)
+    assert pictures.size_of(data) == (0, 0)
+    assert not ran
+
+
+def test_every_kind_that_is_named_is_read() -> None:
+    assert set(images.known_formats()) >= {"PNG", "JPEG", "WEBP", "TIFF", "BMP"}
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "MPO"):  # as many cameras write: a JPEG with more behind it
+        assert decode_rgb(coded(Image.new("RGB", (20, 10)), kind)).shape == (10, 20, 3), kind
+
+
+@pytest.mark.parametrize(("source", "kept"), [("png", False), ("webp", False), ("png", True)])
+def test_exif_too_long_for_jpeg_is_left_out_and_said(source: str, kept: bool) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "x" * (60_000 if kept else 70_000)  # ImageDescription
+    read = decode_picture(coded(Image.new("RGB", (20, 10)), source, exif=exif))
+    assert len(read.exif) > 60_000
+    made, picture = pictures.encode_picture(read, "jpeg")
+    assert any("EXIF block of" in note and "jpeg holds 65533" in note for note in picture.notes) != kept
+    assert bool(decode_picture(made).exif) == kept
+    assert pictures.encode_picture(read, "png")[1].exif == read.exif
+
+
+def test_a_profile_too_long_for_jpeg_is_left_out_and_said() -> None:
+    picture = Picture(values(3), profile=SRGB + bytes(17_000_000))
+    made, picture = pictures.encode_picture(picture, "jpeg")
+    assert any("colour profile of" in note for note in picture.notes)
+    assert not decode_picture(made).profile
 
 
 FLIPPED: list[tuple[str, dict[str, object]]] = [

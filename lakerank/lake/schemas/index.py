@@ -8,7 +8,8 @@ INDEX = "index"  # what the tables of an index are called together where they ar
 INDEX_POSTINGS = Relation(
     "index_postings",
     "The inverted index: for each segment and term, the pages that have it, where and how often. Segments never "
-    "change; the row without a term lists a segment's pages (ids and lengths of the fields as bytes).",
+    "change; the row without a term lists a segment's pages (ids and lengths of the fields as bytes), and says how "
+    "many rows the segment has and the sum of their checksums.",
     (
         Column("segment", "bigint", "segment: pages that were indexed together"),
         Column("term", "string", "word in lower case, part of one, or words with signs between them; empty: the pages"),

@@ -135,9 +135,22 @@ def packed_pages(batch: pa.RecordBatch) -> NDArray[np.int64]:
     return np.stack([ids, batch["key"].to_numpy(zero_copy_only=False), ranks.view(np.int64), originals])
 
 
+def split_header(packed: bytes) -> tuple[NDArray[np.int64], int, int]:
+    """Split what the row of a segment's pages has as `postings`.
+
+    Returns:
+        `packed_pages`; how many rows the segment has for terms; the sum of their checksums, int64 that wraps around.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    values = np.frombuffer(packed, np.int64)
+    return values[:-2].reshape(4, -1), int(values[-2]), int(values[-1])
+
+
 def unpacked_pages(packed: bytes, lengths: bytes) -> pa.RecordBatch:
-    """Unpack the columns of `packed_pages`, with `ordinal` and `lengths`."""
-    ids, keys, ranks, originals = np.frombuffer(packed, np.int64).reshape(4, -1)
+    """Unpack the columns of `packed_pages` from a segment's row of pages, with `ordinal` and `lengths`."""
+    ids, keys, ranks, originals = split_header(packed)[0]
     flat = pa.array(np.frombuffer(lengths, np.int32))
     ends = pa.array(np.arange(len(ids) + 1, dtype=np.int32) * len(FIELDS))
     return pa.record_batch(
@@ -174,6 +187,39 @@ def verify_rows(rows: pa.Table | pa.RecordBatch) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise damaged_row(rows["segment"][row].as_py(), rows["term"][row].as_py())
+
+
+def verify_segments(rows: pa.Table) -> None:
+    """Compare rows of `index_postings` with their checksums, and those of each segment with what it lists.
+
+    Args:
+        rows: all rows of their segments.
+
+    Raises:
+        UserError: a row has been altered since it was written, is missing, or is there twice.
+    """
+    verify_rows(rows)
+    segments = np.ascontiguousarray(rows["segment"].to_numpy(zero_copy_only=False), np.int64)
+    sums = np.ascontiguousarray(rows["checksum"].to_numpy(zero_copy_only=False), np.int64)
+    is_header = pc.equal(rows["term"], PAGES_TERM).to_numpy(zero_copy_only=False)
+    numbers, inverse = np.unique(segments, return_inverse=True)
+    found = np.bincount(inverse[~is_header], minlength=len(numbers))
+    total = np.zeros(len(numbers), np.int64)
+    np.add.at(total, inverse[~is_header], sums[~is_header])
+    headers = rows.filter(pa.array(is_header))
+    listed = dict.fromkeys(numbers.tolist(), (-1, 0))
+    for segment, packed in zip(headers["segment"].to_pylist(), headers["postings"].to_pylist(), strict=True):
+        try:
+            terms, checksum = split_header(packed)[1:]
+        except (ValueError, IndexError) as error:  # of a version between releases
+            raise damaged_row(segment, PAGES_TERM) from error
+        listed[segment] = (terms, checksum) if listed[segment] == (-1, 0) else (-2, 0)
+    for at, segment in enumerate(numbers.tolist()):
+        if listed[segment] != (found[at], total[at]):
+            raise UserError(
+                f"{INDEX_POSTINGS.name}: rows of segment {segment} are missing, or there twice: run "
+                f"{INDEX_POSTINGS.producer} --rebuild"
+            )
 
 
 def damaged_row(segment: int, term: str) -> UserError:
@@ -340,9 +386,6 @@ class SegmentBuilder:
         """Return the rows of `index_postings`: the list of pages, then one row for each term, in order."""
         lengths = np.concatenate(self._lengths) if self._lengths else np.empty((0, len(FIELDS)), np.int32)
         pages = np.concatenate(self.pages, axis=1) if self.pages else np.empty((4, 0), np.int64)
-        listed = [[self.segment], [PAGES_TERM], [self.count], [0]]
-        yield _checked([*listed, [pages.tobytes()], [lengths.tobytes()]])
-
         names = list(self._terms.numbers)
         terms = np.concatenate([found[0] for found in self._found]) if self._found else np.empty(0, np.int32)
         sizes = np.bincount(terms, minlength=len(names))
@@ -361,9 +404,10 @@ class SegmentBuilder:
         counts = np.empty(len(names), np.int32)
         encode(order, begins, docs, positions, postings, position_bytes, posting_ends, position_ends, counts)
         sorted_names = [names[i] for i in order]
+        batches, total = [], np.zeros(2, np.int64)  # of rows and of their checksums
         for first in range(0, len(names), _ROWS):
             last = min(first + _ROWS, len(names))
-            yield _checked(
+            rows = _checked(
                 [
                     pa.array(np.full(last - first, self.segment), pa.int64()),
                     pa.array(sorted_names[first:last], pa.string()),
@@ -373,6 +417,11 @@ class SegmentBuilder:
                     _binary(position_bytes, position_ends, first, last),
                 ]
             )
+            total += last - first, rows["checksum"].to_numpy().sum()
+            batches.append(rows)  # the lists themselves stay where they are
+        listed = [[self.segment], [PAGES_TERM], [self.count], [0]]
+        yield _checked([*listed, [pages.tobytes() + total.tobytes()], [lengths.tobytes()]])
+        yield from batches
 
 
 def _checked(columns: list[Any]) -> pa.RecordBatch:

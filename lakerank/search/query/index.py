@@ -19,7 +19,7 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.schemas import INDEX_DOCUMENTS, PAGES
 from lakerank.search.index.coding import decode
 from lakerank.search.index.fields import FIELDS, Weighting
-from lakerank.search.index.segment import PAGES_TERM, bytes_and_offsets, damaged_row, verify_rows
+from lakerank.search.index.segment import PAGES_TERM, bytes_and_offsets, damaged_row, split_header, verify_segments
 from lakerank.search.query.kernels import find_term
 from lakerank.search.query.statistics import collection_statistics, score_arrays
 from lakerank.search.query.word_classes import page_languages, with_classes
@@ -245,9 +245,9 @@ def decode_arrays(
         Arrays by name; `Index` says what they are.
 
     Raises:
-        UserError: a row of the index has been damaged since it was written.
+        UserError: a row of the index has been damaged since it was written, or is missing, or a page is.
     """
-    verify_rows(postings)
+    verify_segments(postings)
     documents = documents.sort_by([("segment", "ascending"), ("ordinal", "ascending")])
     headers = postings.filter(pc.equal(postings["term"], PAGES_TERM)).sort_by("segment")
     rows = postings.filter(pc.not_equal(postings["term"], PAGES_TERM))
@@ -274,7 +274,7 @@ def _verify_documents(documents: pa.Table, headers: pa.Table) -> None:
         UserError: one is not the page, or not as long, that its segment says.
     """
     listed = {
-        segment: (np.frombuffer(packed, np.int64).reshape(4, -1)[0], np.frombuffer(lengths, np.int32))
+        segment: (split_header(packed)[0][0], np.frombuffer(lengths, np.int32))
         for segment, packed, lengths in zip(
             *(headers[name].to_pylist() for name in ("segment", "postings", "positions")), strict=True
         )
@@ -314,14 +314,22 @@ def _flat(column: pa.ChunkedArray) -> NDArray[np.int32]:
 
 
 def _chosen_pages(documents: pa.Table, pages: pa.Table) -> pa.Table:
-    """Return the rows of pages that the documents are, in their order."""
+    """Return the rows of pages that the documents are, in their order.
+
+    Raises:
+        UserError: one is not there.
+    """
     ids = _column(documents, "page_id")
     found = _column(pages, "page_id")
     order = np.argsort(found, kind="stable")
     at = np.searchsorted(found[order], ids)
     at = np.minimum(at, max(len(order) - 1, 0))
     if len(ids) and not (len(found) and np.array_equal(found[order][at], ids)):
-        raise ValueError("pages of the index are missing from `pages`")
+        missing = ids[~np.isin(ids, found)]
+        raise UserError(
+            f"{PAGES.name}: {len(missing)} pages of the index are missing, e.g. the one of page_id {missing[0]}: "
+            f"restore the table, or run {PAGES.producer} and {INDEX_DOCUMENTS.producer} again"
+        )
     return pages.take(pa.array(order[at])) if len(ids) else pages.slice(0, 0)
 
 
