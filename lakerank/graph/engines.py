@@ -153,4 +153,5 @@ def _host_ranks(graph: Graph, hosts: DataFrame, ranks: DataFrame, config: PageRa
     ranked = run_native(host_graph(graph, hosts), config).ranks.withColumnRenamed("id", "host")
     sums = F.count("*").alias("pages"), F.sum("pagerank").alias("page_ranks")
     pages = ranks.join(hosts, "id").groupBy("host").agg(*sums)
-    return ranked.join(pages, "host").select("host", "pagerank", "pages", "page_ranks")
+    both: DataFrame = ranked.join(pages, "host")
+    return both.select("host", "pagerank", "pages", "page_ranks")

@@ -118,7 +118,7 @@ def test_a_block_gives_what_the_others_want() -> None:
 
 @pytest.mark.connect(slow=True)
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("seed", [9, 10])  # text, numbers with gaps
+@pytest.mark.parametrize("seed", [pytest.param(9, marks=pytest.mark.slow), 10])  # text, numbers with gaps
 def test_every_plan_finds_the_same(spark: SparkSession, plan: str, seed: int) -> None:
     case = random_case(seed)
     case = Case(case.name, case.edges, None, case.nodes)
@@ -135,6 +135,7 @@ def test_every_plan_finds_the_same(spark: SparkSession, plan: str, seed: int) ->
     assert (found.summary["nodes"], found.summary["iterations"]) == (len(case.ids), 3)
 
 
+@pytest.mark.slow
 def test_long_ways_are_found_in_few_rounds(spark: SparkSession) -> None:
     order = np.random.default_rng(0).permutation(3000)
     ends = np.sort(np.stack([order[:-1], order[1:]]), axis=0)

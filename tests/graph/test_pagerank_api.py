@@ -332,3 +332,13 @@ def test_parallel_links_are_counted_while_packing() -> None:
     assert once.edges == len(set(zip(src.tolist(), dst.tolist(), strict=True))) < 200
     alone = pack(src[:3], np.arange(3), None, nodes=18, blocks=2, parallel=True)
     assert len(alone.weight) == 0  # links that are there once take no more room than without
+
+
+@pytest.mark.parametrize("damping", [0.5, 0.85, 0.95, 0.99])
+@pytest.mark.parametrize("tol", [1e-6, 1e-8, 1e-12])
+def test_defaults_can_reach_one_another(damping: float, tol: float) -> None:
+    # Two pages that link to each other, one of which all others link to: the change shrinks by no more than damping.
+    src, dst = [0, 1, *range(2, 40)], [1, 0, *[0] * 38]
+    found = pagerank(pa.table({"src": src, "dst": dst}), damping=damping, tol=tol)
+    assert found.converged
+    assert found.iterations > 0.8 * np.log(tol) / np.log(damping)  # slow indeed
