@@ -12,7 +12,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.extras import require
 
 if TYPE_CHECKING:
-    from lakerank.graph.api import connected_components, degrees, label_propagation, pagerank
+    from lakerank.graph.api import connected_components, label_propagation, node_degrees, pagerank
     from lakerank.recommend.api import Blend, Content, Ials, Linear, Neighbors, Popular
     from lakerank.recommend.latent_factors.estimator import LFM, LFMModel
     from lakerank.search.search_index import SearchIndex
@@ -33,7 +33,7 @@ _EXPORTS = {
     "pagerank": ("lakerank.graph.api", "spark"),
     "connected_components": ("lakerank.graph.api", "spark"),
     "label_propagation": ("lakerank.graph.api", "spark"),
-    "degrees": ("lakerank.graph.api", "spark"),
+    "node_degrees": ("lakerank.graph.api", "spark"),
     "SearchIndex": ("lakerank.search.search_index", "search"),
     "PatchStream": ("sr_model.data.stream", "sr"),
 }
@@ -52,8 +52,8 @@ __all__ = [
     "UserError",
     "__version__",
     "connected_components",
-    "degrees",
     "label_propagation",
+    "node_degrees",
     "pagerank",
 ]
 

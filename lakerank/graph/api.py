@@ -2,7 +2,7 @@
 
     pagerank(edges)                                             # a frame with `src` and `dst`
     pagerank(links, pages, src="from", dst="to", weight="n")    # your own column names
-    connected_components(edges), label_propagation(edges), degrees(edges)
+    connected_components(edges), label_propagation(edges), node_degrees(edges)
 
     g.pageRank(resetProbability=0.15, maxIter=20)               # GraphFrames before
     graphframes_pagerank(g, resetProbability=0.15, maxIter=20)  # after
@@ -25,9 +25,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig, RankResult
 from lakerank.graph.centrality_plan import Measured, personal_pagerank
-from lakerank.graph.communities_plan import connected_components as connected_components_of
-from lakerank.graph.communities_plan import count_degrees
-from lakerank.graph.communities_plan import label_propagation as label_propagation_of
+from lakerank.graph.communities_plan import count_degrees, find_communities, find_components
 from lakerank.graph.engines import run_native
 from lakerank.graph.iterate import StoppingRule
 from lakerank.graph.local_graph import ArrowGraph
@@ -138,7 +136,7 @@ def connected_components(
     Raises:
         UserError: see `pagerank`.
     """
-    return _measured(connected_components_of, edges, vertices, (src, dst, id), PageRankConfig(scratch=scratch))
+    return _measured(find_components, edges, vertices, (src, dst, id), PageRankConfig(scratch=scratch))
 
 
 def label_propagation(
@@ -164,10 +162,10 @@ def label_propagation(
         UserError: see `pagerank`.
     """
     config = PageRankConfig(max_iter=max_iter, scratch=scratch)
-    return _measured(label_propagation_of, edges, vertices, (src, dst, id), config)
+    return _measured(find_communities, edges, vertices, (src, dst, id), config)
 
 
-def degrees(
+def node_degrees(
     edges: Any,
     vertices: Any = None,
     *,

@@ -197,7 +197,7 @@ class Degrees:
     mutual: Numbers
 
 
-def degrees(src: Numbers, dst: Numbers, nodes: int) -> Degrees:
+def count_neighbours(src: Numbers, dst: Numbers, nodes: int) -> Degrees:
     """Count the different neighbours of each node.
 
     Args:

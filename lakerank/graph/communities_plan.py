@@ -28,7 +28,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.progress import progress
 from lakerank.graph.base import Graph, PageRankConfig, no_nodes
 from lakerank.graph.centrality_plan import Measured, measure, measure_here, rows_of
-from lakerank.graph.communities import Adjacency, Numbers, adjacency, components, degrees, propagate_labels
+from lakerank.graph.communities import Adjacency, Numbers, adjacency, components, count_neighbours, propagate_labels
 from lakerank.graph.csr_block import block_size
 from lakerank.graph.distributed_plan import checkpoint_partitioned, number_nodes
 from lakerank.graph.encode_ids import gather, to_chunks
@@ -60,7 +60,7 @@ _MESSAGES_ARROW = pa.schema(
 )  # fmt: skip
 
 
-def connected_components(graph: Graph | ArrowGraph, config: PageRankConfig) -> Measured:
+def find_components(graph: Graph | ArrowGraph, config: PageRankConfig) -> Measured:
     """Compute weakly connected components: `id`, `component` (its least id), `size` bigint.
 
     Args:
@@ -82,7 +82,7 @@ def connected_components(graph: Graph | ArrowGraph, config: PageRankConfig) -> M
     return _spread_components(reduced, config)
 
 
-def label_propagation(graph: Graph | ArrowGraph, config: PageRankConfig) -> Measured:
+def find_communities(graph: Graph | ArrowGraph, config: PageRankConfig) -> Measured:
     """Compute communities by label propagation: `id`, `label` (an id of its community), `size` bigint.
 
     Args:
@@ -179,7 +179,7 @@ def _labels(batches: Iterator[pa.RecordBatch], *, max_iter: int) -> Iterator[pa.
 
 def _degrees(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     graph = load(batches, False, False)
-    found = degrees(graph.src, graph.dst, graph.nodes)
+    found = count_neighbours(graph.src, graph.dst, graph.nodes)
     links, mutual = int(found.outgoing.sum()), int(found.mutual.sum())
     summary = {"nodes": graph.nodes, "edges": links, "reciprocity": mutual / links if links else 0.0}
     ends = found.incoming + found.outgoing

@@ -12,7 +12,7 @@ from lakerank.graph import store
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.centrality import EXACT_WORK
 from lakerank.graph.centrality_plan import Measured, harmonic_centrality, hubs_and_authorities, personal_pagerank
-from lakerank.graph.communities_plan import connected_components, count_degrees, label_propagation
+from lakerank.graph.communities_plan import count_degrees, find_communities, find_components
 from lakerank.lake.schemas import COMMUNITIES, COMPONENTS, DEGREES, HARMONIC, HITS, PERSONAL_RANKS, Relation
 
 # Of each measure its table, and the column by which the first are told.
@@ -72,7 +72,7 @@ def measure_links(
         return harmonic_centrality(graph, config.scratch, most_work), links
     if name == "degrees":
         return count_degrees(graph, config.scratch), links
-    compute = {"hits": hubs_and_authorities, "components": connected_components, "communities": label_propagation}[name]
+    compute = {"hits": hubs_and_authorities, "components": find_components, "communities": find_communities}[name]
     return compute(graph, config), links
 
 

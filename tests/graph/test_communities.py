@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig
-from lakerank.graph.communities import adjacency, components, degrees, propagate_labels
-from lakerank.graph.communities_plan import connected_components, count_degrees, label_propagation
+from lakerank.graph.communities import adjacency, components, count_neighbours, propagate_labels
+from lakerank.graph.communities_plan import count_degrees, find_communities, find_components
 
 SEEDS = range(40)
 PLANS = {"one task": {}, "distributed": {"one_task_edges": 0, "block_edges": 40}}
@@ -78,7 +78,7 @@ def test_arrays_against_networkx(seed: int) -> None:
     assert found.iterations < 30
     expected = labels_after(case, found.iterations)
     assert [ids[i] for i in found.labels] == [expected[node] for node in ids]
-    counted = degrees(src, dst, nodes)
+    counted = count_neighbours(src, dst, nodes)
     assert counted.incoming.tolist() == [graph.in_degree(node) for node in ids]
     assert counted.outgoing.tolist() == [graph.out_degree(node) for node in ids]
     both = [len((set(graph.pred[node]) & set(graph.succ[node])) - {node}) for node in ids]
@@ -123,14 +123,14 @@ def test_every_plan_finds_the_same(spark: SparkSession, plan: str, seed: int) ->
     case = random_case(seed)
     case = Case(case.name, case.edges, None, case.nodes)
     graph, config = frames(spark, case), PageRankConfig(max_iter=3, **PLANS[plan])
-    found = connected_components(graph, config)
+    found = find_components(graph, config)
     expected = least_ids(case)
     assert column(found.values, "component") == expected
     sizes = Counter(expected.values())
     assert column(found.values, "size") == {node: sizes[part] for node, part in expected.items()}
     assert found.summary["components"] == len(sizes)
     assert found.summary["largest"] == max(sizes.values())
-    found = label_propagation(graph, config)
+    found = find_communities(graph, config)
     assert column(found.values, "label") == labels_after(case, int(found.summary["iterations"]))
     assert (found.summary["nodes"], found.summary["iterations"]) == (len(case.ids), 3)
 
@@ -142,7 +142,7 @@ def test_long_ways_are_found_in_few_rounds(spark: SparkSession) -> None:
     both = np.concatenate([ends, ends + 5000], axis=1)  # two ways
     edges = spark.createDataFrame(pa.table({"src": both[1], "dst": both[0]}))
     config = PageRankConfig(one_task_edges=0, block_edges=2500)
-    found = connected_components(Graph(edges), config)
+    found = find_components(Graph(edges), config)
     rows = found.values.groupBy("component", "size").count().collect()
     assert sorted(tuple(row) for row in rows) == [(0, 3000, 3000), (5000, 3000, 3000)]
 
@@ -166,7 +166,7 @@ def test_degrees_are_those_of_networkx(spark: SparkSession) -> None:
 def test_no_nodes_is_the_users_error(spark: SparkSession) -> None:
     nothing = Graph(spark.createDataFrame([], "src bigint, dst bigint"))
     for plan in PLANS.values():
-        for compute in (connected_components, label_propagation):
+        for compute in (find_components, find_communities):
             with pytest.raises(UserError, match="no nodes"):
                 compute(nothing, PageRankConfig(**plan))
     with pytest.raises(UserError, match="no nodes"):

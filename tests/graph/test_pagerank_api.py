@@ -20,10 +20,10 @@ from tests_root import ROOT
 from lakerank.cli.errors import UserError
 from lakerank.graph.api import (
     connected_components,
-    degrees,
     graphframes_pagerank,
     graphframes_parallel_personalized_pagerank,
     label_propagation,
+    node_degrees,
     pagerank,
 )
 from lakerank.graph.base import Graph, PageRankConfig
@@ -235,7 +235,7 @@ def test_components_communities_and_degrees_of_any_frame(spark: SparkSession) ->
     more = pa.table({"page": pa.array([5], pa.int32())})
     expected = {
         connected_components: [(1, 1, 2), (2, 1, 2), (5, 5, 1), (7, 7, 2), (8, 7, 2)],
-        degrees: [(1, 1, 1, 1, 1.0), (2, 1, 1, 1, 1.0), (5, 0, 0, 0, 0.0), (7, 0, 1, 0, 0.0), (8, 1, 0, 0, 0.0)],
+        node_degrees: [(1, 1, 1, 1, 1.0), (2, 1, 1, 1, 1.0), (5, 0, 0, 0, 0.0), (7, 0, 1, 0, 0.0), (8, 1, 0, 0, 0.0)],
     }
     for compute, rows in expected.items():
         for frame, nodes in ((table, more), (table.to_pandas(), more.to_pandas())):

@@ -196,7 +196,7 @@ def test_ldbc_example_after_two_iterations(spark: SparkSession, lake: str) -> No
     assert l1(ranks(spark, lake), expected) < 1e-12
 
 
-@pytest.mark.parametrize("table", [False, True])
+@pytest.mark.parametrize("table", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_links_inside_a_host_count_less(
     spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: bool
 ) -> None:
