@@ -12,7 +12,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.extras import require
 
 if TYPE_CHECKING:
-    from lakerank.graph.api import pagerank
+    from lakerank.graph.api import connected_components, label_propagation, node_degrees, pagerank
     from lakerank.recommend.api import Blend, Content, Ials, Linear, Neighbors, Popular
     from lakerank.recommend.latent_factors.estimator import LFM, LFMModel
     from lakerank.search.search_index import SearchIndex
@@ -31,6 +31,9 @@ _EXPORTS = {
     "Blend": ("lakerank.recommend.api", "spark"),
     "Popular": ("lakerank.recommend.api", "spark"),
     "pagerank": ("lakerank.graph.api", "spark"),
+    "connected_components": ("lakerank.graph.api", "spark"),
+    "label_propagation": ("lakerank.graph.api", "spark"),
+    "node_degrees": ("lakerank.graph.api", "spark"),
     "SearchIndex": ("lakerank.search.search_index", "search"),
     "PatchStream": ("sr_model.data.stream", "sr"),
 }
@@ -48,6 +51,9 @@ __all__ = [
     "SearchIndex",
     "UserError",
     "__version__",
+    "connected_components",
+    "label_propagation",
+    "node_degrees",
     "pagerank",
 ]
 

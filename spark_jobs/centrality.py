@@ -1,6 +1,7 @@
-"""Compute centralities besides PageRank: hubs and authorities, harmonic centrality, personal ranks for many.
+"""Compute measures of links beside PageRank: centralities, personal ranks, components, communities, degrees.
 
-Reads links as pagerank does and writes the table of the measure: `hits`, `harmonic` or `personal_ranks`.
+Reads links as pagerank does and writes the table of the measure: `hits`, `harmonic`, `personal_ranks`, `components`,
+`communities` or `degrees`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from lakerank.cli.settings import AT_LEAST_ONE, FRACTION_BELOW_ONE, NOT_NEGATIVE, PROBABILITY, flag
 from lakerank.graph.base import PageRankConfig
 from lakerank.graph.centrality import EXACT_WORK
-from lakerank.graph.centrality_plan import MEASURES, measure_links
+from lakerank.graph.measures import MEASURES, first_rows, iterations_at_most, measure_links
 from lakerank.graph.store import LinkArgs, names_of
 from lakerank.graph.summary import as_rows
 from lakerank.lake.delta_table import TableRef, TableSink
@@ -34,26 +34,30 @@ class CentralityArgs(LinkArgs):
     out: str = flag("", "where to write (default: the measure's table in the lake)")
     damping: float = flag(0.85, "personal: probability of following a link", within=PROBABILITY)
     tol: float = flag(1e-8, "stop when values change less, L1", within=FRACTION_BELOW_ONE)
-    max_iter: int = flag(1000, "stop after so many iterations", within=AT_LEAST_ONE)
+    max_iter: int = flag(0, "stop after so many iterations; 0: 1000, communities 20", within=NOT_NEGATIVE)
     most_work: float = flag(
         EXACT_WORK, "harmonic: exact while that means to look at fewer links in all, else estimated"
     )
     keep: int = flag(100, "personal: keep so many nodes of each surfer; 0: all", within=NOT_NEGATIVE)
-    top: int = flag(10, "print so many nodes", within=NOT_NEGATIVE)
+    top: int = flag(10, "print so many nodes, components or communities", within=NOT_NEGATIVE)
+    one_task_edges: int = flag(
+        100_000_000, "components, communities: up to so many links one task does it all", within=NOT_NEGATIVE
+    )
+    block_edges: int = flag(4_000_000, "links per block beyond that", within=AT_LEAST_ONE)
 
 
 def run(spark: SparkSession, args: CentralityArgs) -> Mapping[str, Any]:
     """Measure and write the centralities; return the summary."""
     started = time.monotonic()
-    config = PageRankConfig(args.damping, args.tol, args.max_iter, scratch=args.scratch)
+    most = iterations_at_most(args.measure, args.max_iter)
+    config = PageRankConfig(args.damping, args.tol, most, args.one_task_edges, args.block_edges, args.scratch)
     found, links = measure_links(
         spark, args, args.measure, config, seeds=args.seeds, keep=args.keep, most_work=args.most_work
     )
-    relation, best_by = MEASURES[args.measure]
+    relation, _ = MEASURES[args.measure]
     out = TableRef.find(args.out, relation, args.lake)
     TableSink(out, relation).write(found.values)
-    rows = out.read(spark, relation).orderBy(F.desc(best_by), "id").limit(args.top).collect()
-    best = [row.asDict() for row in rows]
+    best = first_rows(out.read(spark, relation), args.measure, args.top)
     if best:
         print(as_rows(best, names_of(spark, args.lake, links.location, [row["id"] for row in best])))
     if links.rejected_count:

@@ -28,13 +28,15 @@ class PageRankArgs(LinkArgs):
 
     links: str = flag("", f"links table or edge-list file, or `{EXAMPLE}` (default: the lake's links, else {EXAMPLE})")
     out: str = flag("", "where to write the ranks (default: the lake's ranks table)")
-    engine: str = flag("auto", "auto takes GraphFrames where it is and can, else native", choices=CHOICES)
+    engine: str = flag("auto", "auto: native; graphframes only if you ask for it", choices=CHOICES)
     damping: float = flag(0.85, "probability of following a link", within=PROBABILITY)
     tol: float = flag(1e-8, "stop when ranks change less, L1", within=FRACTION_BELOW_ONE)
     max_iter: int = flag(
         0, "stop after so many iterations; 0: as many as --damping and --tol can take", within=NOT_NEGATIVE
     )
     teleport: str = flag("", "file or table of ids (and weights) where the surfer starts afresh", metavar="FILE")
+    by_host: bool = flag(False, "links inside a host count less, and hosts are ranked, too, in host_ranks")
+    inside_weight: float = flag(0.1, "by host: how much links inside one count", within=PROBABILITY)
     warm_start: str = flag("", "table of earlier ranks to start with: saves iterations", metavar="TABLE")
     top: int = flag(20, "print so many nodes", within=NOT_NEGATIVE)
     driver_edges: int = flag(20_000_000, "up to so many links of a table in a folder the driver does it all; 0: never")
@@ -48,11 +50,11 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
     config = PageRankConfig(args.damping, args.tol, args.max_iter, args.one_task_edges, args.block_edges, args.scratch)
     found = rank_links(
         spark, args, config, engine=args.engine, teleport=args.teleport, warm_start=args.warm_start,
-        driver_edges=args.driver_edges,
+        driver_edges=args.driver_edges, inside=args.inside_weight if args.by_host else None,
     )  # fmt: skip
     result = found.result
     previous = previous_iterations(spark, args.lake, args.tol) if args.warm_start else None
-    tables = write_ranking(spark, result.ranks, result.history, found.rejected, args.out, args.lake)
+    tables = write_ranking(spark, result.ranks, result.history, found.rejected, args.out, args.lake, found.host_ranks)
     summary = RankSummary.of(result, tables.rows, args.top, args.damping, previous)
     if found.rejected_count:
         print(f"pagerank: {found.rejected_count} lines rejected, see {tables.rejected}")
@@ -63,6 +65,8 @@ def run(spark: SparkSession, args: PageRankArgs) -> Mapping[str, Any]:
             file=sys.stderr,
         )
     print(summary.text(names_of(spark, args.lake, found.location, [row["id"] for row in summary.top])))
+    if found.host_ranks is not None:
+        print("pagerank: ranks of their hosts in the lake's host_ranks")
     print(f"pagerank: {result.nodes} nodes, {result.edges} links, ranks in {tables.ranks}")
     seconds = round(time.monotonic() - started, 3)
     return {"engine": found.engine, **summary.as_json(), "rejected": found.rejected_count, "seconds": seconds}

@@ -1,7 +1,8 @@
-"""PageRank for programs: `pagerank` on frames or a GraphFrame, and GraphFrames' own call without GraphX.
+"""PageRank for programs: `pagerank` on frames or a GraphFrame, its kin, and GraphFrames' own calls without GraphX.
 
     pagerank(edges)                                             # a frame with `src` and `dst`
     pagerank(links, pages, src="from", dst="to", weight="n")    # your own column names
+    connected_components(edges), label_propagation(edges), node_degrees(edges)
 
     g.pageRank(resetProbability=0.15, maxIter=20)               # GraphFrames before
     graphframes_pagerank(g, resetProbability=0.15, maxIter=20)  # after
@@ -12,7 +13,7 @@ does not fit raises `UserError` with the column, before anything is computed fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig, RankResult
+from lakerank.graph.centrality_plan import Measured, personal_pagerank
+from lakerank.graph.communities_plan import count_degrees, find_communities, find_components
 from lakerank.graph.engines import run_native
 from lakerank.graph.iterate import StoppingRule
 from lakerank.graph.local_graph import ArrowGraph
@@ -34,6 +37,7 @@ _WHOLE = (
 )  # fmt: skip
 _TEXT = ("string", "large_string", "string_view")
 _NUMBERS = (*_WHOLE, "float", "double", "halffloat")
+_IDS = ("id", "component", "label")  # columns of results that hold ids
 _UNTIL_DONE = 1000  # iterations at most when only `tol` decides
 
 
@@ -112,6 +116,100 @@ def pagerank(
     return PageRankResult(found, result.iterations, result.converged, bound, result.nodes, result.edges)
 
 
+def connected_components(
+    edges: Any,
+    vertices: Any = None,
+    *,
+    src: str = "src",
+    dst: str = "dst",
+    id: str = "id",
+    scratch: str = "",
+) -> Any:
+    """Find the weakly connected component of every node of a graph.
+
+    Args:
+        edges: see `pagerank`, as `vertices`, `src`, `dst`, `id` and `scratch`.
+
+    Returns:
+        A frame of the kind that the edges are: `id`, `component` (the least id that it is connected to) and `size`, how
+        many nodes the component has.
+
+    Raises:
+        UserError: see `pagerank`.
+    """
+    return _measured(find_components, edges, vertices, (src, dst, id), PageRankConfig(scratch=scratch))
+
+
+def label_propagation(
+    edges: Any,
+    vertices: Any = None,
+    *,
+    src: str = "src",
+    dst: str = "dst",
+    id: str = "id",
+    max_iter: int = 20,
+    scratch: str = "",
+) -> Any:
+    """Find the community of every node of a graph by label propagation (`lakerank.graph.communities` says how).
+
+    Args:
+        edges: see `pagerank`, as `vertices`, `src`, `dst`, `id` and `scratch`.
+        max_iter: stop after this many iterations at the latest; before, when no label changes any more.
+
+    Returns:
+        A frame of the kind that the edges are: `id`, `label` (an id) and `size`, how many nodes have that label.
+
+    Raises:
+        UserError: see `pagerank`.
+    """
+    config = PageRankConfig(max_iter=max_iter, scratch=scratch)
+    return _measured(find_communities, edges, vertices, (src, dst, id), config)
+
+
+def node_degrees(
+    edges: Any,
+    vertices: Any = None,
+    *,
+    src: str = "src",
+    dst: str = "dst",
+    id: str = "id",
+    scratch: str = "",
+) -> Any:
+    """Count the different neighbours of every node of a graph, those without links too if `vertices` has them.
+
+    Args:
+        edges: see `pagerank`, as `vertices`, `src`, `dst`, `id` and `scratch`.
+
+    Returns:
+        A frame of the kind that the edges are: `id`, `in_degree`, `out_degree`, `mutual` (other nodes that it links to
+        and that link to it) and `reciprocity`, 2 · mutual / (in_degree + out_degree).
+
+    Raises:
+        UserError: see `pagerank`.
+    """
+    return _measured(
+        lambda graph, config: count_degrees(graph, config.scratch), edges, vertices, (src, dst, id),
+        PageRankConfig(scratch=scratch),
+    )  # fmt: skip
+
+
+def _measured(
+    compute: Callable[[Any, PageRankConfig], Measured],
+    edges: Any,
+    vertices: Any,
+    names: tuple[str, str, str],
+    config: PageRankConfig,
+) -> Any:
+    """Compute a measure of a user's frames; return a frame of the kind that the edges are."""
+    if vertices is None and _is_graph(edges):
+        edges, vertices = edges.edges, edges.vertices
+    frames, (src, dst, id) = _Frames(edges), names
+    links = frames.take(edges, "edges", {"src": src, "dst": dst})
+    nodes = None if vertices is None else frames.take(vertices, "vertices", {"id": id})
+    kind = ArrowGraph(links, nodes) if frames.spark is None else Graph(links, nodes, rows=frames.rows["edges"])
+    return frames.returned(compute(kind, config).values)
+
+
 @dataclass(frozen=True)
 class RankedGraph:
     """Hold what GraphFrames' `pageRank` returns, as two frames.
@@ -119,12 +217,12 @@ class RankedGraph:
     Attributes:
         vertices: as given, with `pagerank` double.
         edges: as given, with `weight` double: the part of its source's rank that each edge carries.
-        result: how it converged: iterations, last change, bound of the error (`RankResult.error_bound`).
+        result: how it converged: iterations, last change, bound of the error (`RankResult.error_bound`); None of many.
     """
 
     vertices: DataFrame
     edges: DataFrame
-    result: RankResult
+    result: RankResult | None
 
 
 def graphframes_pagerank(
@@ -141,9 +239,10 @@ def graphframes_pagerank(
 ) -> RankedGraph:
     """Rank the vertices of a graph, with the parameters and columns of `GraphFrame.pageRank`.
 
-    Parallel edges count as often as they are listed, and ends of edges that are no vertices take part but are not
-    returned, both as in GraphX. Ranks are those GraphX converges to: it lets the mass of sinks leak and rescales at the
-    end (`graphframes_engine` says why that is the same).
+    Parallel edges count as often as they are listed, as in GraphX; each comes back once. Ends of edges that are no
+    vertices are treated as GraphFrames does: whole numbers take part but are not returned; edges to or from text that
+    is no vertex do not count and are not returned. Ranks are those GraphX converges to: it lets the mass of sinks leak
+    and rescales at the end (`graphframes_engine` says why that is the same).
 
     Args:
         vertices: a GraphFrame, or its vertices: `id` (whole numbers or text) and any other columns.
@@ -157,38 +256,120 @@ def graphframes_pagerank(
         scratch: folder for intermediate results where local checkpoints are refused, as on serverless.
 
     Raises:
-        UserError: a column is missing or of the wrong type, both or neither of `maxIter` and `tol` are given, a weight
-            cannot be used, or there is no vertex `sourceId`.
+        UserError: a column is missing, of the wrong type or has a null, both or neither of `maxIter` and `tol` are
+            given, a weight cannot be used, or there is no vertex `sourceId`.
     """
-    if edges is None:
-        if not _is_graph(vertices):
-            raise UserError("pagerank: give vertices and edges, or a GraphFrame")
-        vertices, edges = vertices.vertices, vertices.edges
     if (maxIter is None) == (tol is None):
         raise UserError("pagerank: exactly one of maxIter or tol must be set")
-    for what, frame in (("vertices", vertices), ("edges", edges)):
-        if not isinstance(frame, DataFrame):
-            raise UserError(f"{what} must be a Spark DataFrame, not {type(frame).__name__}")
+    taken = _GraphFrame.take(vertices, edges, weightCol)
     config = PageRankConfig(
         1 - resetProbability, 0.0 if tol is None else tol, _UNTIL_DONE if maxIter is None else maxIter, scratch=scratch
     )
-    frames = _Frames(edges)
-    nodes = frames.take(vertices, "vertices", {"id": "id"})
-    links = frames.take(edges, "edges", {"src": "src", "dst": "dst"}, {"weight": weightCol} if weightCol else {})
-    starts = None
-    if sourceId is not None:
-        starts = nodes.where(F.col("id") == F.lit(sourceId)).distinct().withColumn("weight", F.lit(1.0))
-        if isinstance(sourceId, str) != (dict(nodes.dtypes)["id"] == "string") or not starts.head(1):
-            raise UserError(f"pagerank: sourceId {sourceId!r} is no vertex")
-    graph = Graph(links, nodes, starts, weightCol is not None, frames.rows["edges"])
-    result = run_native(graph, config)
-    if weightCol is None and result.edges < frames.rows["edges"]:  # parallel edges count as often as they are listed
-        result = run_native(replace(graph, edges=links.withColumn("weight", F.lit(1.0)), weighted=True), config)
+    starts = None if sourceId is None else taken.vertex(sourceId, "sourceId").withColumn("weight", F.lit(1.0))
+    result = run_native(replace(taken.graph, teleport=starts), config)
     scale = F.lit(float(result.nodes)) if sumToN else F.lit(1.0)
-    ranks = result.ranks.select(F.col("id").alias("_id"), (F.col("pagerank") * scale).alias("pagerank"))
-    given = vertices.drop("pagerank")
-    ranked = given.join(ranks, given["id"].cast(graph.id_type) == ranks["_id"]).drop("_id")
-    return RankedGraph(ranked, edges.withColumn("weight", _share(weightCol)), result)
+    ranks = result.ranks.select("id", (F.col("pagerank") * scale).alias("pagerank"))
+    return RankedGraph(taken.with_column(ranks), taken.edges.withColumn("weight", _share(weightCol)), result)
+
+
+def graphframes_parallel_personalized_pagerank(
+    vertices: Any,
+    edges: DataFrame | None = None,
+    *,
+    resetProbability: float = 0.15,
+    sourceIds: Sequence[Any] = (),
+    maxIter: int | None = None,
+    scratch: str = "",
+) -> RankedGraph:
+    """Rank the vertices of a graph as seen from each of several, as `GraphFrame.parallelPersonalizedPageRank` does.
+
+    Args:
+        vertices: see `graphframes_pagerank`, as `edges`, `resetProbability` and `scratch`.
+        edges: likewise.
+        resetProbability: likewise.
+        sourceIds: vertices, one or more; each surfer starts afresh at one of them.
+        maxIter: do so many iterations.
+        scratch: likewise.
+
+    Returns:
+        The vertices with `pageranks`, a vector (of `pyspark.ml.linalg`): element i is the rank as seen from
+        `sourceIds[i]`, 0 where it cannot be reached; over all nodes each element sums to 1. `result` is None.
+
+    Raises:
+        UserError: see `graphframes_pagerank`; `sourceIds` is empty or `maxIter` is not given.
+    """
+    from pyspark.ml.functions import array_to_vector  # nothing else here needs pyspark.ml
+
+    if not sourceIds or maxIter is None:
+        raise UserError("parallelPersonalizedPageRank: give sourceIds, one vertex or more, and maxIter")
+    taken = _GraphFrame.take(vertices, edges, None)
+    for vertex in sourceIds:
+        taken.vertex(vertex, "sourceIds")
+    spark, kind = taken.edges.sparkSession, taken.graph.id_type
+    seeds = spark.createDataFrame(
+        [(number, vertex, 1.0) for number, vertex in enumerate(sourceIds)], f"source int, id {kind}, weight double"
+    )
+    config = PageRankConfig(1 - resetProbability, 0.0, maxIter, scratch=scratch)
+    found = personal_pagerank(taken.graph, seeds, config).values
+    known = F.map_from_entries(F.collect_list(F.struct("source", "pagerank")))
+    each = F.sequence(F.lit(0), F.lit(len(sourceIds) - 1))
+    dense = F.transform(each, lambda number: F.coalesce(F.try_element_at("known", number), F.lit(0.0)))
+    ranks = found.groupBy("id").agg(known.alias("known")).select("id", array_to_vector(dense).alias("pageranks"))
+    nowhere = array_to_vector(F.array_repeat(F.lit(0.0), len(sourceIds)))
+    every = taken.graph.nodes.distinct().join(ranks, "id", "left")  # type: ignore[union-attr]
+    whole = every.select("id", F.coalesce("pageranks", nowhere).alias("pageranks"))
+    return RankedGraph(taken.with_column(whole), taken.edges.withColumn("weight", _share(None)), None)
+
+
+@dataclass(frozen=True)
+class _GraphFrame:
+    """Hold a GraphFrame's frames, as given but for edges that do not count, and the graph that they are."""
+
+    vertices: DataFrame
+    edges: DataFrame
+    graph: Graph
+
+    @classmethod
+    def take(cls, vertices: Any, edges: Any, weight: str | None) -> _GraphFrame:
+        """Check a GraphFrame, or its vertices and edges.
+
+        Raises:
+            UserError: see `graphframes_pagerank`.
+        """
+        if edges is None:
+            if not _is_graph(vertices):
+                raise UserError("pagerank: give vertices and edges, or a GraphFrame")
+            vertices, edges = vertices.vertices, vertices.edges
+        for what, frame in (("vertices", vertices), ("edges", edges)):
+            if not isinstance(frame, DataFrame):
+                raise UserError(f"{what} must be a Spark DataFrame, not {type(frame).__name__}")
+        frames = _Frames(edges)
+        nodes = frames.take(vertices, "vertices", {"id": "id"})
+        links = frames.take(edges, "edges", {"src": "src", "dst": "dst"}, {"weight": weight} if weight else {})
+        rows: int | None = frames.rows["edges"]
+        if dict(nodes.dtypes)["id"] == "string":
+            for end in ("src", "dst"):
+                known = nodes.select(F.col("id").alias(end))
+                links, edges, rows = links.join(known, end, "left_semi"), edges.join(known, end, "left_semi"), None
+        return cls(vertices, edges, Graph(links, nodes, None, weight is not None, rows, parallel=True))
+
+    def vertex(self, node: Any, what: str) -> DataFrame:
+        """Return the vertex with an id, one row.
+
+        Raises:
+            UserError: there is none.
+        """
+        assert self.graph.nodes is not None
+        found = self.graph.nodes.where(F.col("id") == F.lit(node)).distinct()
+        if isinstance(node, str) != (self.graph.id_type == "string") or not found.head(1):
+            raise UserError(f"pagerank: {what} {node!r} is no vertex")
+        return found
+
+    def with_column(self, values: DataFrame) -> DataFrame:
+        """Return the vertices with the columns of `values`, in place of their own of that name."""
+        values = values.withColumnRenamed("id", "_id")
+        given = self.vertices.drop(*values.columns)
+        return given.join(values, given["id"].cast(self.graph.id_type) == values["_id"]).drop("_id")
 
 
 def _is_graph(value: Any) -> bool:
@@ -316,13 +497,17 @@ class _Frames:
         return run_native(Graph(links, nodes, starts, weighted, self.rows["edges"], ranks), config)
 
     def returned(self, ranks: Any) -> Any:
-        """Return the ranks as a frame of the kind that the edges are, ids of their type."""
+        """Return ranks or another measure as a frame of the kind that the edges are, ids of their type."""
         types = {kind for column, kind in self.id_type.items() if column.startswith(("edges", "vertices"))}
         kind = types.pop() if len(types) == 1 else None  # of several, the widest
         if self.spark is not None:
-            return ranks if kind is None else ranks.withColumn("id", F.col("id").cast(kind))
-        if kind is not None:
-            ranks = ranks.set_column(0, "id", ranks.column("id").cast(kind))
+            for name in ranks.columns if kind is not None else ():
+                if name in _IDS and kind is not None:
+                    ranks = ranks.withColumn(name, F.col(name).cast(kind))
+            return ranks
+        for at, name in enumerate(ranks.column_names if kind is not None else ()):
+            if name in _IDS:
+                ranks = ranks.set_column(at, name, ranks.column(name).cast(kind))
         return ranks.to_pandas() if self.pandas else ranks
 
 

@@ -98,6 +98,7 @@ class Graph:
         rows: number of rows of `edges` if the caller knows it; saves a pass.
         warm_start: `id`, `pagerank` double, ≥ 0, each id once: ranks to begin with, e.g. yesterday's. Ids that are no
             nodes any more do not count; nodes that are new begin with what the surfer's fresh starts give them.
+        parallel: whether links without weights count as often as they are listed, as in GraphX, and not once.
 
     Raises:
         UserError: a column is missing, or the ids are not all of one of the two types.
@@ -109,6 +110,7 @@ class Graph:
     weighted: bool = False
     rows: int | None = None
     warm_start: DataFrame | None = None
+    parallel: bool = False
 
     def __post_init__(self) -> None:
         weight = [("weight", "double")] if self.weighted else []

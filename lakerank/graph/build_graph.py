@@ -6,6 +6,7 @@ Started from 1 each with damping 1, one iteration gives Yahoo 1, Amazon 3/2, Mic
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pyarrow as pa
@@ -121,6 +122,54 @@ def host_links(links: DataFrame, keep_own: bool = False) -> DataFrame:
         ends = ends.where("src <> dst")
     votes = ends.distinct()
     return votes.groupBy("src", "dst").agg(F.count("*").cast("double").alias("weight"))
+
+
+def page_hosts(links: DataFrame) -> DataFrame:
+    """Return `id` and `host` of the pages of a links table, each page once; pages without a host are left out.
+
+    Args:
+        links: `src`, `dst` and their addresses `src_url`, `dst_url`.
+    """
+    both = links.select(F.col("src").alias("id"), F.col("src_url").alias("url")).union(links.select("dst", "dst_url"))
+    hosts = both.select("id", host_of("url").alias("host")).where("host IS NOT NULL")
+    return hosts.groupBy("id").agg(F.min("host").alias("host"))
+
+
+def weigh_inside(graph: Graph, hosts: DataFrame, inside: float) -> Graph:
+    """Weigh links inside a host down: such a link counts `inside` times as much as one to another host.
+
+    Args:
+        graph: links; parallel ones count once unless they have weights.
+        hosts: `id`, `host`, each page once; a page that is not in it is a host of its own.
+        inside: 0 to 1.
+    """
+    links = graph.edges if graph.weighted else graph.edges.select("src", "dst").distinct()
+    factor = F.when(F.col("_from") == F.col("_to"), F.lit(inside)).otherwise(F.lit(1.0))
+    weighed = _with_hosts(links, hosts).select(
+        "src", "dst", (factor * F.col("weight") if graph.weighted else factor).alias("weight")
+    )
+    return replace(graph, edges=weighed, nodes=graph.ids, weighted=True, rows=graph.rows if graph.weighted else None)
+
+
+def host_graph(graph: Graph, hosts: DataFrame) -> Graph:
+    """Return the graph of hosts: each page votes once for each other host that it links to.
+
+    Args:
+        graph: links between pages.
+        hosts: `id`, `host`, each page once; links from and to other pages do not count.
+    """
+    ends = _with_hosts(graph.edges, hosts).where("_from <> _to")
+    votes = ends.select("src", F.col("_from").alias("a"), F.col("_to").alias("b")).distinct()
+    weight = F.count("*").cast("double").alias("weight")
+    edges = votes.groupBy(F.col("a").alias("src"), F.col("b").alias("dst")).agg(weight)
+    return Graph(edges, hosts.select(F.col("host").alias("id")).distinct(), weighted=True)
+
+
+def _with_hosts(links: DataFrame, hosts: DataFrame) -> DataFrame:
+    """Add the hosts of both ends of links, `_from` and `_to`, null where there is none."""
+    for end, name in (("src", "_from"), ("dst", "_to")):
+        links = links.join(hosts.select(F.col("id").alias(end), F.col("host").alias(name)), end, "left")
+    return links
 
 
 def host_numbers(links: DataFrame) -> DataFrame:

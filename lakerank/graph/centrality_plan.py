@@ -1,6 +1,6 @@
-"""Compute hubs and authorities, harmonic centrality and personal ranks of a graph, each in one task of a worker.
+"""Compute hubs and authorities and harmonic centrality of a graph in one task, personal ranks in one or several.
 
-The worker holds the graph as the local plan of PageRank does, and besides: HITS the links a second time; harmonic
+A worker holds the graph as the local plan of PageRank does, and besides: HITS the links a second time; harmonic
 centrality 24 bytes a node if exact, else 512; personal ranks 400 bytes a node.
 """
 
@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from lakerank.cli.errors import UserError
-from lakerank.graph import store
 from lakerank.graph.base import Graph, PageRankConfig, no_nodes, unknown_teleport
 from lakerank.graph.centrality import (
     COLUMNS,
@@ -30,19 +31,11 @@ from lakerank.graph.centrality import (
 )
 from lakerank.graph.encode_ids import CHUNK, to_chunks
 from lakerank.graph.iterate import StoppingRule
-from lakerank.graph.local_graph import LocalGraph, incidence, load, plain_ids
+from lakerank.graph.local_graph import ArrowGraph, LocalGraph, arrow_incidence, incidence, load, plain_ids
 from lakerank.graph.local_plan import OUT_ROWS
-from lakerank.lake.schemas import HARMONIC, HITS, PERSONAL_RANKS, Relation
 from lakerank.spark.checkpoint import checkpoint
 
-# Of each measure its table, and the column by which the best are told.
-MEASURES: dict[str, tuple[Relation, str]] = {
-    "hits": (HITS, "authority"),
-    "harmonic": (HARMONIC, "harmonic"),
-    "personal": (PERSONAL_RANKS, "pagerank"),
-}
-MOST_SEED_ROWS = 1_000_000  # they travel with the task
-Seeds = Mapping[str, Sequence[tuple[Any, float]]]  # of each surfer: ids and weights
+_SURFERS_PER_TASK = 64  # at least, if there are so many: each task packs the graph, which costs some iterations
 
 
 @dataclass(frozen=True)
@@ -50,51 +43,12 @@ class Measured:
     """Hold the values of nodes.
 
     Attributes:
-        values: `id` and the measure's columns.
+        values: `id` and the measure's columns: a frame, of Arrow tables an Arrow table.
         summary: `nodes`, and what the measure says of itself: `iterations`, `l1_delta`, `exact` (0 or 1).
     """
 
-    values: DataFrame
+    values: Any
     summary: dict[str, float]
-
-
-def measure_links(
-    spark: SparkSession,
-    args: store.LinkArgs,
-    measure: str,
-    config: PageRankConfig,
-    *,
-    seeds: str = "",
-    keep: int = 0,
-    most_work: float = EXACT_WORK,
-) -> tuple[Measured, store.Links]:
-    """Compute a measure of the links that `args` names; return it and what was read.
-
-    Args:
-        spark: the session.
-        args: where the links and nodes are.
-        measure: one of `MEASURES`.
-        config: damping, stopping rule, max_iter and scratch are used.
-        seeds: of personal ranks: file of surfer and id (and weight).
-        keep: of personal ranks: so many nodes of each surfer; 0: all.
-        most_work: see `harmonic_centrality`.
-
-    Raises:
-        UserError: an input is missing or cannot be used, or the graph has no nodes.
-    """
-    links = store.read_links(spark, args, store.links_location(spark, args))
-    if measure == "hits":
-        return hubs_and_authorities(links.graph, config), links
-    if measure == "harmonic":
-        return harmonic_centrality(links.graph, config.scratch, most_work), links
-    if not seeds:
-        raise UserError("--measure personal: give --seeds, a file of surfer and id, one a line")
-    frame = store.read_seeds(spark, args, seeds, links.graph.id_type)
-    try:
-        return personal_pagerank(links.graph, frame, config, keep), links
-    except UserError as error:
-        text = str(error)
-        raise UserError(f"{seeds}: {text.removeprefix('seeds: ')}" if text.startswith("seeds: ") else text) from error
 
 
 def hubs_and_authorities(graph: Graph, config: PageRankConfig) -> Measured:
@@ -103,7 +57,8 @@ def hubs_and_authorities(graph: Graph, config: PageRankConfig) -> Measured:
     Raises:
         UserError: the graph has no nodes.
     """
-    return _measure(graph, partial(_hits, rule=config.rule, max_iter=config.max_iter), "hub, authority", config.scratch)
+    work = partial(_hits, rule=config.rule, max_iter=config.max_iter)
+    return measure(graph, work, ("hub double", "authority double"), config.scratch)
 
 
 def harmonic_centrality(graph: Graph, scratch: str = "", most_work: float = EXACT_WORK) -> Measured:
@@ -117,51 +72,88 @@ def harmonic_centrality(graph: Graph, scratch: str = "", most_work: float = EXAC
     Raises:
         UserError: the graph has no nodes.
     """
-    return _measure(graph, partial(_harmonic, most_work=most_work), "harmonic", scratch)
+    return measure(graph, partial(_harmonic, most_work=most_work), ("harmonic double",), scratch)
 
 
 def personal_pagerank(graph: Graph, seeds: DataFrame, config: PageRankConfig, top: int = 0) -> Measured:
     """Compute PageRank of many surfers at once: `source`, `rank` from 1, `id`, `pagerank`.
 
+    Surfers are dealt out to tasks, each of which is sent the whole graph and the seeds of its own surfers.
+
     Args:
         graph: links; its `teleport` does not count.
-        seeds: `source` (whose), `id` (where that surfer starts afresh), `weight` double ≥ 0; at most a million rows.
+        seeds: `source` (whose), `id` (where that surfer starts afresh), `weight` double ≥ 0; any number of rows.
         config: damping, tol (of each surfer's ranks), max_iter.
         top: so many nodes of each surfer, those with the highest ranks; 0 for all with a rank above 0.
 
     Raises:
-        UserError: no nodes, too many seeds, one that is no node, or a surfer without weight.
+        UserError: no nodes, a seed that is no node, or a surfer without weight.
     """
-    rows = seeds.select("source", "id", "weight").limit(MOST_SEED_ROWS + 1).collect()
-    if len(rows) > MOST_SEED_ROWS:
-        raise UserError(f"seeds: more than {MOST_SEED_ROWS} rows; give them in several runs")
-    wanted: dict[str, list[tuple[Any, float]]] = {}
-    for row in sorted(rows):
-        wanted.setdefault(row["source"], []).append((row["id"], row["weight"]))
-    for source, starts in wanted.items():
-        if not sum(weight for _, weight in starts) > 0:
-            raise UserError(f"seeds: {source!r} has no id with a weight above 0")
-    work = partial(_personal, seeds=wanted, config=config, weighted=graph.weighted, top=top)
-    source_type = dict(seeds.dtypes)["source"]
-    columns = f"source {source_type}, rank int, id {graph.id_type}, pagerank double"
-    return _run(graph, work, columns, ("source", "rank", "id", "pagerank"), config.scratch)
+    spark = seeds.sparkSession
+    totals = seeds.groupBy("source").agg((~(F.sum("weight") > 0)).alias("bad"))
+    surfers, nowhere = totals.agg(F.count("*"), F.min(F.when(F.col("bad"), F.col("source")))).collect()[0]
+    if nowhere is not None:
+        raise UserError(f"seeds: {nowhere!r} has no id with a weight above 0")
+    tasks = min(-(-surfers // _SURFERS_PER_TASK), int(spark.conf.get("spark.sql.shuffle.partitions") or 1))
+    tasks = max(tasks, 1)
+    chunks = incidence(replace(graph, teleport=None, warm_start=None)).mapInArrow(to_chunks, CHUNK)
+    task = F.explode(F.sequence(F.lit(0), F.lit(tasks - 1))).alias("task")
+    rows = chunks.select(task, "*").unionByName(
+        seeds.select(
+            F.pmod(F.xxhash64("source"), F.lit(tasks)).cast("int").alias("task"),
+            "source",
+            F.col("id").alias("node"),
+            F.col("weight").alias("share"),
+        ),
+        allowMissingColumns=True,
+    )
+    dealt = rows.repartitionById(tasks, "task").drop("task")
+    work = partial(_personal, config=config, weighted=graph.weighted, parallel=graph.parallel, top=top)
+    columns = f"source {dict(seeds.dtypes)['source']}, rank int, id {graph.id_type}, pagerank double"
+    return _found(dealt, work, columns, ("source", "rank", "id", "pagerank"), config.scratch)
 
 
-def _measure(graph: Graph, work: Any, names: str, scratch: str) -> Measured:
-    columns = [name.strip() for name in names.split(",")]
-    types = f"id {graph.id_type}, " + ", ".join(f"{name} double" for name in columns)
-    return _run(graph, work, types, ("id", *columns), scratch)
+def measure(graph: Graph, work: Any, columns: Sequence[str], scratch: str) -> Measured:
+    """Run `work` in one task of a worker, which loads the graph's chunks and yields `rows_of`.
+
+    Args:
+        graph: links and nodes.
+        work: from chunks (`encode_ids.to_chunks`) to batches.
+        columns: names and types of the values that it yields beside `id`.
+        scratch: see `lakerank.spark.checkpoint`.
+
+    Raises:
+        UserError: the graph has no nodes.
+    """
+    names = [column.split()[0] for column in columns]
+    chunks = incidence(replace(graph, teleport=None, warm_start=None)).mapInArrow(to_chunks, CHUNK)
+    types = ", ".join((f"id {graph.id_type}", *columns))
+    return _found(chunks.repartition(1), work, types, ("id", *names), scratch)
 
 
-def _run(graph: Graph, work: Any, columns: str, names: Sequence[str], scratch: str) -> Measured:
-    rows = incidence(replace(graph, teleport=None, warm_start=None))
-    packed = rows.mapInArrow(to_chunks, CHUNK).repartition(1)
-    found = checkpoint(packed.mapInArrow(work, f"note string, value double, {columns}"), scratch)
+def measure_here(graph: ArrowGraph, work: Any) -> Measured:
+    """Run `work` in this process, as `measure` does in a worker; `values` is an Arrow table.
+
+    Raises:
+        UserError: the graph has no nodes.
+    """
+    found = pa.Table.from_batches(work(to_chunks(arrow_incidence(replace(graph, teleport=None, warm_start=None)))))
+    is_note = pc.is_valid(found.column("note"))
+    summary = {row["note"]: row["value"] for row in found.filter(is_note).select(["note", "value"]).to_pylist()}
+    if not summary.get("nodes"):
+        raise no_nodes()
+    return Measured(found.filter(pc.invert(is_note)).drop_columns(["note", "value"]), summary)
+
+
+def _found(rows: DataFrame, work: Any, columns: str, names: Sequence[str], scratch: str) -> Measured:
+    found = checkpoint(rows.mapInArrow(work, f"note string, value double, {columns}"), scratch)
     notes = found.where("note IS NOT NULL").collect()
-    for row in notes:
-        if row["note"] == "unknown":
-            raise UserError(str(unknown_teleport(row["id"])).replace("teleport", "seeds"))
-    summary = {row["note"]: row["value"] for row in notes}
+    unknown = [row["id"] for row in notes if row["note"] == "unknown"]
+    if unknown:
+        raise UserError(str(unknown_teleport(min(unknown))).replace("teleport", "seeds"))
+    summary: dict[str, float] = {}
+    for row in notes:  # of several tasks the largest
+        summary[row["note"]] = max(row["value"], summary.get(row["note"], row["value"]))
     if not summary.get("nodes"):
         raise no_nodes()
     return Measured(found.where("note IS NULL").select(*names), summary)
@@ -171,7 +163,7 @@ def _hits(batches: Iterator[pa.RecordBatch], *, rule: StoppingRule, max_iter: in
     graph = load(batches, False, False)
     found = hits(graph.src, graph.dst, graph.nodes, rule, max_iter)
     summary = {"nodes": graph.nodes, "iterations": found.iterations, "l1_delta": found.l1_delta}
-    yield from _rows(graph, summary, {"hub": found.hub, "authority": found.authority})
+    yield from rows_of(graph, summary, {"hub": pa.array(found.hub), "authority": pa.array(found.authority)})
 
 
 def _harmonic(batches: Iterator[pa.RecordBatch], *, most_work: float) -> Iterator[pa.RecordBatch]:
@@ -179,48 +171,61 @@ def _harmonic(batches: Iterator[pa.RecordBatch], *, most_work: float) -> Iterato
     block = graph.block()
     exactly = exact_work(block) <= most_work
     values = (harmonic_exact(block) if exactly else harmonic_estimate(block))[graph.order]
-    yield from _rows(graph, {"nodes": graph.nodes, "exact": exactly}, {"harmonic": values})
+    yield from rows_of(graph, {"nodes": graph.nodes, "exact": exactly}, {"harmonic": pa.array(values)})
 
 
-def _rows(graph: LocalGraph, summary: Mapping[str, float], values: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-    """Yield the summary, then the values in order of id."""
+def rows_of(
+    graph: LocalGraph, summary: Mapping[str, float], values: Mapping[str, pa.Array]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the summary, then the values of the nodes in order of id."""
     ids = plain_ids(graph.ids)
-    yield _notes(summary, {"id": ids.type} | dict.fromkeys(values, pa.float64()))
+    yield _notes(summary, {"id": ids.type} | {name: column.type for name, column in values.items()})
     for at in range(0, graph.nodes, OUT_ROWS):
-        part = {"id": ids[at : at + OUT_ROWS]} | {k: pa.array(v[at : at + OUT_ROWS]) for k, v in values.items()}
-        yield _batch(part)
+        yield _batch({"id": ids[at : at + OUT_ROWS]} | {k: v[at : at + OUT_ROWS] for k, v in values.items()})
 
 
 def _personal(
-    batches: Iterator[pa.RecordBatch], *, seeds: Seeds, config: PageRankConfig, weighted: bool, top: int
+    batches: Iterator[pa.RecordBatch], *, config: PageRankConfig, weighted: bool, parallel: bool, top: int
 ) -> Iterator[pa.RecordBatch]:
-    graph = load(batches, weighted, False)
-    ids, block, order = plain_ids(graph.ids), graph.block(), graph.order
-    sources = list(seeds)
-    types = {"source": pa.array(sources).type if sources else pa.string(), "rank": pa.int32(), "id": ids.type}
-    types["pagerank"] = pa.float64()
-    numbers = {node: i for i, node in enumerate(ids.to_pylist())} if graph.nodes else {}
-    missing = [node for rows in seeds.values() for node, _ in rows if node not in numbers]
-    if missing and numbers:
-        yield _notes({"unknown": 0.0}, types, id=missing[0])
+    """Rank for the surfers of one task: rows are chunks of the graph, or seeds (`source`, `node`, `share`)."""
+    chunks, seeds = [], []
+    for batch in batches:
+        is_chunk = pc.is_valid(batch.column("ids"))
+        chunks.append(batch.filter(is_chunk).select(["ids", "src", "dst", "weight"]))
+        seeds.append(batch.filter(pc.invert(is_chunk)).select(["source", "node", "share"]))
+    if not seeds:
         return
+    graph, table = load(iter(chunks), weighted, False), pa.Table.from_batches(seeds).combine_chunks()
+    ids, order = plain_ids(graph.ids), graph.order
+    types = {"source": table.schema.field("source").type, "rank": pa.int32(), "id": ids.type, "pagerank": pa.float64()}
+    if not graph.nodes:
+        return
+    table = table.sort_by([(name, "ascending") for name in table.column_names])  # sums in the same order each time
+    numbers = pc.index_in(table.column("node"), ids)
+    if numbers.null_count:
+        missing = table.column("node").filter(pc.is_null(numbers))
+        yield _notes({"unknown": 0.0}, types, id=pc.min(missing).as_py())
+        return
+    block, starts = graph.block(parallel), order[numbers.to_numpy()]
+    source, share = table.column("source").combine_chunks(), table.column("share").to_numpy()
+    whose = (
+        pc.rank(source, tiebreaker="dense").to_numpy().astype(np.int64) - 1 if len(source) else np.empty(0, np.int64)
+    )
+    first_rows = np.flatnonzero(np.append(True, whose[1:] != whose[:-1])[: len(whose)])
+    sources = source.take(pa.array(first_rows))
     iterations, delta = 0, 0.0
-    for first in range(0, len(sources) if numbers else 0, COLUMNS):
-        some = sources[first : first + COLUMNS]
-        teleport = np.zeros((graph.nodes, len(some)))
-        for column, source in enumerate(some):
-            for node, weight in seeds[source]:
-                teleport[order[numbers[node]], column] += weight
+    for first in range(0, len(sources), COLUMNS):
+        some = (whose >= first) & (whose < first + COLUMNS)
+        teleport = np.zeros((graph.nodes, min(COLUMNS, len(sources) - first)))
+        np.add.at(teleport, (starts[some], whose[some] - first), share[some])
         teleport /= teleport.sum(axis=0)
         found = personal_ranks(block, teleport, config.damping, config.rule, config.max_iter)
         iterations, delta = max(iterations, found.iterations), max(delta, found.l1_delta)
-        for column, source in enumerate(some):
+        for column in range(teleport.shape[1]):
             best, ranks = top_k(found.ranks[order, column], top)
-            positions = np.arange(1, len(best) + 1, dtype=np.int32)
-            whose = pa.array([source] * len(best), types["source"])
-            yield _batch(
-                {"source": whose, "rank": pa.array(positions), "id": ids.take(best), "pagerank": pa.array(ranks)}
-            )
+            name = sources.slice(first + column, 1).take(pa.array(np.zeros(len(best), np.int64)))
+            positions = pa.array(np.arange(1, len(best) + 1, dtype=np.int32))
+            yield _batch({"source": name, "rank": positions, "id": ids.take(best), "pagerank": pa.array(ranks)})
     yield _notes({"nodes": graph.nodes, "iterations": iterations, "l1_delta": delta}, types)
 
 

@@ -84,7 +84,16 @@ def block_size(nodes: int, blocks: int, block: int) -> int:
     return (nodes - block + blocks - 1) // blocks
 
 
-def pack(src: Indexes, dst: Indexes, weight: Floats | None, *, nodes: int, blocks: int = 1, block: int = 0) -> Block:
+def pack(
+    src: Indexes,
+    dst: Indexes,
+    weight: Floats | None,
+    *,
+    nodes: int,
+    blocks: int = 1,
+    block: int = 0,
+    parallel: bool = False,
+) -> Block:
     """Pack one block's links: sort by destination, merge duplicates, and work out each source's shares.
 
     Args:
@@ -94,6 +103,7 @@ def pack(src: Indexes, dst: Indexes, weight: Floats | None, *, nodes: int, block
         nodes: nodes of the whole graph.
         blocks: B.
         block: which of them.
+        parallel: without weights: links count as often as they are listed, not once.
 
     Raises:
         ValueError: the block is too large to number its links in 64 bits.
@@ -114,6 +124,8 @@ def pack(src: Indexes, dst: Indexes, weight: Floats | None, *, nodes: int, block
     share = np.empty(0)
     if weight is None:
         key.sort()
+        if parallel:
+            key, share = _counted(key)
     else:
         key, share = _merge(key, src, weight, sources)
     origins, column = np.empty(len(key), _index_type(sources)), np.empty(len(key), np.int64)
@@ -121,7 +133,7 @@ def pack(src: Indexes, dst: Indexes, weight: Floats | None, *, nodes: int, block
     edges, columns = group(key, shift, origins, column, ptr, links)
     del key
     origins, column = origins[:edges], column[:columns].copy()
-    if weight is None:
+    if not len(share):
         scale = np.divide(1.0, links, out=np.zeros(sources), where=links > 0)
     else:
         out = np.bincount(origins, weights=share, minlength=sources)
@@ -139,6 +151,14 @@ def pack(src: Indexes, dst: Indexes, weight: Floats | None, *, nodes: int, block
 
 def _index_type(count: int) -> type[np.uint32] | type[np.int64]:
     return np.uint32 if count <= 1 << 32 else np.int64
+
+
+def _counted(key: Indexes) -> tuple[Indexes, Floats]:
+    """Return sorted keys once each and how often each is there; empty if all are there once."""
+    starts = np.flatnonzero(np.append(True, key[1:] != key[:-1])[: len(key)])
+    if len(starts) == len(key):
+        return key, np.empty(0)
+    return key[starts], np.diff(np.append(starts, len(key))).astype(np.float64)
 
 
 def _merge(key: Indexes, src: Indexes, weight: Floats, sources: int) -> tuple[Indexes, Floats]:

@@ -172,19 +172,19 @@ def pack_blocks(
         F.lit(None).cast("bigint").alias("d"),
         F.lit(None).cast("double").alias("weight"),
     )
-    weighted = graph.weighted  # what goes to the workers must not hold a frame
+    kinds = {"weighted": graph.weighted, "parallel": graph.parallel}  # what goes to the workers must not hold a frame
     # A lambda, because applyInArrow fails on a `partial`, whose type hints it cannot read.
     packed = (
         rows.union(empty)
         .repartitionById(blocks, "block")
         .groupBy("block")
-        .applyInArrow(lambda t: _pack_group(t, nodes=nodes, blocks=blocks, weighted=weighted, folder=folder), _BLOCK)
+        .applyInArrow(lambda t: _pack_group(t, nodes=nodes, blocks=blocks, folder=folder, **kinds), _BLOCK)
         .repartitionById(blocks, "block")
     )
-    return _cut_partitioned(packed, scratch)
+    return checkpoint_partitioned(packed, scratch)
 
 
-def _cut_partitioned(df: DataFrame, scratch: str) -> DataFrame:
+def checkpoint_partitioned(df: DataFrame, scratch: str) -> DataFrame:
     """Cut the lineage so that Spark remembers how rows are partitioned: under adaptive execution it forgets."""
     conf = df.sparkSession.conf
     adaptive = conf.get("spark.sql.adaptive.enabled") or "true"
@@ -195,12 +195,14 @@ def _cut_partitioned(df: DataFrame, scratch: str) -> DataFrame:
         conf.set("spark.sql.adaptive.enabled", adaptive)
 
 
-def _pack_group(table: pa.Table, *, nodes: int, blocks: int, weighted: bool, folder: str = "") -> pa.Table:
+def _pack_group(
+    table: pa.Table, *, nodes: int, blocks: int, weighted: bool, parallel: bool, folder: str = ""
+) -> pa.Table:
     number = table.column("block")[0].as_py()
     table = table.filter(pc.is_valid(table.column("s")))
     s, d = table.column("s").to_numpy(), table.column("d").to_numpy()
     weight = table.column("weight").to_numpy() if weighted else None
-    block = pack(s, d, weight, nodes=nodes, blocks=blocks, block=number)
+    block = pack(s, d, weight, nodes=nodes, blocks=blocks, block=number, parallel=parallel)
     row = {"block": number, "edges": block.edges}
     if folder:
         BlockStore(folder).put(str(number), block.arrays())

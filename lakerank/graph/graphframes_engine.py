@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -23,9 +26,17 @@ from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig, RankResult, no_nodes
 from lakerank.graph.iterate import StoppingRule
 from lakerank.spark.checkpoint import checkpoint
+from lakerank.spark.dense_ids import dense_index
 
 PACKAGE = "io.graphframes:graphframes-spark4_2.13:0.12.3"
+_CONNECT_PLUGINS = "spark.connect.extensions.relation.classes"
+# What GraphX calls the frames that it keeps.
+_KEPT = ("VertexRDD", "EdgeRDD")
 _JAVA_CLASS = "org.graphframes.GraphFramePythonAPI"  # what graphframes-py itself loads
+
+
+def _jvm(spark: SparkSession) -> Any:
+    return getattr(spark, "_jvm", None) if hasattr(type(spark), "_jvm") or "_jvm" in vars(spark) else None
 
 
 def missing(spark: SparkSession) -> str:
@@ -34,9 +45,11 @@ def missing(spark: SparkSession) -> str:
         import graphframes  # noqa: F401
     except ImportError:
         return "the Python package graphframes-py is not installed"
-    jvm = getattr(spark, "_jvm", None) if hasattr(type(spark), "_jvm") or "_jvm" in vars(spark) else None
-    if jvm is None:
-        return "this is Spark Connect, where its classes cannot be seen"
+    jvm = _jvm(spark)
+    if jvm is None:  # Spark Connect: its classes cannot be seen, but the server says which plugins it has
+        if "graphframes" in (spark.conf.get(_CONNECT_PLUGINS, "") or "").lower():
+            return ""
+        return f"this Spark Connect server has no GraphFrames plugin ({_CONNECT_PLUGINS})"
     try:
         jvm.Thread.currentThread().getContextClassLoader().loadClass(_JAVA_CLASS)
     except Exception:  # py4j wraps ClassNotFoundException
@@ -79,21 +92,57 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
         raise UserError(f"--engine graphframes: {reason}; use --engine native")
     from graphframes import GraphFrame
 
-    edges = checkpoint(graph.edges.select("src", "dst").distinct(), config.scratch)
-    vertices = checkpoint(graph.ids, config.scratch)
+    # Numbers in place of text: for text GraphFrames keeps a frame of numbers of its own, which nobody can release.
+    edges, vertices, names = graph.edges.select("src", "dst").distinct(), graph.ids, None
+    if graph.id_type == "string":
+        names = checkpoint(dense_index(vertices, config.scratch)[0], config.scratch)
+        vertices = names.select(F.col("ix").alias("id"))
+        for end in ("src", "dst"):
+            edges = edges.join(names.withColumnRenamed("id", end), end).drop(end).withColumnRenamed("ix", end)
+    edges, vertices = checkpoint(edges.select("src", "dst"), config.scratch), checkpoint(vertices, config.scratch)
     nodes, links = vertices.count(), edges.count()
     if not nodes:
         raise no_nodes()
     steps = steps_needed(config.damping, config.tol, config.max_iter)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), releasing(edges.sparkSession):
         warnings.simplefilter("ignore", DeprecationWarning)
         ranked = GraphFrame(vertices, edges).pageRank(resetProbability=1 - config.damping, maxIter=steps)
-    raw = ranked.vertices.select("id", "pagerank")
+        raw = checkpoint(ranked.vertices.select("id", "pagerank"), config.scratch)
     total = raw.agg(F.sum("pagerank")).collect()[0][0]
-    ranks = checkpoint(raw.select("id", (F.col("pagerank") / total).alias("pagerank")), config.scratch)
+    ranks = raw.select("id", (F.col("pagerank") / total).alias("pagerank"))
     delta, dangling = change_of_one_step(ranks, edges, nodes, config.damping)
+    if names is not None:
+        ranks = ranks.withColumnRenamed("id", "ix").join(names, "ix").select("id", "pagerank")
     history = [(steps, delta, dangling)]
     return RankResult(ranks, steps, history, nodes, links, "graphframes", StoppingRule(config.tol).is_met(delta))
+
+
+@contextmanager
+def releasing(spark: SparkSession) -> Iterator[None]:
+    """Release what GraphX keeps in memory within: it leaves that to the garbage collector of the driver's Java.
+
+    What somebody else's GraphX has begun to keep meanwhile goes, too; it would be computed again. On Spark Connect,
+    where nobody sees it, the server's garbage collector has to do.
+    """
+    before = set(_kept(spark))
+    yield
+    for number, frame in _kept(spark).items():
+        if number not in before:
+            frame.unpersist(False)
+
+
+def _kept(spark: SparkSession) -> dict[int, Any]:
+    """Return by number what GraphX keeps in memory."""
+    if _jvm(spark) is None:
+        return {}
+    every = spark._jsc.sc().getPersistentRDDs()
+    numbers, found = every.keysIterator(), {}
+    while numbers.hasNext():
+        number = numbers.next()
+        frame = every.apply(number)
+        if any(name in str(frame.name()) for name in _KEPT):
+            found[int(number)] = frame
+    return found
 
 
 def change_of_one_step(ranks: DataFrame, edges: DataFrame, nodes: int, damping: float) -> tuple[float, float]:

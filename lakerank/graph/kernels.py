@@ -263,3 +263,91 @@ def count_registers(registers: NDArray[Any], which: NDArray[Any], alpha: float, 
             if estimate <= 2.5 * r and empty > 0:
                 estimate = r * math.log(r / empty)
             sizes[node] = estimate
+
+
+@compiled()
+def unite(src: NDArray[Any], dst: NDArray[Any], parent: NDArray[Any]) -> None:
+    """Join the trees of both ends of each link; the smaller root stays one (R. E. Tarjan 1975, paths halved).
+
+    Args:
+        src: int[e], < n.
+        dst: int[e], < n.
+        parent: int[n], `parent[i] <= i`: the forest, updated; at first each node is its own parent.
+    """
+    for k in range(src.shape[0]):
+        a, b = src[k], dst[k]
+        while parent[a] != a:
+            parent[a] = parent[parent[a]]
+            a = parent[a]
+        while parent[b] != b:
+            parent[b] = parent[parent[b]]
+            b = parent[b]
+        if a < b:
+            parent[b] = a
+        else:
+            parent[a] = b
+
+
+@compiled()
+def flatten(parent: NDArray[Any]) -> None:
+    """Replace the parent of each node of a forest, int[n] with `parent[i] <= i`, by its root."""
+    for i in range(parent.shape[0]):
+        parent[i] = parent[parent[i]]
+
+
+@compiled()
+def most_frequent(
+    ptr: NDArray[Any],
+    neighbours: NDArray[Any],
+    labels: NDArray[Any],
+    own: NDArray[Any],
+    counts: NDArray[Any],
+    after: NDArray[Any],
+) -> None:
+    """Fill `after` with the label that most neighbours of each node have; of several the smallest.
+
+    Args:
+        ptr: int64[n+1], ascending: neighbours of node i are `neighbours[ptr[i]:ptr[i+1]]`, a node may be there twice.
+        neighbours: int[k], < m.
+        labels: int[m], < c.
+        own: int[n], labels of the nodes themselves: kept by those without neighbours.
+        counts: int32[c], zero everywhere, and again afterwards.
+        after: int[n], overwritten.
+    """
+    for i in range(after.shape[0]):
+        best, most = own[i], 0
+        for k in range(ptr[i], ptr[i + 1]):
+            label = labels[neighbours[k]]
+            counts[label] += 1
+            if counts[label] > most or (counts[label] == most and label < best):
+                best, most = label, counts[label]
+        for k in range(ptr[i], ptr[i + 1]):
+            counts[labels[neighbours[k]]] = 0
+        after[i] = best
+
+
+@compiled()
+def sort_by_node(own: NDArray[Any], values: NDArray[Any], ptr: NDArray[Any], out: NDArray[Any]) -> None:
+    """Sort values by their node, equal ones in the order given.
+
+    Args:
+        own: int[k], node of each value, < n.
+        values: [k].
+        ptr: int64[n+1], zero everywhere; filled: values of node i are `out[ptr[i]:ptr[i+1]]`.
+        out: [k], overwritten.
+    """
+    nodes = ptr.shape[0] - 1
+    for k in range(own.shape[0]):
+        ptr[own[k]] += 1
+    total = 0
+    for i in range(nodes + 1):  # the first position of each node, which moves on as its values are placed
+        count = ptr[i]
+        ptr[i] = total
+        total += count
+    for k in range(own.shape[0]):
+        out[ptr[own[k]]] = values[k]
+        ptr[own[k]] += 1
+    for i in range(nodes, 0, -1):
+        ptr[i] = ptr[i - 1]
+    if nodes:
+        ptr[0] = 0

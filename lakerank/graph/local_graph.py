@@ -128,10 +128,10 @@ class LocalGraph:
         order[most_first] = np.arange(self.nodes, dtype=np.int32)
         return order
 
-    def block(self) -> Block:
-        """Pack the links into one block, nodes numbered by `order`."""
+    def block(self, parallel: bool = False) -> Block:
+        """Pack the links into one block, nodes numbered by `order`; `parallel` as in `pack`."""
         weight = self.weight if len(self.weight) else None
-        return pack(self.order[self.src], self.order[self.dst], weight, nodes=self.nodes)
+        return pack(self.order[self.src], self.order[self.dst], weight, nodes=self.nodes, parallel=parallel)
 
     def teleport_vector(self) -> Floats:
         """Return the teleport vector, where the surfer starts afresh: float64[n], sum 1.

@@ -47,7 +47,8 @@ def run(graph: Graph, config: PageRankConfig) -> RankResult:
         f"note string, id {graph.id_type}, pagerank double, number bigint, l1_delta double, dangling double, "
         "converged boolean"
     )
-    work = partial(solve, config=config, weighted=graph.weighted, teleported=graph.teleport is not None)
+    teleported = graph.teleport is not None
+    work = partial(solve, config=config, weighted=graph.weighted, teleported=teleported, parallel=graph.parallel)
     found = checkpoint(chunks.repartition(1).mapInArrow(work, out), config.scratch)
     notes = [row.asDict() for row in found.where("note IS NOT NULL").collect()]
     return _rank_result(notes, found.where("note IS NULL").select("id", "pagerank"), ONE_TASK)
@@ -90,7 +91,12 @@ def _rank_result(notes: Sequence[Mapping[str, Any]], ranks: Any, plan: str) -> R
 
 
 def solve(
-    batches: Iterator[pa.RecordBatch], *, config: PageRankConfig, weighted: bool, teleported: bool
+    batches: Iterator[pa.RecordBatch],
+    *,
+    config: PageRankConfig,
+    weighted: bool,
+    teleported: bool,
+    parallel: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Compute PageRank of chunks: rows of ranks (`note` null), and notes.
 
@@ -99,6 +105,7 @@ def solve(
         config: damping, the stopping rule and max_iter are used.
         weighted: whether the weights of links count.
         teleported: whether there are teleport rows; else the surfer starts anywhere.
+        parallel: whether links count as often as they are listed.
     """
     try:
         graph = load(batches, weighted, teleported)
@@ -114,7 +121,7 @@ def solve(
         yield _notes(graph.ids.type, [{"note": "no teleport", "number": nodes}, {"note": "nodes", "number": nodes}])
         return
     warm_start = graph.first_ranks(teleport, config.damping) if len(graph.warm_start) else None
-    ids, order, whole = graph.ids, graph.order, graph.block()
+    ids, order, whole = graph.ids, graph.order, graph.block(parallel)
     del graph
     teleport = _reordered(teleport, order)
     warm_start = None if warm_start is None else _reordered(warm_start, order)

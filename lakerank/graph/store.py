@@ -15,7 +15,7 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
 from lakerank.graph import edge_lists
 from lakerank.graph.base import Graph
-from lakerank.graph.build_graph import SEED, build_graph, example_frame, host_numbers
+from lakerank.graph.build_graph import SEED, build_graph, example_frame, host_numbers, host_of, page_hosts
 from lakerank.graph.edge_lists import EDGE, NODE, Parsed
 from lakerank.graph.iterate import Iteration
 from lakerank.graph.local_graph import ArrowGraph
@@ -23,7 +23,7 @@ from lakerank.lake.delta_arrow import in_folder
 from lakerank.lake.delta_table import TableRef
 from lakerank.lake.input_files import open_input
 from lakerank.lake.publications import Publications, publishing
-from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
+from lakerank.lake.schemas import EDGES_REJECTED, HOST_RANKS, LINKS, PAGERANK_METRICS, RANKS
 
 EXAMPLE = "seed"  # what `--links` calls the built-in example
 
@@ -197,6 +197,28 @@ def names_of(spark: SparkSession, lake: str, location: str, ids: Sequence[Any]) 
     return {row["id"]: row["url"] for row in named if row["url"]}
 
 
+def hosts_of(spark: SparkSession, lake: str, links: Links) -> DataFrame:
+    """Return `id`, `host` of pages: from the links table's addresses, or from ids that are addresses.
+
+    Raises:
+        UserError: it has neither.
+    """
+    table = published_at(spark, lake, links.location)
+    if table.exists(spark):
+        frame = table.frame(spark)
+        if {"src", "dst", "src_url", "dst_url"} <= set(frame.columns):
+            hosts = page_hosts(frame)
+            return hosts.withColumn("id", F.col("id").cast(links.graph.id_type))
+    if links.graph.id_type == "string":
+        hosts = links.graph.ids.select("id", host_of("id").alias("host")).where("host IS NOT NULL")
+        if hosts.head(1):
+            return hosts
+    raise UserError(
+        f"--by-host: {links.location} has no hosts; ids must be addresses such as https://example.org/a, or the links "
+        "a table with `src_url` and `dst_url`, as ingest_pages makes it"
+    )
+
+
 def hosts_at(spark: SparkSession, lake: str, location: str) -> DataFrame | None:
     """Return `id`, `host` (`host_numbers`) of the pages of a links table with addresses; None if it has none."""
     table = published_at(spark, lake, location)
@@ -232,9 +254,15 @@ class RankTables:
 
 
 def write_ranking(
-    spark: SparkSession, ranks: Any, history: Sequence[Iteration], rejected: DataFrame | None, out: str, lake: str
+    spark: SparkSession,
+    ranks: Any,
+    history: Sequence[Iteration],
+    rejected: DataFrame | None,
+    out: str,
+    lake: str,
+    host_ranks: DataFrame | None = None,
 ) -> RankTables:
-    """Write `ranks`, `pagerank_metrics` and, where there are or were any, `edges_rejected`.
+    """Write `ranks`, `pagerank_metrics` and, where there are or were any, `edges_rejected` and `host_ranks`.
 
     Args:
         spark: the session.
@@ -243,6 +271,7 @@ def write_ranking(
         rejected: lines that could not be used; None if there were none.
         out: where the ranks go; empty: into the lake.
         lake: for all other tables.
+        host_ranks: relation `host_ranks`; None if none were computed.
     """
     number, change, dangling = (list(column) for column in zip(*history, strict=True))
     metrics = pa.table({"iteration": pa.array(number, pa.int32()), "l1_delta": change, "dangling": dangling})
@@ -250,6 +279,8 @@ def write_ranking(
     with publishing(lambda: spark, lake, "ranks") as run:
         target = run.write(RANKS, ranks, out)
         run.write(PAGERANK_METRICS, metrics)
+        if host_ranks is not None:
+            run.write(HOST_RANKS, host_ranks)
         if rejected is not None or bad_lines.exists(spark):
             run.write(
                 EDGES_REJECTED,

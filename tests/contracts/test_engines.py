@@ -199,13 +199,11 @@ def test_choosing_an_engine_says_why(spark: SparkSession, monkeypatch: pytest.Mo
     config = PageRankConfig()
     assert choose_engine(spark, "native", plain, config)[0] == "native"
     monkeypatch.setattr(graphframes_engine, "missing", lambda spark: "it is not here")
-    assert choose_engine(spark, "auto", plain, config) == ("native", "GraphFrames: it is not here")
     with pytest.raises(UserError, match="it is not here"):
         choose_engine(spark, "graphframes", plain, config)
     monkeypatch.setattr(graphframes_engine, "missing", lambda spark: "")
-    assert choose_engine(spark, "auto", plain, config)[0] == "graphframes"
-    assert choose_engine(spark, "auto", weighted, config) == ("native", "GraphFrames: it ignores edge weights")
-    assert choose_engine(spark, "auto", plain, PageRankConfig(damping=1.0))[0] == "native"
+    assert choose_engine(spark, "graphframes", plain, config) == ("graphframes", "you asked for it")
+    assert choose_engine(spark, "auto", plain, config) == ("native", "GraphFrames only if you ask for it")
     with pytest.raises(UserError, match="ignores edge weights"):
         choose_engine(spark, "graphframes", weighted, config)
     with pytest.raises(UserError, match="must be one of"):

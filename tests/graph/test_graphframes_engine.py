@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -32,6 +33,7 @@ class FakeGraphX:
     """GraphX's static PageRank as its source has it: start at 1, sinks leak, rescale to n at the end."""
 
     def __init__(self, vertices: DataFrame, edges: DataFrame) -> None:
+        assert dict(vertices.dtypes)["id"] == "bigint"  # for text GraphFrames would keep a frame for ever
         self.ids = [row["id"] for row in vertices.collect()]
         self.links = [(row["src"], row["dst"]) for row in edges.collect()]
         assert len(set(self.ids)) == len(self.ids)
@@ -53,9 +55,12 @@ class FakeGraphX:
         return SimpleNamespace(vertices=self.spark.createDataFrame(table))
 
 
-def test_leaking_and_rescaling_is_spreading_evenly(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seed", [2, 6])  # numbers, text
+def test_leaking_and_rescaling_is_spreading_evenly(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     monkeypatch.setattr(graphframes, "GraphFrame", FakeGraphX)
-    made = random_case(2)
+    made = random_case(seed)
     case = Case("plain", made.edges, None, made.nodes)
     src, dst = zip(*case.edges, strict=True)
     graph = Graph(
@@ -95,3 +100,25 @@ def test_what_graphx_cannot_do_is_refused(spark: SparkSession) -> None:
 def test_the_reason_for_its_absence_is_said(spark: SparkSession) -> None:
     reason = graphframes_engine.missing(spark)
     assert reason == "" or "--packages io.graphframes:" in reason or "Connect" in reason
+
+
+def test_what_graphx_keeps_in_memory_is_released(spark: SparkSession, tmp_path: Path) -> None:
+    jvm: Any = spark._jvm
+    context, level = spark._jsc.sc(), jvm.org.apache.spark.storage.StorageLevel.MEMORY_ONLY()  # type: ignore[attr-defined]
+    edges, whole = tmp_path / "edges.txt", jvm.scala.reflect.ClassTag.Int()
+    edges.write_text("1 2\n2 3\n3 1\n")
+    before = set(graphframes_engine._kept(spark))
+    with graphframes_engine.releasing(spark):
+        graph = jvm.org.apache.spark.graphx.GraphLoader.edgeListFile(context, str(edges), False, 1, level, level)
+        ranked = jvm.org.apache.spark.graphx.lib.PageRank.run(graph, 3, 0.15, whole, whole)
+        assert ranked.vertices().count() == 3
+        assert len(set(graphframes_engine._kept(spark)) - before) > 3
+    assert set(graphframes_engine._kept(spark)) <= before
+
+
+def test_connect_is_asked_for_its_plugins() -> None:
+    for plugins, found in (("org.apache.spark.sql.graphframes.GraphFramesConnect", True), (None, False)):
+        conf = SimpleNamespace(get=lambda name, other, plugins=plugins: plugins or other)
+        reason = graphframes_engine.missing(cast(Any, SimpleNamespace(conf=conf)))
+        assert (reason == "") == found
+        assert found or "no GraphFrames plugin" in reason

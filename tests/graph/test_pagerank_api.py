@@ -18,7 +18,17 @@ from pyspark.sql import SparkSession
 from tests_root import ROOT
 
 from lakerank.cli.errors import UserError
-from lakerank.graph.api import graphframes_pagerank, pagerank
+from lakerank.graph.api import (
+    connected_components,
+    graphframes_pagerank,
+    graphframes_parallel_personalized_pagerank,
+    label_propagation,
+    node_degrees,
+    pagerank,
+)
+from lakerank.graph.base import Graph, PageRankConfig
+from lakerank.graph.centrality_plan import personal_pagerank
+from lakerank.graph.csr_block import pack
 from lakerank.graph.iterate import StoppingRule
 
 
@@ -217,3 +227,118 @@ def test_the_guides_example_runs() -> None:
         exec(example, {})
     assert "True" in printed.getvalue()
     assert printed.getvalue().split().index("a") < printed.getvalue().split().index("b")
+
+
+@pytest.mark.connect
+def test_components_communities_and_degrees_of_any_frame(spark: SparkSession) -> None:
+    table = pa.table({"from": pa.array([1, 2, 7], pa.int32()), "to": pa.array([2, 1, 8], pa.int32())})
+    more = pa.table({"page": pa.array([5], pa.int32())})
+    expected = {
+        connected_components: [(1, 1, 2), (2, 1, 2), (5, 5, 1), (7, 7, 2), (8, 7, 2)],
+        node_degrees: [(1, 1, 1, 1, 1.0), (2, 1, 1, 1, 1.0), (5, 0, 0, 0, 0.0), (7, 0, 1, 0, 0.0), (8, 1, 0, 0, 0.0)],
+    }
+    for compute, rows in expected.items():
+        for frame, nodes in ((table, more), (table.to_pandas(), more.to_pandas())):
+            found = compute(frame, nodes, src="from", dst="to", id="page")
+            assert type(found) is type(frame)
+            if isinstance(found, pa.Table):
+                assert found.schema.field(0).type == pa.int32()
+                found = found.to_pandas()
+            assert sorted(found.itertuples(index=False, name=None)) == rows
+        found = compute(spark.createDataFrame(table), spark.createDataFrame(more), src="from", dst="to", id="page")
+        assert dict(found.dtypes)["id"] == "int"
+        assert sorted(tuple(row) for row in found.collect()) == rows
+    chain = pa.table({"src": ["a", "b", "c", "a"], "dst": ["b", "c", "a", "d"]})
+    found = label_propagation(chain, max_iter=1).to_pylist()
+    assert [(row["id"], row["label"]) for row in found] == [("a", "b"), ("b", "a"), ("c", "a"), ("d", "a")]
+    with pytest.raises(UserError, match="`src` is null"):
+        connected_components(pa.table({"src": [None, "a"], "dst": ["b", "c"]}))
+
+
+@pytest.mark.connect(slow=True)
+@pytest.mark.parametrize("text", [False, True])
+def test_edges_to_absent_vertices_as_in_graphframes(spark: SparkSession, text: bool) -> None:
+    # Whole numbers take part, as GraphX adds them; edges to or from text that is no vertex are left out.
+    def ids(*numbers: int) -> pa.Array:
+        return pa.array([str(i) for i in numbers] if text else list(numbers))
+
+    vertices = spark.createDataFrame(pa.table({"id": ids(1, 2, 3)}))
+    listed = [(1, 2), (1, 9), (2, 3), (8, 1), (2, 3)]
+    edges = spark.createDataFrame(
+        pa.table({name: ids(*ends) for name, ends in zip(("src", "dst"), zip(*listed, strict=True), strict=True)})
+    )
+    counted = [edge for edge in listed if not text or max(edge) < 8]
+    graph = nx.MultiDiGraph(counted)
+    expected = nx.pagerank(graph, 0.85, tol=1e-14, max_iter=1000)
+    found = graphframes_pagerank(vertices, edges, tol=1e-13)
+    assert found.result is not None
+    assert found.result.nodes == (3 if text else 5)
+    ranks = {int(row["id"]): row["pagerank"] for row in found.vertices.collect()}
+    assert ranks == pytest.approx({node: expected[node] for node in (1, 2, 3)}, abs=1e-10)
+    rows = found.edges.collect()
+    assert sorted((int(row["src"]), int(row["dst"])) for row in rows) == sorted(counted)
+    assert {row["weight"] for row in rows if int(row["src"]) == 1} == {1.0 if text else 0.5}
+
+
+@pytest.mark.connect(slow=True)
+def test_ranks_as_seen_from_several_vertices(spark: SparkSession) -> None:
+    vertices = spark.createDataFrame(pa.table({"id": ["a", "b", "c", "d"], "name": ["A", "B", "C", "D"]}))
+    listed = [("a", "b"), ("a", "b"), ("a", "c"), ("b", "a"), ("d", "a")]
+    edges = spark.createDataFrame(pa.table({"src": [s for s, _ in listed], "dst": [d for _, d in listed]}))
+    found = graphframes_parallel_personalized_pagerank(vertices, edges, sourceIds=["d", "a"], maxIter=200)
+    assert found.vertices.dtypes == [("id", "string"), ("name", "string"), ("pageranks", "vector")]
+    rows = {row["id"]: row["pageranks"].toArray() for row in found.vertices.collect()}
+    for position, source in enumerate("da"):
+        graph = nx.MultiDiGraph(listed)
+        expected = nx.pagerank(graph, personalization={source: 1}, dangling={source: 1}, tol=1e-15, max_iter=1000)
+        assert {node: ranks[position] for node, ranks in rows.items()} == pytest.approx(expected, abs=1e-10)
+    assert rows["d"][1] == 0  # nobody gets there from a
+    assert sorted(row["weight"] for row in found.edges.collect())[:3] == pytest.approx([1 / 3] * 3)
+    for sources, message in ((["x"], "sourceIds 'x' is no vertex"), ([], "one vertex or more")):
+        with pytest.raises(UserError, match=message):
+            graphframes_parallel_personalized_pagerank(vertices, edges, sourceIds=sources, maxIter=3)
+    nulls = spark.createDataFrame(pa.table({"src": ["a", None], "dst": ["b", "c"]}))
+    with pytest.raises(UserError, match="`src` is null in 1 row; fill or drop them"):
+        graphframes_parallel_personalized_pagerank(vertices, nulls, sourceIds=["a"], maxIter=3)
+
+
+def test_more_surfers_than_one_task_takes(spark: SparkSession) -> None:
+    case = random_case(10)
+    src, dst = zip(*case.edges, strict=True)
+    graph = Graph(spark.createDataFrame(pa.table({"src": list(src), "dst": list(dst)})))
+    nodes = sorted({*src, *dst})
+    starts = [(number, nodes[number % len(nodes)], 2.0) for number in range(130)]
+    seeds = spark.createDataFrame(starts, "source bigint, id bigint, weight double")
+    config = PageRankConfig(tol=1e-13)
+    found = personal_pagerank(graph, seeds, config, top=3)
+    assert found.summary["nodes"] == len(nodes)
+    rows = found.values.collect()
+    assert {row["source"] for row in rows} == set(range(130))
+    for number in (0, 65, 129):
+        expected = nx.pagerank(nx.DiGraph(case.edges), personalization={nodes[number % len(nodes)]: 1}, tol=1e-15)
+        mine = {row["id"]: row["pagerank"] for row in rows if row["source"] == number}
+        assert mine == pytest.approx({node: expected[node] for node in mine}, abs=1e-9)
+    unknown = seeds.union(spark.createDataFrame([(7, 10**6, 1.0)], seeds.schema))
+    with pytest.raises(UserError, match="id 1000000 is not a node"):
+        personal_pagerank(graph, unknown, config)
+
+
+def test_parallel_links_are_counted_while_packing() -> None:
+    rng = np.random.default_rng(1)
+    src, dst = rng.integers(0, 9, 200), rng.integers(0, 18, 200)
+    once, counted = (pack(src, dst, weight, nodes=18, blocks=2, parallel=True) for weight in (None, np.ones(200)))
+    x = rng.random(9)
+    np.testing.assert_allclose(once.propagate(x), counted.propagate(x), rtol=1e-14)
+    assert once.edges == len(set(zip(src.tolist(), dst.tolist(), strict=True))) < 200
+    alone = pack(src[:3], np.arange(3), None, nodes=18, blocks=2, parallel=True)
+    assert len(alone.weight) == 0  # links that are there once take no more room than without
+
+
+@pytest.mark.parametrize("damping", [0.5, 0.85, 0.95, 0.99])
+@pytest.mark.parametrize("tol", [1e-6, 1e-8, 1e-12])
+def test_defaults_can_reach_one_another(damping: float, tol: float) -> None:
+    # Two pages that link to each other, one of which all others link to: the change shrinks by no more than damping.
+    src, dst = [0, 1, *range(2, 40)], [1, 0, *[0] * 38]
+    found = pagerank(pa.table({"src": src, "dst": dst}), damping=damping, tol=tol)
+    assert found.converged
+    assert found.iterations > 0.8 * np.log(tol) / np.log(damping)  # slow indeed

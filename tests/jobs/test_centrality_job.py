@@ -12,7 +12,17 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lakerank.lake.delta_table import TableRef
-from lakerank.lake.schemas import HARMONIC, HITS, HOST_LINKS, LINKS, PERSONAL_RANKS, RANKS
+from lakerank.lake.schemas import (
+    COMMUNITIES,
+    COMPONENTS,
+    DEGREES,
+    HARMONIC,
+    HITS,
+    HOST_LINKS,
+    LINKS,
+    PERSONAL_RANKS,
+    RANKS,
+)
 from spark_jobs import centrality, host_graph, pagerank
 
 EDGES = [("a", "b"), ("b", "c"), ("c", "a"), ("d", "a"), ("d", "c"), ("e", "d")]
@@ -84,3 +94,29 @@ def test_pages_vote_once_for_each_host(spark: SparkSession, tmp_path: Path, caps
     }
     assert host_graph.main(["--lake", str(tmp_path / "none")]) == 2
     assert "run ingest_pages first" in capsys.readouterr().err
+
+
+def test_how_nodes_hang_together(spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    links, nodes, lake = tmp_path / "links.tsv", tmp_path / "nodes.txt", str(tmp_path / "lake")
+    links.write_text("".join(f"{s}\t{d}\n" for s, d in [*EDGES, ("x", "y"), ("y", "x"), ("y", "x")]))
+    nodes.write_text("alone\n")
+    shared = ["--lake", lake, "--links", str(links), "--nodes", str(nodes), "--json"]
+
+    assert centrality.main([*shared, "--measure", "components", "--top", "2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-4:-2] == ["  a  5", "  x  2"]
+    said = json.loads(printed[-1])
+    assert (said["nodes"], said["components"], said["largest"]) == (8, 3, 5)
+    found = {row["id"]: (row["component"], row["size"]) for row in lake_tables.rows(COMPONENTS, lake)}
+    assert found == dict.fromkeys("abcde", ("a", 5)) | dict.fromkeys("xy", ("x", 2)) | {"alone": ("alone", 1)}
+
+    assert centrality.main([*shared, "--measure", "communities"]) == 0
+    said = ended(capsys)
+    assert said["communities"] == len({row["label"] for row in lake_tables.rows(COMMUNITIES, lake)})
+    assert said["iterations"] <= 20
+
+    assert centrality.main([*shared, "--measure", "degrees"]) == 0
+    said = ended(capsys)
+    assert (said["edges"], said["reciprocity"]) == (8, 0.25)
+    rows = {row["id"]: row for row in lake_tables.rows(DEGREES, lake)}
+    assert (rows["a"]["in_degree"], rows["a"]["out_degree"], rows["x"]["reciprocity"]) == (2, 1, 1.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lake_tables
+import networkx as nx
 import pytest
 from conftest import SHARED
 from graph_oracles import Case, by_igraph, by_networkx, by_steps, l1
@@ -16,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.graph.build_graph import EXACT
 from lakerank.lake.delta_table import TableRef
-from lakerank.lake.schemas import EDGES_REJECTED, LINKS, PAGERANK_METRICS, RANKS
+from lakerank.lake.schemas import EDGES_REJECTED, HOST_RANKS, LINKS, PAGERANK_METRICS, RANKS
 from spark_jobs import pagerank
 
 LDBC = SHARED / "graphs" / "ldbc"
@@ -193,3 +194,50 @@ def test_ldbc_example_after_two_iterations(spark: SparkSession, lake: str) -> No
     lines = (LDBC / "example-directed-PR").read_text(encoding="utf-8").splitlines()
     expected = {int(node): float(rank) for node, rank in (line.split() for line in lines)}
     assert l1(ranks(spark, lake), expected) < 1e-12
+
+
+@pytest.mark.parametrize("table", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_links_inside_a_host_count_less(
+    spark: SparkSession, lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: bool
+) -> None:
+    pages = [
+        "http://a.org/",
+        "http://a.org/1",
+        "http://A.org:80/2",
+        "https://b.org/",
+        "https://b.org/x",
+        "https://c.org/",
+    ]
+    links = [(0, 1), (0, 2), (0, 3), (0, 3), (1, 0), (2, 0), (2, 5), (3, 4), (4, 3), (4, 0), (5, 0), (1, 3)]
+    graph, hosts = nx.DiGraph(), nx.MultiDiGraph()
+    for source, target in set(links):
+        a, b = (pages[page].lower().split("/")[2].split(":")[0] for page in (source, target))
+        graph.add_edge(source, target, weight=0.25 if a == b else 1.0)
+        if a != b:
+            hosts.add_edge(a, b, key=source)  # a page votes once for a host
+    if table:
+        rows = [(s, d, pages[s], pages[d]) for s, d in links]
+        frame = spark.createDataFrame(rows, "src bigint, dst bigint, src_url string, dst_url string")
+        frame.write.format("delta").save(f"{lake}/{LINKS.name}")
+        source: list[str] = []
+    else:
+        (tmp_path / "links.tsv").write_text("".join(f"{pages[s]}\t{pages[d]}\n" for s, d in links))
+        source = ["--links", str(tmp_path / "links.tsv")]
+    flags = ["--lake", lake, *source, "--by-host", "--inside-weight", "0.25", "--tol", "1e-13", "--json"]
+    assert pagerank.main(flags) == 0
+    assert "ranks of their hosts" in capsys.readouterr().out
+    expected = nx.pagerank(graph, tol=1e-15, max_iter=1000)
+    named = {node if table else pages[node]: rank for node, rank in expected.items()}
+    assert ranks(spark, lake) == pytest.approx(named, abs=1e-10)
+    found = {row["host"]: row for row in lake_tables.rows(HOST_RANKS, lake)}
+    assert {host: row["pagerank"] for host, row in found.items()} == pytest.approx(
+        nx.pagerank(hosts, tol=1e-15, max_iter=1000), abs=1e-10
+    )
+    assert {host: row["pages"] for host, row in found.items()} == {"a.org": 3, "b.org": 2, "c.org": 1}
+    assert found["b.org"]["page_ranks"] == pytest.approx(expected[3] + expected[4], abs=1e-10)
+
+
+def test_hosts_need_addresses(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "links.tsv").write_text("1\t2\n")
+    assert pagerank.main(["--lake", lake, "--links", str(tmp_path / "links.tsv"), "--by-host"]) == 2
+    assert "has no hosts; ids must be addresses" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Ranks of pages, their centrality, and what the link-spam defence finds."""
+"""Ranks of pages, their centrality, how they hang together, and what the link-spam defence finds."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ HOST_LINKS = Relation(
     "host_graph",
     "pairs of linked hosts",
 )
+HOST_RANKS = Relation(
+    "host_ranks",
+    "Ranks of hosts, beside the `ranks` of their pages (`pagerank --by-host`).",
+    (
+        Column("host", "string", "in lower case, without port"),
+        Column("pagerank", "double", "of the web of hosts, in which pages vote once for each other host; sums to 1"),
+        Column("pages", "bigint", "pages of the host that are ranked, at least 1"),
+        Column("page_ranks", "double", "sum of their PageRank, 0 to 1"),
+    ),
+    ("host",),
+    "pagerank",
+    "hosts",
+)
 HITS = Relation(
     "hits",
     "Hubs and authorities: good hubs link to good authorities, which good hubs link to.",
@@ -69,6 +82,44 @@ PERSONAL_RANKS = Relation(
     ("source", "id"),
     "centrality",
     "surfers × --top",
+)
+COMPONENTS = Relation(
+    "components",
+    "Weakly connected components: nodes that links connect, in whatever direction.",
+    (
+        Column("id", ID, "node"),
+        Column("component", ID, "least id of its component"),
+        Column("size", "bigint", "nodes of the component, at least 1"),
+    ),
+    ("id",),
+    "centrality",
+    "nodes",
+)
+COMMUNITIES = Relation(
+    "communities",
+    "Communities by label propagation: nodes most of whose neighbours are in the same one.",
+    (
+        Column("id", ID, "node"),
+        Column("label", ID, "its community, named after one of the nodes it began with"),
+        Column("size", "bigint", "nodes of the community, at least 1"),
+    ),
+    ("id",),
+    "centrality",
+    "nodes",
+)
+DEGREES = Relation(
+    "degrees",
+    "How many other nodes each node has to do with; links count once however often they are listed.",
+    (
+        Column("id", ID, "node"),
+        Column("in_degree", "bigint", "nodes that link to it"),
+        Column("out_degree", "bigint", "nodes that it links to"),
+        Column("mutual", "bigint", "other nodes that it links to and that link to it"),
+        Column("reciprocity", "double", "2 · mutual / (in_degree + out_degree), 0 to 1; 0 without links"),
+    ),
+    ("id",),
+    "centrality",
+    "nodes",
 )
 TRUST_RANKS = Relation(
     "trust_ranks",
