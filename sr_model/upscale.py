@@ -165,6 +165,8 @@ def run(args: UpscaleArgs) -> dict[str, Any]:
     source, target = Path(args.input), Path(args.output)
     plan = make_plan(source, target, args.format, args.force)
     upscaler = Upscaler(load_generator(args.checkpoint, device), args.tile, args.batch, args.half, args.self_ensemble)
+    for note in upscaler.notes:
+        print(f"upscale: {note}")
     if plan.ignored:
         print(f"upscale: {plan.ignored} files in {source} are no pictures and are left out")
     if plan.done:

@@ -49,7 +49,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         "other.safetensors": "`unheard-of`, which this version does not know",
         "text.safetensors": "not a sound safetensors file",
         "text.pt": r"not a sound checkpoint \(it is neither a \.safetensors file nor",
-        "foreign.pt": "no training checkpoint of ours",
+        "foreign.pt": "no generator of ours",
         "list.pt": "it holds a list",
     }
     for name, message in cases.items():
