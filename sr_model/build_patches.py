@@ -25,7 +25,9 @@ from sr_model.patching.parts import Build, BuildPlan, PartResult, make_part, pla
 class BuildArgs(PatchSettings):
     """Settings of the command."""
 
-    source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")
+    source: str = flag(
+        "", "folders, tars, zips, pictures or Parquet (Petastorm's too), separated by commas", metavar="PATH[,PATH]"
+    )
     out: str = flag("build/patches", "folder of the data set; train/ and valid/ are made in it", metavar="DIR")
     workers: int = flag(2, "processes", within=AT_LEAST_ONE)
 
@@ -62,7 +64,7 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
     if not args.source:
         raise UserError("--source: give a folder, a tar, a zip or a picture")
     build, out = args.build(), Path(args.out)
-    plan = plan_files(args.source, args.limit, build)
+    plan = plan_files(args.source, args.limit, build, args.image_column, args.where)
     results = build_dataset(
         "build_patches",
         out,
