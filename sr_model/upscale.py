@@ -17,7 +17,7 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.progress import progress
 from lakerank.cli.settings import AT_LEAST_ONE, flag
-from sr_model.device import pick_device
+from sr_model.device import has_bfloat16, pick_device
 from sr_model.images import SUFFIXES, BrokenImage
 from sr_model.inference import InferenceSettings
 from sr_model.inference.pictures import FORMATS, Picture, format_of, size_of, write_picture
@@ -31,11 +31,13 @@ from sr_model.zoo import DEFAULT
 class UpscaleArgs(InferenceSettings):
     """Settings of the enlargement."""
 
-    input: str = flag(None, "picture (PNG, JPEG, WebP, TIFF, BMP), or folder of them", positional=True, metavar="IN")
+    input: str = flag(
+        None, "picture (PNG, JPEG, WebP, TIFF, BMP, AVIF, HEIC), or folder of them", positional=True, metavar="IN"
+    )
     output: str = flag(None, "file to write, or folder; subfolders are kept", positional=True, metavar="OUT")
     batch: int = flag(1, "tiles computed together", within=AT_LEAST_ONE)
     device: str = flag("auto", "auto takes the GPU if there is one", choices=("auto", "cpu", "cuda"))
-    half: bool = flag(False, "compute in float16, on a GPU only: faster and less exact")
+    half: bool = flag(False, "compute in float16 on a GPU, bfloat16 on a CPU: faster and less exact")
     format: str = flag(
         "",
         f"{', '.join(FORMATS)}, or same: as the input (default: what OUT's suffix says; png for a folder)",
@@ -160,8 +162,8 @@ def run(args: UpscaleArgs) -> dict[str, Any]:
     if not args.checkpoint:
         raise UserError(f"--checkpoint: is empty; leave it out to take `{DEFAULT}`, or give the generator's file")
     device = pick_device(args.device)
-    if args.half and device != "cuda":
-        raise UserError("--half: is for GPUs only; leave it out with --device cpu")
+    if args.half and device == "cpu" and not has_bfloat16():
+        raise UserError("--half: this processor does not compute in bfloat16 (AVX-512 BF16 or AMX); leave it out")
     source, target = Path(args.input), Path(args.output)
     plan = make_plan(source, target, args.format, args.force)
     upscaler = Upscaler(load_generator(args.checkpoint, device), args.tile, args.batch, args.half, args.self_ensemble)

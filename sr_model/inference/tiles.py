@@ -149,7 +149,7 @@ def upscale_tiled(
         tile: longest side of a tile without its margin, in input pixels; 0 is the whole picture at once.
         overlap: margin on each side, in input pixels; None measures what the net needs (`margin_of`).
         batch: equal tiles of a row that are computed together.
-        half: compute in float16 where that is safe; on a GPU only.
+        half: compute in float16 on a GPU, bfloat16 on a CPU, where that is safe.
         out: where to write, e.g. a memory-mapped file; None allocates it.
         advance: called with the number of input pixels each time some are done.
 
@@ -220,10 +220,14 @@ def _run(generator: nn.Module, windows_NHWC: Pixels, half: bool) -> Pixels:
     if top is not None:
         x = x * np.float32(2 / top) - np.float32(1)
     grey = x.shape[3] == 1
-    lr_NCHW = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=half):
-        y = cast(Tensor, generator(lr_NCHW.expand(-1, 3, -1, -1))).float()
-        y = y.permute(0, 2, 3, 1)
+    low = torch.float16 if device.type == "cuda" else torch.bfloat16
+    # In half precision pixels lie channel by channel in memory, as its kernels want them; in float32 it makes no odds.
+    order = torch.channels_last if half else torch.contiguous_format
+    lr_NCHW = torch.from_numpy(x).permute(0, 3, 1, 2).to(device).contiguous(memory_format=order)
+    with torch.inference_mode():
+        with torch.autocast(device.type, low, enabled=half):  # the net alone: what follows has more than 8 bits
+            y = cast(Tensor, generator(lr_NCHW.expand(-1, 3, -1, -1)))
+        y = y.float().permute(0, 2, 3, 1)
         if grey:
             y = (y @ torch.from_numpy(_LUMA).to(device))[..., None]
         if top is not None:

@@ -93,16 +93,20 @@ class Upscaler:
         notes: sentences about the generator that its user should know.
 
     Raises:
-        UserError: see `margin_of`; or float16 for a net that does not compute in it.
+        UserError: see `margin_of`; or half precision for a net that does not compute in it.
     """
 
     def __init__(
         self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False, self_ensemble: bool = False
     ) -> None:
-        if half and not getattr(generator, "supports_half", True):
-            raise UserError(
-                f"--half: {generator.architecture} does not compute in float16, spandrel says; leave it out"
-            )
+        if half:
+            on_gpu = any(tensor.is_cuda for tensor in generator.state_dict().values())
+            low = "float16" if on_gpu else "bfloat16"
+            if not getattr(generator, "supports_half" if on_gpu else "supports_bfloat16", True):
+                raise UserError(
+                    f"--half: {generator.architecture} does not compute in {low}, spandrel says; leave it out"
+                )
+            generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.notes = _notes(generator, tile)
         tile = 0 if getattr(generator, "whole", False) else tile
         tile = max(tile, int(getattr(generator, "smallest", 0))) if tile else 0

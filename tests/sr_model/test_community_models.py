@@ -117,9 +117,11 @@ def test_a_net_that_cuts_pictures_itself_is_given_whole_ones(files: Path) -> Non
 
 
 def test_half_precision_is_refused_where_spandrel_says_so(files: Path) -> None:
-    Upscaler(load_generator(files / "esrgan.pth"), half=True)
-    with pytest.raises(UserError, match=r"--half: SwinIR does not compute in float16"):
-        Upscaler(load_generator(files / "swinir.pth"), half=True)
+    Upscaler(load_generator(files / "swinir.pth"), half=True)
+    generator = load_generator(files / "esrgan.pth")
+    generator.supports_bfloat16 = False
+    with pytest.raises(UserError, match=r"--half: ESRGAN does not compute in bfloat16, spandrel says"):
+        Upscaler(generator, half=True)
 
 
 def test_upscale_takes_them(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
