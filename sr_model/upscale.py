@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,26 +214,48 @@ def make(upscaler: Upscaler, task: Task, quality: int = 95, advance: Progress | 
 
 
 def _work(upscaler: Upscaler, tasks: Sequence[Task], quality: int) -> tuple[dict[Path, str], list[tuple[int, int]]]:
-    """Make all; return what went wrong, and the sizes of what was written."""
+    """Make all; return what went wrong, and the sizes of what was written.
+
+    A picture is encoded and written while the next one is computed: packing a PNG takes half as long as `tiny` does.
+    """
     failed: dict[Path, str] = {}
     made: list[tuple[int, int]] = []
     sizes = [height * width for height, width in (size_of(task.source) for task in tasks)]
-    with progress(sum(sizes), "upscale", "px", scale=True) as meter:
+    with ThreadPoolExecutor(1, "write") as writer, progress(sum(sizes), "upscale", "px", scale=True) as meter:
+        waiting: tuple[Task, Future[Picture]] | None = None
+
+        def finish() -> None:
+            if waiting is not None:
+                task, writing = waiting
+                with _told(task, failed):
+                    picture = writing.result()
+                    for note in picture.notes:
+                        meter.write(f"upscale: {task.source}: {note}", file=sys.stderr)
+                    made.append((picture.pixels.shape[0], picture.pixels.shape[1]))
+
         for task, size in zip(tasks, sizes, strict=True):
             done_before = meter.n
-            try:
-                picture = make(upscaler, task, quality, meter.update)
-                for note in picture.notes:
-                    meter.write(f"upscale: {task.source}: {note}", file=sys.stderr)
-                made.append((picture.pixels.shape[0], picture.pixels.shape[1]))
-            except BrokenImage as error:
-                failed[task.source] = str(error)
-            except OSError as error:
-                failed[task.source] = f"{error.strerror or error} ({error.filename or task.target})"
-            except MemoryError:
-                failed[task.source] = "memory does not suffice; cut it into parts first"
+            with _told(task, failed):
+                picture = upscaler.enlarge(task.source.read_bytes(), task.kind, meter.update)
+                finish()  # so that no more than two results are held
+                waiting = task, writer.submit(write_picture, picture, task.target, task.kind, quality)
+                del picture
             meter.update(done_before + size - meter.n)
-    return failed, made
+        finish()
+    return {task.source: failed[task.source] for task in tasks if task.source in failed}, made
+
+
+@contextmanager
+def _told(task: Task, failed: dict[Path, str]) -> Iterator[None]:
+    """Note why a picture cannot be made, instead of ending the others."""
+    try:
+        yield
+    except BrokenImage as error:
+        failed[task.source] = str(error)
+    except OSError as error:
+        failed[task.source] = f"{error.strerror or error} ({error.filename or task.target})"
+    except MemoryError:
+        failed[task.source] = "memory does not suffice; cut it into parts first"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +225,34 @@ def refused(capsys: pytest.CaptureFixture[str], code: int, *said: str) -> None:
     last = error.strip().splitlines()[-1]
     for words in said:
         assert words in last
+
+
+def test_a_picture_is_written_while_the_next_one_is_computed(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        a_picture(tmp_path / "in" / f"{name}.png")
+    computed: list[bytes] = []
+    second = threading.Event()
+    enlarge, write = Upscaler.enlarge, upscale.write_picture
+
+    def counted(self: Upscaler, content: bytes, *words: object) -> Picture:
+        computed.append(content)
+        if len(computed) == 2:
+            second.set()
+        return enlarge(self, content, *words)
+
+    def slow(picture: Picture, path: Path, *words: object) -> Picture:
+        assert path.name == "b.png" or second.wait(20)
+        if path.name == "a.png":
+            raise OSError(28, "No space left on device", str(path))
+        return write(picture, path, *words)
+
+    monkeypatch.setattr(Upscaler, "enlarge", counted)
+    monkeypatch.setattr(upscale, "write_picture", slow)
+    assert call(checkpoint, tmp_path / "in", tmp_path / "out") == 2
+    assert "a.png: No space left on device" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="this processor does not compute in bfloat16")
