@@ -36,7 +36,9 @@ from sr_model.patching.sources import div2k_sources
 class MakePatchesArgs(PatchSettings, JobArgs):
     """Settings of the job."""
 
-    source: str = flag("", "folders, tars, zips or pictures, separated by commas; or a table with path and content")
+    source: str = flag(
+        "", "folders, tars, zips, pictures or Parquet, separated by commas; or a table with path and content"
+    )
     dataset: str = flag("", "download this data set (or check its zips in --source)", choices=("", "div2k"))
     mirror: str = flag(DIV2K_MIRROR, "address of the folder that has the data set's zips")
     out: str = flag("", "folder of the data set; train/ and valid/ are made in it (default: LAKE/patches)")
@@ -82,9 +84,10 @@ def run(spark: SparkSession, args: MakePatchesArgs) -> Mapping[str, Any]:
         source = div2k_sources("make_patches", source, downloads, args.mirror)
     if not source:
         raise UserError("--source: give a folder, a tar, a zip, a picture or a table, or --dataset div2k")
-    table = None if "," in source else picture_table(spark, source, "--source")
+    of_files = "," in source or args.image_column or args.where
+    table = None if of_files else picture_table(spark, source, "--source")
     if table is None:
-        plan = patches.plan_files(source, args.limit, build)
+        plan = patches.plan_files(source, args.limit, build, args.image_column, args.where)
     else:
         table = table.orderBy("path").limit(args.limit) if args.limit else table
         plan = patches.plan_table(picture_sizes(table, source), build)

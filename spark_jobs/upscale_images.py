@@ -1,4 +1,4 @@
-"""Enlarge many pictures four times on all cores of a cluster: a folder or a table of them into the table `upscaled`.
+"""Enlarge many pictures by a generator on all cores of a cluster: a folder or table of them into the table `upscaled`.
 
 The pixels are those of `python -m sr_model.upscale`. Pictures that are in the table already, unchanged and by the same
 model, are kept; broken ones are listed in `upscaled_rejected`. The same command goes on where a killed one was.
@@ -23,7 +23,7 @@ from lakerank.lake.pictures import Pictures, open_pictures, write_rejected
 from lakerank.lake.publications import Publications, publishing
 from lakerank.lake.schemas import UPSCALED, UPSCALED_REJECTED
 from lakerank.spark.job import run_job
-from lakerank.spark.session import cores
+from lakerank.spark.session import cores, is_connect
 from sr_model.inference import InferenceSettings
 from sr_model.inference.pictures import FORMATS
 from sr_model.patching.sources import is_bookkeeping, is_picture
@@ -40,15 +40,16 @@ class UpscaleImagesArgs(InferenceSettings, JobArgs):
     format: str = flag("png", "of the results", choices=tuple(FORMATS))
 
 
-def make_recipe(args: UpscaleImagesArgs) -> Recipe:
+def make_recipe(args: UpscaleImagesArgs, connect: bool = False) -> Recipe:
     """Read and check the model on this machine; return how the workers make rows by it."""
     try:
         from sr_model.inference import serialization  # PyTorch is optional: only this job and its workers need it
     except ImportError as error:
         raise UserError(f"this job and its workers need PyTorch ({error}): pip install 'lakerank[sr]'") from error
-    made = serialization.serialize(args.checkpoint, args.tile, args.format, args.quality, args.self_ensemble)
+    most = serialization.MOST_WEIGHTS_CONNECT if connect else serialization.MOST_WEIGHTS
+    made = serialization.serialize(args.checkpoint, args.tile, args.format, args.quality, args.self_ensemble, most)
     constants = {"format": made.kind, "model": made.model, "recipe": made.key}
-    return Recipe(serialization.row_function(made), serialization.ROW, constants, "lakerank[sr]")
+    return Recipe(serialization.row_function(made), serialization.ROW, constants, made.packages)
 
 
 def summarize(args: UpscaleImagesArgs, results: Results, model: str, seconds: float, workers: int) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
     started = time.monotonic()
     if not args.images:
         raise UserError("--images: give a folder of pictures, or a table of them")
-    recipe = make_recipe(args)
+    recipe = make_recipe(args, is_connect(spark))
     pictures = open_pictures(spark, args.images, "--images", lambda name: is_picture(name) and not is_bookkeeping(name))
     place = TableRef.find(args.out, UPSCALED, args.lake)
     with alone_with(place):

@@ -26,7 +26,9 @@ from sr_model.patching.parts import Build, BuildPlan, PartResult, make_part, pla
 class BuildArgs(PatchSettings):
     """Settings of the command."""
 
-    source: str = flag("", "folders, tars, zips or pictures, separated by commas", metavar="PATH[,PATH]")
+    source: str = flag(
+        "", "folders, tars, zips, pictures or Parquet (Petastorm's too), separated by commas", metavar="PATH[,PATH]"
+    )
     out: str = flag("build/patches", "folder of the data set; train/ and valid/ are made in it", metavar="DIR")
     workers: int = flag(2, "processes", within=AT_LEAST_ONE)
 
@@ -67,7 +69,7 @@ def run(args: BuildArgs) -> Mapping[str, Any]:
             f"--out {args.out}: this command writes local files; spark_jobs/make_patches.py writes to a store"
         )
     build, out = args.build(), Path(args.out)
-    plan = plan_files(args.source, args.limit, build)
+    plan = plan_files(args.source, args.limit, build, args.image_column, args.where)
     results = build_dataset(
         "build_patches",
         out,

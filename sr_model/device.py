@@ -31,6 +31,12 @@ def pick_device(wanted: str) -> str:
     return "cuda" if there and wanted != "cpu" else "cpu"
 
 
+def has_bfloat16() -> bool:
+    """Tell whether the processor computes in bfloat16 (AVX-512 BF16 or AMX); else it would be slower than float32."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, so that they may be missing one day
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in checks)
+
+
 class Degrade(nn.Module):
     """Downscale a batch as `downscale(…, "matlab")` does a picture, on any device.
 

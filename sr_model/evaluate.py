@@ -206,6 +206,10 @@ def _generator(args: EvaluateArgs) -> nn.Module | None:
         return None
     generator = load_generator(args.checkpoint, pick_device(args.device))
     held = int(getattr(generator, "scale", 4))
+    if held == 1:
+        raise UserError(
+            f"--checkpoint {args.checkpoint}: does not enlarge, so there is no bicubic picture to compare with"
+        )
     if held != args.scale:
         raise UserError(f"--scale {args.scale}: {args.checkpoint} enlarges by {held}; give --scale {held}")
     return generator

@@ -25,6 +25,7 @@ from lakerank.cli.command import run_command
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
 from lakerank.cli.settings import Range, Settings, flag
+from sr_model.nets.community import COMMUNITY
 from sr_model.weights import read_generator
 from sr_model.zoo import CHECKPOINT_HELP, DEFAULT
 
@@ -169,6 +170,8 @@ def run(args: ExportArgs) -> dict[str, Any]:
     if kind == "onnx":
         _need_onnx()
     net, generator = read_generator(args.checkpoint)
+    if net == COMMUNITY:
+        raise UserError(f"--checkpoint {args.checkpoint}: is another project's; export it by that project's own means")
     metadata = metadata_of(generator, net, args.checkpoint)
     with atomic_path(out) as part:
         if kind == "onnx":

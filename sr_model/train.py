@@ -362,7 +362,10 @@ class Run:
     def _sample_patches(self) -> tuple[Tensor, Tensor]:
         """Take the middles of the first validation pictures, else the first patches: the same throughout the run."""
         if not self.pairs:
-            with open_stream(self.config.data, batch=4, shuffle=False, augment=False, epochs=1) as stream:
+            reader = self.config.reader
+            with open_stream(
+                self.config.data, reader=reader, batch=4, shuffle=False, augment=False, epochs=1
+            ) as stream:
                 return to_device(next(iter(stream)), self.device, self.degrade)
         chosen = self.pairs[:4]
         side = min(_SAMPLE, *(min(pair.lr.shape[:2]) for pair in chosen))

@@ -1,6 +1,7 @@
 """A generator's weights in one file: safetensors with the net's name, which cannot run code when read.
 
-Training checkpoints (`.pt`) are read too: their averaged weights are taken if there are any.
+Training checkpoints (`.pt`) are read too: their averaged weights are taken if there are any. So are the weights of
+other projects (`.pth`, `.safetensors`), from which spandrel builds their net (`sr_model.nets.community`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import write_file
 from sr_model import zoo
 from sr_model.nets import GENERATORS, make_generator
+from sr_model.nets.community import COMMUNITY, build_community, unwrapped
 from sr_model.zoo import MODELS
 
 FORMAT = "lakerank-generator-1"
 _CHECKSUM = "sha256"  # of the tensors: safetensors has none of its own
+# How files of torch.save began before PyTorch 1.6: a pickle, protocol 2, of a ten-byte number. Old ESRGANs are such.
+_OLD_SIGN = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
 def as_bytes(generator: nn.Module, net: str, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -37,9 +41,20 @@ def as_bytes(generator: nn.Module, net: str, metadata: Mapping[str, str] | None 
         net: its key in `GENERATORS`.
         metadata: what else to store: training data, steps, figures.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
-    own = {"format": FORMAT, "net": net, "scale": "4", _CHECKSUM: fingerprint(tensors)}
-    return save(tensors, metadata={**(metadata or {}), **own})
+    return tensors_as_bytes(generator.state_dict(), net, {**(metadata or {}), "scale": "4"})
+
+
+def tensors_as_bytes(tensors: Mapping[str, Tensor], net: str, metadata: Mapping[str, str] | None = None) -> bytes:
+    """Serialize what `read_weights` returns as a safetensors file, which `generator_of` reads.
+
+    Args:
+        tensors: by name.
+        net: a key of `GENERATORS`, or `COMMUNITY`.
+        metadata: what else to store.
+    """
+    # Copies, since safetensors takes no two names for one memory, which other projects' files have.
+    copied = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    return save(copied, metadata={**(metadata or {}), "format": FORMAT, "net": net, _CHECKSUM: fingerprint(copied)})
 
 
 def save_generator(generator: nn.Module, net: str, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -77,26 +92,30 @@ def read_generator(checkpoint: str | Path) -> tuple[str, nn.Module]:
         checkpoint: see `read_weights`.
 
     Raises:
-        UserError: see `read_weights`; or the tensors are another net's.
+        UserError: see `read_weights` and `build_generator`.
     """
     net, tensors = read_weights(checkpoint)
-    return net, _built(net, tensors, str(checkpoint))
+    return net, build_generator(net, tensors, str(checkpoint))
 
 
 def generator_of(content: bytes, name: str) -> nn.Module:
     """Load a generator on the CPU from a safetensors file's content; `name` is for messages."""
-    return _built(*_of_safetensors(content, name), name)
+    return build_generator(*_of_safetensors(content, name), name)
 
 
 def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
     """Read the net's name and the tensors.
 
     Args:
-        checkpoint: a name of the zoo; or a file: `.safetensors` written by `save_generator`, or a training checkpoint
-            `.pt`. A file called like a model of the zoo is given as `./NAME`.
+        checkpoint: a name of the zoo; or a file: `.safetensors` written by `save_generator`, a training checkpoint
+            `.pt`, or either of another project. A file called like a model of the zoo is given as `./NAME`.
+
+    Returns:
+        The net is a key of `GENERATORS`, or `COMMUNITY` for another project's.
 
     Raises:
-        UserError: no such file, a damaged one, not one of ours, or a net that this version does not know.
+        UserError: no such file, a damaged one, a net that this version does not know, or weights of another project
+            where spandrel is not installed.
     """
     name, path = str(checkpoint), Path(checkpoint)
     if name in MODELS:
@@ -114,7 +133,7 @@ def read_weights(checkpoint: str | Path) -> tuple[str, Mapping[str, Tensor]]:
         held, tensors = _of_safetensors(content, name)
     else:
         held, tensors = _read_checkpoint(path)
-    if held not in GENERATORS:
+    if held not in (*GENERATORS, COMMUNITY):
         raise UserError(f"{path}: holds the net `{held}`, which this version does not know ({', '.join(GENERATORS)})")
     return held, tensors
 
@@ -128,7 +147,19 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _built(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+def build_generator(net: str, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
+    """Build a generator in evaluation mode on the CPU from what `read_weights` returns.
+
+    Args:
+        net: a key of `GENERATORS`, or `COMMUNITY`.
+        tensors: by name.
+        where: of the file, for messages.
+
+    Raises:
+        UserError: the tensors are another net's, or none that spandrel knows.
+    """
+    if net == COMMUNITY:
+        return build_community(tensors, where)
     generator = make_generator(net)
     try:
         generator.load_state_dict(dict(tensors))
@@ -146,7 +177,7 @@ def _of_safetensors(content: bytes, where: str) -> tuple[str, Mapping[str, Tenso
     # The header, which is sound by now; `load` does not give its metadata.
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__") or {}
     if metadata.get("format") != FORMAT or "net" not in metadata:
-        raise UserError(f"{where}: no generator of ours (its metadata has no `format: {FORMAT}` and `net`)")
+        return COMMUNITY, unwrapped(tensors, where)
     if metadata.get(_CHECKSUM, "") not in ("", fingerprint(tensors)):  # earlier versions wrote none
         raise UserError(f"{where}: damaged, the checksum of its tensors is another; copy it again or write it anew")
     return metadata["net"], tensors
@@ -154,6 +185,8 @@ def _of_safetensors(content: bytes, where: str) -> tuple[str, Mapping[str, Tenso
 
 def _read_checkpoint(path: Path) -> tuple[str, Mapping[str, Tensor]]:
     saved = read_pt(path)
+    if "config" not in saved or not saved.keys() & {"ema", "generator"}:
+        return COMMUNITY, unwrapped(saved, str(path))
     try:
         net, tensors = saved["config"]["net"], saved["ema"] or saved["generator"]
     except KeyError as error:
@@ -166,7 +199,9 @@ def _read_checkpoint(path: Path) -> tuple[str, Mapping[str, Tensor]]:
 
 
 def read_pt(path: Path) -> dict[str, Any]:
-    """Read what `torch.save` wrote, tensors and plain values only: such a file cannot run code.
+    """Read what `torch.save` wrote, today's format or the one before 1.6, tensors and plain values only.
+
+    Such a file cannot run code: PyTorch's own unpickler takes nothing but what a state dict consists of.
 
     Raises:
         UserError: not readable as that, or another file than was written: `torch.load` compares no checksums.
@@ -181,25 +216,28 @@ def read_pt(path: Path) -> dict[str, Any]:
     return saved
 
 
-def load_pt(path: Path, before_zip: bool = False) -> Any:
+def load_pt(path: Path) -> Any:
     """Read what `torch.save` wrote and compare it with its checksums, which `torch.load` does not.
+
+    Files that PyTorch wrote before version 1.6 have none. Where the name ends in the beginning of their SHA-256, as
+    those of torchvision do, that is compared.
 
     Args:
         path: the file.
-        before_zip: accept the form without checksums that PyTorch wrote before version 1.6, as torchvision's older
-            weights have it; their names end in the beginning of the SHA-256, and that is compared.
 
     Raises:
-        Exception: nearly any; `ValueError` if it is cut short or altered.
+        Exception: nearly any; `ValueError` if it is a program, cut short or altered.
     """
     with path.open("rb") as file:
         if zipfile.is_zipfile(file):
             _compare_crcs(file, path.stat().st_size)
-        elif not before_zip:  # `torch.load` would try older formats, and fail in words for nobody
-            raise ValueError("it is neither a .safetensors file nor what torch.save writes, or it is cut short")
-        elif named := re.search(r"-([0-9a-f]{8,64})\.pth?$", path.name):
+        else:
             file.seek(0)
-            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(named[1]):
+            if not file.read(len(_OLD_SIGN)).startswith(_OLD_SIGN):  # `torch.load` would fail in words for nobody
+                raise ValueError("it is neither a .safetensors file nor what torch.save writes, or it is cut short")
+            file.seek(0)
+            named = re.search(r"-([0-9a-f]{8,64})\.pth?$", path.name)
+            if named and not hashlib.file_digest(file, "sha256").hexdigest().startswith(named[1]):
                 raise ValueError("it is damaged: its SHA-256 is not the one in its name")
     return torch.load(path, map_location="cpu", weights_only=True)
 
@@ -212,6 +250,8 @@ def _compare_crcs(file: IO[bytes], size: int) -> None:
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+        if any(member.filename.endswith("/constants.pkl") for member in members):
+            raise ValueError("it is TorchScript, which is a program; give the weights it was made from")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members) or (
             sum(member.file_size for member in members) > size
         ):

@@ -19,7 +19,10 @@ from lakerank.cli.settings import Settings
 
 DEFAULT = "tiny"  # what `sr_model.upscale` takes when nobody says otherwise
 MOST_BYTES = 8_000_000  # of one model's weights: they are part of the repository and of the wheel
-CHECKPOINT_HELP = "generator: a bundled model (python -m sr_model.zoo), .safetensors, or a checkpoint .pt"
+CHECKPOINT_HELP = (
+    "generator: a bundled model (python -m sr_model.zoo), .safetensors, a checkpoint .pt, or another project's weights "
+    "(.pth, .safetensors; needs lakerank[spandrel])"
+)
 SETS = ("Set5", "Set14")
 
 _FOLDER = resources.files("sr_model") / "pretrained"  # inside a wheel too, which is no folder

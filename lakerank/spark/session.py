@@ -194,6 +194,11 @@ def _require_delta(spark: SparkSession) -> None:
         raise
 
 
+def is_connect(spark: SparkSession) -> bool:
+    """Tell whether a session is Spark Connect's, whose messages are limited in size."""
+    return type(spark).__module__.startswith("pyspark.sql.connect")
+
+
 def cores(spark: SparkSession) -> int:
     """Count how many tasks the cluster runs at once, asked through a frame (works on Connect and serverless)."""
     return spark.range(1 << 20).select(F.spark_partition_id()).distinct().count()

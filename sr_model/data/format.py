@@ -216,4 +216,9 @@ def _why_not(folder: Path) -> str:
         return f"{folder}: no such folder of patches; make one with spark_jobs/make_patches.py"
     if (folder / "train" / MANIFEST).is_file():
         return f"{folder}: holds train and valid patches; give {folder / 'train'}"
+    if any(folder.rglob("*.parquet")):
+        return (
+            f"{folder}: no finished patches here ({MANIFEST} is missing); run make_patches to the end, or if others "
+            f"wrote this Parquet, cut its pictures first: python -m sr_model.build_patches --source {folder} --out DIR"
+        )
     return f"{folder}: no finished patches here ({MANIFEST} is missing); run make_patches to the end"

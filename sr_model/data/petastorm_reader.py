@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import pickle
-import pickletools
-from collections import OrderedDict
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +14,9 @@ from sr_model.data.petastorm_compat import (
     ThreadPool,
     VentilatorBase,
     WorkerBase,
-    dataset_metadata,
 )
 from sr_model.data.row_groups import ReadError, ReadSettings, Rows
+from sr_model.data.stored_schema import UNISCHEMA_KEY, StoredField, read_schema
 
 
 class RowGroupWorker(WorkerBase):  # type: ignore[misc]
@@ -72,105 +67,6 @@ class Handout(VentilatorBase):  # type: ignore[misc]
         self._stop_requested = True
 
 
-_LARGEST_SCHEMA = 1 << 20  # bytes; ours has some hundred
-_INTS = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
-_SPARK_TYPES = (
-    "String",
-    "Binary",
-    "Boolean",
-    "Byte",
-    "Short",
-    "Integer",
-    "Long",
-    "Float",
-    "Double",
-    "Date",
-    "Timestamp",
-)
-_SCHEMA_PARTS = {
-    "collections": {"OrderedDict"},
-    "numpy": {"dtype", "str_", "bytes_", "bool_", "float16", "float32", "float64"} | _INTS,
-    "petastorm.unischema": {"Unischema", "UnischemaField"},
-    "petastorm.codecs": {"NdarrayCodec", "CompressedNdarrayCodec", "CompressedImageCodec", "ScalarCodec"},
-    "pyspark.sql.types": {f"{name}Type" for name in _SPARK_TYPES},
-}
-
-
-class _Part:
-    """Stands for an object of a schema; what the pickle gave it is only kept.
-
-    The real classes do not serve: `numpy.bytes_(10**10)`, which a pickle may ask for, fills 10 GB.
-    """
-
-    name = ""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> _Part:
-        """Keep the arguments."""
-        part = super().__new__(cls)
-        part.args, part.state = args, None
-        return part
-
-    args: tuple[Any, ...]
-    state: Any
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing more."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Keep the state."""
-        self.state = state
-
-    def __call__(self, *args: Any) -> _Part:
-        """Raise: no part of a schema is a function.
-
-        Raises:
-            UnpicklingError: always.
-        """
-        raise pickle.UnpicklingError(f"it calls a {self.name}, which no schema does")
-
-
-class _SchemaOnly(pickle.Unpickler):
-    """Makes stand-ins for what a Unischema is made of and nothing else.
-
-    A pickle can name any function, and it would be called.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _SCHEMA_PARTS.get(module, ()):
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no schema needs")
-        return OrderedDict if name == "OrderedDict" else type(name, (_Part,), {"name": name})
-
-
-@dataclass(frozen=True)
-class StoredField:
-    """A field of a stored schema: the name of its codec's class, empty for none."""
-
-    codec: str
-
-
-def read_schema(pickled: bytes) -> dict[str, StoredField]:
-    """Read the fields of a pickled Unischema by name, without running or making anything that is named in it.
-
-    Raises:
-        UnpicklingError: it is more than a schema, or asks for more memory than its own size.
-        Exception: what unpickling foreign bytes raises, which is nearly anything.
-    """
-    if len(pickled) > _LARGEST_SCHEMA:
-        raise pickle.UnpicklingError(f"it has more than {_LARGEST_SCHEMA} bytes")
-    for code, value, _ in pickletools.genops(pickled):  # says so if the bytes announced are not there
-        # The table that these numbers are places of is made as large as the number: five bytes ask for 34 GB.
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(value or 0) > len(pickled):
-            raise pickle.UnpicklingError("it asks for more memory than a schema needs")
-    found = _SchemaOnly(io.BytesIO(pickled)).load()
-    if getattr(found, "name", "") != "Unischema" or not isinstance(found.state, dict):
-        raise pickle.UnpicklingError("it is no Unischema")
-    fields = {}
-    for name, field in dict(found.state["_fields"]).items():
-        codec = field.args[3]
-        fields[str(name)] = StoredField(codec.name if isinstance(codec, _Part) else "")
-    return fields
-
-
 def stored_schema(folder: Path) -> dict[str, StoredField]:
     """Read the fields of the Unischema stored in the data set.
 
@@ -180,7 +76,7 @@ def stored_schema(folder: Path) -> dict[str, StoredField]:
     path = folder / "_common_metadata"
     try:
         metadata = pq.read_metadata(path).metadata
-        fields = read_schema(metadata[dataset_metadata.UNISCHEMA_KEY])
+        fields = read_schema(metadata[UNISCHEMA_KEY])
     except Exception as error:  # reading foreign metadata and unpickling it raises nearly anything
         told = repr(error)[:200]
         raise ReadError(f"{path}: no readable Petastorm schema ({told}); make the patches anew") from error

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import atomic_path
-from sr_model.images import BrokenImage, known_formats, opened, read_file
+from sr_model.images import BrokenImage, know_heif, known_formats, opened, read_file
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
     "png": (".png",),
@@ -75,6 +75,11 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if isinstance(source, bytes):
+                know_heif(source)
+            else:
+                with source.open("rb") as file:
+                    know_heif(file.read(12))
             with Image.open(
                 io.BytesIO(source) if isinstance(source, bytes) else source, formats=known_formats()
             ) as image:
@@ -84,7 +89,7 @@ def size_of(source: Path | bytes) -> tuple[int, int]:
 
 
 def read_picture(path: Path) -> Picture:
-    """Read PNG, JPEG, WebP, TIFF or BMP; of several frames or pages the first.
+    """Read PNG, JPEG, WebP, TIFF, BMP, AVIF or HEIC; of several frames or pages the first.
 
     Palettes become RGB, CMYK and Lab become sRGB through their profile where they have one.
 

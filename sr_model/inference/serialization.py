@@ -16,9 +16,13 @@ from lakerank.cli.errors import UserError
 from sr_model.images import BrokenImage, reason_of
 from sr_model.inference.pictures import encode_picture
 from sr_model.inference.upscaler import Upscaler
-from sr_model.weights import as_bytes, fingerprint, generator_of, read_generator
+from sr_model.nets.community import COMMUNITY
+from sr_model.weights import build_generator, fingerprint, generator_of, read_weights, tensors_as_bytes
 
-MOST_WEIGHTS = 64_000_000  # bytes that travel with the work: Spark Connect takes messages of at most 128 MiB
+# Bytes of weights that travel with the work. Spark Connect takes messages of at most 128 MiB; classic Spark broadcasts
+# what is large, and 2 GiB is the most that it pickles.
+MOST_WEIGHTS = 1_000_000_000
+MOST_WEIGHTS_CONNECT = 120_000_000
 ROW = pa.schema(
     {
         "width": pa.int32(),
@@ -39,6 +43,7 @@ class UpscaleRecipe:
         model: the zoo's name, or the name of the checkpoint's file.
         weights: of the generator, as a safetensors file.
         tile, kind, quality, self_ensemble: see `Upscaler` and `write_picture`.
+        packages: what workers need, as pip takes it.
         key: SHA-256 of all that decides the result; the same weights in another file have the same.
     """
 
@@ -48,6 +53,7 @@ class UpscaleRecipe:
     kind: str
     quality: int
     self_ensemble: bool
+    packages: str
     key: str
 
 
@@ -70,30 +76,39 @@ class UpscaledFile:
 
 
 def serialize(
-    checkpoint: str, tile: int = 256, kind: str = "png", quality: int = 95, self_ensemble: bool = False
+    checkpoint: str,
+    tile: int = 256,
+    kind: str = "png",
+    quality: int = 95,
+    self_ensemble: bool = False,
+    most_weights: int | None = None,
 ) -> UpscaleRecipe:
     """Read and check here what workers need, so that they need to see no file of it.
 
     Args:
-        checkpoint: see `read_generator`.
+        checkpoint: see `read_weights`.
         tile, kind, quality, self_ensemble: see `UpscaleRecipe`.
+        most_weights: bytes; None: `MOST_WEIGHTS`.
 
     Raises:
-        UserError: see `read_generator` and `margin_of`; or the weights are too large to travel.
+        UserError: see `read_weights`, `build_generator` and `margin_of`; or the weights are too large to travel.
     """
-    net, generator = read_generator(checkpoint)
-    Upscaler(generator, tile)  # a net that cannot be cut into tiles is refused before anything travels
-    weights = as_bytes(generator, net)
-    if len(weights) > MOST_WEIGHTS:
+    net, tensors = read_weights(checkpoint)
+    # A net that cannot be built or cut into tiles is refused before anything travels.
+    Upscaler(build_generator(net, tensors, checkpoint), tile)
+    weights = tensors_as_bytes(tensors, net)
+    most = MOST_WEIGHTS if most_weights is None else most_weights
+    if len(weights) > most:
         raise UserError(
             f"{checkpoint}: {len(weights) / 1e6:.0f} MB of weights are more than travel to workers "
-            f"({MOST_WEIGHTS / 1e6:.0f} MB); use python -m sr_model.upscale"
+            f"({most / 1e6:.0f} MB; {MOST_WEIGHTS / 1e6:.0f} without Spark Connect); use python -m sr_model.upscale"
         )
     lossy = quality if kind in ("jpeg", "webp") else 0
     # Without the ensemble nothing is added: what was made before there was one still counts as made.
-    decisive = f"{fingerprint(generator.state_dict())} {tile} {kind} {lossy}{' x8' if self_ensemble else ''}"
+    decisive = f"{fingerprint(tensors)} {tile} {kind} {lossy}{' x8' if self_ensemble else ''}"
     key = hashlib.sha256(decisive.encode()).hexdigest()
-    return UpscaleRecipe(Path(checkpoint).name, weights, tile, kind, quality, self_ensemble, key)
+    packages = "lakerank[spandrel]" if net == COMMUNITY else "lakerank[sr]"
+    return UpscaleRecipe(Path(checkpoint).name, weights, tile, kind, quality, self_ensemble, packages, key)
 
 
 def upscale_file(recipe: UpscaleRecipe, content: bytes) -> UpscaledFile:

@@ -4,7 +4,8 @@ Each tile is enlarged with a margin of its real surroundings, as wide as the net
 the picture's own border the tile ends there too, so that the net pads there as it would for the whole picture. So
 the result is the whole picture's, up to rounding. That holds for nets that treat every place alike: convolutions,
 pixel shuffles, interpolation by a whole factor. A net with a global operation (attention over the whole picture,
-global pooling, instance normalisation) has no such margin; `margin_of` says so, and it has to run on the whole.
+global pooling, instance normalisation) has no such margin; `margin_of` says so, and it has to run on the whole. Nets of
+other projects are given a margin that is narrower than what they see, as their own tools do.
 """
 
 from __future__ import annotations
@@ -47,18 +48,24 @@ class Span:
     high: int
 
 
-def spans(length: int, tile: int, margin: int) -> list[Span]:
+def spans(length: int, tile: int, margin: int, step: int = 1) -> list[Span]:
     """Cut an axis into cores of about equal length, none longer than `tile`.
 
     Args:
         length: of the axis.
         tile: longest core; 0 is one core for all.
-        margin: how much of the surroundings the net is given, where there are any.
+        margin: how much of the surroundings the net is given, where there are any, at least.
+        step: what the net is given begins and ends at multiples of it, unless the axis does not.
     """
     count = -(-length // tile) if tile else 1
     cuts = [length * i // count for i in range(count + 1)]
     return [
-        Span(start, stop, max(0, start - margin), min(length, stop + margin))
+        Span(
+            start,
+            stop,
+            max(0, (start - margin) // step * step),
+            min(length, -(-(stop + margin) // step) * step),
+        )
         for start, stop in itertools.pairwise(cuts)
     ]
 
@@ -68,17 +75,19 @@ def margin_of(generator: nn.Module) -> int:
 
     Measured, not derived: a NaN passes through every operation, even through a weight of zero, so that one line of
     NaN in a picture marks the output that can depend on it. On the CPU, in a copy; a convolution that smears the
-    NaN (Winograd, FFT) could only make the margin wider than needed.
+    NaN (Winograd, FFT) could only make the margin wider than needed. Of a net with `.most_margin` no more is measured
+    than that, and it is the margin of one that sees farther.
 
     Raises:
-        UserError: the net sees farther than 384 pixels, or all of the picture.
+        UserError: the net sees farther than 384 pixels, or all of the picture, and has no `.most_margin`.
     """
     probe = copy.deepcopy(generator).float().cpu().eval()
     return max(_margin_along(probe, int(probe.scale), axis) for axis in (2, 3))  # type: ignore[arg-type]
 
 
 def _margin_along(probe: nn.Module, scale: int, axis: int) -> int:
-    reach = _FIRST_REACH
+    most = getattr(probe, "most_margin", None)
+    reach = _FIRST_REACH if most is None else int(most)
     while reach <= _FARTHEST:
         shape = [1, 3, _STRIP, _STRIP]
         shape[axis] = 2 * reach + 1
@@ -93,6 +102,8 @@ def _margin_along(probe: nn.Module, scale: int, axis: int) -> int:
         before, after = reach * scale - int(where[0]), int(where[-1]) - (reach * scale + scale - 1)
         if int(where[0]) > 0 and int(where[-1]) < len(touched) - 1:
             return max(0, -(-max(before, after) // scale))
+        if most is not None:
+            return int(most)
         reach *= 2
     raise UserError(
         f"{type(probe).__name__}: each of its pixels depends on input more than {_FARTHEST} pixels away, so tiles "
@@ -138,7 +149,7 @@ def upscale_tiled(
         tile: longest side of a tile without its margin, in input pixels; 0 is the whole picture at once.
         overlap: margin on each side, in input pixels; None measures what the net needs (`margin_of`).
         batch: equal tiles of a row that are computed together.
-        half: compute in float16 where that is safe; on a GPU only.
+        half: compute in float16 on a GPU, bfloat16 on a CPU, where that is safe.
         out: where to write, e.g. a memory-mapped file; None allocates it.
         advance: called with the number of input pixels each time some are done.
 
@@ -160,8 +171,9 @@ def upscale_tiled(
         raise ValueError(f"out must be {(height * scale, width * scale, channels)} of {image_HWC.dtype}")
     whole = not tile or (tile >= height and tile >= width)
     margin = 0 if whole else margin_of(generator) if overlap is None else overlap
-    columns = spans(width, tile, margin)
-    for row in spans(height, tile, margin):
+    step = int(getattr(generator, "step", 1))
+    columns = spans(width, tile, margin, step)
+    for row in spans(height, tile, margin, step):
         for group in _alike(columns, batch):
             windows = np.stack([image_HWC[row.low : row.high, span.low : span.high] for span in group])
             made = _run(generator, windows, half)
@@ -208,10 +220,14 @@ def _run(generator: nn.Module, windows_NHWC: Pixels, half: bool) -> Pixels:
     if top is not None:
         x = x * np.float32(2 / top) - np.float32(1)
     grey = x.shape[3] == 1
-    lr_NCHW = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))).to(device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.float16, enabled=half):
-        y = cast(Tensor, generator(lr_NCHW.expand(-1, 3, -1, -1))).float()
-        y = y.permute(0, 2, 3, 1)
+    low = torch.float16 if device.type == "cuda" else torch.bfloat16
+    # In half precision pixels lie channel by channel in memory, as its kernels want them; in float32 it makes no odds.
+    order = torch.channels_last if half else torch.contiguous_format
+    lr_NCHW = torch.from_numpy(x).permute(0, 3, 1, 2).to(device).contiguous(memory_format=order)
+    with torch.inference_mode():
+        with torch.autocast(device.type, low, enabled=half):  # the net alone: what follows has more than 8 bits
+            y = cast(Tensor, generator(lr_NCHW.expand(-1, 3, -1, -1)))
+        y = y.float().permute(0, 2, 3, 1)
         if grey:
             y = (y @ torch.from_numpy(_LUMA).to(device))[..., None]
         if top is not None:

@@ -86,11 +86,30 @@ class Upscaler:
         generator: in evaluation mode, on its device.
         tile, batch, half: see `upscale_tiled`.
         self_ensemble: see `SelfEnsemble`.
+
+    A net of another project is asked for whole pictures, or larger tiles, where it needs them.
+
+    Attributes:
+        notes: sentences about the generator that its user should know.
+
+    Raises:
+        UserError: see `margin_of`; or half precision for a net that does not compute in it.
     """
 
     def __init__(
         self, generator: nn.Module, tile: int = 256, batch: int = 1, half: bool = False, self_ensemble: bool = False
     ) -> None:
+        if half:
+            on_gpu = any(tensor.is_cuda for tensor in generator.state_dict().values())
+            low = "float16" if on_gpu else "bfloat16"
+            if not getattr(generator, "supports_half" if on_gpu else "supports_bfloat16", True):
+                raise UserError(
+                    f"--half: {generator.architecture} does not compute in {low}, spandrel says; leave it out"
+                )
+            generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.notes = _notes(generator, tile)
+        tile = 0 if getattr(generator, "whole", False) else tile
+        tile = max(tile, int(getattr(generator, "smallest", 0))) if tile else 0
         generator = SelfEnsemble(generator) if self_ensemble else generator
         self.generator, self.tile, self.batch, self.half = generator, tile, batch, half
         self.scale = int(generator.scale)  # type: ignore[arg-type]
@@ -150,6 +169,19 @@ class Upscaler:
                 f"{width} × {height} becomes {width * self.scale} × {height * self.scale} pixels, which need "
                 f"{needed / 2**30:.1f} GiB of memory where {free / 2**30:.1f} are free; cut it into parts first"
             )
+
+
+def _notes(generator: nn.Module, tile: int) -> tuple[str, ...]:
+    """Say what a net of another project is, and what it makes of tiles."""
+    name = getattr(generator, "architecture", "")
+    if not name:
+        return ()
+    notes = [f"the generator is {name} of another project, ×{generator.scale}"]
+    if tile and generator.whole:
+        notes.append(f"{name} is given whole pictures, since it cuts them itself or takes squares alone")
+    elif tile and generator.tiles_show:
+        notes.append(f"{name} goes by the whole picture, and tiles may show: --tile 0 where memory suffices")
+    return tuple(notes)
 
 
 _CGROUP = Path("/sys/fs/cgroup")

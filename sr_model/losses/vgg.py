@@ -124,7 +124,7 @@ def _randomise(features: nn.Sequential) -> None:
 
 def _load(features: nn.Sequential, path: Path) -> None:
     try:
-        state = load_pt(path, before_zip=True)
+        state = load_pt(path)
         features.load_state_dict({name: state[f"features.{name}"] for name in features.state_dict()})
     except Exception as error:  # unpickling foreign bytes raises nearly anything
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]

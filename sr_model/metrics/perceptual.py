@@ -64,7 +64,7 @@ def load_lpips(weights: str = "", border: int = 4) -> Callable[[NDArray[np.uint8
 def _fill(net: nn.Module, path: Path) -> None:
     """Fill in AlexNet's convolutions, which lpips holds in five slices under their torchvision numbers."""
     try:
-        saved = load_pt(path, before_zip=True)
+        saved = load_pt(path)
         held: dict[str, Tensor] = {
             k.removeprefix("features."): v for k, v in saved.items() if k.startswith("features.")
         }

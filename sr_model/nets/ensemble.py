@@ -17,13 +17,16 @@ class SelfEnsemble(nn.Module):
     "Seven ways to improve example-based single image super resolution"; EDSR's "+").
 
     Args:
-        generator: (N, 3, h, w) to (N, 3, scale·h, scale·w), with `.scale`.
+        generator: (N, 3, h, w) to (N, 3, scale·h, scale·w), with `.scale`; what it says about tiles holds here too.
     """
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
         self.scale = int(generator.scale)  # type: ignore[arg-type]
+        self.step = int(getattr(generator, "step", 1))
+        self.most_margin = getattr(generator, "most_margin", None)
+        self.whole = bool(getattr(generator, "whole", False))
 
     def forward(self, lr_NCHW: Tensor) -> Tensor:
         """Map (N, 3, h, w) to (N, 3, scale·h, scale·w), as the generator does."""

@@ -384,6 +384,8 @@ class PatchSettings(Settings):
     store_lr: bool = flag(False, "store LR patches too, cut from the LR of the whole picture")
     valid_fraction: float = flag(0.02, "share of the pictures set apart", within=FRACTION_BELOW_ONE)
     seed: int = flag(0, "of that draw", check=lambda v: 0 <= v < 1 << 63, must="be 0 to below 2^63")
+    image_column: str = flag("", "of Parquet in --source: the column of pictures (default: found)", metavar="NAME")
+    where: str = flag("", "of Parquet in --source: conditions on rows, e.g. split=train,label>=3", metavar="CONDITIONS")
     row_group_rows: int = flag(0, "patches read and shuffled at once; 0: some megabytes", within=NOT_NEGATIVE)
     limit: int = flag(0, "take so many pictures only, for a trial; 0: all", within=NOT_NEGATIVE)
     overwrite: bool = flag(False, "replace patches of other pictures or settings in --out")

@@ -107,18 +107,19 @@ class BuildPlan:
     others: int = 0
 
 
-def plan_files(source: str, limit: int, build: Build) -> BuildPlan:
+def plan_files(source: str, limit: int, build: Build, image_column: str = "", where: str = "") -> BuildPlan:
     """Plan the parts of picture files.
 
     Args:
         source: see `list_items`.
         limit: take so many pictures only; 0: all.
         build: the settings.
+        image_column, where: see `list_items`.
 
     Raises:
         UserError: see `list_items`.
     """
-    listing = list_items(source)
+    listing = list_items(source, image_column, where)
     items = listing.items[: limit or None]
     parts = tuple(group_items(items))
     fingerprint = build.fingerprint([(item.name, item.size) for item in items])

@@ -16,8 +16,10 @@ from lakerank.cli.download import DIV2K, fetch, verify
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import read_bytes
 from lakerank.cli.stores import is_in_object_store, list_store
+from sr_model.data.parquet_sets import ParquetSet, PictureRows
 from sr_model.images import SUFFIXES, BrokenImage, check_bytes, read_file, reason_of
 
+PARQUET = ".parquet"
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _DIV2K = {"train": "DIV2K_train_HR", "valid": "DIV2K_valid_HR"}
 _DIV2K_SMALL = ("DIV2K_train_LR", "DIV2K_valid_LR")  # how its folders of LR pictures begin
@@ -32,7 +34,7 @@ class Item:
     Attributes:
         name: what it is called in the patches: its path below the source.
         file: the file on disk that holds it.
-        member: its name in that archive; empty for a file of its own.
+        member: its name in that archive, or its place in that Parquet file; empty for a file of its own.
         start: where its bytes begin, if they stand as they are in an uncompressed tar; else -1.
         size: bytes.
         split: `train` or `valid` where the source's folders say so; empty: to be drawn.
@@ -54,12 +56,14 @@ class Listing:
     others: int
 
 
-def list_items(sources: str) -> Listing:
-    """List the pictures of folders and archives.
+def list_items(sources: str, image_column: str = "", where: str = "") -> Listing:
+    """List the pictures of folders, archives and Parquet.
 
     Args:
         sources: folders (with all below), pictures, tars and zips, separated by commas. Of DIV2K's folders the HR
-            ones decide the split, and the LR ones are left out.
+            ones decide the split, and the LR ones are left out. A folder of Parquet without pictures beside it, a
+            Petastorm data set above all, or a Parquet file gives the pictures of one column.
+        image_column, where: of Parquet: see `ParquetSet`.
 
     Raises:
         UserError: a source is missing or a damaged archive, two pictures have the same name, or there are none.
@@ -67,7 +71,14 @@ def list_items(sources: str) -> Listing:
     items: list[Item] = []
     others = 0
     for source in filter(None, (part.strip() for part in sources.split(","))):
-        found, rest = _of_store(source) if is_in_object_store(source) else _of(Path(source))
+        path = Path(source)
+        stored = is_in_object_store(source)
+        if not stored and _is_parquet(path):
+            found, rest = _of_parquet(path, image_column, where), 0
+        elif image_column or where:
+            raise UserError(f"--source {source}: is no Parquet; leave out --image-column and --where")
+        else:
+            found, rest = _of_store(source) if stored else _of(path)
         items += found
         others += rest
     if not items:
@@ -158,18 +169,20 @@ def _bytes(item: Item) -> bytes:
         return file.read(item.size)
 
 
-def _open(path: Path) -> zipfile.ZipFile | tarfile.TarFile:
+def _open(path: Path) -> zipfile.ZipFile | tarfile.TarFile | PictureRows:
+    if path.suffix == PARQUET:
+        return PictureRows(path)
     return zipfile.ZipFile(path) if _kind(path) == ".zip" else tarfile.open(path)
 
 
-def _member(archive: zipfile.ZipFile | tarfile.TarFile, name: str) -> bytes:
-    if isinstance(archive, zipfile.ZipFile):
+def _member(archive: zipfile.ZipFile | tarfile.TarFile | PictureRows, name: str) -> bytes:
+    if isinstance(archive, zipfile.ZipFile | PictureRows):
         return archive.read(name)
     file = archive.extractfile(name)
     return file.read() if file else b""
 
 
-def _close(archive: zipfile.ZipFile | tarfile.TarFile | None) -> None:
+def _close(archive: zipfile.ZipFile | tarfile.TarFile | PictureRows | None) -> None:
     if archive is not None:
         archive.close()
 
@@ -244,6 +257,36 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders.sort()
         yield from (path for name in sorted(names) if (path := Path(here, name)).is_file())
+
+
+def _is_parquet(path: Path) -> bool:
+    """Tell a Parquet file, and a folder that has some and no pictures.
+
+    Raises:
+        UserError: it is a Delta table, whose files hold rows that are deleted.
+    """
+    if not path.is_dir():
+        return path.suffix == PARQUET and path.is_file()
+    if (path / "_delta_log").is_dir():
+        raise UserError(f"--source {path}: is a Delta table, which the job make_patches reads by Spark")
+    files = list(_walk(path))
+    return any(file.suffix == PARQUET for file in files) and not any(is_picture(file.name) for file in files)
+
+
+def _of_parquet(path: Path, image_column: str, where: str) -> list[Item]:
+    """List the pictures of a column, named `FILE#ROW_GROUP-ROW`; a field `split` of the folders' names decides."""
+    found = ParquetSet(path)
+    column = found.image_column(image_column)
+    items = []
+    for group in found.groups:
+        size = found.bytes_of(group, column)
+        inside = group.file.relative_to(path).as_posix() if path.is_dir() else group.file.name
+        split = str(group.partition.get("split", ""))
+        for row in found.chosen(group, where):
+            place = f"{group.index}:{row}:{column}"
+            name = _text(f"{inside}#{group.index}-{row}")
+            items.append(Item(name, str(group.file.resolve()), place, -1, size, split if split in _DIV2K else ""))
+    return items
 
 
 def _of_zip(path: Path) -> tuple[list[Item], int]:

@@ -154,7 +154,8 @@ def _upscaled(generator: nn.Module, x_NCHW: Tensor) -> Tensor:
         upscale_tiled,  # the few large pictures pay for it, not every start of a training
     )
 
-    made = upscale_tiled(generator, x_NCHW[0].permute(1, 2, 0).float().cpu().numpy())
+    tile = 0 if getattr(generator, "whole", False) else 256
+    made = upscale_tiled(generator, x_NCHW[0].permute(1, 2, 0).float().cpu().numpy(), tile)
     return torch.from_numpy(np.ascontiguousarray(made.transpose(2, 0, 1)))[None]
 
 

@@ -476,3 +476,31 @@ def test_weights_travel_unchanged() -> None:
     recipe = serialization.serialize("tiny")
     travelled = serialization.generator_of(recipe.weights, "there").state_dict()
     assert all(torch.equal(value, travelled[name]) for name, value in load_generator("tiny").state_dict().items())
+
+
+@pytest.mark.slow  # each worker imports spandrel, and torchvision with it
+@pytest.mark.connect(slow=True)
+def test_a_model_of_another_project_over_a_table_of_pictures(
+    pictures: Path, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SwinIR ×2 by spandrel, which the workers build from the tensors that travelled: byte for byte the command's."""
+    pytest.importorskip("spandrel", reason="needs lakerank[spandrel]")
+    from spandrel.architectures.SwinIR import SwinIR
+
+    torch.manual_seed(0)
+    sizes = {"img_size": 16, "window_size": 8, "depths": [2], "embed_dim": 12, "num_heads": [2], "mlp_ratio": 2}
+    torch.save({"params_ema": SwinIR(upscale=2, upsampler="pixelshuffle", **sizes).state_dict()}, tmp_path / "swin.pth")
+    names = ["photo.jpg", "wide.png", "deep/er/grey.png", "words.jpg"]
+    rows = [(name, bytearray((pictures / name).read_bytes())) for name in names]
+    spark.createDataFrame(rows, "path string, content binary").write.format("delta").save(str(tmp_path / "photos"))
+    words = ["--images", tmp_path / "photos", "--lake", tmp_path / "lake", "--checkpoint", tmp_path / "swin.pth"]
+    summary = again(capsys, *words)
+    assert (summary["pictures"], summary["rejected"], summary["model"]) == (3, 1, "swin.pth")
+    made = rows_of(spark, tmp_path / "lake")
+    for name in names[:3]:
+        out = tmp_path / Path(name).with_suffix(".png").name
+        command = [str(pictures / name), str(out), "--checkpoint", str(tmp_path / "swin.pth"), "--device", "cpu", *TILE]
+        assert upscale.main(command) == 0
+        assert bytes(made[name]["content"]) == out.read_bytes()
+    assert (made["wide.png"]["width"], made["wide.png"]["height"]) == (200, 70)
+    assert again(capsys, *words)["skipped"] == 3

@@ -260,7 +260,7 @@ class Trap:
     ],
 )
 def test_a_small_pickle_fills_no_memory(pickled: bytes, reason: str) -> None:
-    from sr_model.data.petastorm_reader import read_schema
+    from sr_model.data.stored_schema import read_schema
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(Exception, match=reason):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import resource
 import struct
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import SHARED
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, features
 
 from lakerank.cli.errors import UserError
 from sr_model import images
@@ -226,8 +227,50 @@ def test_a_damaged_profile_is_left_out_and_said() -> None:
     assert read.notes == ("its colour profile is damaged and left out",)
 
 
-def test_a_kind_that_pillow_does_not_read_is_named() -> None:
-    with pytest.raises(BrokenImage, match="HEIC is not supported"):
+# 32 × 24 pixels whose red is 8x, green 10y, blue 255 − 4x; written by pillow-heif at quality 50.
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAXxtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAA"
+    "AERAAAEAAQAAAAABoAABAAAAAAAAAH8AAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/GlwcnAAAADc"
+    "aXBjbwAAAHVodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQApQgEBA3AAAAMAkAAAAwAA"
+    "AwAeoCCBBZbqrprm4CGgwIAAAAyAAAADAIRiAAEABkQBwXPBiQAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAAChjbGFw"
+    "AAAAIAAAAAEAAAAYAAAAAf///+AAAAAC////2AAAAAIAAAAQcGl4aQAAAAADCAgIAAAAGGlwbWEAAAAAAAAAAQABBYECAwWEAAAAh21kYXQAAAB7"
+    "KAGvEyGrnXj1KigRwVD5+j4PhdlWDfsYqe8vu88pXvzTx1Diwl7edzef99nGwgIUMkt0+rgytuEfzRzKidnjNiqfsfk9li07XNoQBc3itZfcwn2n"
+    "JiNz0fAZ30DOwyJeQ8JEKWHsWPaoaL58KxFeGvxRSlrI+Nsvvq7w"
+)
+
+
+def test_heic_is_read_where_its_plugin_is(tmp_path: Path) -> None:
+    pytest.importorskip("pi_heif", reason="needs lakerank[heif]")
+    y, x = np.mgrid[:24, :32]
+    wanted = np.stack([x * 8, y * 10, 255 - x * 4], axis=2)
+    (tmp_path / "a.heic").write_bytes(HEIC)
+    assert pictures.size_of(tmp_path / "a.heic") == pictures.size_of(HEIC) == (24, 32)
+    for found in (decode_rgb(HEIC), read_picture(tmp_path / "a.heic").pixels):
+        assert np.abs(found.astype(int) - wanted).mean() < 5
+    with pytest.raises(BrokenImage):
+        decode_rgb(HEIC[:400])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
+def test_sound_avif_of_all_kinds_is_taken() -> None:
+    image = Image.fromarray(np.kron(values(3, height=6, width=8), np.ones((8, 8, 1))).astype(np.uint8))
+    kinds: list[tuple[Image.Image, dict[str, object]]] = [
+        *((image, {"subsampling": name, "quality": 80}) for name in ("4:4:4", "4:2:2", "4:2:0", "4:0:0")),
+        *((image.convert(mode), {}) for mode in ("L", "RGBA", "LA")),
+        (image.crop((0, 0, 33, 17)), {"quality": 100}),
+        (image.crop((0, 0, 1, 1)), {}),
+        (image, {"save_all": True, "append_images": [image.rotate(90)]}),
+        (image, {"range": "limited", "codec": "auto"}),
+    ]
+    for one, options in kinds:
+        assert decode_rgb(coded(one, "AVIF", **options)).shape == (one.height, one.width, 3)
+    deep = cv2.imencode(".avif", np.asarray(image, np.uint16) * 4, [cv2.IMWRITE_AVIF_DEPTH, 10])[1].tobytes()
+    assert decode_rgb(deep).shape == (48, 64, 3)
+
+
+def test_a_kind_that_pillow_does_not_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(BrokenImage, match=r"HEIC needs a plugin: pip install 'lakerank\[heif\]'"):
         decode_picture(b"\0\0\0\x18ftypheic" + bytes(40))
 
 
@@ -278,6 +321,7 @@ FLIPPED: list[tuple[str, dict[str, object]]] = [
     ("tiff", {"compression": "tiff_lzw"}),
     ("tiff", {"compression": "tiff_adobe_deflate"}),
     ("bmp", {}),
+    *([("avif", {"quality": 80})] if features.check("avif") else []),
 ]
 
 
@@ -325,7 +369,7 @@ def test_what_pillow_or_opencv_finds_damaged_is_refused(kind: str, options: dict
         if kind == "png" or pillow_refuses(data):  # every part has a checksum
             assert ours
             assert is_refused(decode_picture, data)
-        elif kind in ("jpeg", "webp") and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
+        elif kind in ("jpeg", "webp", "avif") and cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is None:
             assert ours
     assert refused
 

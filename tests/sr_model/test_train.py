@@ -106,6 +106,20 @@ def test_both_phases_end_with_weights_pictures_and_curves(data: Path, pictures: 
     assert list((out / "tensorboard").iterdir())
 
 
+def test_the_arrow_reader_trains_without_petastorm(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Samples too, which come from the patches where there are no validation pictures."""
+    for name in [name for name in sys.modules if name.startswith(("petastorm", "sr_model.data.petastorm"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "petastorm", None)
+    monkeypatch.setitem(sys.modules, "sr_model.data.petastorm_compat", None)
+    words = ["steps_init=4", "mode=srresnet", "sample_every=2"]
+    assert run(data, tmp_path / "run", *words, "reader=arrow") == 0
+    assert len(list((tmp_path / "run" / "samples").iterdir())) == 2
+    assert run(data, tmp_path / "other", *words) != 0  # what the test takes away is what the other reader needs
+
+
 def test_the_summary_says_how_it_ended(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(data, tmp_path / "run", "steps_init=6", "mode=srresnet", "--json") == 0
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])

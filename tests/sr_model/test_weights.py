@@ -60,7 +60,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         "other.safetensors": "`unheard-of`, which this version does not know",
         "text.safetensors": "not a sound safetensors file",
         "text.pt": r"not a sound checkpoint \(it is neither a \.safetensors file nor",
-        "foreign.pt": "no training checkpoint of ours",
+        "foreign.pt": "no generator of ours",
         "list.pt": "it holds a list",
     }
     for name, message in cases.items():
@@ -195,9 +195,9 @@ def test_weights_of_before_zip_are_held_against_their_name(tmp_path: Path) -> No
     content = (tmp_path / "w").read_bytes()
     named = tmp_path / f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     named.write_bytes(content)
-    assert torch.equal(load_pt(named, before_zip=True)["w"], torch.ones(9))
+    assert torch.equal(load_pt(named)["w"], torch.ones(9))
     named.write_bytes(content[:-1] + b"\x01")
     with pytest.raises(ValueError, match="its SHA-256 is not the one in its name"):
-        load_pt(named, before_zip=True)
+        load_pt(named)
     with pytest.raises(ValueError, match=r"nor what torch\.save writes"):
         load_pt(tmp_path / "w")

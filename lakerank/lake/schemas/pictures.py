@@ -9,7 +9,7 @@ from lakerank.lake.schemas.relation import Column, Relation, rejected_rows
 PATCHES_REJECTED = rejected_rows("patches_rejected", "make_patches", "Pictures")
 UPSCALED = Relation(
     "upscaled",
-    "Pictures made four times as wide and as high.",
+    "Pictures enlarged by a generator, four times as wide and as high by those of this project.",
     (
         Column("path", "string", "the picture: its path below the folder, or the table's `path`"),
         Column("width", "int", "of the result, in pixels"),
