@@ -436,7 +436,7 @@ class ArrowSink:
         Raises:
             UserError: that version or files of it are gone.
         """
-        why = ref.why_spark
+        why = ref.why_spark or "delta-rs does not write to such a store"
         if _is_direct(ref):
             deltalake = _deltalake()
             properties = deltalake.CommitProperties(custom_metadata={"userMetadata": stamp})
