@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.graph.base import Graph, PageRankConfig
 from lakerank.graph.communities import adjacency, components, count_neighbours, propagate_labels
-from lakerank.graph.communities_plan import count_degrees, find_communities, find_components
+from lakerank.graph.communities_plan import _meet, count_degrees, find_communities, find_components
 
 SEEDS = range(40)
 PLANS = {"one task": {}, "distributed": {"one_task_edges": 0, "block_edges": 40}}
@@ -135,14 +135,47 @@ def test_every_plan_finds_the_same(spark: SparkSession, plan: str, seed: int) ->
     assert (found.summary["nodes"], found.summary["iterations"]) == (len(case.ids), 3)
 
 
+def meet(pairs: set[tuple[int, int]], parts: int, large: bool) -> tuple[set[tuple[int, int]], int]:
+    """Let links meet by their first end in one of `parts` blocks, as in Spark; return stars and unfinished nodes."""
+    stars, unfinished = set(), 0
+    for part in range(parts):
+        some = sorted(pair for pair in pairs if hash(pair[0]) % parts == part)
+        columns = [pa.array([pair[end] for pair in some], pa.int64()) for end in (0, 1)]
+        for batch in _meet(iter([pa.record_batch(columns, names=["s", "d"])]), large=large):
+            for row in batch.to_pylist():
+                unfinished += row["unfinished"]
+                stars |= {(row["s"], row["d"])} if row["s"] is not None else set()
+    return stars, unfinished
+
+
+@pytest.mark.parametrize("shape", ["way", "shuffled way", "tree", "random"])
+def test_stars_that_meet_become_those_of_the_whole_graph_in_few_rounds(shape: str) -> None:
+    rng, nodes = np.random.default_rng(0), 3000
+    order = rng.permutation(nodes) if shape == "shuffled way" else np.arange(nodes)
+    ends = {
+        "tree": [(i, (i - 1) // 2) for i in range(1, nodes)],
+        "random": rng.integers(0, nodes, (nodes, 2)).tolist(),
+    }.get(shape, list(zip(order[:-1].tolist(), order[1:].tolist(), strict=True)))
+    links, rounds = {(a, b) for a, b in ends if a != b}, 0
+    while True:
+        met, unfinished = meet(links | {(b, a) for a, b in links}, 7, large=True)
+        if not unfinished:
+            break
+        links, rounds = meet(met, 7, large=False)[0], rounds + 1
+        assert rounds <= 12
+    assert rounds >= 2
+    label = dict(links) if all(a > b for a, b in links) else {max(pair): min(pair) for pair in links}
+    parts = nx.connected_components(nx.Graph(ends))
+    assert all(label.get(node, node) == min(part) for part in parts for node in part)
+
+
 @pytest.mark.slow
-def test_long_ways_are_found_in_few_rounds(spark: SparkSession) -> None:
+def test_parts_of_the_links_are_put_together(spark: SparkSession) -> None:
     order = np.random.default_rng(0).permutation(3000)
     ends = np.sort(np.stack([order[:-1], order[1:]]), axis=0)
     both = np.concatenate([ends, ends + 5000], axis=1)  # two ways
-    edges = spark.createDataFrame(pa.table({"src": both[1], "dst": both[0]}))
-    config = PageRankConfig(one_task_edges=0, block_edges=2500)
-    found = find_components(Graph(edges), config)
+    edges = spark.createDataFrame(pa.table({"src": both[1], "dst": both[0]})).repartition(5)
+    found = find_components(Graph(edges), PageRankConfig(one_task_edges=0, block_edges=2500))
     rows = found.values.groupBy("component", "size").count().collect()
     assert sorted(tuple(row) for row in rows) == [(0, 3000, 3000), (5000, 3000, 3000)]
 
