@@ -9,6 +9,7 @@ the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). Th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -78,10 +79,12 @@ _NAME = (
     r"(?:token(?!iz)|secret|passw(?:or)?d|passphrase|\bpwd|signature|\bsig|"
     r"(?:access|account|api|private|shared)[._-]?key|credential(?!s))[\w.-]*"
 )
-# Each with a group that is kept and one, or one of several, that is secret.
-_SECRETS = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
+
+
+@functools.cache
+def _secrets() -> tuple[re.Pattern[str], ...]:
+    """Compile what secrets look like: when it is asked for, since every command waits for its imports."""
+    patterns = (
         r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)([^-]+)",
         rf"({_NAME}[\"']?\s*[=:]\s*\")([^\"\n]+)",
         rf"({_NAME}[\"']?\s*[=:]\s*')([^'\n]+)",
@@ -96,8 +99,10 @@ _SECRETS = tuple(
         r"(\b[a-z][\w+.-]*://)([^\s/@:\"'`<>]*:(?!\s|\d{1,5}(?:[/\s?#;:,.)\]]|$))(?:(?!://)[^\n\"'`<>@]){0,300}@"
         r"(?:[^\s\"'`<>]{0,300}@)?)",
         r"(\b[a-z][\w+.-]*://(?<!abfs://)(?<!abfss://)(?<!wasb://)(?<!wasbs://))([^\s/@:\"'`<>]+@)",
-    )
-)
+    )  # each with a group that is kept and one that is secret
+    return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+
+
 _WHOLE_ADDRESS = re.compile(r"\s*[a-z][\w+.-]*://([^/@]*:.*)@", re.IGNORECASE | re.DOTALL)
 _MASK = "***"
 _SHORTEST = 6  # characters of a secret that is looked for by itself, where nothing beside it says what it is
@@ -120,7 +125,7 @@ def hide_secrets(text: str, known: Iterable[str] = ()) -> str:
         known: secrets that are hidden wherever they stand, from `secrets_in`.
     """
     text = hide_known(re.sub(r"\x1b\[[0-9;]*m", "", text), known)  # without colours
-    for pattern in _SECRETS:
+    for pattern in _secrets():
         text = pattern.sub(lambda found: f"{found[1]}{_MASK}{'@' * found[2].endswith('@')}", text)
     return text
 
@@ -140,11 +145,13 @@ def secrets_in(*values: str) -> set[str]:
     """
     found: set[str] = set()
     for value in values:
-        asks = [one[2].rstrip("@") for pattern in _SECRETS[-2:] for one in pattern.finditer(value)]
+        if "=" not in value and "@" not in value:
+            continue
+        asks = [one[2].rstrip("@") for pattern in _secrets()[-2:] for one in pattern.finditer(value)]
         if whole := _WHOLE_ADDRESS.match(value):
             asks.append(whole[1])
         # `name=value` alone: who searches for "bearer tokens" wants to read of them.
-        found.update(one[2] for pattern in _SECRETS[:4] for one in pattern.finditer(value) if "=" in one[1])
+        found.update(one[2] for pattern in _secrets()[:4] for one in pattern.finditer(value) if "=" in one[1])
         found.update(asks, (one.partition(":")[2] for one in asks))
     if found:
         from urllib.parse import unquote  # here: few commands are given secrets, and all of them wait for the import
