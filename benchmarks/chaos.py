@@ -6,8 +6,9 @@ A small lake is made once. For each event it is copied (so each also tests that 
 on the copy, and something happens to it:
 
 - crash: the job dies just before or just after one of its writes or its publication; each of them in turn;
-- visit: somebody maintains or changes one of its tables after a write (OPTIMIZE, VACUUM without retention, SET
-  TBLPROPERTIES, RESTORE to version 0, the table dropped and made anew);
+- visit: somebody maintains or changes one of its tables after a write, or after it was published, or maintains one
+  that it reads before its first write (OPTIMIZE, VACUUM without retention, SET TBLPROPERTIES, RESTORE to version 0, the
+  table dropped and made anew);
 - kill: SIGKILL to the whole process group at a random moment;
 - memory: SIGKILL to one process of it, the JVM, a Python worker or the job itself, as a machine without memory does;
 - disk: the lake's file system is full after so many more bytes; read-only: it may not be written at all;
@@ -17,10 +18,12 @@ on the copy, and something happens to it:
 
 After each event all readers' tables, at the versions that are published, must be those before the job or those after
 it (of a pair: after one of the two, or after both in either order), or, after a visit that takes rows away, one
-sentence that says so. Then the job runs again, undisturbed, and its tables must be what they are without any event
+sentence that says so. What did not happen to it (a job that had ended already, a disk that had room enough) does not
+count. Then the job runs again, undisturbed, and its tables must be what they are without any event
 (of a training: its weights, bit for bit). No hidden or temporary file may be left beside the tables. A job that ends by
 itself says why in one sentence. Disks need the right to mount. --quick: two events of each kind for each job. --add:
-the tally goes on from the results that are stored (the whole takes some three hours on two cores; give another --seed).
+the tally goes on from the results that are stored, and names their commits (the whole takes some three hours on two
+cores; give another --seed).
 """
 
 from __future__ import annotations
@@ -62,6 +65,8 @@ from lakerank.cli.errors import UserError  # noqa: E402 (after the path)
 from lakerank.lake.delta_arrow import ArrowTable  # noqa: E402
 from lakerank.lake.publications import Publications, Publishing  # noqa: E402
 from lakerank.lake.schemas import RELATIONS  # noqa: E402
+from lakerank.search.query.engine import SearchEngine  # noqa: E402
+from lakerank.search.query.store import open_index  # noqa: E402
 from lakerank.spark.session import get_spark  # noqa: E402
 
 # For JVMs that live some seconds on a small lake: its second compiler, compiled queries and many partitions cost more
@@ -76,10 +81,22 @@ KINDS = ("crash", "visit", "disk", "read-only", "kill", "memory", "pair", "serve
 # Times and names that differ from run to run though nothing else does.
 VOLATILE = {"seconds", "updates_per_second", "fetched_at", "run_id", "source"}
 VOLATILE |= {"settings", "segment", "checksum"}  # the lake's own place; numbers of builds
+VOLATILE |= {"sources", "versions", "table"}  # of publications: identities and versions
 PATCHES = "files of patches"  # no table: `state` compares the folder
 ROOM = (0, 16, 64, 128, 256, 512)  # KiB that a lake may still grow by before its disk is full
+# What jobs read of others, that somebody may maintain meanwhile.
+READS = {
+    **dict.fromkeys(("lfm", "neighbors", "linear", "content", "evaluate"), ("ratings",)),
+    "recommend": ("user_factors", "ratings"),
+    "pagerank": ("links",),
+    "link_spam": ("links",),
+    "build_index": ("pages", "ranks"),
+    "ingest_pages": ("pages",),
+}
+LONGEST = 300  # seconds of a job that does not hang
 NOT_LEFT = (".used", ".lock", ".sealed.json")  # what scratch folders know of themselves
 DESTRUCTIVE = ("VACUUM", "RESTORE", "drop")
+OF_ALL_RUNS = ("lfm_metrics", "lfm_models", "recommender_metrics")  # what is dropped of other runs, none makes again
 
 
 class Crash(BaseException):
@@ -136,7 +153,7 @@ SECOND = (
     Job("linear", ("--reg", "90"), ("linear",)),
     Job("content", ("--factors", "2"), ("content",)),
     Job("evaluate", ("--models", "popular", "--metrics", "ndcg@5"), ("evaluation",)),
-    Job("recommend", ("--model", "linear", "--top", "2"), ("recommendations",)),
+    Job("recommend", ("--model", "lfm", "--top", "2"), ("recommendations",)),
     Job("ingest_pages", ("--source", "DATA/site-2", "--base-url", "https://a.org/"), ("pages",)),
     Job("pagerank", ("--damping", "0.9"), ("ranks",)),
     Job("link_spam", ("--damping", "0.7"), ("link_spam",)),
@@ -146,8 +163,8 @@ SECOND = (
 )
 # Both write the same tables, or one reads what the other writes.
 PAIRS = (
-    (0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (7, 7), (8, 8), (9, 9), (10, 10),
-    (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 6), (3, 6), (7, 8), (7, 9), (7, 10), (8, 10),
+    (0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9), (10, 10), (11, 11), (12, 12),
+    (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 6), (7, 8), (7, 9), (7, 10), (8, 10),
 )  # fmt: skip
 
 
@@ -180,7 +197,7 @@ def state(lake: Path, whats: Sequence[str]) -> str:
         return folder_state(lake / "patches")
     try:
         published = Publications.read(str(lake), no_spark)
-        parts = []
+        parts: list[tuple[str, list[str]]] = []
         for what in whats:
             newest = published.newest(what)
             if newest is None:
@@ -191,9 +208,22 @@ def state(lake: Path, whats: Sequence[str]) -> str:
                 columns = [name for name in relation.names if name not in VOLATILE]
                 rows = sorted(json.dumps(row, default=str, sort_keys=True) for row in found.read(columns).to_pylist())
                 parts.append((member.name, rows))
+            parts.append((what, sorted(steady(newest.settings))))
+            if what == "index":
+                found_pages = SearchEngine(open_index(str(lake)).index).search("word7 page").hits
+                parts.append(("answers", [json.dumps([hit.url, hit.score, hit.snippet]) for hit in found_pages]))
     except UserError as error:
         return f"refused: {error}"
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def steady(settings: Any) -> Iterator[str]:
+    """Yield a publication's settings, but for what differs from run to run."""
+    for name, value in settings.items():
+        if isinstance(value, dict) and name not in VOLATILE:
+            yield from (f"{name}.{one}" for one in steady(value))
+        elif name not in VOLATILE:
+            yield f"{name}={value!r}"
 
 
 def folder_state(folder: Path) -> str:
@@ -246,10 +276,10 @@ def at_write(number: int, happens: Callable[[str, str], None]) -> Iterator[list[
             setattr(Publishing, name, method)
 
 
-def visit(what: str, path: str) -> None:
-    """Do to a table what people do."""
+def visit(what: str, path: str) -> bool:
+    """Do to a table what people do; tell whether there was anything to do."""
     if not path or not DeltaTable.is_deltatable(path):
-        return
+        return False
     table = DeltaTable(path)
     if what == "OPTIMIZE":
         table.optimize.z_order([table.schema().fields[0].name])
@@ -257,13 +287,18 @@ def visit(what: str, path: str) -> None:
         table.vacuum(0, dry_run=False, enforce_retention_duration=False)
     elif what == "SET TBLPROPERTIES":
         table.alter.set_table_properties({"delta.appendOnly": "false"})
-    elif what == "RESTORE" and table.version() > 0:
-        with contextlib.suppress(Exception):  # files of version 0 may be gone; then nothing happens
+    elif what == "RESTORE":
+        if table.version() == 0:
+            return False
+        try:
             table.restore(0)
+        except Exception:
+            return False
     elif what == "drop":
         rows = table.to_pyarrow_table()
         shutil.rmtree(path)
         write_deltalake(path, rows.slice(0, len(rows) // 2))
+    return True
 
 
 VISITS = ("OPTIMIZE", "SET TBLPROPERTIES", *DESTRUCTIVE)
@@ -285,7 +320,10 @@ class Chaos:
         self.jobs = [job for job in SECOND if not jobs or job.name in jobs]
         self.after: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
+        self.pages: dict[str, str] = {}  # what a server answers before and after another index
+        self.weights: tuple[float, list[str]] | None = None  # of a training: its seconds, and digests of its weights
         self.earlier = 0  # seconds of the runs whose tally this one goes on from
+        self.commits = [commit()]
 
     def prepare(self) -> None:
         """Make the lake, and find out what each job makes of it undisturbed."""
@@ -367,27 +405,42 @@ class Chaos:
             self.judge("crash", job, lake, f"killed {moment} write {number} ({calls[number] or 'publication'})")
 
     def visit(self, job: Job, most: int = 1000) -> None:
-        """Visit each table just after it was written."""
+        """Visit each table just after it was written, or published, or before the first write one that is read."""
         for number, what in itertools.islice(itertools.product(range(1000), VISITS), most):
-            lake = self.copy()
+            written = self.visited(job, number, what, "after")
+            if not written:
+                break
+            self.visited(job, number, what, "published", written)
+        for source, what in itertools.islice(itertools.product(READS.get(job.name, ()), VISITS[:3]), most):
+            self.visited(job, 0, what, "before", f"LAKE/{source}")
 
-            def happens(when: str, where: str, what: str = what) -> None:
-                if when == "after":
-                    visit(what, where)
+    def visited(self, job: Job, number: int, what: str, moment: str, table: str = "") -> str:
+        """Run a job with a visit at one moment, and judge it if anything was done; return the table that is written."""
+        lake, done = self.copy(), False
 
-            with at_write(number, happens) as calls:
-                run(job, lake, self.data)
-            if len(calls) <= number:
-                shutil.rmtree(lake)
-                return
-            if calls[number]:
-                self.judge("visit", job, lake, f"{what} after write {number}", what in DESTRUCTIVE)
-            else:
-                shutil.rmtree(lake)
+        def happens(when: str, where: str) -> None:
+            nonlocal done
+            if when == moment:
+                done = visit(what, table.replace("LAKE", str(lake)) or where)
+
+        with at_write(number, happens) as calls:
+            code, said = run(job, lake, self.data)
+        written = calls[number].replace(str(lake), "LAKE") if len(calls) > number else ""
+        if moment == "published":
+            done = visit(what, table.replace("LAKE", str(lake)))
+        if what == "drop" and (table or written).rpartition("/")[2] in OF_ALL_RUNS:
+            done = False
+        if done:
+            wrong = code not in (0, 2) or "Traceback" in said
+            problem = f"it ends with {code}: {said.strip().splitlines()[-1]}" if wrong else ""
+            self.judge("visit", job, lake, f"{what} {moment} {table or written}", what in DESTRUCTIVE, problem)
+        else:
+            shutil.rmtree(lake)
+        return written or ("publication" if len(calls) > number else "")
 
     def kill(self, job: Job, times: int) -> None:
         """Kill the job's whole process group at random moments."""
-        for _ in range(times):
+        while times:
             moment = self.random.uniform(0.2, 1.05) * self.whole(job)
             lake = self.copy()
             process = self.start(job, lake)
@@ -395,12 +448,15 @@ class Chaos:
                 process.wait(moment)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process.wait() != -signal.SIGKILL:  # it had ended already
+                shutil.rmtree(lake)
+                continue
+            times -= 1
             self.judge("kill", job, lake, f"SIGKILL after {moment:.1f} s")
 
     def memory(self, job: Job, times: int) -> None:
         """Kill one of the job's processes, as the kernel does where memory ends."""
-        for _ in range(times):
+        while times:
             moment, killed = self.random.uniform(0.3, 1.0) * self.whole(job), "nothing"
             lake = self.copy()
             process = self.start(job, lake)
@@ -418,6 +474,10 @@ class Chaos:
             for pid in members(process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            if killed == "nothing":
+                shutil.rmtree(lake)
+                continue
+            times -= 1
             self.judge("memory", job, lake, f"SIGKILL of {killed} after {moment:.1f} s", problem=problems)
 
     def said(self, job: Job, lake: Path, code: int) -> str:
@@ -441,7 +501,8 @@ class Chaos:
         place = self.folder / f"mount-{uuid.uuid4().hex[:8]}"
         place.mkdir()
         if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True, check=False).returncode:
-            return  # no right to
+            print(f"{kind} {job.name}: skipped, no right to mount", flush=True)
+            return
         try:
             lake = place / "lake"
             shutil.copytree(self.lake, lake)
@@ -454,17 +515,20 @@ class Chaos:
             subprocess.run(["mount", "-o", "remount,rw,size=4g", place], check=True)
             wrong = code not in (0, 2) or "Traceback" in said
             problems = f"it ends with {code}: {said.strip().splitlines()[-1]}" if wrong else ""
-            self.judge(kind, job, lake, what, problem=problems)
+            if code:  # else there was room enough
+                self.judge(kind, job, lake, what, problem=problems)
         finally:
             subprocess.run(["umount", "-l", place], check=True)
 
     def serve(self, times: int) -> None:
         """Build an index beside a server that takes it up; kill the one or the other."""
         job = next(job for job in SECOND if job.name == "build_index")
-        pages = dict(self.answers(job))
+        pages = self.pages = self.pages or dict(self.answers(job))
+        assert pages["old"] != pages["new"], "both indexes answer alike: no test"
         whole, tally = self.whole(job), self.tally.setdefault(("serve", "serve+build_index"), Tally())
         for _ in range(times):
             lake = self.copy()
+            run(next(one for one in SECOND if one.name == "ingest_pages"), lake, self.data)
             problems: list[str] = []
             server, address = serving(lake)
             builder, victim = self.start(job, lake), self.random.choice(("server", "build"))
@@ -498,18 +562,21 @@ class Chaos:
             yield when, asked(address)
             stop(server)
             if when == "old":
+                run(next(one for one in SECOND if one.name == "ingest_pages"), lake, self.data)
                 run(job, lake, self.data)
         shutil.rmtree(lake)
 
     def train(self, times: int) -> None:
         """Kill a training of two phases, and resume it."""
-        data, whole = self.lake / "patches", self.folder / "trained"
+        data, whole, names = self.lake / "patches", self.folder / "trained", ("init.safetensors", "gan.safetensors")
         command = [sys.executable, "-m", "sr_model.train", f"data={data}", *TRAIN]
-        begun = time.monotonic()
-        subprocess.run([*command, f"out={whole}"], cwd=ROOT, check=True, capture_output=True)
-        seconds, tally = time.monotonic() - begun, self.tally.setdefault(("train", "sr_model.train"), Tally())
-        names = ("init.safetensors", "gan.safetensors")
-        wanted = [hashlib.sha256((whole / name).read_bytes()).hexdigest() for name in names]
+        if self.weights is None:
+            begun = time.monotonic()
+            subprocess.run([*command, f"out={whole}"], cwd=ROOT, check=True, capture_output=True)
+            digests = [hashlib.sha256((whole / name).read_bytes()).hexdigest() for name in names]
+            self.weights = time.monotonic() - begun, digests
+        seconds, wanted = self.weights
+        tally = self.tally.setdefault(("train", "sr_model.train"), Tally())
         for _ in range(times):
             out, moment = self.folder / f"training-{uuid.uuid4().hex[:8]}", self.random.uniform(0.2, 1.0) * seconds
             process = subprocess.Popen(
@@ -552,16 +619,22 @@ class Chaos:
         for order in ((0, 1), (1, 0)):  # one after the other, and each on the lake as it was
             lake = self.copy()
             for n in order:
-                run(jobs[n], lake, self.data)
+                code, said = run(jobs[n], lake, self.data)
+                assert code == 0, said
                 allowed[n].add(state(lake, jobs[n].whats))
             for n in order:
                 allowed[n].add(state(lake, jobs[n].whats))
             shutil.rmtree(lake)
         lake, tally = self.copy(), self.tally.setdefault(("pair", f"{jobs[0].name}+{jobs[1].name}"), Tally())
         processes = [self.start(job, lake) for job in jobs]
-        codes = [process.wait() for process in processes]
+        codes, problems = [], []
+        for process in processes:
+            try:
+                codes.append(process.wait(LONGEST))
+            except subprocess.TimeoutExpired:
+                stop(process)
+                codes.append(-1)
         tally.tried += 1
-        problems = []
         for n, job in enumerate(jobs):
             seen = state(lake, job.whats)
             if codes[n]:
@@ -569,6 +642,12 @@ class Chaos:
                 problems.append(f"{job.name} ends with {codes[n]}: {log.splitlines()[-1] if log else ''}")
             if seen not in allowed[n]:
                 problems.append(f"{job.name}: readers see {seen}")
+        for n in (0, 1):
+            code, said = run(jobs[n], lake, self.data)
+            if code or state(lake, jobs[n].whats) not in allowed[n]:
+                problems.append(f"{jobs[n].name} again ends with {code}: {said.splitlines()[-1] if said else ''}")
+        if left := leftovers(lake):
+            problems.append(f"left over: {', '.join(left[:3])}")
         tally.lost += ["; ".join(problems)[:500]] if problems else []
         tally.survived += not problems
         shutil.rmtree(lake)
@@ -648,10 +727,19 @@ def make_data(folder: Path) -> None:
             )
 
 
+def commit() -> str:
+    """Return the commit that is tried; marked if files have been changed since."""
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    return said.stdout.strip()
+
+
 def write_results(chaos: Chaos, args: argparse.Namespace, begun: float) -> dict[str, Any]:
     """Return what happened so far, and write it if all jobs take part: a long run may be ended at any time."""
     facts = {
         "benchmark": "chaos",
+        "commits": list(dict.fromkeys(chaos.commits)),
         "seconds": round(time.monotonic() - begun) + chaos.earlier,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "pyspark": version("pyspark"),
@@ -682,7 +770,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chaos = Chaos(Path(folder), [name for name in args.jobs.split(",") if name], args.seed)
         if args.add:
             stored = json.loads(RESULTS.read_text())
-            chaos.earlier = stored["seconds"]
+            chaos.earlier, chaos.commits = stored["seconds"], [*stored["commits"], *chaos.commits]
             for event, counts in stored["events"].items():
                 kind, job = event.split(" ", 1)
                 chaos.tally[kind, job] = Tally(**counts)
@@ -693,23 +781,33 @@ def main(argv: Sequence[str] | None = None) -> int:
             "visit": lambda job: chaos.visit(job, most),
             "disk": lambda job: chaos.disk(job, ROOM[:most]),
             "read-only": chaos.read_only,
-            "kill": lambda job: chaos.kill(job, kills),
-            "memory": lambda job: chaos.memory(job, -(-kills // 4)),
         }
-        for kind in kinds:
-            for job in chaos.jobs if kind in each else ():
+        at_random: dict[str, Callable[[Job], None]] = {
+            "kill": lambda job: chaos.kill(job, 1),
+            "memory": lambda job: chaos.memory(job, 1),
+        }
+        for kind in (kind for kind in kinds if kind in each):
+            for job in chaos.jobs:
                 each[kind](job)
                 write_results(chaos, args, begun)
-            if kind == "pair":
-                for first, second in PAIRS[: 2 if args.quick else None]:
-                    if SECOND[first] in chaos.jobs:
-                        chaos.pair(first, second)
-                        write_results(chaos, args, begun)
-            elif kind == "serve" and not args.jobs:
-                chaos.serve(kills)
-            elif kind == "train" and not args.jobs:
-                chaos.train(kills)
             facts = write_results(chaos, args, begun)
+            print(chaos.table(), flush=True)
+        # Of each kind one after the other, so that a run that is ended early has tried all of them about as often.
+        for n in range(kills if set(kinds) - set(each) else 0):
+            for kind in kinds:
+                if kind == "kill" or (kind == "memory" and n % 4 == 0):
+                    for job in chaos.jobs:
+                        at_random[kind](job)
+                        write_results(chaos, args, begun)
+                elif kind == "pair":
+                    for first, second in PAIRS[n :: max(kills, 1)]:
+                        if SECOND[first] in chaos.jobs:
+                            chaos.pair(first, second)
+                elif kind == "serve" and not args.jobs:
+                    chaos.serve(1)
+                elif kind == "train" and not args.jobs:
+                    chaos.train(1)
+                facts = write_results(chaos, args, begun)
             print(chaos.table(), flush=True)
     if args.json:
         print(json.dumps(facts))

@@ -94,7 +94,7 @@ def run(spark: SparkSession, args: EvaluateArgs) -> dict[str, Any]:
     run_id = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
     rows = spark.createDataFrame(evaluation.rows(run_id), RECOMMENDER_METRICS.schema())
     with publishing(lambda: spark, args.lake, "evaluation", run_id) as tables:
-        target = tables.write(RECOMMENDER_METRICS, rows, args.out, f"run_id = '{run_id}'")
+        target = tables.add_own(RECOMMENDER_METRICS, rows, f"run_id = '{run_id}'", args.out)
         if not given.is_file:
             tables.reads(RATINGS, source)
 

@@ -58,7 +58,7 @@ def run(spark: SparkSession, args: Args) -> Mapping[str, Any]:
     earlier = store.tables() if args.mode == "merge" else None
     read = read_pages(spark, files, options, earlier=earlier, driver_bytes=args.driver_bytes, scratch=args.scratch)
     _print_counts(read.counts, time.monotonic() - started)
-    copies, counts = store.write(read, args.near_duplicates, args.scratch)
+    copies, counts = store.write(read, args.near_duplicates, args.scratch, args.mode == "merge")
     seconds = time.monotonic() - started
     print(f"{counts['pages']:>12,} pages in the lake, {copies:,} of them copies; {counts['links']:,} links")
     return {

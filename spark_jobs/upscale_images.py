@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.settings import JobArgs, flag
+from lakerank.lake.delta_table import TableRef
 from lakerank.lake.picture_results import Recipe, Results, update_results
 from lakerank.lake.pictures import open_pictures, write_rejected
 from lakerank.lake.publications import Publications, publishing
@@ -78,7 +79,8 @@ def run(spark: SparkSession, args: UpscaleImagesArgs) -> dict[str, Any]:
         raise UserError("--images: give a folder of pictures, or a table of them")
     recipe = make_recipe(args)
     pictures = open_pictures(spark, args.images, "--images", lambda name: is_picture(name) and not is_bookkeeping(name))
-    ref = Publications.read(args.lake, lambda: spark).table(UPSCALED, args.out)
+    earlier = Publications.read(args.lake, lambda: spark).result(UPSCALED, args.out)
+    ref = earlier or TableRef.find(args.out, UPSCALED, args.lake)
 
     def announce(todo: int, kept: int, resumed: int) -> None:
         print(f"upscale_images: {todo} pictures to enlarge, {kept - resumed} are in {ref.location} already", flush=True)

@@ -110,7 +110,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0  # of training in this phase, without what is shown and kept
         self.seconds_before = 0.0  # in the phases before
-        self.position = stream.position  # after the batch that was trained on last
+        self.batches: Batches  # of the phase under way
         self.waited = 0.0  # seconds without a batch to compute on
         self.best = -math.inf
         self.psnr: float | None = None
@@ -151,7 +151,7 @@ class Run:
         config, trainer = self.config, self.trainer
         told_to_stop = _Signals()
         started = time.perf_counter()
-        images, elapsed, waited_before = 0, 0.0, self.waited
+        images, elapsed = 0, 0.0
         parts: dict[str, Tensor] = {}
         meter = progress(
             phase.steps or math.ceil(config.seconds), f"train {phase.name}", "step" if phase.steps else "s"
@@ -159,12 +159,10 @@ class Run:
         meter.disable = self.rank > 0
         meter.update(self.phase_step if phase.steps else int(self.seconds))
         epoch_steps = self.stream.steps_per_epoch
-        batches = Batches(self.stream, self.device, self.degrade)
-        self.position = batches.position
+        batches = self.batches = Batches(self.stream, self.device, self.degrade)
         while (share := self._share(phase)) < 1:
             begun = time.perf_counter()
-            lr_NCHW, hr_NCHW = batches.next()
-            self.position = batches.position
+            lr_NCHW, hr_NCHW = next(batches)
             parts = trainer.step(lr_NCHW, hr_NCHW, lr_factor(config, share))
             batches.fetch_ahead()
             self.step += 1
@@ -187,7 +185,6 @@ class Run:
                 trainer.check_finite(parts, self.step, self._kept())
             if self._due(config.log_every) or self._share(phase) >= 1:
                 lasted = max(time.perf_counter() - started, 1e-9)
-                self.waited = waited_before + batches.waited()
                 speed = {"images_per_second": images / lasted, "waiting": batches.waited() / lasted}
                 self._log(phase, {**parts, **speed}, epoch_steps, share)
                 meter.set_postfix_str(self._words(parts), refresh=False)
@@ -204,7 +201,7 @@ class Run:
             if save:
                 self._save_checkpoint(parts)
         meter.close()
-        self.waited = waited_before + batches.waited()
+        self.waited += batches.waited()
         batches.close()
         finished = self._share(phase) >= 1
         if parts:
@@ -309,7 +306,7 @@ class Run:
             "seconds_before": self.seconds_before,
             "best": self.best,
             "psnr": self.psnr,
-            "stream": self.stream.state_dict() | {"position": self.position},
+            "stream": self.stream.state_dict() | {"position": self.batches.position},
             **self.trainer.state_dict(),
         }
 
@@ -381,7 +378,8 @@ def _any_shape() -> Iterator[None]:
 
 
 class _Signals:
-    """Remember whether the process was asked to stop: then it ends after the step it is in, with a checkpoint.
+    """Remember whether the process was asked to stop: then it ends after the step it is in (of several GPUs within
+    `_AGREE_EVERY` steps), with a checkpoint.
 
     SIGTERM and Ctrl-C ask; a second Ctrl-C does not wait for the step.
     """

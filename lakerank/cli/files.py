@@ -60,6 +60,17 @@ def read_bytes(path: str, flag: str) -> bytes:
         raise UserError(f"{flag} {path}: cannot read it ({error.strerror})") from error
 
 
+@contextmanager
+def _told(path: Path, flag: str) -> Iterator[None]:
+    """Say what is wrong with a file that a flag names in a sentence; without a flag it is the caller's to say."""
+    try:
+        yield
+    except OSError as error:
+        if not flag:
+            raise
+        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+
+
 def write_file(path: Path | str, content: str | bytes, flag: str = "") -> None:
     """Write a file in one step; its folder is made if it is not there.
 
@@ -78,13 +89,9 @@ def write_file(path: Path | str, content: str | bytes, flag: str = "") -> None:
             fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
             upload(fresh, path)
         return
-    try:
-        with atomic_path(Path(path)) as fresh:
-            fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    except OSError as error:
-        if not flag:
-            raise
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+    path = Path(path)
+    with _told(path, flag), atomic_path(path) as fresh:
+        fresh.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def remove_file(path: str) -> None:
@@ -115,12 +122,9 @@ def write_lines(path: Path | str, lines: Iterable[str], flag: str) -> None:
             upload(copy, path)
         return
     path = Path(path)
-    try:
-        with atomic_path(path) as fresh, fresh.open("wb") as raw:
-            packed = gzip.GzipFile("", "wb", 6, raw, 0) if path.name.endswith(".gz") else None
-            for line in lines:
-                (packed or raw).write(f"{line}\n".encode())
-            if packed:
-                packed.close()
-    except OSError as error:
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+    with _told(path, flag), atomic_path(path) as fresh, fresh.open("wb") as raw:
+        packed = gzip.GzipFile("", "wb", 6, raw, 0) if path.name.endswith(".gz") else None
+        for line in lines:
+            (packed or raw).write(f"{line}\n".encode())
+        if packed:
+            packed.close()

@@ -17,6 +17,8 @@ from lakerank.graph.base import Graph
 from lakerank.graph.edge_lists import EDGE, NODE, Parsed
 
 Edges = tuple[tuple[str, str], ...]
+# Of an address, for Spark's expressions and Arrow's alike.
+BEFORE_HOST, HOST = r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#@]*@)?", "[^/?#:]+"
 
 SEED: Edges = (
     ("Yahoo", "Yahoo"),
@@ -136,5 +138,5 @@ def host_numbers(links: DataFrame) -> DataFrame:
 
 def host_of(url: str) -> Column:
     """Return the host of an address in lower case, without port, without a dot at the end; null if there is none."""
-    host: Column = F.lower(F.regexp_extract(F.col(url), r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]+)", 1))
+    host: Column = F.lower(F.regexp_extract(F.col(url), f"{BEFORE_HOST}({HOST})", 1))
     return F.nullif(F.rtrim(host, F.lit(".")), F.lit(""))

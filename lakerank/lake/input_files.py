@@ -25,11 +25,11 @@ from lakerank.cli.errors import UserError
 from lakerank.cli.files import read_bytes
 from lakerank.cli.stores import has_scheme, is_in_object_store, is_stored_folder, list_store
 from lakerank.lake.delta_table import TableRef, is_catalog_name
+from lakerank.lake.schemas import whole_id
 
 # Spark's own reader hands over bytes, so decoding happens after it; these are the ones where a line feed
 # is one byte and never part of a character.
 ENCODINGS = ("utf-8", "latin-1", "auto")
-_WHOLE = re.compile(r"-?[0-9]{1,19}")
 _BOM = "\ufeff"
 _PIECE = pa.schema(
     [("file", pa.string()), ("block", pa.int64()), ("source", pa.string())]
@@ -195,7 +195,7 @@ def read_ids(spark: SparkSession, flag: str, file: str, column: str, kind: str) 
         raise UserError(f"{flag} {file}: no {what} ids in it; write one per line")
     if kind == "bigint":
         for number, line in enumerate(lines, start=1):
-            if line.strip() and not (_WHOLE.fullmatch(line.strip()) and -(2**63) <= int(line) < 2**63):
+            if line.strip() and whole_id(line.strip()) is None:
                 raise UserError(
                     f"{flag} {file}, line {number}: {line.strip()[:40]!r} is not a whole number as {what} ids are"
                 )

@@ -90,7 +90,7 @@ def update_results(
         spark: the session.
         pictures: from `open_pictures`.
         run: publishes the table.
-        ref: the table at the version that readers read; it need not exist.
+        ref: the table at the version to go on from; without one where there is none.
         relation: its columns, with `path`, `width`, `height`, `seconds`, `content_hash` and `recipe`.
         recipe: how rows are made.
         announce: told before the work how many pictures are to be made, how many are up to date and how many of the
@@ -105,7 +105,9 @@ def update_results(
         return in_parts(spark, pictures, chosen, max(_PARTS_PER_CORE * cores(spark), number))
 
     key = recipe.constants["recipe"]
-    earlier = ref.read(spark, relation).select("path", "recipe", "content_hash").collect() if ref.exists(spark) else []
+    earlier = (
+        ref.read(spark, relation).select("path", "recipe", "content_hash").collect() if ref.pinned is not None else []
+    )
     waiting = TableRef(f"{ref.location}_unfinished")
     hashes = {row["path"]: row["content_hash"] for row in earlier if row["recipe"] == key}
     there = {row["path"]: row.asDict() for row in _waiting(spark, waiting, F.col("recipe") == key)}

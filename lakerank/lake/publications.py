@@ -25,15 +25,17 @@ from threading import Lock
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lakerank.cli.errors import UserError
 from lakerank.cli.files import flush_to_disk
 from lakerank.lake.delta_arrow import ArrowSink, ArrowTable, GetSpark
 from lakerank.lake.delta_table import TableRef, TableSink, again, is_catalog_name
 from lakerank.lake.schemas import ITEMS, LINKS, PAGES, PUBLICATIONS, RATINGS, RATINGS_REJECTED, TAGS, Relation
-from lakerank.lake.table_log import TableLog
+from lakerank.lake.table_log import Commit, TableLog
 
 _STAMP = "lakerank"  # first word of the stamps of commits that count only once they are published
+_TURNS = 5  # until others are done
 _FILES = 64  # of `publications`, that are then made one: each row comes in a file of its own
 # What others may add to, correct and delete from, row by row; all else is used as it was made or not at all.
 _KEPT_BY_OTHERS = frozenset(r.name for r in (RATINGS, RATINGS_REJECTED, ITEMS, TAGS, PAGES, LINKS))
@@ -118,6 +120,19 @@ class Publications:
         """Return the table that a flag names, or the lake's own, at the version that readers read; see `at`."""
         return self.at(TableRef.find(given, relation, self.lake))
 
+    def result(self, relation: Relation, given: str = "") -> TableRef | None:
+        """Return what a job has made before, for the same job to go on from.
+
+        None if there is nothing, or, with a word, if it is not whole or not the job's: then it is made anew.
+        """
+        ref = TableRef.find(given, relation, self.lake)
+        try:
+            found = self.at(ref)
+        except UserError:
+            _note(f"{ref.location}: what stands there is no result that was published; it is made anew")
+            return None
+        return None if found.pinned is None else found
+
     def at(self, ref: TableRef) -> TableRef:
         """Return a table at the version that readers read.
 
@@ -132,10 +147,27 @@ class Publications:
         if log.newest < 0:
             return ref
         member = next((member for _, member in self._naming(ref)), None)
+        if member is None and not place_in(self.lake, ref).startswith("./"):
+            return self._of_another_lake(ref, log)
         found = (
             None if member is None else self._pinned(ref, member, log, is_kept_by_others=member.name in _KEPT_BY_OTHERS)
         )
         return self._newest(ref, log) if found is None else found
+
+    def _of_another_lake(self, ref: TableRef, log: TableLog) -> TableRef:
+        """Return a table as the lake that it lies in has published it, or as it is if that knows nothing of it."""
+        location = ref.location.rstrip("/")
+        separator = "." if is_catalog_name(location) else "/"
+        beside = Publications.read(location.rpartition(separator)[0], self.get_spark)
+        if any(beside._naming(ref)):
+            return beside.at(ref)
+        rows = log.rows_since(log.newest)
+        if is_ours(log.commit(rows)):
+            _note(
+                f"{ref.location}: nothing beside it says whether the job that wrote it had finished; "
+                "it is read as it is"
+            )
+        return dataclasses.replace(ref, pinned=log.newest, rows_version=rows)
 
     def of(self, ref: TableRef) -> Publication | None:
         """Return the newest publication that names a table."""
@@ -170,30 +202,41 @@ class Publications:
                 f"{ref.location}: this is not the table that was published (it was dropped and made anew, or copied "
                 f"without its history): run again what writes it"
             )
-        version, rows = member.version, None
+        version, rows, is_read = member.version, None, True
+        foreign: Commit | None = None  # the first that is not read
         for commit in log.since(member.version):
-            if commit.changed_rows:
-                ours = commit.stamp.split(" ")[0] == _STAMP
-                if ours or not is_kept_by_others:
-                    if not ours:
-                        _note(
-                            f"{ref.location} was changed by somebody else since it was published ({commit.operation}, "
-                            f"version {commit.version}); version {version} is read"
-                        )
-                    break
+            if commit.changed_rows and is_ours(commit):
+                is_read = False
+            elif commit.changed_rows and is_kept_by_others and member.version <= commit.restored <= version:
+                is_read, rows, foreign = True, commit.version, None  # somebody took out what is not published
+            elif commit.changed_rows and not (is_kept_by_others and is_read):
+                is_read, foreign = False, foreign or commit
+            elif commit.changed_rows:
                 rows = commit.version
-            version = commit.version
+            if is_read:
+                version = commit.version
+        if foreign:
+            _note(
+                f"{ref.location} was changed by somebody else since it was published ({foreign.operation}, version "
+                f"{foreign.version}); version {version} is read"
+            )
         return dataclasses.replace(
             ref, pinned=version, rows_version=log.rows_since(member.version) if rows is None else rows
         )
 
     def _newest(self, ref: TableRef, log: TableLog) -> TableRef:
         rows = log.rows_since(log.newest)
-        if (stamp := log.commit(rows).stamp.split(" "))[0] == _STAMP:
+        if is_ours(commit := log.commit(rows)):
             raise UserError(
-                f"{ref.location}: the job that wrote it ({stamp[1]}) was stopped before it had finished: run it again"
+                f"{ref.location}: the job that wrote it ({commit.stamp.split(' ')[1]}) was stopped before it had "
+                "finished: run it again"
             )
         return dataclasses.replace(ref, pinned=log.newest, rows_version=rows)
+
+
+def is_ours(commit: Commit) -> bool:
+    """Tell whether a commit counts only once it is published."""
+    return commit.stamp.split(" ")[0] == _STAMP
 
 
 class Publishing:
@@ -213,16 +256,17 @@ class Publishing:
         self._tables: list[Member] = []
         self._sources: list[Member] = []
         self._settings: dict[str, Any] = {}
+        self._shared: dict[str, tuple[tuple[Relation, Any, str, str], int]] = {}  # by name: how, and on which version
+        self._merges_with: str | None = None
         self._lock = Lock()
 
-    def write(self, relation: Relation, rows: Any, given: str = "", replace_where: str = "") -> TableRef:
-        """Replace a table, or the rows that match a condition; return it at the version that was written.
+    def write(self, relation: Relation, rows: Any, given: str = "") -> TableRef:
+        """Replace a table; return it at the version that was written.
 
         Args:
             relation: what it is.
             rows: a frame or an Arrow table.
             given: where, if not in the lake.
-            replace_where: SQL; only for frames.
 
         Raises:
             UserError: see `TableSink.write`.
@@ -232,8 +276,45 @@ class Publishing:
         if isinstance(rows, pa.Table):
             ArrowSink(ref, relation, self._get_spark, self.stamp).write(rows)
         else:
-            TableSink(ref, relation, self.stamp).write(rows, replace_where)
+            TableSink(ref, relation, self.stamp).write(rows)
         return self._written(ref, relation, before)
+
+    def add_own(self, relation: Relation, rows: Any, own: str, given: str = "") -> TableRef:
+        """Write a run's own rows into a table that has those of all runs; return it at the version that was written.
+
+        Rows of runs that were killed do not stay, and those that another run publishes before this one are kept.
+
+        Args:
+            relation: what it is.
+            rows: a frame of the run's own, cheap to make again.
+            own: SQL; the rows that they replace.
+            given: where, if not in the lake.
+
+        Raises:
+            UserError: see `TableSink.write`.
+        """
+        ref = TableRef.find(given, relation, self._lake)
+        log, base = TableLog(ref, self._get_spark), self._published_version(ref)
+        before = log.newest
+        killed = before >= 0 and is_ours(log.commit(log.rows_since(before)))
+        if base >= 0 and any(commit.changed_rows for commit in log.since(base)):
+            ArrowSink.restore(ref, base, self._get_spark, self.stamp)
+        TableSink(ref, relation, self.stamp).write(rows, "" if base < 0 and killed else own)
+        self._shared[relation.name] = (relation, rows, own, given), base
+        return self._written(ref, relation, before)
+
+    def merges_with(self, published: Publication | None) -> None:
+        """Note what the tables were merged with, so that this run is not published over a later one of its kind."""
+        self._merges_with = published.stamp if published else ""
+
+    def _published_version(self, ref: TableRef) -> int:
+        """Return the version of a table that readers read; −1 if it was never published."""
+        published = Publications.read(self._lake, self._get_spark)
+        try:
+            pinned = published.at(ref).pinned if published.of(ref) else None
+        except UserError:  # dropped and made anew: what stands there is somebody's
+            return -1
+        return -1 if pinned is None else pinned
 
     def change(self, relation: Relation, base: TableRef, apply: Any) -> TableRef:
         """Append to a table or merge into it, as it was published; return it at the version that was written.
@@ -251,7 +332,7 @@ class Publishing:
         """
         ref = TableRef(base.location)
         assert base.pinned is not None
-        for _ in range(5):
+        for _ in range(_TURNS):
             log = TableLog(ref, self._get_spark)
             before = log.newest
             if any(commit.changed_rows for commit in log.since(base.pinned)):
@@ -300,8 +381,32 @@ class Publishing:
         """Make all that was written count, in one commit; None if nothing was."""
         if not (self._tables or self._settings):
             return None
+        for _ in range(_TURNS):
+            moved = [
+                how
+                for how, base in self._shared.values()
+                if self._published_version(TableRef.find(how[3], how[0], self._lake)) != base
+            ]
+            for how in moved:
+                self.add_own(*how)
+            if moved:
+                continue
+            publication, beside = self._publish()
+            # Published in the same moment: neither has seen the other's rows.
+            if not any(member.name in self._shared for row in beside for member in row.tables):
+                return publication
+        raise UserError(f"{self._lake}: other jobs keep publishing; run this again when they are done")
+
+    def _publish(self) -> tuple[Publication, list[Publication]]:
+        """Publish; return it, and what others have published in the same moment."""
         ref = TableRef.find("", PUBLICATIONS, self._lake)
-        earlier = Publications.read(self._lake, self._get_spark).rows
+        published = Publications.read(self._lake, self._get_spark)
+        earlier, same = published.rows, published.newest(self._what)
+        if self._merges_with is not None and (same.stamp if same else "") != self._merges_with:
+            raise UserError(
+                f"{self._lake}: another job has published `{self._what}` since this one read it, and this one would "
+                "take out what that has added: run the command again"
+            )
         publication = Publication(
             self._what,
             self.run_id,
@@ -320,21 +425,47 @@ class Publishing:
         }
         rows = pa.Table.from_pylist([row], schema=PUBLICATIONS.arrow_schema())
         ArrowSink(ref, PUBLICATIONS, self._get_spark).append(rows)  # no stamp: this commit counts at once
+        version = TableLog(ref, self._get_spark).newest
+        _flush(self._lake, [Member(PUBLICATIONS.name, place_in(self._lake, ref), "", version)])
         if publication.number % _FILES == 0:
             ArrowSink.compact(ref)
-        return publication
+        now = Publications.read(self._lake, self._get_spark).rows if self._shared else []
+        return publication, [row for row in now if row.number == publication.number and row.stamp != self.stamp]
 
 
 def undo_unpublished(get_spark: GetSpark, lake: str, relation: Relation) -> None:
     """Give a table its published rows again, and publish them, if a run was killed after it had written it: what is
-    added to rows that nobody reads would not be read either."""
+    added to rows that nobody reads would not be read either. Rows that others have added since stay.
+
+    Raises:
+        UserError: others have deleted or changed rows of the killed run.
+    """
     ref = TableRef.find("", relation, lake)
     published = Publications.read(lake, get_spark).at(ref)
     log = TableLog(ref, get_spark)
-    if published.pinned is None or not any(commit.changed_rows for commit in log.since(published.pinned)):
+    if published.pinned is None:
         return
+    unread = [commit for commit in log.since(published.pinned) if commit.changed_rows]
+    if not unread:
+        return
+    added: list[str] = []
+    for commit in unread:
+        if is_ours(commit):
+            continue
+        files = log.added(commit.version)
+        if files is None or ref.folder is None:
+            raise UserError(
+                f"{ref.location}: somebody has changed rows ({commit.operation}, version {commit.version}) that a job "
+                f"had written and not published before it was stopped (version {unread[0].version}): RESTORE the table "
+                f"to version {published.pinned} and make that change again"
+            )
+        added += files
     with publishing(get_spark, lake, relation.name) as run:
+        rows = [pq.read_table(ref.folder / name) for name in added] if ref.folder else []
         ArrowSink.restore(ref, published.pinned, get_spark, run.stamp)
+        if rows:
+            ArrowSink(ref, relation, get_spark, run.stamp).append(pa.concat_tables(rows, promote_options="permissive"))
+            print(f"{ref.location}: {sum(map(len, rows)):,} rows that others have added are kept", flush=True)
         restored = TableLog(ref, get_spark).find(run.stamp)
         if restored is not None:
             run.keep(relation, dataclasses.replace(ref, pinned=restored.version))
@@ -389,6 +520,7 @@ def _flush(lake: str, tables: Sequence[Member]) -> None:
             log,
             folder,
             log.parent,
+            folder.parent,  # of a new table
         ):
             flush_to_disk(path)
 

@@ -6,12 +6,14 @@ OPTIMIZE, VACUUM, SET TBLPROPERTIES and their like make new versions with the sa
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from urllib.parse import unquote
 
 from pyarrow import fs
 
@@ -33,12 +35,17 @@ _KEEP_ROWS = frozenset(
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit: the version it made, whether it changed rows, what it was, and what its writer said of itself."""
+    """One commit: the version it made, whether it changed rows, what it was, and what its writer said of itself.
+
+    Attributes:
+        restored: the version whose rows it gave the table again, or −1.
+    """
 
     version: int
     changed_rows: bool
     operation: str = "?"
     stamp: str = ""
+    restored: int = -1
 
 
 class TableLog:
@@ -73,6 +80,35 @@ class TableLog:
         while version > 0 and version in self._versions and not self.commit(version).changed_rows:
             version -= 1
         return version
+
+    def mark(self, version: int) -> str:
+        """Return what tells a commit from another of the same table and version, as copies of a lake may have.
+
+        Returns:
+            Eight hexadecimal digits, of zeros if the commit is not kept any more.
+        """
+        if version not in self._versions:
+            return "0" * 8
+        if self._files is None:
+            what = repr(self._history[version]).encode()
+        else:
+            system, folder = self._files
+            with system.open_input_stream(f"{folder}/{version:020}.json") as stream:
+                what = stream.read()
+        return hashlib.sha256(what).hexdigest()[:8]
+
+    def added(self, version: int) -> list[str] | None:
+        """Return the files of rows that a commit has added, seen from the table; None if it did anything else to rows,
+        or if its actions cannot be seen."""
+        if self._files is None or version not in self._versions:
+            return None
+        added = []
+        for action in self._actions(version):
+            if "remove" in action or action.get("add", {}).get("deletionVector"):
+                return None
+            if "add" in action:
+                added.append(unquote(action["add"]["path"]))
+        return added
 
     def find(self, stamp: str) -> Commit | None:
         """Return the newest commit with this stamp."""
@@ -110,10 +146,18 @@ class TableLog:
         spark = self._get_spark()
         if not self._ref.exists(spark):
             return {}
-        rows = spark.sql(f"DESCRIBE HISTORY {self._ref.sql}").select("version", "operation", "userMetadata").collect()
+        rows = (
+            spark.sql(f"DESCRIBE HISTORY {self._ref.sql}")
+            .select("version", "operation", "userMetadata", "operationParameters")
+            .collect()
+        )
         return {
             row["version"]: Commit(
-                row["version"], row["operation"] not in _KEEP_ROWS, row["operation"], row["userMetadata"] or ""
+                row["version"],
+                row["operation"] not in _KEEP_ROWS,
+                row["operation"],
+                row["userMetadata"] or "",
+                _restored(row["operation"], row["operationParameters"]),
             )
             for row in rows
         }
@@ -121,22 +165,31 @@ class TableLog:
     def _read(self, version: int) -> Commit:
         if self._files is None:
             return self._history[version]
+        changed, operation, stamp, restored = False, "?", "", -1
+        for action in self._actions(version):
+            if info := action.get("commitInfo"):
+                operation, stamp = str(info.get("operation", "?")), str(info.get("userMetadata") or "")
+                restored = _restored(operation, info.get("operationParameters"))
+            changed = changed or any(
+                action[kind].get("dataChange", True) for kind in ("add", "remove") if kind in action
+            )
+        return Commit(version, changed, operation, stamp, restored)
+
+    def _actions(self, version: int) -> list[dict[str, Any]]:
+        assert self._files is not None
         system, folder = self._files
         path = f"{folder}/{version:020}.json"
-        changed, operation, stamp = False, "?", ""
         try:
             with system.open_input_stream(path) as stream:
-                text = stream.read().decode()
-            for line in text.splitlines():
-                action = json.loads(line) if line else {}
-                if info := action.get("commitInfo"):
-                    operation, stamp = str(info.get("operation", "?")), str(info.get("userMetadata") or "")
-                changed = changed or any(
-                    action[kind].get("dataChange", True) for kind in ("add", "remove") if kind in action
-                )
+                return [json.loads(line) for line in stream.read().decode().splitlines() if line]
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({_short(error)}); the table's log is damaged") from error
-        return Commit(version, changed, operation, stamp)
+
+
+def _restored(operation: str, parameters: Any) -> int:
+    """Return the version that a RESTORE went back to; −1 if it is none, or went to a moment."""
+    asked = str((parameters or {}).get("version")) if operation == "RESTORE" else ""
+    return int(asked) if asked.isdecimal() and len(asked) < 20 else -1
 
 
 def _short(error: Exception) -> str:

@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from lakerank.cli.files import write_lines
-from lakerank.search.query.index import NO_DAY, Index
+from lakerank.search.query.index import Index
 
 
 def bulk_lines(index: Index) -> Iterator[str]:
@@ -22,11 +20,7 @@ def bulk_lines(index: Index) -> Iterator[str]:
     block = index.block
     for number, page_id in enumerate(block["page_ids"].tolist()):
         page = index.page(number)
-        original, day, rank = (
-            int(block["groups"][number]),
-            int(block["days"][number]),
-            float(block["pageranks"][number]),
-        )
+        original, rank = int(block["groups"][number]), float(block["pageranks"][number])
         fields = {
             "url": page.url,
             "doc_id": page.doc_id,
@@ -35,7 +29,7 @@ def bulk_lines(index: Index) -> Iterator[str]:
             "text": index.string("text", number),
             **{field.name: field.value for field in page.fields},
             "host": index.hosts[int(block["page_hosts"][number])],
-            "fetched_at": "" if day == NO_DAY else str(np.datetime64(day, "D")),
+            "fetched_at": index.day_of(number),
             "pagerank": rank or "",
             "page_id": str(page_id),
             "duplicate_of": "" if original == page_id else str(original),

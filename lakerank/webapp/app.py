@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from lakerank.lake.schemas import whole_id
 from lakerank.webapp.limits import Guard
 from lakerank.webapp.render import Renderer
 from lakerank.webapp.site import Site
@@ -23,7 +24,6 @@ LAST_PAGE = 100  # of results
 MOST_RESULTS = 100  # on one page of the JSON answer
 TOP = 10
 SUGGESTIONS = 8
-_ID = re.compile(r"-?[0-9]{1,19}")
 _PLAIN = {
     404: ("Not found", "There is no such page here."),
     405: ("Not allowed", "This address can only be read."),
@@ -78,7 +78,8 @@ class _Pages:
 
     def page(self, request: Request) -> Response:
         site, asked, query = self.current(), request.path_params["page_id"], _query(request)
-        view = site.view(int(asked)) if _ID.fullmatch(asked) else None
+        page_id = whole_id(asked)
+        view = None if page_id is None else site.view(page_id)
         if view is None:
             raise HTTPException(404, "The index has no page with this number. It may have been removed since.")
         return HTMLResponse(self.render("page", query=query, size=len(site), seen=view))
@@ -86,7 +87,8 @@ class _Pages:
     def text(self, request: Request) -> Response:
         """Show the whole text of a page as it was indexed."""
         site, asked, query = self.current(), request.path_params["page_id"], _query(request)
-        found = site.text(int(asked), query) if _ID.fullmatch(asked) else None
+        page_id = whole_id(asked)
+        found = None if page_id is None else site.text(page_id, query)
         if found is None:
             raise HTTPException(404, "The index has no page with this number. It may have been removed since.")
         page, text, fetched = found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-import threading
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from lakerank.cli.extras import require
 from lakerank.lake.delta_arrow import GetSpark
 from lakerank.search.query.store import cache_folder
 from lakerank.webapp.limits import Guard
+from lakerank.webapp.newest import Newest
 from lakerank.webapp.store import has_published
 
 if TYPE_CHECKING:  # a lake without a recommender is served where pyspark is not installed
@@ -33,7 +32,7 @@ MOST_EXCLUDED = 1000  # ids in one address
 NO_MODEL = "none"
 
 
-class NewestModel:
+class NewestModel(Newest):
     """The newest version of a recommender that could be opened; `model` is replaced as a whole.
 
     Args:
@@ -51,7 +50,7 @@ class NewestModel:
         self._lake, self._name, self._rules, self._get_spark = lake, name, rules, get_spark
         self._cache_dir = f"{cache_folder(lake, cache_dir)}/recommenders"
         self._serving = require("lakerank.recommend.serving.store", extra="spark")
-        self._last_problem = ""
+        super().__init__(f"`{name}`")
         found = self._serving.PublishedModel.find(lake, name, get_spark)
         if found is None:
             raise UserError(f"{lake} has no model `{name}`: run {name} first")
@@ -93,24 +92,12 @@ class NewestModel:
             model.recommend(model.users[0].as_py(), TOP, np.empty(0, np.int64), explain=True)
         return model
 
-    def refresh(self) -> None:
-        """Open the newest version if it is another one; if that fails the old one stays."""
-        try:
-            found = self._serving.PublishedModel.find(self._lake, self._name, self._get_spark)
-            if found is not None and found.key != self._key:
-                self.model, self._key = self._opened(found), found.key
-                print(f"serve: version {self.model.number} of `{self._name}`, {len(self.model):,} users", flush=True)
-            self._last_problem = ""
-        except Exception as error:  # whatever it is, readers go on with what they have
-            problem = f"serve: cannot open the newest `{self._name}`, the old one stays: {error}"
-            if problem != self._last_problem:
-                print(problem, file=sys.stderr, flush=True)
-            self._last_problem = problem
-
-    def watch(self, seconds: float, over: threading.Event) -> None:
-        """Call `refresh` every so many seconds until `over` is set."""
-        while not over.wait(seconds):
-            self.refresh()
+    def _take_up(self) -> str:
+        found = self._serving.PublishedModel.find(self._lake, self._name, self._get_spark)
+        if found is None or found.key == self._key:
+            return ""
+        self.model, self._key = self._opened(found), found.key
+        return f"version {self.model.number} of `{self._name}`, {len(self.model):,} users"
 
 
 def recommend_routes(current: Callable[[], ServedModel]) -> list[Route]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lakerank.search.query.engine import SearchEngine
-from lakerank.search.query.index import NO_DAY, Index, Page
+from lakerank.search.query.index import NO_DAY, Page
 from lakerank.search.query.presentation import Pieces
 from lakerank.search.query.suggest import Suggester
 from lakerank.webapp.links import Link, Links
@@ -17,12 +17,6 @@ from lakerank.webapp.links import Link, Links
 LINKS_SHOWN = 50  # in each direction
 RELATED_SHOWN = 6
 _TITLES_LOOKED_AT = 40  # for examples
-
-
-def day_of(index: Index, number: int) -> str:
-    """Return the day on which a page was fetched, `2024-05-01`; empty: unknown."""
-    day = int(index.block["days"][number])
-    return "" if day == NO_DAY else str(np.datetime64(day, "D"))
 
 
 def examples(engine: SearchEngine) -> tuple[tuple[str, str], ...]:
@@ -146,7 +140,7 @@ class Site:
         return PageView(
             index.page(number),
             index.string("text", number),
-            day_of(index, number),
+            index.day_of(number),
             pagerank,
             above + 1 if pagerank > 0 else None,
             tuple(self.engine.related(number, RELATED_SHOWN)),
@@ -161,7 +155,7 @@ class Site:
         if number is None:
             return None
         text = index.string("text", number)
-        return index.page(number), self.engine.marked(query, text) if query else [(text, False)], day_of(index, number)
+        return index.page(number), self.engine.marked(query, text) if query else [(text, False)], index.day_of(number)
 
     def _named(self, links: list[Link], total: int) -> tuple[list[Neighbour], int]:
         index = self.engine.index

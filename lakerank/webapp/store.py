@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from pathlib import Path
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.publications import Publications
-from lakerank.lake.schemas import LINKS
+from lakerank.lake.schemas import INDEX, LINKS
 from lakerank.search.query.engine import SearchEngine
 from lakerank.search.query.index import Index
 from lakerank.search.query.store import index_version, open_index
 from lakerank.webapp.links import COLUMNS, Links, gather_links
+from lakerank.webapp.newest import Newest
 from lakerank.webapp.site import Site
 
 NO_LINKS = "none"
 
 
-class NewestSite:
+class NewestSite(Newest):
     """The newest version of the index that could be opened; `site` is replaced as a whole.
 
     Args:
@@ -34,23 +33,31 @@ class NewestSite:
 
     def __init__(self, lake: str, links: str, cache_dir: str, get_spark: GetSpark) -> None:
         self._lake, self._links_table, self._cache_dir, self._get_spark = lake, links, cache_dir, get_spark
-        self._last_problem = ""
+        super().__init__("index")
         self._version = index_version(lake, get_spark)
         self.site = self._site(self._version[1])
 
     def _site(self, version: int) -> Site:
-        engine = SearchEngine(open_index(self._lake, self._cache_dir, self._get_spark).index)
+        opened = open_index(self._lake, self._cache_dir, self._get_spark)
+        engine = SearchEngine(opened.index)
         warm_up(engine)
-        site = Site.of(engine, self._links(engine.index), version)
+        site = Site.of(engine, self._links(engine.index, opened.version), version)
         site.suggester.warm_up()
         return site
 
-    def _links(self, index: Index) -> Links | None:
+    def _links(self, index: Index, number: int) -> Links | None:
+        """Gather the links that the index of this publication was made with, or those of the table that is named."""
         if self._links_table == NO_LINKS:
             return None
         try:
             published = Publications.read(self._lake, self._get_spark)
-            table = ArrowTable(published.table(LINKS, self._links_table), LINKS, self._get_spark)
+            sources = next((row.sources for row in published.rows if row.number == number and row.what == INDEX), ())
+            crawl = next((member for member in sources if member.name == LINKS.name), None)
+            if crawl is None or self._links_table:
+                ref = published.table(LINKS, self._links_table)
+            else:
+                ref = published.member(crawl, LINKS)
+            table = ArrowTable(ref, LINKS, self._get_spark)
             return gather_links(table.read(COLUMNS), index.block["page_ids"], index.block["pageranks"])
         except UserError as error:
             if self._links_table:
@@ -58,25 +65,13 @@ class NewestSite:
             print(f"serve: pages are shown without links: {error}", flush=True)
             return None
 
-    def refresh(self) -> None:
-        """Open the newest version if it is another one; if that fails the old one stays."""
-        try:
-            newest = index_version(self._lake, self._get_spark)
-            if newest != self._version:
-                self.site = self._site(newest[1])
-                self._version = newest
-                print(f"serve: version {newest[1]} of the index, {describe_memory(len(self.site))}", flush=True)
-            self._last_problem = ""
-        except Exception as error:  # whatever it is, readers go on with what they have
-            problem = f"serve: cannot open the newest index, the old one stays: {error}"
-            if problem != self._last_problem:
-                print(problem, file=sys.stderr, flush=True)
-            self._last_problem = problem
-
-    def watch(self, seconds: float, over: threading.Event) -> None:
-        """Call `refresh` every so many seconds until `over` is set."""
-        while not over.wait(seconds):
-            self.refresh()
+    def _take_up(self) -> str:
+        newest = index_version(self._lake, self._get_spark)
+        if newest == self._version:
+            return ""
+        self.site = self._site(newest[1])
+        self._version = newest
+        return f"version {newest[1]} of the index, {describe_memory(len(self.site))}"
 
 
 def describe_memory(pages: int) -> str:

@@ -12,7 +12,7 @@ from sr_model.data.stream import Batch, PatchStream
 from sr_model.device import to_device
 
 
-class Batches:
+class Batches(Iterator[tuple[Tensor, Tensor]]):
     """Give a stream's batches on the device; a GPU gets the next one while it computes on the last.
 
     Args:
@@ -36,7 +36,7 @@ class Batches:
         self._begun: torch.cuda.Event | None = None
         self._gaps: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def __next__(self) -> tuple[Tensor, Tensor]:
         """Return LR and HR, (N, 3, ·, ·) in [-1, 1]."""
         if self._copies is None:
             begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The short form of benchmarks/chaos.py: jobs that die at each write, and visitors, on the models and the index."""
+"""The short form of benchmarks/chaos.py: jobs that die at writes or are killed, and visitors; models and the index."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def test_nothing_is_lost_or_mixed(spark: SparkSession, tmp_path: Path) -> None:
     events.prepare()
     for job in events.jobs:
         events.crash(job)
-    events.visit(job, len(chaos.VISITS))
+        events.visit(job, len(chaos.VISITS))
+        events.kill(job, 1)
     assert sum(tally.tried for tally in events.tally.values()) > 20
     assert not [lost for tally in events.tally.values() for lost in tally.lost], events.table()

@@ -17,8 +17,8 @@ from pyspark.sql import SparkSession
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
-from lakerank.lake.publications import Publications, Publishing, located, place_in, publishing
-from lakerank.lake.schemas import PAGERANK_METRICS, PUBLICATIONS, RANKS, RATINGS
+from lakerank.lake.publications import Publications, Publishing, located, place_in, publishing, undo_unpublished
+from lakerank.lake.schemas import PAGERANK_METRICS, PUBLICATIONS, RANKS, RATINGS, RECOMMENDER_METRICS
 from lakerank.lake.table_log import TableLog
 
 
@@ -277,3 +277,153 @@ def test_many_publications_are_few_files(tmp_path: Path) -> None:
     assert [row.settings["n"] for row in published.rows] == list(range(69, -1, -1))
     assert len(DeltaTable(str(tmp_path / "publications")).file_uris()) < 10
     assert published.table(PUBLICATIONS).pinned == 70  # as any table, and one commit made few files of many
+
+
+def rated(*pairs: tuple[int, int]) -> pa.Table:
+    users, items = (pa.array([pair[n] for pair in pairs], pa.int64()) for n in (0, 1))
+    stars = pa.array([4.0] * len(pairs), pa.float32())
+    return pa.table(
+        [users, items, stars, pa.nulls(len(pairs), pa.timestamp("us", "UTC"))], schema=RATINGS.arrow_schema()
+    )
+
+
+def users_read(lake: Path) -> list[int]:
+    table = ArrowTable(Publications.read(str(lake), nobody).table(RATINGS), RATINGS, nobody)
+    return sorted(table.read(["user_id"])["user_id"].to_pylist())
+
+
+def killed_overwrite(lake: Path) -> None:
+    with publishing(nobody, str(lake), "ratings") as run:
+        run.write(RATINGS, rated((1, 1)))
+    Publishing(nobody, str(lake), "ratings").write(RATINGS, rated((1, 1), (2, 2)))  # killed before it published
+
+
+def test_rows_that_others_add_behind_a_killed_run_are_said_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_overwrite(tmp_path)
+    write_deltalake(str(tmp_path / "ratings"), rated((9, 9)), mode="append")
+    assert users_read(tmp_path) == [1]
+    assert "was changed by somebody else since it was published (WRITE, version 2); version 0 is read" in (
+        capsys.readouterr().err
+    )
+    undo_unpublished(nobody, str(tmp_path), RATINGS)
+    assert users_read(tmp_path) == [1, 9]
+    undo_unpublished(nobody, str(tmp_path), RATINGS)
+    assert users_read(tmp_path) == [1, 9]
+
+
+def test_rows_that_others_delete_behind_a_killed_run_are_not_put_back(tmp_path: Path) -> None:
+    killed_overwrite(tmp_path)
+    table = DeltaTable(str(tmp_path / "ratings"))
+    table.delete("user_id = 1")
+    with pytest.raises(
+        UserError, match=r"DELETE, version 2.*RESTORE the table to version 0 and make that change again"
+    ):
+        undo_unpublished(nobody, str(tmp_path), RATINGS)
+    table.restore(0)  # as it says
+    assert users_read(tmp_path) == [1]
+    table.delete("user_id = 1")
+    assert users_read(tmp_path) == []
+    undo_unpublished(nobody, str(tmp_path), RATINGS)
+    assert users_read(tmp_path) == []
+
+
+def test_tables_of_another_lake_are_read_as_that_has_published_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    killed_overwrite(other)
+    published = Publications.read(str(mine), nobody)
+    assert ArrowTable(published.table(RATINGS, f"{other}/ratings"), RATINGS, nobody).rows == 1
+    shutil.copytree(other / "ratings", tmp_path / "alone" / "ratings")
+    assert ArrowTable(published.table(RATINGS, f"{tmp_path}/alone/ratings"), RATINGS, nobody).rows == 2
+    assert "nothing beside it says whether the job that wrote it had finished" in capsys.readouterr().err
+
+
+def test_a_merge_is_not_published_over_what_it_has_not_seen(tmp_path: Path) -> None:
+    publish(tmp_path, 0.25, 3)
+    seen = Publications.read(str(tmp_path), nobody).newest("ranks")
+    with publishing(nobody, str(tmp_path), "ranks") as run:
+        run.write(RANKS, ranks(0.5))
+        run.merges_with(seen)
+    late = Publishing(nobody, str(tmp_path), "ranks")
+    late.write(RANKS, ranks(0.75))
+    late.merges_with(seen)
+    with pytest.raises(UserError, match="another job has published `ranks` since this one read it"):
+        late.publish()
+    assert state(tmp_path) == (0.5, 3)
+
+
+@pytest.mark.connect
+def test_tables_of_all_runs_keep_every_run_and_no_killed_one(spark: SparkSession, tmp_path: Path) -> None:
+    def run(name: str) -> Publishing:
+        started = Publishing(lambda: spark, str(tmp_path), "evaluation", name)
+        fill = {"string": "x", "double": 0.5, "bigint": 1}
+        values = tuple(name if c.name == "run_id" else fill[c.type] for c in RECOMMENDER_METRICS.columns)
+        started.add_own(
+            RECOMMENDER_METRICS, spark.createDataFrame([values], RECOMMENDER_METRICS.schema()), f"run_id = '{name}'"
+        )
+        return started
+
+    def runs() -> list[str]:
+        table = Publications.read(str(tmp_path), lambda: spark).table(RECOMMENDER_METRICS)
+        return sorted(ArrowTable(table, RECOMMENDER_METRICS, nobody).read(["run_id"])["run_id"].to_pylist())
+
+    run("killed at first")
+    run("a").publish()
+    assert runs() == ["a"]
+    run("killed")
+    first, second = run("b"), run("c")
+    second.publish()
+    first.publish()
+    assert runs() == ["a", "b", "c"]
+    run("b").publish()  # again: its own rows are replaced
+    assert runs() == ["a", "b", "c"]
+    path = str(tmp_path / RECOMMENDER_METRICS.name)
+    left = DeltaTable(path).to_pyarrow_table().slice(0, 1)
+    shutil.rmtree(path)
+    write_deltalake(path, left)  # somebody's, who had a reason
+    run("d").publish()
+    assert runs() == sorted([*left["run_id"].to_pylist(), "d"])
+
+
+def test_what_is_published_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: set[str] = set()
+    monkeypatch.setattr("lakerank.lake.publications.flush_to_disk", lambda path: flushed.add(str(path)))
+    publish(tmp_path, 0.25, 3)
+    for table in ("ranks", "publications"):
+        written = {path for path in (tmp_path / table).rglob("*") if path.suffix in (".parquet", ".json")}
+        assert {str(path) for path in written} <= flushed
+        assert {str(tmp_path / table), str(tmp_path / table / "_delta_log")} <= flushed
+    assert str(tmp_path) in flushed
+
+
+def test_commits_of_copies_are_told_apart(tmp_path: Path) -> None:
+    publish(tmp_path / "one", 0.25, 3)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    logs = [TableLog(TableRef(str(tmp_path / lake / "ranks")), nobody) for lake in ("one", "two")]
+    assert logs[0].mark(0) == logs[1].mark(0) != "0" * 8
+    for lake in ("one", "two"):
+        publish(tmp_path / lake, 0.5, 3)
+    logs = [TableLog(TableRef(str(tmp_path / lake / "ranks")), nobody) for lake in ("one", "two")]
+    assert logs[0].mark(1) != logs[1].mark(1)
+    assert logs[0].mark(7) == "0" * 8
+
+
+def test_a_job_goes_on_from_what_it_has_published_or_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def result() -> TableRef | None:
+        return Publications.read(str(tmp_path), nobody).result(RANKS)
+
+    assert result() is None
+    Publishing(nobody, str(tmp_path), "ranks").write(RANKS, ranks(0.75))  # killed before it published
+    assert capsys.readouterr().err == ""
+    assert result() is None
+    assert "no result that was published; it is made anew" in capsys.readouterr().err
+    publish(tmp_path, 0.25, 3)
+    assert result() == Publications.read(str(tmp_path), nobody).table(RANKS)
+    shutil.rmtree(tmp_path / "ranks")
+    foreign_row(tmp_path / "ranks")
+    assert result() is None

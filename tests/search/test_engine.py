@@ -32,8 +32,18 @@ def shown(pieces: Pieces) -> str:
     return "".join(f"[{text}]" if match else text for text, match in pieces)
 
 
-def data(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), np.uint8)
+def highlighted(highlighter: Highlighter, text: str) -> str:
+    return shown(highlighter.highlight([text])[0])
+
+
+def snippet(highlighter: Highlighter, text: str, otherwise: str = "") -> str:
+    """Return the snippet of a text that stands between others."""
+    texts = ["other zebras", text, "zebra"]
+    ends = np.cumsum([len(one.encode()) for one in texts]).tolist()
+    spans = list(zip([0, *ends[:-1]], ends, strict=True))
+    data = np.frombuffer("".join(texts).encode(), np.uint8)
+    found = highlighter.snippets(data, spans, ["", otherwise, ""])
+    return shown(highlighter.highlight(found)[1])
 
 
 def test_the_snippet_is_where_the_words_are(engine: SearchEngine) -> None:
@@ -50,26 +60,24 @@ def test_marks_follow_stems_case_and_script() -> None:
     words = {"happy": ("happy", 1.0), "happiness": ("happy", 1.0), "strasse": ("straße", 1.0), "ma": ("ma", 0.5)}
     highlighter = Highlighter(words)
     assert (
-        shown(highlighter.highlight("Happy HAPPINESS hapless ma max Straße ma.max read_ma_max"))
+        highlighted(highlighter, "Happy HAPPINESS hapless ma max Straße ma.max read_ma_max")
         == "[Happy] [HAPPINESS] hapless [ma] max [Straße] [ma].max read_[ma]_max"
     )
-    assert shown(Highlighter({}).highlight("x")) == "x"
+    assert highlighted(Highlighter({}), "x") == "x"
     japanese = Highlighter({"検索": ("検索", 1.0), "エンジン": ("エンジン", 1.0), "索": ("索", 1.0)})
-    assert shown(japanese.highlight("新しい検索エンジンとは")) == "新しい[検索][エンジン]とは"
-    assert (
-        shown(Highlighter({"donaudampf": ("donaudampf", 1.0)}).highlight("Donau\u00addampf!")) == "[Donau\u00addampf]!"
-    )
-    assert shown(highlighter.highlight("")) == ""
+    assert highlighted(japanese, "新しい検索エンジンとは") == "新しい[検索][エンジン]とは"
+    assert highlighted(Highlighter({"donaudampf": ("donaudampf", 1.0)}), "Donau\u00addampf!") == "[Donau\u00addampf]!"
+    assert highlighted(highlighter, "") == ""
 
 
 def test_snippets_of_texts_without_a_match_or_with_odd_signs() -> None:
     highlighter = Highlighter({"zebra": ("zebra", 1.0)})
-    assert shown(highlighter.snippet(data("no such animal"))) == "no such animal"
-    assert shown(highlighter.snippet(data("no such animal"), "Described")) == "Described"
-    assert shown(highlighter.snippet(data("x" * 5000))) == "x" * 240 + " …"
+    assert snippet(highlighter, "no such animal") == "no such animal"
+    assert snippet(highlighter, "no such animal", "Described") == "Described"
+    assert snippet(highlighter, "x" * 5000) == "x" * 240 + " …"
     odd = "é" * 3000 + " zebra " + "漢" * 3000
-    assert "[zebra]" in shown(highlighter.snippet(data(odd)))
-    assert shown(highlighter.snippet(data(""))) == ""
+    assert "[zebra]" in snippet(highlighter, odd)
+    assert snippet(highlighter, "") == ""
 
 
 def test_copies_are_shown_once(engine: SearchEngine) -> None:

@@ -250,9 +250,9 @@ def test_suggestions_begin_with_what_is_typed() -> None:
     ],
 )
 def test_snippets_begin_where_a_sentence_does(text: str, begins: str) -> None:
-    pieces = Highlighter({"zebra": ("zebra", 1.0), "zebras": ("zebra", 1.0)}).snippet(
-        np.frombuffer(text.encode(), np.uint8)
-    )
+    highlighter = Highlighter({"zebra": ("zebra", 1.0), "zebras": ("zebra", 1.0)})
+    data = np.frombuffer(text.encode(), np.uint8)
+    pieces = highlighter.highlight(highlighter.snippets(data, [(0, len(data))]))[0]
     shown = "".join(f"[{piece}]" if match else piece for piece, match in pieces)
     assert begins in shown
     assert "zebra" in shown

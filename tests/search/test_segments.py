@@ -17,6 +17,20 @@ from lakerank.search.query.word_classes import CLASS_SIGN, class_name
 from lakerank.search.text.analyzer import PART, Analyzer
 
 WORDS = [f"w{i}" for i in range(40)] + ["über", "a.b", "the"]
+# Alike but for capitals, by which some are divided and others are not.
+WORDS += [
+    "CPUs",
+    "cpus",
+    "Cpus",
+    "NDIter",
+    "nditer",
+    "readCsv",
+    "readcsv",
+    "HTML5Page",
+    "html5page",
+    "IPython",
+    "Ipython",
+]
 
 
 def random_docs(count: int, seed: int = 0) -> list[dict[str, object]]:

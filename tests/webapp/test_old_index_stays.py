@@ -9,6 +9,7 @@ import pytest
 from lakerank.cli.errors import UserError
 from lakerank.search.index.segment import damaged_row
 from lakerank.webapp import store
+from lakerank.webapp.newest import Newest
 from lakerank.webapp.store import NewestSite
 
 
@@ -17,7 +18,8 @@ class OpenSite(NewestSite):
 
     def __init__(self) -> None:
         self._lake, self._cache_dir, self._get_spark = "lake", "", store.Publications
-        self._version, self._last_problem, self.site = ("first", 1), "", "version 1"  # type: ignore[assignment]
+        Newest.__init__(self, "index")
+        self._version, self.site = ("first", 1), "version 1"  # type: ignore[assignment]
 
 
 def test_the_old_index_stays(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ from pyspark.sql import functions as F
 from lakerank.cli.errors import UserError
 from lakerank.graph import store
 from lakerank.graph.base import Graph, PageRankConfig, iterations_needed, no_nodes
+from lakerank.graph.build_graph import BEFORE_HOST, HOST
 from lakerank.graph.csr_block import Floats, pack
 from lakerank.graph.encode_ids import CHUNK, gather, to_chunks
 from lakerank.graph.engines import run_native, say
@@ -218,14 +219,11 @@ def solve(
         yield _pages(ids, verdict, slice(at, at + OUT_ROWS))
 
 
-_HOST = r"^[A-Za-z][A-Za-z0-9+.\-]*://(?:[^/?#@]*@)?(?P<host>[^/?#:]+)"
-
-
 def hosts_in(ids: pa.Array) -> NDArray[np.int64] | None:
     """Return the number of the host in each address, int64[n]; None where ids are no addresses, or all of one host."""
     if pa.types.is_integer(ids.type):
         return None
-    found = pc.extract_regex(plain_ids(ids), _HOST)
+    found = pc.extract_regex(plain_ids(ids), f"{BEFORE_HOST}(?P<host>{HOST})")
     hosts = pc.utf8_lower(pc.struct_field(found, "host"))
     codes = pc.dictionary_encode(pc.utf8_rtrim(hosts, ".")).indices
     return hosts_or_none(pc.fill_null(codes, 0).to_numpy(zero_copy_only=False), pc.is_valid(codes).to_numpy(False))

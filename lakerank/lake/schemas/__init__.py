@@ -18,6 +18,7 @@ from lakerank.lake.schemas.recommenders import *  # noqa: F403
 from lakerank.lake.schemas.relation import ID as ID
 from lakerank.lake.schemas.relation import Column as Column
 from lakerank.lake.schemas.relation import Relation as Relation
+from lakerank.lake.schemas.relation import whole_id as whole_id
 
 RELATIONS: dict[str, Relation] = {
     relation.name: relation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast, overload
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # reading tables must work where pyspark is not installed
 # `id`: whole numbers stay numbers, anything else is kept as text; jobs map ids to dense indexes inside.
 ID = "id"
 _ID_TYPES = ("bigint", "string")
+_WHOLE = re.compile(r"-?[0-9]{1,19}")
 # Lossless on the way in: a frame may bring the type on the left where the contract says the right.
 _WIDENS = {
     "bigint": ("int", "smallint", "tinyint"),
@@ -30,6 +32,12 @@ _ARROW_TYPES = {
     "double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(), "string": pa.string(),
     "binary": pa.binary(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"),
 }  # fmt: skip
+
+
+def whole_id(text: str) -> int | None:
+    """Read an id that is a whole number of 64 bits; None if the text is none."""
+    number = int(text) if _WHOLE.fullmatch(text) else None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
 
 
 def arrow_type(name: str) -> pa.DataType:

@@ -19,8 +19,8 @@ from lakerank.cli.stores import has_scheme, is_in_object_store, local_copy, remo
 from lakerank.lake.archive import listing, opened
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
 from lakerank.lake.input_files import first_line, read_lines, read_rows, refuse_tables, table_format
-from lakerank.lake.publications import publishing, undo_unpublished
-from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS
+from lakerank.lake.publications import Publications, publishing, undo_unpublished
+from lakerank.lake.schemas import ITEMS, RATINGS, RATINGS_REJECTED, RELATIONS, TAGS, Relation
 from lakerank.recommend.data import cleaning, delimited, movielens
 from lakerank.recommend.data.cleaning import DUPLICATE, CheckedRows, RowCounts
 from lakerank.spark.checkpoint import checkpoint
@@ -300,7 +300,7 @@ def write_ratings(
     """
     found = cleaning.count_rows(checked)
     target = TableRef.find("", RATINGS, lake)
-    added_to = mode != "overwrite" and target.exists(spark)
+    added_to = mode != "overwrite" and Publications.read(lake, lambda: spark).result(RATINGS) is not None
     if added_to:
         found = _as_the_table_has(found, target, spark, label)
     frames = cleaning.cast_ids(checked, found)
@@ -364,30 +364,32 @@ def _add_to_tables(
     """Append or merge rows, one commit for each table, and count; see `write_ratings`.
 
     The commits have no stamp: readers take such a change of ratings, items and tags as it stands. That needs no
-    publication, and of two jobs at once Delta's own rules decide, so that neither loses rows.
+    publication, and of two jobs at once Delta's own rules decide, so that neither loses rows. The ratings come last: a
+    job that is killed before has added what nobody asks for yet, and added again it changes nothing.
     """
-    for relation in (RATINGS, ITEMS, TAGS):
-        if relation.name in tables and TableRef.find("", relation, lake).exists(spark):
+    published = Publications.read(lake, lambda: spark)
+    whole = {relation for relation in (RATINGS, ITEMS, TAGS) if published.result(relation) is not None}
+    for relation in whole:
+        if relation.name in tables:
             undo_unpublished(lambda: spark, lake, relation)
     target = TableRef.find("", RATINGS, lake)
     marked = checkpoint(cleaning.mark_against(tables["ratings"], target.read(spark, RATINGS), mode), scratch)
     late = marked.where("reason IS NOT NULL")
     counted = {row["reason"]: int(row["n"]) for row in late.groupBy("reason").agg(F.count("*").alias("n")).collect()}
     fresh = marked.where("reason IS NULL").select(*RATINGS.names)
-    TableSink(target, RATINGS).upsert(fresh, NEWER if mode == "merge" else "")
     if ITEMS.name in tables:
         rows = tables[ITEMS.name].select(*ITEMS.names)
         ref = TableRef.find("", ITEMS, lake)
-        if ref.exists(spark):
+        if ITEMS in whole:
             TableSink(ref, ITEMS).upsert(rows, "true" if mode == "merge" else "")
         else:
-            TableSink(ref, ITEMS).append(rows)
+            TableSink(ref, ITEMS).write(rows)
     if TAGS.name in tables:
-        TableSink(TableRef.find("", TAGS, lake), TAGS).append(tables[TAGS.name].select(*TAGS.names))
+        _append_new(TAGS, lake, tables[TAGS.name].select(*TAGS.names), TAGS in whole)
     reasons = dict(by_reason) | counted
     if reasons or other:
-        ref = TableRef.find("", RATINGS_REJECTED, lake)
-        TableSink(ref, RATINGS_REJECTED).append(_rejected([*refused, late]))
+        _append_new(RATINGS_REJECTED, lake, _rejected([*refused, late]), published.result(RATINGS_REJECTED) is not None)
+    TableSink(target, RATINGS).upsert(fresh, NEWER if mode == "merge" else "")
     rejected = sum(reasons.values())
     read = found.good["ratings"] + sum(found.reasons["ratings"].values())
     ratings = target.frame(spark)
@@ -406,6 +408,15 @@ def _add_to_tables(
         "tags": found.good.get("tags", 0),
         "ratings": total,
     }
+
+
+def _append_new(relation: Relation, lake: str, rows: DataFrame, there: bool) -> None:
+    """Append the rows that are not there yet, as a source may come again; or write them where nothing is there."""
+    ref = TableRef.find("", relation, lake)
+    if there:
+        TableSink(ref, relation).append(rows.exceptAll(ref.frame(rows.sparkSession).select(*rows.columns)))
+    else:
+        TableSink(ref, relation).write(rows)
 
 
 def tables_left(spark: SparkSession, lake: str, checked: CheckedRows) -> list[str]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from lakerank.cli.stores import has_scheme, is_in_object_store
 from lakerank.lake.delta_table import TableRef, TableSink, is_catalog_name
 from lakerank.lake.publications import Publications, located, place_in, publishing
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LFM_METRICS, LFM_MODELS, LFM_TRIALS, RATINGS, USER_FACTORS
+from lakerank.lake.table_log import TableLog
 from lakerank.recommend.data.rating_input import id_types, identity_of, read_ratings_of
 from lakerank.recommend.data.splits import Split, split_ratings
 from lakerank.recommend.data.store import delta_table
@@ -188,6 +189,10 @@ class RatingsSource:
             self.ratings.read(spark, RATINGS)  # says what is missing
         return self.ratings.version(spark)
 
+    def mark(self, spark: SparkSession, version: int) -> str:
+        """Return what tells a version of the ratings table from the same one of a copy of the lake: 8 hex digits."""
+        return digest(["file"])[:8] if self.is_file else TableLog(self.ratings, lambda: spark).mark(version)
+
     def params(self, spark: SparkSession) -> dict[str, Any]:
         """Return the parameters that the parts depend on besides the version of the ratings table."""
         params: dict[str, Any] = {"split": self.split, "seed": self.seed, "valid": self.valid}
@@ -300,13 +305,16 @@ def plan_run(
     else:
         del settings["epochs"]  # a run with more epochs goes on from one with fewer
     name = digest([settings, split])
-    begun = _begun_folder(scratch, name, version) if resume else None
+    begun = _begun_folder(scratch, name, version, lambda v: source.mark(spark, v)) if resume else None
     if begun is not None:
         version = begun.version
     version = newest if version is None else version
     run_id = f"{name}-v{version}"
-    data_id, holds = f"data-{digest(split)}-v{version}", [begun.lock] if begun else []
-    folder = begun.name if begun else unique_name(run_id)
+    mark, holds = source.mark(spark, version), [begun.lock] if begun else []
+    data_id, folder = (
+        f"data-{digest(split)}-v{version}-{mark}",
+        begun.name if begun else unique_name(f"{run_id}-{mark}"),
+    )
     return RunPlan(config, source, version, newest, run_id, data_id, scratch, folder, base, holds)
 
 
@@ -319,20 +327,24 @@ class _BegunFolder:
     lock: Hold
 
 
-def _begun_folder(scratch: BlockStore, name: str, version: int | None) -> _BegunFolder | None:
+def _begun_folder(
+    scratch: BlockStore, name: str, version: int | None, mark: Callable[[int], str]
+) -> _BegunFolder | None:
     """Find the newest begun folder of a run that nobody holds, and lock it.
 
     Args:
         scratch: the folder of all runs.
         name: of the run, without the version of the ratings.
         version: of the ratings; None takes the newest.
+        mark: gives the mark of a version of the ratings (`RatingsSource.mark`).
     """
     found = []
     for key in scratch.keys(""):
-        match = re.fullmatch(rf"{name}-v(\d+)(-[0-9a-f]{{8}})?", key)
+        match = re.fullmatch(rf"{name}-v(\d+)-([0-9a-f]{{8}})(-[0-9a-f]{{8}})?", key)
         if match is None or version not in (None, int(match[1])):
             continue
-        if begun := [scratch.changed(file) for name in BEGUN if scratch.has_file(file := f"{key}/{name}")]:
+        begun = [scratch.changed(file) for name in BEGUN if scratch.has_file(file := f"{key}/{name}")]
+        if begun and match[2] == mark(int(match[1])):
             found.append((int(match[1]), max(begun), key))
     for of_version, _, key in sorted(found, reverse=True):
         lock = hold(scratch.below(key))
@@ -444,7 +456,7 @@ def refit_run(spark: SparkSession, plan: RunPlan, trained: Trained) -> Trained:
         config=config,
         source=source,
         run_id=run_id,
-        data_id=f"data-{digest(source.params(spark))}-v{plan.version}",
+        data_id=f"data-{digest(source.params(spark))}-v{plan.version}-{source.mark(spark, plan.version)}",
         folder=unique_name(run_id),
         base=None,
         holds=[],
@@ -516,8 +528,8 @@ def write_run(
     metrics = spark.createDataFrame(curves, LFM_METRICS.schema())
     own = f"run_id = '{plan.run_id}'"
     with publishing(lambda: spark, lake, SPEC.name, plan.run_id) as run:
-        run.write(LFM_METRICS, metrics, replace_where=f"{own} OR run_id LIKE '{plan.run_id}.%'")
-        run.write(LFM_MODELS, spark.createDataFrame([model], LFM_MODELS.schema()), replace_where=own)
+        run.add_own(LFM_METRICS, metrics, f"{own} OR run_id LIKE '{plan.run_id}.%'")
+        run.add_own(LFM_MODELS, spark.createDataFrame([model], LFM_MODELS.schema()), own)
         save_model(run, SPEC, LatentFactors.of(stored, stored.config), plan.source.ratings)
         run.settings(
             measured={"split": plan.source.split, "valid_rmse": trained.valid_rmse, "test_rmse": trained.test_rmse},

@@ -7,7 +7,6 @@ Shape suffixes: U users of a block, I items, N best items, G genres with a cap.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import GetSpark, read_any
+from lakerank.lake.schemas import whole_id
 from lakerank.spark.jit import compiled
 
 KINDS = ("exclude", "allow", "boost", "cap")
@@ -28,7 +28,6 @@ EACH = "*"  # of a cap: each genre by itself
 BOOSTED = "boosted by a rule"
 _LARGEST_BOOST = 1e6  # standard deviations; more would leave nothing of the scores themselves
 _MORE = 4  # times as many items as are asked for are ranked before caps are looked at
-_WHOLE = re.compile(r"-?[0-9]{1,19}")
 
 
 @dataclass(frozen=True)
@@ -195,7 +194,7 @@ def make_rules(flag: str, table: pa.Table, items: pa.Array, catalogue: pa.Table 
     Raises:
         UserError: a row is no rule; the message names it by its number.
     """
-    genres = _genres(items, catalogue)
+    genres = genre_positions(items, catalogue)
     n = len(items)
     excluded, allowed, boost = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.zeros(n)
     caps: dict[str, int] = {}
@@ -269,8 +268,8 @@ def typed_id(text: str, kind: pa.DataType, side: str) -> Any:
     """
     if not pa.types.is_integer(kind):
         return text
-    number = int(text) if _WHOLE.fullmatch(text) else None
-    if number is None or not -(1 << 63) <= number < 1 << 63:
+    number = whole_id(text)
+    if number is None:
         raise ValueError(f"`{side}_id` must be a whole number, as in the ratings, not {text[:40]}")
     return number
 
@@ -285,7 +284,7 @@ def _positions(table: pa.Table, items: pa.Array) -> dict[Any, int]:
     return {item: at for item, at in zip(wanted, found, strict=True) if at is not None}
 
 
-def _genres(items: pa.Array, catalogue: pa.Table | None) -> dict[str, NDArray[np.int64]]:
+def genre_positions(items: pa.Array, catalogue: pa.Table | None) -> dict[str, NDArray[np.int64]]:
     """Return the positions of the items of each genre; of several spellings by case the first counts for all."""
     if catalogue is None:
         return {}

@@ -28,7 +28,7 @@ from lakerank.recommend.latent_factors.preference import PairwiseScorer, Prefere
 from lakerank.recommend.models.array_model import default_reasons, largest, summands
 from lakerank.recommend.models.base import Reason, Scorer
 from lakerank.recommend.models.item_weights import ItemWeights
-from lakerank.recommend.models.rules import Rules, make_rules, typed_id
+from lakerank.recommend.models.rules import Rules, genre_positions, make_rules, typed_id
 from lakerank.recommend.models.top_n import best_unseen, top_k
 from lakerank.recommend.models.user_histories import POPULARITY_SHARE, Biases, Histories
 from lakerank.spark.array_store import Block
@@ -147,8 +147,12 @@ class ServedModel:
         Raises:
             UserError: one of them is none.
         """
-        known = None if self.catalogue is None else self.catalogue.filter(pc.is_valid(self.catalogue.column("item_id")))
-        return replace(self, rules=make_rules(flag, table, self.items, known, self.users.type))
+        return replace(self, rules=make_rules(flag, table, self.items, self._known, self.users.type))
+
+    @property
+    def _known(self) -> pa.Table | None:
+        """The rows of the catalogue that there are."""
+        return None if self.catalogue is None else self.catalogue.filter(pc.is_valid(self.catalogue.column("item_id")))
 
     def user(self, text: str) -> Any:
         """Return the id that a text stands for.
@@ -187,12 +191,7 @@ class ServedModel:
     @cached_property
     def _genres(self) -> Mapping[str, NDArray[np.int64]]:
         """The positions of the items of each genre, whose name is in small letters."""
-        found: dict[str, list[int]] = {}
-        lists = [] if self.catalogue is None else self.catalogue.column("genres").to_pylist()
-        for position, names in enumerate(lists):
-            for name in names or ():
-                found.setdefault(name.lower(), []).append(position)
-        return {name: np.array(positions, np.int64) for name, positions in found.items()}
+        return {name.lower(): positions for name, positions in genre_positions(self.items, self._known).items()}
 
     def row_of(self, user: Any) -> int:
         """Return the row of a user; −1 for unknown ones."""

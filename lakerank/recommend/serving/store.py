@@ -18,6 +18,7 @@ from lakerank.cli.errors import UserError
 from lakerank.lake.delta_arrow import ArrowTable, GetSpark
 from lakerank.lake.publications import Publication, Publications, located
 from lakerank.lake.schemas import ITEM_FACTORS, ITEMS, LINEAR_WEIGHTS, RATINGS, SIMILAR_ITEMS, USER_FACTORS, Relation
+from lakerank.lake.table_log import TableLog
 from lakerank.recommend.latent_factors.als import gram_of
 from lakerank.recommend.latent_factors.build_blocks import pack_ids
 from lakerank.recommend.latent_factors.config import LfmConfig
@@ -48,11 +49,13 @@ class PublishedModel:
         name: of the model.
         publication: which names the tables.
         tables: of the model, and `ratings` and `items` where they are there, opened at their versions.
+        marks: of the commits that made their rows.
     """
 
     name: str
     publication: Publication
     tables: Mapping[str, ArrowTable]
+    marks: Mapping[str, str]
 
     @classmethod
     def find(cls, lake: str, name: str, get_spark: GetSpark) -> PublishedModel | None:
@@ -81,13 +84,14 @@ class PublishedModel:
             found = ArrowTable.find(published.table(relation, place), relation, get_spark)
             if found is not None:
                 tables[relation.name] = found
-        return cls(name, newest, tables)
+        marks = {name: TableLog(table.ref, get_spark).mark(table.rows_version) for name, table in tables.items()}
+        return cls(name, newest, tables, marks)
 
     @property
     def key(self) -> str:
         """What tells these versions of the tables from others."""
         versions = {name: [table.identity, table.version] for name, table in self.tables.items()}
-        made_from = [self.name, self.publication.stamp, versions, FORMAT]
+        made_from = [self.name, self.publication.stamp, versions, self.marks, FORMAT]
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
 
     def mapped(self, cache_dir: str) -> ServedModel:

@@ -15,6 +15,7 @@ from lakerank.lake.delta_arrow import ArrowSink, ArrowTable
 from lakerank.lake.delta_table import TableRef, TableSink
 from lakerank.lake.publications import Publications, Publishing, place_in
 from lakerank.lake.schemas import INDEX, INDEX_DOCUMENTS, INDEX_POSTINGS, LINKS, PAGES, RANKS, REDIRECTS, Relation
+from lakerank.lake.table_log import TableLog
 from lakerank.search.index.index_input import (
     DOCUMENT_COLUMNS,
     LINK_COLUMNS,
@@ -74,9 +75,14 @@ class IndexTables:
 
     @property
     def versions(self) -> dict[str, Sequence[Any]]:
-        """Place, identity and version of the rows of each table that is read, by name."""
+        """Place, identity, version of the rows and mark of that commit, of each table that is read, by name."""
         return {
-            table.relation.name: [place_in(self.lake, table.ref), table.identity, table.rows_version]
+            table.relation.name: [
+                place_in(self.lake, table.ref),
+                table.identity,
+                table.rows_version,
+                TableLog(table.ref, lambda: self.spark).mark(table.rows_version),
+            ]
             for table in self.sources
         }
 
@@ -103,6 +109,8 @@ class IndexTables:
         """
         now = self.versions
         if now.get(LINKS.name) != versions.get(LINKS.name) or now[PAGES.name][:2] != versions[PAGES.name][:2]:
+            return None
+        if TableLog(self.pages.ref, lambda: self.spark).mark(versions[PAGES.name][2]) != versions[PAGES.name][3]:
             return None
         try:
             ref = dataclasses.replace(self.pages.ref, pinned=versions[PAGES.name][2])

@@ -38,7 +38,7 @@ from lakerank.search.index.segment import PAGES_TERM, SegmentBuilder, unpacked_p
 from lakerank.search.index.store import ExistingIndex, IndexTables, IndexWriter, page_lists
 from lakerank.spark.session import cores
 
-FORMAT = 6  # of postings; an index of another one is built anew
+FORMAT = 7  # of postings; an index of another one is built anew
 _MOST_OCCURRENCES = 16_000_000  # of one segment; a task needs about 40 bytes for each
 _PART_BITS, _TURN_BITS = 20, 12  # a segment's number: generation, task, how many the task made before
 _FEW = 200_000  # changed pages whose ids go through the driver

@@ -67,10 +67,7 @@ _NUMBERED = re.compile(
 _FIGURES = frozenset(("table", "pre", "textarea"))  # whose captions are text
 _PICTURE_BLOCKS = 1000  # a figure of more is no picture
 _TEASERS = 3
-_TEASER_LINKS, _TEXT_LINKS = (
-    0.5,
-    0.8,
-)  # share of links' text in teasers of other pages, at least; in what claims to be text
+_TEASER_LINKS, _TEXT_LINKS = 0.5, 0.8  # share of links' text in teasers, at least; in what claims to be text
 _WHOLE = frozenset(("html", "body", "main"))
 _OTHER_PAGES = re.compile(
     r"(?:related|recommended|latest|trending|similar|(?:most )?popular|verwandte|ähnliche|recent|other)"
@@ -263,11 +260,8 @@ class _Finder:
             end = page.text_end[at]
         # The name of many blocks that are the text together (`widget` for each paragraph) says nothing either.
         common = {word for word, size in by_word.items() if word and size > _LARGEST * total}
-        common -= (
-            {page.roles[at].word for at in found if page.roles[at].word in SURE and self._elsewhere(at, claims, total)}
-            if common & SURE
-            else set()
-        )
+        doubted = [at for at in found if page.roles[at].word in common & SURE]
+        common -= {page.roles[at].word for at in doubted if self._elsewhere(at, claims, total)}
         found = [at for at in found if page.roles[at].word not in common or page.roles[at].drops == COMMENTS]
         return self._with_comments_if_all(found, total)
 

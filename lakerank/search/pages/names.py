@@ -100,30 +100,12 @@ _MENU_WORD = re.compile(rf"(?:^| )({_WORDS})(?: |$)")
 SURE = frozenset(
     (
         *("nav", "footer", "navigation", "contentinfo", "cookie", "cookies", "consent", "gdpr", "onetrust", "didomi"),
-        *(
-            "related",
-            "recommended",
-            "recommendations",
-            "recirc",
-            "recirculation",
-            "more stories",
-            "more news",
-            "more from",
-        ),
-        *("more on", "more articles", "also from", "read next", "read also", "also like", "also read", "you may like"),
-        *("trending", "most popular", "popular posts", "most read", "most viewed", "latest news", "latest posts"),
-        *("outbrain", "taboola", "zergnet", "newsletter", "newsletters", "breadcrumb", "breadcrumbs", "pagination"),
-        *(
-            "qc cmp",
-            "qc cmp2",
-            "usercentrics",
-            "cookiebot",
-            "share",
-            "sharedaddy",
-            "addtoany",
-            "taglist",
-            "tagcloud",
-        ),
+        *("qc cmp", "qc cmp2", "usercentrics", "cookiebot", "related", "recommended", "recommendations", "recirc"),
+        *("recirculation", "more stories", "more news", "more from", "more on", "more articles", "also from"),
+        *("read next", "read also", "also like", "also read", "you may like", "trending", "most popular"),
+        *("popular posts", "most read", "most viewed", "latest news", "latest posts", "outbrain", "taboola"),
+        *("zergnet", "newsletter", "newsletters", "breadcrumb", "breadcrumbs", "pagination", "share", "sharedaddy"),
+        *("addtoany", "taglist", "tagcloud"),
     )
 )
 # What a wrapper is called after the side bar that it has or has not.

@@ -53,22 +53,8 @@ _TERMS = frozenset(("dfn", "title"))
 # Elements that are blocks whatever they are called; others are if their name tells what they are for.
 _ROWS = frozenset(
     (
-        "div",
-        "section",
-        "article",
-        "main",
-        "td",
-        "table",
-        "center",
-        "form",
-        "body",
-        "html",
-        "aside",
-        "ul",
-        "ol",
-        "dir",
-        "p",
-        "figure",
+        *("div", "section", "article", "main", "td", "table", "center", "form", "body", "html", "aside", "ul", "ol"),
+        *("dir", "p", "figure"),
     )
 )
 # What is to be done at a tag; those from `_OPEN_INLINE_ROW` on end a run, and so do inline blocks where they end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -233,20 +234,17 @@ class SearchEngine:
             kept, copies = self._results_to_show(found, collapse_duplicates)
         weight = self.searcher.ranking.prior_weight(known, rank_weight)
         highlighter = Highlighter(self._shown_words(known))
-        hits = [
-            self._hit(found, at, rank, copies.get(at, ()), highlighter, weight, reasons)
-            for rank, at in enumerate(kept[skipped : skipped + top], start=skipped + 1)
-        ]
+        hits = self._hits(found, kept[skipped : skipped + top], skipped + 1, copies, highlighter, weight, reasons)
         suggestion = self.speller.query(text, found.query.unknown) if found.query.unknown else None
         counts = count_matches(self.index, self.searcher.matching(found.query)) if count else None
         more, notes = len(kept) > skipped + top, tuple(not_understood(text))
         seconds = time.perf_counter() - started
-        return ResultPage(tuple(hits), more, suggestion, found.expanded, seconds, counts, notes)
+        return ResultPage(hits, more, suggestion, found.expanded, seconds, counts, notes)
 
     def marked(self, text: str, shown: str) -> Pieces:
         """Cut a text where the words of a query begin and end."""
         known = analyze_query(parse(text), self.searcher.vocabulary, self.searcher.ranking.forms)
-        return Highlighter(self._shown_words(known)).highlight(shown)
+        return Highlighter(self._shown_words(known)).highlight([shown])[0]
 
     def related(self, number: int, top: int = 5) -> list[Page]:
         """Find pages that share the heaviest terms of a page; copies of it and of one another are left out."""
@@ -268,10 +266,8 @@ class SearchEngine:
                 out.append(self.index.page(at))
         return out[:top]
 
-    def _results_to_show(
-        self, found: TopPages, collapse_duplicates: bool
-    ) -> tuple[list[int], dict[int, tuple[str, ...]]]:
-        """Return the positions in `found` of the results to show, and the addresses of each one's copies."""
+    def _results_to_show(self, found: TopPages, collapse_duplicates: bool) -> tuple[list[int], dict[int, list[int]]]:
+        """Return the positions in `found` of the results to show, and the numbers of each one's copies."""
         if not collapse_duplicates:
             return list(range(len(found.pages))), {}
         members: dict[int, list[int]] = {}
@@ -283,8 +279,8 @@ class SearchEngine:
             best = [at for at in members_at if found.scores[at] == found.scores[members_at[0]]]
             shown = next((at for at in best if ids[at] == group), best[0])  # of equals the original
             kept.append(shown)
-            others = [int(found.pages[at]) for at in members_at if at != shown]
-            copies[shown] = tuple(self.index.string("url", page) for page in others)
+            if len(members_at) > 1:
+                copies[shown] = [int(found.pages[at]) for at in members_at if at != shown]
         return kept, copies
 
     def _shown_words(self, known: AnalyzedQuery) -> dict[str, tuple[str, float]]:
@@ -315,27 +311,37 @@ class SearchEngine:
                 out.setdefault(form, (term.text, weight))
         return out
 
-    def _hit(
+    def _hits(
         self,
         found: TopPages,
-        at: int,
-        rank: int,
-        copies: tuple[str, ...],
+        shown: Sequence[int],
+        first_rank: int,
+        copies: Mapping[int, Sequence[int]],
         highlighter: Highlighter,
         rank_weight: float,
         reasons: bool,
-    ) -> Hit:
-        number = int(found.pages[at])
-        page = self.index.page(number)
-        prior = float(self.searcher.prior[number])
-        return Hit(
-            rank,
-            float(found.scores[at]),
-            page,
-            highlighter.highlight(page.title or page.url),
-            highlighter.snippet(self.index.bytes_of("text", number), page.description),
-            float(self.index.block["pageranks"][number]),
-            prior / self.searcher.highest_prior if prior > 0 else 0.0,
-            copies,
-            explain(self.index, found.query, number, rank_weight * prior, float(found.scores[at])) if reasons else None,
-        )
+    ) -> tuple[Hit, ...]:
+        """Return the results at some positions in `found`; their texts are looked at together."""
+        index, priors = self.index, self.searcher.prior
+        numbers = [int(found.pages[at]) for at in shown]
+        pages = [index.page(number) for number in numbers]
+        spans = [index.span("text", number) for number in numbers]
+        snippets = highlighter.snippets(index.block["text_data"], spans, [page.description for page in pages])
+        pieces = highlighter.highlight([*(page.title or page.url for page in pages), *snippets])
+        out = []
+        for i, (at, number, page) in enumerate(zip(shown, numbers, pages, strict=True)):
+            prior, score = float(priors[number]), float(found.scores[at])
+            out.append(
+                Hit(
+                    first_rank + i,
+                    score,
+                    page,
+                    pieces[i],
+                    pieces[len(pages) + i],
+                    float(index.block["pageranks"][number]),
+                    prior / self.searcher.highest_prior if prior > 0 else 0.0,
+                    tuple(index.string("url", copy) for copy in copies.get(at, ())),
+                    explain(index, found.query, number, rank_weight * prior, score) if reasons else None,
+                )
+            )
+        return tuple(out)

@@ -135,9 +135,13 @@ class Index:
 
     def bytes_of(self, name: str, number: int) -> NDArray[np.uint8]:
         """Return the text in UTF-8, as it lies in the index."""
+        begin, end = self.span(name, number)
+        return self.block[f"{name}_data"][begin:end]
+
+    def span(self, name: str, number: int) -> tuple[int, int]:
+        """Return where a text begins and ends among all of its name."""
         ends = self.block[f"{name}_ends"]
-        begin = int(ends[number - 1]) if number else 0
-        return np.asarray(self.block[f"{name}_data"])[begin : int(ends[number])]
+        return int(ends[number - 1]) if number else 0, int(ends[number])
 
     def name(self, number: int) -> str:
         """Return the name of a page in a TREC run: its id in a collection, or its address."""
@@ -187,18 +191,23 @@ class Index:
     def hosts_below(self, site: str) -> tuple[int, int]:
         """Return the numbers of the first host that is a site or below it, and of the first behind them."""
         key = reversed_host(site).encode(errors="replace")
-        return self._host_at(key), self._host_at(key[:-1] + bytes([key[-1] + 1]))
+        return self.first_from("hosts", key), self.first_from("hosts", key[:-1] + bytes([key[-1] + 1]))
 
-    def _host_at(self, wanted: bytes) -> int:
-        """Return the number of the first host that is not before `wanted`."""
-        low, high = 0, len(self.block["hosts_ends"])
+    def first_from(self, name: str, wanted: bytes) -> int:
+        """Return the number of the first of some sorted texts (`hosts`, `term`) that is not before `wanted`."""
+        low, high = 0, len(self.block[f"{name}_ends"])
         while low < high:
             middle = (low + high) // 2
-            if self.bytes_of("hosts", middle).tobytes() < wanted:
+            if self.bytes_of(name, middle).tobytes() < wanted:
                 low = middle + 1
             else:
                 high = middle
         return low
+
+    def day_of(self, number: int) -> str:
+        """Return the day on which a page was fetched, `2024-05-01`; empty: unknown."""
+        day = int(self.block["days"][number])
+        return "" if day == NO_DAY else str(np.datetime64(day, "D"))
 
     def fetched_between(self, first: int, end: int) -> NDArray[np.int32]:
         """Return the pages fetched from day `first` to before day `end` (since 1970), ascending."""

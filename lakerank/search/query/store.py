@@ -138,7 +138,7 @@ def index_shards(lake: str, count: int) -> list[IndexShard]:
         least = filled.index(min(filled))
         shares[least].append(row["segment"])
         filled[least] += row["segment_count"]
-    name = f"{documents.identity}-{documents.version}-{FORMAT}-{PAGE_COLUMNS}"
+    name = f"{newest.stamp}-{documents.identity}-{documents.version}-{FORMAT}-{PAGE_COLUMNS}"
     keys = [hashlib.sha256(f"{name}-{sorted(share)}".encode()).hexdigest()[:20] for share in shares]
     return [
         IndexShard(tables, tuple(sorted(share)), str(newest.settings["language"]), key)
@@ -171,7 +171,8 @@ def open_index(lake: str, cache_dir: str = "", get_spark: GetSpark | None = None
     published, newest = _newest(lake, get)
     tables, language = PublishedIndex.of(published, newest), str(newest.settings["language"])
     identities = [[member.id, member.version] for member in newest.tables]
-    made_from = [identities, weighting.key(), FORMAT, PAGE_COLUMNS]
+    # The stamp: copies of a lake go on with the same ids and versions, and may share a cache.
+    made_from = [newest.stamp, identities, weighting.key(), FORMAT, PAGE_COLUMNS]
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:20]
     parent = BlockStore.open(cache_folder(lake, cache_dir), "--cache-dir")
     store = parent.below(key)

@@ -73,7 +73,7 @@ class Suggester:
         word = normalized(word)
         if not word or key.lower() not in ("", "title"):
             return []
-        low, high = self._term_at(word), self._term_at(word + "\U0010ffff")
+        low, high = (self.index.first_from("term", key.encode()) for key in (word, word + "\U0010ffff"))
         if low == high:
             return []
         ends = self.index.block["ends"]
@@ -87,17 +87,6 @@ class Suggester:
             if counts[at] and term != word and all(char.isalnum() or char in "_-'’" for char in term):
                 out.append(f"{before}{sign}{key}{colon}{term}")
         return out[:most]
-
-    def _term_at(self, wanted: str) -> int:
-        """Return the number of the first term that is not before a text, by their bytes."""
-        key, low, high = wanted.encode(), 0, self.index.terms
-        while low < high:
-            middle = (low + high) // 2
-            if self.index.bytes_of("term", middle).tobytes() < key:
-                low = middle + 1
-            else:
-                high = middle
-        return low
 
     def _listed(self) -> _Titles:
         with self._lock:

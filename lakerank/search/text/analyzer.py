@@ -121,7 +121,7 @@ def tokenize(
                     begin = at + 1
                 at += 1
                 continue
-            start, value, cased, pure, camel, small = at, _FNV, _FNV, True, False, False
+            start, value, cased, pure, camel, small, capitals = at, _FNV, _FNV, True, False, False, 0
             while at < end:
                 byte = data[at]
                 kind = classes[byte]
@@ -132,8 +132,10 @@ def tokenize(
                 if not pure or at - start < LONGEST:
                     value = (value ^ np.uint64(lower[byte])) * _PRIME
                     capital = byte >= 65 and byte <= 90
-                    camel = camel or (capital and small)
+                    # As `identifier_parts` divides: readCsv, and where capitals end, HTMLParser.
+                    camel = camel or (capital and small) or (capitals > 1 and byte >= 97 and byte <= 122)
                     small = not capital and kind == _WORD
+                    capitals = capitals + 1 if capital else 0
                     cased = (cased ^ np.uint64(byte)) * _PRIME
                 at += 1
             value = _avalanche(value)

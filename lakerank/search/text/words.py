@@ -62,11 +62,12 @@ def split_words(text: str) -> list[str]:
         if piece.isalnum():
             words.append(piece)
         elif any(char.isalnum() for char in piece):
-            words += "".join(char if _spells(char) else " " for char in piece).split()
+            words += "".join(char if spells(char) else " " for char in piece).split()
     return words
 
 
-def _spells(char: str) -> bool:
+def spells(char: str) -> bool:
+    """Tell whether a sign is part of a word, and not what stands between two."""
     return char == "_" or ord(char) in _JOINERS or unicodedata.category(char)[0] in "LMN"
 
 
