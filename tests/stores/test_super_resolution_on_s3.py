@@ -114,4 +114,4 @@ def test_training_scores_and_pictures_go_through_the_store(
     assert names(f"{s3}/large") == {"0.png", "1.png", "2.png"}
     capsys.readouterr()
     assert build_patches.main(["--source", pictures, "--out", f"{s3}/p2", *SMALL]) == 2
-    assert "the job make_patches writes to a store" in capsys.readouterr().err
+    assert "spark_jobs/make_patches.py writes to a store" in capsys.readouterr().err
