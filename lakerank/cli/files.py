@@ -267,6 +267,17 @@ def read_bytes(path: str, flag: str) -> bytes:
         raise UserError(f"{flag} {path}: cannot read it ({error.strerror})") from error
 
 
+@contextmanager
+def _told(path: Path, flag: str) -> Iterator[None]:
+    """Say what is wrong with a file that a flag names in a sentence; without a flag it is the caller's to say."""
+    try:
+        yield
+    except OSError as error:
+        if not flag:
+            raise
+        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
+
+
 def write_file(path: Path | str, content: str | bytes, flag: str = "") -> None:
     """Write a file in one step; its folder is made if it is not there.
 

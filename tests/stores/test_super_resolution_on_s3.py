@@ -91,18 +91,19 @@ def test_training_scores_and_pictures_go_through_the_store(
         "--out",
         f"{s3}/sr",
         "crop=32",
+        "steps_init=2",
         "device=cpu",
         "steps=4",
     ]
     capsys.readouterr()
     assert train.main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 4
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == 6
     weights = sorted(name for name in names(f"{s3}/sr") if name.endswith(".safetensors"))
     assert weights
     assert "history.jsonl" in names(f"{s3}/sr")
     assert train.main([*words[:-1], "steps=6", "--resume", "auto", "--json"]) == 0  # from the store's checkpoint
     history = read_bytes(f"{s3}/sr/history.jsonl", "--out").decode().splitlines()
-    assert json.loads(history[-1])["step"] == 6
+    assert json.loads(history[-1])["step"] == 8
     checkpoint = f"{s3}/sr/{weights[0]}"
     flags = ["--checkpoint", checkpoint, "--data", pictures, "--out", f"{s3}/scores", "--metrics", "psnr_y"]
     assert evaluate.main([*flags, "--device", "cpu"]) == 0
@@ -113,4 +114,4 @@ def test_training_scores_and_pictures_go_through_the_store(
     assert names(f"{s3}/large") == {"0.png", "1.png", "2.png"}
     capsys.readouterr()
     assert build_patches.main(["--source", pictures, "--out", f"{s3}/p2", *SMALL]) == 2
-    assert "the job make_patches writes to a store" in capsys.readouterr().err
+    assert "spark_jobs/make_patches.py writes to a store" in capsys.readouterr().err

@@ -342,9 +342,10 @@ def _begun_folder(
     found = []
     for key in scratch.keys(""):
         match = re.fullmatch(rf"{name}-v(\d+)-([0-9a-f]{{8}})(-[0-9a-f]{{8}})?", key)
-        if match is None or version not in (None, int(match[1])) or match[2] != mark(int(match[1])):
+        if match is None or version not in (None, int(match[1])):
             continue
-        if begun := [scratch.changed(file) for name in BEGUN if scratch.has_file(file := f"{key}/{name}")]:
+        begun = [scratch.changed(file) for name in BEGUN if scratch.has_file(file := f"{key}/{name}")]
+        if begun and match[2] == mark(int(match[1])):
             found.append((int(match[1]), max(begun), key))
     for of_version, _, key in sorted(found, reverse=True):
         lock = hold(scratch.below(key))
