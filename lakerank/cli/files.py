@@ -243,17 +243,6 @@ def flush_to_disk(path: Path) -> None:
         os.close(handle)
 
 
-@contextmanager
-def _told(path: Path, flag: str) -> Iterator[None]:
-    """Say what is wrong with a file that a flag names in a sentence; without a flag it is the caller's to say."""
-    try:
-        yield
-    except OSError as error:
-        if not flag:
-            raise
-        raise UserError(f"{path}: cannot write it ({os.strerror(error.errno or 0)}); choose another {flag}") from error
-
-
 def read_bytes(path: str, flag: str) -> bytes:
     """Return the content of a file, local or in a store.
 
