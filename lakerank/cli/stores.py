@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from typing import Any, TextIO, TypeVar
 
 from lakerank.cli.errors import UserError
@@ -57,7 +57,7 @@ _NAME = (
 )
 
 
-@functools.cache
+@cache
 def _secrets() -> tuple[re.Pattern[str], ...]:
     """Compile what secrets look like: when it is asked for, since every command waits for its imports."""
     patterns = (
