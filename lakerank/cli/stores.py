@@ -9,7 +9,6 @@ the environment (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_ACCESS_KEY_ID`, …). Th
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -81,7 +80,7 @@ _NAME = (
 )
 
 
-@functools.cache
+@cache
 def _secrets() -> tuple[re.Pattern[str], ...]:
     """Compile what secrets look like: when it is asked for, since every command waits for its imports."""
     patterns = (
