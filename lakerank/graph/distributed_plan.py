@@ -196,7 +196,7 @@ def checkpoint_partitioned(df: DataFrame, scratch: str) -> DataFrame:
 
 
 def _pack_group(
-    table: pa.Table, *, nodes: int, blocks: int, weighted: bool, parallel: bool, folder: str = ""
+    table: pa.Table, *, nodes: int, blocks: int, weighted: bool, parallel: bool = False, folder: str = ""
 ) -> pa.Table:
     number = table.column("block")[0].as_py()
     table = table.filter(pc.is_valid(table.column("s")))

@@ -440,7 +440,7 @@ def test_a_file_too_large_for_a_picture_is_not_read(tmp_path: Path, monkeypatch:
     (tmp_path / "b.png").write_bytes(b"x" * 10)
 
     def reason(name: str, size: int) -> bytes | str:
-        files = [[{"path": str(tmp_path / name), "relative": name, "size": size}]]
+        files = [[{"path": str(tmp_path / name), "relative": name, "size": size, "problem": ""}]]
         ((_, content),) = lake_pictures.contents(pa.RecordBatch.from_pydict({"part": [0], "files": files}))
         return content
 

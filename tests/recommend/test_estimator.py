@@ -344,7 +344,7 @@ def test_a_folder_that_workers_do_not_see_is_an_error(
     ratings: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ml_persistence.workspace(ratings.sparkSession, str(tmp_path), "scratchDir") as store:
-        assert not ml_persistence._workers_see(ratings.sparkSession, store.path("elsewhere"))
+        assert not ml_persistence._workers_see(ratings.sparkSession, store.below("elsewhere"))
     monkeypatch.setattr(ml_persistence, "_workers_see", lambda *_: False)
     with pytest.raises(UserError, match=r"scratchDir .*workers do not see this folder: set scratchDir to one"):
         migrated(LFM, scratchDir=str(tmp_path)).fit(ratings)
