@@ -149,7 +149,7 @@ def read_sr_results(folder: Path) -> SrResults:
     """
     path = folder / "history.jsonl"
     try:
-        history = read_json_lines(path, "step", "report")
+        history = tuple(read_json_lines(path, "step", "report"))
         scores = next((p for p in (folder / "scores.json", folder / "evaluation" / "scores.json") if p.is_file()), None)
         if scores is None:
             return SrResults(history)

@@ -130,7 +130,7 @@ def test_a_line_that_was_cut_short_is_dropped_if_it_is_the_last(
     path = tmp_path / "history.jsonl"
     assert read_sr_results(tmp_path) == SrResults()
     path.write_text('{"step": 1, "seconds": 2, "total": 3}\n{"step": 2, "sec')
-    assert read_sr_results(tmp_path).history == [{"step": 1, "seconds": 2, "total": 3}]
+    assert read_sr_results(tmp_path).history == ({"step": 1, "seconds": 2, "total": 3},)
     assert f"report: {path}: the last line was cut short and is dropped" in capsys.readouterr().out
     path.write_text('{"st\n{"step": 2}\n')
     with pytest.raises(UserError, match=r"history\.jsonl, line 1: no line of a training history"):

@@ -214,7 +214,10 @@ def tell(error: Exception | None) -> Callable[[Where], dict[str, object]]:
         (RuntimeError("lakerank.cli.errors.UserError: s3://AKIA:hidden@b"), 2),
     ],
 )
-def test_a_command_prints_no_secret(error: Exception | None, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_prints_no_secret(
+    error: Exception | None, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_require_stores", lambda _: None)  # there is no such store
     argv = ["--lake", "s3://AKIA:hidden@b/lake", "--json"]
     assert command.run_command(tell(error), Where, "job", "A job.", argv) == code
     said = capsys.readouterr()
