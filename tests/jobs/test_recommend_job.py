@@ -113,7 +113,7 @@ def test_filters_and_wrong_input(
         (["--genre", "Western"], "no item has it; there are Comedy, Drama"),
         (["--year", "199"], "write one year, or a range"),
         (["--year", "2001-1999"], "the first year is after the last"),
-        (["--items", str(tmp_path / "none")], "cannot read it as text"),
+        (["--items", str(tmp_path / "none")], "cannot read it (No such file or directory)"),
         (["--model", "lfm"], "has no model `lfm`: run lfm first"),
         (["--model", "content"], "has no model `content`: run content first"),
     ):
