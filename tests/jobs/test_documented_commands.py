@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pyspark.sql import SparkSession
@@ -36,8 +38,8 @@ SHORT = {
     "sr_model.evaluate": ["--no-pictures"],
     "spark_jobs.tune": ["--trials", "2", "--epochs", "2"],
 }
-# What a test cannot have: GroupLens's and DIV2K's servers, large editions, somebody's catalog.
-ELSEWHERE = ("--dataset", "ml-25m", "ml-1m", "main.web", "--niqe-model")
+# What a test cannot have: GroupLens's and DIV2K's servers, large editions, somebody's catalog, others' weights.
+ELSEWHERE = ("--dataset", "ml-25m", "ml-1m", "main.web", "--niqe-model", "RealESRGAN")
 
 
 def commands(page: str) -> list[tuple[str, str, list[str]]]:
@@ -81,6 +83,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"path/to/{picture}.png").parent.mkdir(exist_ok=True)
         Image.fromarray(noise).save(tmp_path / f"path/to/{picture}.png")
     shutil.copy(tmp_path / "path/to/picture.png", tmp_path / "picture.png")
+    pictures = [path.read_bytes() for path in sorted((tmp_path / "path/to/images").iterdir())]
+    (tmp_path / "path/to/dataset/split=train").mkdir(parents=True)
+    table = pa.table({"image": pictures, "label": [3] * len(pictures)})
+    pq.write_table(table, tmp_path / "path/to/dataset/split=train/0.parquet")
     (tmp_path / "holiday").mkdir()
     for copy in ("photo.jpg", "holiday/a.jpg", "holiday/b.jpg"):
         Image.open(tmp_path / "picture.png").resize((40, 30)).save(tmp_path / copy)
